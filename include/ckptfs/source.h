@@ -1,0 +1,89 @@
+// The seam to storage: a directory tree of files that can be listed, stamped and read by position.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ckptfs/result.h"
+
+namespace ckptfs {
+
+/// What identifies one generation of a file: if any of these changes, its bytes may have.
+struct FileStamp {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint64_t size = 0;     ///< bytes
+    std::int64_t mtime_ns = 0;  ///< since the epoch
+    std::int64_t ctime_ns = 0;  ///< since the epoch; unlike mtime it cannot be set back
+
+    bool operator==(const FileStamp&) const = default;
+};
+
+enum class FileType : std::uint8_t { regular, directory, symlink, other };
+
+struct FileInfo {
+    FileStamp stamp;
+    FileType type = FileType::other;
+    std::uint32_t mode = 0;  ///< permission bits only (07777)
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::int64_t atime_ns = 0;
+    std::uint64_t blocks = 0;  ///< 512-byte units in use
+};
+
+struct DirectoryEntry {
+    std::string name;
+    FileType type = FileType::other;
+};
+
+/// One generation of a file's bytes. Immutable and safe for concurrent use.
+class File {
+   public:
+    File() = default;
+    File(const File&) = delete;
+    File& operator=(const File&) = delete;
+    virtual ~File() = default;
+
+    /// For messages: as a user would write it.
+    [[nodiscard]] virtual const std::string& name() const = 0;
+
+    /// In bytes; never changes.
+    [[nodiscard]] virtual std::uint64_t size() const = 0;
+
+    /// Fills `out` whole with the bytes from `offset` on, or fails: there are no short reads.
+    /// `stale` when the file behind it is no longer the generation that was opened, `invalid_argument` past the end.
+    virtual Result<void> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
+};
+
+/// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself.
+/// Safe for concurrent use.
+class Source {
+   public:
+    Source() = default;
+    Source(const Source&) = delete;
+    Source& operator=(const Source&) = delete;
+    virtual ~Source() = default;
+
+    /// `path` as a user would write it, for messages.
+    [[nodiscard]] virtual std::string display(std::string_view path) const = 0;
+
+    /// Of the entry itself: a symbolic link is not followed.
+    virtual Result<FileInfo> stat(const std::string& path) const = 0;
+    /// Of what the entry leads to.
+    virtual Result<FileInfo> stat_target(const std::string& path) const = 0;
+
+    /// Sorted by name, without "." and "..".
+    virtual Result<std::vector<DirectoryEntry>> list(const std::string& path) const = 0;
+
+    virtual Result<std::string> read_link(const std::string& path) const = 0;
+
+    /// Pins the generation that is there now. Symbolic links are followed. Holds no descriptor between reads.
+    virtual Result<std::shared_ptr<const File>> open(const std::string& path) const = 0;
+};
+
+}  // namespace ckptfs

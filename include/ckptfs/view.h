@@ -1,0 +1,74 @@
+// A view: the files that a tag directory has under some target layout, each built when it is opened.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ckptfs/source.h"
+
+namespace ckptfs {
+
+/// The virtual files of one tag directory under one target layout. Immutable, safe for concurrent use.
+class View {
+   public:
+    View() = default;
+    View(const View&) = delete;
+    View& operator=(const View&) = delete;
+    virtual ~View() = default;
+
+    [[nodiscard]] virtual std::size_t file_count() const = 0;
+    /// Of file `index`, without a directory.
+    [[nodiscard]] virtual std::string file_name(std::size_t index) const = 0;
+    [[nodiscard]] virtual std::optional<std::size_t> find(std::string_view file_name) const = 0;
+    /// In bytes, exactly what open(index)->size() is. Costs the building of metadata, never the reading of tensors.
+    [[nodiscard]] virtual Result<std::uint64_t> file_size(std::size_t index) const = 0;
+    /// Owner, mode and times for file `index`: those of its source; the newest times where it has several.
+    [[nodiscard]] virtual FileInfo file_info(std::size_t index) const = 0;
+    /// Whether one reader reads the file once (a rank's own shard) rather than every rank, twice.
+    [[nodiscard]] virtual bool read_once(std::size_t index) const = 0;
+    [[nodiscard]] virtual Result<std::shared_ptr<const File>> open(std::size_t index) const = 0;
+};
+
+/// One generation of a tag directory as it was read: whole and usable, or broken with the reason.
+class Tag {
+   public:
+    Tag() = default;
+    Tag(const Tag&) = delete;
+    Tag& operator=(const Tag&) = delete;
+    virtual ~Tag() = default;
+
+    /// Why no view of it can be had; nullptr when it is whole.
+    [[nodiscard]] virtual const Error* problem() const = 0;
+    /// The world size that wrote it; 0 when unknown.
+    [[nodiscard]] virtual std::uint64_t world_size() const = 0;
+    /// The names in the tag directory that a view replaces. All else there passes through.
+    [[nodiscard]] virtual const std::vector<std::string>& replaced_files() const = 0;
+    /// The stamps of the replaced files, in the same order: as long as they are the directory's, this generation stands.
+    [[nodiscard]] virtual const std::vector<FileStamp>& stamps() const = 0;
+    /// The files at `world_size`. An error is about this world size alone.
+    [[nodiscard]] virtual Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const = 0;
+};
+
+/// Recognises and reads tag directories, so that the file system need not know any layout.
+class TagReader {
+   public:
+    TagReader() = default;
+    TagReader(const TagReader&) = delete;
+    TagReader& operator=(const TagReader&) = delete;
+    virtual ~TagReader() = default;
+
+    /// From the listing alone: could this directory be a tag?
+    [[nodiscard]] virtual bool recognises(const std::vector<DirectoryEntry>& listing) const = 0;
+    /// Of the listing of a recognised directory, the names that decide about its generation: when one of them appears,
+    /// vanishes or changes its stamp, the tag must be read again.
+    [[nodiscard]] virtual std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing) const = 0;
+    /// Reads metadata only. Never fails as a whole: a tag that cannot be used says why in problem().
+    [[nodiscard]] virtual std::shared_ptr<const Tag> read(const Source& source, const std::string& directory) const = 0;
+};
+
+}  // namespace ckptfs

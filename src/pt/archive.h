@@ -1,0 +1,133 @@
+// A PyTorch .pt file: its records, its object tree and its storages; and the layout of a new one around pieces.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "ckptfs/extent.h"
+#include "ckptfs/result.h"
+#include "ckptfs/source.h"
+#include "pt/dtype.h"
+#include "pt/pickle.h"
+#include "pt/zip.h"
+
+namespace ckptfs::pt {
+
+/// A storage as a pickle's persistent id describes it: ('storage', torch.<X>Storage, key, location, numel).
+struct StorageRef {
+    DType dtype = DType::uint8;
+    std::string_view key;
+    std::string_view location;
+    std::uint64_t numel = 0;
+};
+
+/// `damaged` where the persistent id is not that tuple. Views point into the node.
+Result<StorageRef> storage_ref(const pickle::Node* persistent_id);
+
+/// A tensor in the tree: torch._utils._rebuild_tensor_v2 (also inside _rebuild_parameter and _rebuild_from_type_v2).
+struct TensorRef {
+    const pickle::Node* node = nullptr;     ///< the outermost object: what hangs in the tree
+    const pickle::Node* rebuild = nullptr;  ///< the _rebuild_tensor_v2 call's argument tuple
+    const pickle::Node* storage_id = nullptr;
+    StorageRef storage;
+    std::uint64_t offset_numel = 0;
+    std::vector<std::uint64_t> sizes;
+    std::vector<std::int64_t> strides;
+
+    [[nodiscard]] std::uint64_t numel() const;
+    [[nodiscard]] bool contiguous() const;
+};
+
+[[nodiscard]] bool is_tensor(const pickle::Node* node);
+/// `damaged` if it looks like a tensor but reaches outside its storage or its numbers overflow; `internal` if it is none.
+Result<TensorRef> tensor_ref(const pickle::Node* node);
+
+/// Where the bytes of a storage lie. `crc32` 0: unknown.
+struct RecordPlace {
+    const File* file = nullptr;
+    std::uint64_t offset = 0;
+    std::uint64_t nbytes = 0;
+    std::uint32_t crc32 = 0;
+};
+
+/// A parsed .pt. Holds its tree and directory, no tensor data. Immutable, safe for concurrent use.
+class Archive {
+   public:
+    struct Storage {
+        std::string key;
+        DType dtype = DType::uint8;
+        std::uint64_t numel = 0;
+        RecordPlace place;
+    };
+
+    /// Reads the directory and data.pkl. Checks that every storage of the tree has its record, of at least numel elements.
+    static Result<std::shared_ptr<const Archive>> open(std::shared_ptr<const File> file);
+
+    [[nodiscard]] const std::shared_ptr<const File>& file() const { return file_; }
+    [[nodiscard]] const std::vector<Record>& records() const { return records_; }
+    [[nodiscard]] const std::string& root_name() const { return root_name_; }
+    [[nodiscard]] const pickle::Node* root() const { return tree_->root(); }
+    [[nodiscard]] const std::shared_ptr<const pickle::Tree>& tree() const { return tree_; }
+    /// In order of first appearance in the pickle.
+    [[nodiscard]] const std::vector<Storage>& storages() const { return storages_; }
+    /// The index in storages() of the storage with this key.
+    [[nodiscard]] std::optional<std::size_t> storage_index(std::string_view key) const;
+
+   private:
+    std::shared_ptr<const File> file_;
+    std::string root_name_;
+    std::vector<Record> records_;
+    std::shared_ptr<const pickle::Tree> tree_;
+    std::vector<Storage> storages_;
+    std::unordered_map<std::string, std::size_t> index_;
+};
+
+/// The small records of a template other than data.pkl and data/*: their names (without the root), bytes and order.
+/// Kept apart from Archive so that a template can be laid out without reading its file again.
+
+/// A new .pt made by editing another's tree. Storages that are kept point at their records, new ones at pieces.
+/// Not thread-safe; make one per file.
+class ArchiveEditor {
+   public:
+    /// `base`: the tree, and the small records around it. `places`: for each of base.storages(), where its bytes lie
+    /// instead (another rank's file of the same structure); empty: in base's own file.
+    explicit ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places = {});
+
+    [[nodiscard]] pickle::Editor& pickle() { return pickle_; }
+
+    /// A storage of its own, filled by `content` (source pieces and zeros; nbytes() must be numel × itemsize).
+    /// Returns the key under which tensor() finds it. `location` as in the source: "cpu", "cuda:0".
+    std::size_t add_storage(DType dtype, std::uint64_t numel, std::string_view location, PieceList content);
+    /// A contiguous tensor over elements [offset_numel, …) of a new storage, in the form (parameter, subclass, requires_grad,
+    /// hooks) that `like` has.
+    const pickle::Node* tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
+                               const std::vector<std::uint64_t>& sizes);
+    /// The same with `like`'s strides, whatever they are.
+    const pickle::Node* tensor_view(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel);
+
+    /// Numbers the storages in order of first appearance, writes the pickle, lays everything out as torch.save does.
+    /// `file_name`: its stem becomes the archive's root directory, as in torch.save (unless the base's root is "archive").
+    /// `owner` keeps the files behind all pieces alive.
+    Result<std::shared_ptr<const VirtualFile>> lay_out(const std::string& file_name, std::shared_ptr<const void> owner);
+
+   private:
+    struct NewStorage {
+        DType dtype = DType::uint8;
+        std::uint64_t numel = 0;
+        std::string location;
+        PieceList content;
+    };
+
+    std::shared_ptr<const Archive> base_;
+    std::vector<RecordPlace> places_;
+    pickle::Editor pickle_;
+    std::vector<NewStorage> new_storages_;
+};
+
+}  // namespace ckptfs::pt

@@ -1,0 +1,22 @@
+// The log: one line an event, to the file, journal or stream that the command line chose.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "ckptfs/result.h"
+
+namespace ckptfs::log {
+
+void info(std::string_view message) noexcept;
+void warn(std::string_view message) noexcept;
+void error(std::string_view message) noexcept;
+
+/// To standard error (the start).
+void to_stderr();
+/// Appends to `path`; made absolute by the caller.
+Result<void> to_file(const std::string& path);
+/// To syslog(3), which the journal collects where there is one.
+void to_syslog();
+
+}  // namespace ckptfs::log
