@@ -6,8 +6,8 @@ set(_torch_roots "")
 if(Torch_ROOT)
   list(APPEND _torch_roots ${Torch_ROOT})
 else()
-  # "Active" means first on PATH; CMake by itself would look beside its own installation first.
-  find_program(_torch_python NAMES python3 python PATHS ENV PATH NO_DEFAULT_PATH NO_CACHE)
+  # "Active" means the virtual environment, else the first on PATH; CMake by itself would look beside its own installation first.
+  find_program(_torch_python NAMES python3 python PATHS $ENV{VIRTUAL_ENV}/bin ENV PATH NO_DEFAULT_PATH NO_CACHE)
   if(_torch_python)
     execute_process(
       COMMAND ${_torch_python} -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
