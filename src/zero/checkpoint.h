@@ -1,0 +1,103 @@
+// The hub: what a ZeRO checkpoint holds, per parameter and state, and where those elements lie in the source files.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "ckptfs/extent.h"
+#include "ckptfs/source.h"
+#include "pt/archive.h"
+#include "pt/dtype.h"
+#include "zero/config.h"
+
+namespace ckptfs::zero {
+
+/// One rank's tensor of a state: `numel` elements of `file` from byte `offset` on.
+struct Shard {
+    const File* file = nullptr;
+    std::uint64_t offset = 0;
+    std::uint64_t numel = 0;
+};
+
+/// The rule that maps one parameter's elements to source bytes: element L lies at flat position first_numel + L;
+/// flat positions are dealt to the shards in runs of shard_numel, each run starting shard_offset_numel into its shard.
+/// One rule for all stages: at 1 and 2 the flat buffer is the group's, at 3 the parameter's own.
+struct ElementMap {
+    std::span<const Shard> shards;
+    std::uint64_t shard_numel = 0;
+    std::uint64_t first_numel = 0;
+    std::uint64_t shard_offset_numel = 0;
+
+    /// Appends the pieces of elements [from_numel, from_numel + count_numel). The caller stays inside the parameter.
+    void append(std::uint64_t from_numel, std::uint64_t count_numel, std::uint64_t itemsize, PieceList& out) const;
+};
+
+/// One element-wise state of a parameter group: the fp32 master, exp_avg, the 16-bit weights …
+struct State {
+    std::string key;
+    pt::DType dtype = pt::DType::float32;
+    std::vector<Shard> shards;               ///< what the maps point into; moves with the State, is never copied
+    std::vector<ElementMap> parameters;      ///< one for each parameter of the group, in optimizer order
+    const pickle::Node* example = nullptr;   ///< a tensor of this state in some rank's tree: its form, not its data
+    bool whole_parameters = false;           ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
+};
+
+struct Parameter {
+    std::string name;
+    std::vector<std::uint64_t> shape;
+    std::uint64_t numel = 0;
+};
+
+struct ParameterGroup {
+    std::vector<Parameter> parameters;  ///< in optimizer order
+    FlatRules rules;                    ///< of the source; alignment is per group because it depends on the dtype
+    State master;
+    std::vector<State> states;          ///< element-wise optimizer states, in the order in which the files name them
+    std::optional<State> weights;       ///< the group's flat buffer behind `module`; absent where `module` is not flat
+    std::uint64_t weights_itemsize = 4; ///< of the parameters' own dtype, which alignment depends on
+    bool has_state = false;             ///< the optimizer has stepped: `state` has an entry for this group
+};
+
+/// A rank's optimizer file: its tree (shared with all ranks of the same structure) and where its kept storages lie.
+struct RankFile {
+    std::string name;                       ///< in the tag directory
+    std::shared_ptr<const File> file;
+    FileInfo info;
+    std::shared_ptr<const pt::Archive> structure;  ///< the first rank's whose tree differs only in re-cut fields
+    std::vector<pt::RecordPlace> places;           ///< of structure->storages(), in this rank's file
+};
+
+/// One model-parallel rank: its files form a family that is cut over the data-parallel ranks on its own.
+struct ModelParallelRank {
+    std::vector<ParameterGroup> groups;
+    std::string model_states_name;
+    std::shared_ptr<const pt::Archive> model_states;
+    FileInfo model_states_info;
+    std::vector<RankFile> optimizer;  ///< by data-parallel rank
+};
+
+enum class Format : std::uint8_t {
+    stage0,          ///< no optimizer files: nothing depends on the world size
+    zero12,          ///< DeepSpeedZeroOptimizer: stages 1 and 2
+    zero12_elastic,  ///< the same with zero_optimization.elastic_checkpoint: lean states in a list
+    bf16_optimizer,  ///< BF16_Optimizer: stage 1
+};
+[[nodiscard]] std::string_view name(Format format);
+
+/// A whole, consistent checkpoint. Immutable once read; holds metadata, no tensor data.
+struct Checkpoint {
+    Format format = Format::zero12;
+    int stage = 0;
+    std::uint64_t world_size = 0;     ///< data-parallel, of the source
+    std::string optimizer_prefix;     ///< of the optimizer files' names: "bf16_" or ""
+    std::string optimizer_suffix;     ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
+    LayoutConfig config;              ///< the layout settings stored in the checkpoint
+    std::string deepspeed_version;
+    std::vector<ModelParallelRank> model_parallel;
+};
+
+}  // namespace ckptfs::zero

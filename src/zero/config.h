@@ -1,0 +1,32 @@
+// The settings of a DeepSpeed config that enter the layout of a checkpoint.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "ckptfs/result.h"
+#include "pt/pickle.h"
+#include "zero/partition.h"
+
+namespace ckptfs::zero {
+
+/// zero_optimization.* with DeepSpeed's defaults (runtime/zero/config.py).
+/// elastic_checkpoint is not among them: DeepSpeed loads either form into either engine (stage_1_and_2.py
+/// _load_legacy_checkpoint), and the plain form holds hyper-parameters that the elastic one lacks, so a view keeps its source's form.
+struct LayoutConfig {
+    bool round_robin_gradients = false;
+    bool parameter_alignment = false;
+    bool bf16 = false;                   ///< bf16.enabled: decides the prefix of optimizer files
+    bool optimizer_offloaded = false;    ///< offload_optimizer.device is not "none"
+    bool optimizer_on_nvme = false;      ///< offload_optimizer.device is "nvme"
+
+    bool operator==(const LayoutConfig&) const = default;
+};
+
+/// From the `ds_config` dict that a checkpoint stores. A missing or foreign node gives the defaults.
+[[nodiscard]] LayoutConfig layout_config(const pickle::Node* ds_config);
+
+/// From a DeepSpeed config file (JSON). `not_found`, `io`, or `invalid_argument` where it is not a JSON object.
+Result<LayoutConfig> read_layout_config(const std::string& path);
+
+}  // namespace ckptfs::zero
