@@ -1,0 +1,135 @@
+// The tree that a mount shows: SOURCE mirrored lazily, its tag directories at other world sizes. Knows no kernel and no ZeRO.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "ckptfs/result.h"
+#include "ckptfs/source.h"
+#include "ckptfs/view.h"
+#include "fs/outcome.h"
+
+namespace ckptfs {
+
+inline constexpr std::uint64_t root_inode = 1;
+/// For directory entries whose inode would cost a look at the source.
+inline constexpr std::uint64_t unknown_inode = 0xffffffff;
+inline constexpr std::uint64_t max_world_size = 1'048'576;
+
+struct FileSystemOptions {
+    /// The root mirrors SOURCE at this world size; without it the root shows `world-size-<N>/` for every N.
+    std::optional<std::uint64_t> world_size;
+    /// Absolute path of SOURCE, for statfs() alone. A descriptor of it is held.
+    std::string source_path;
+    /// The clock that freshness is measured with; tests replace it.
+    std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
+};
+
+struct Attributes {
+    std::uint64_t inode = 0;
+    FileType type = FileType::other;  ///< `other` (fifos, devices, sockets): shown, never opened
+    std::uint32_t mode = 0;           ///< permission bits, without the write bits
+    std::uint32_t nlink = 1;
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::uint64_t size = 0;    ///< bytes
+    std::uint64_t blocks = 0;  ///< 512-byte units
+    std::int64_t atime_ns = 0;
+    std::int64_t mtime_ns = 0;
+    std::int64_t ctime_ns = 0;
+};
+
+/// How long the kernel may rely on an answer without asking again.
+using Lifetime = std::chrono::duration<double>;
+inline constexpr Lifetime forever{1e9};
+
+struct LookedUpEntry {
+    Attributes attributes;
+    Lifetime entry_lifetime{0};
+    Lifetime attributes_lifetime{0};
+};
+
+struct FileAttributes {
+    Attributes attributes;
+    Lifetime lifetime{0};
+};
+
+struct OpenedFile {
+    std::uint64_t handle = 0;
+    bool read_once = false;  ///< see View::read_once()
+};
+
+struct ListedEntry {
+    std::string_view name;  ///< valid during the call only
+    std::uint64_t inode = unknown_inode;
+    FileType type = FileType::other;
+    std::uint64_t next_offset = 0;  ///< where the listing goes on after this entry
+};
+
+struct FileSystemStatistics {
+    std::uint64_t block_nbytes = 0;
+    std::uint64_t blocks = 0;
+    std::uint64_t free_blocks = 0;
+    std::uint64_t available_blocks = 0;
+    std::uint64_t files = 0;
+    std::uint64_t free_files = 0;
+    std::uint64_t max_name_nbytes = 0;
+};
+
+/// Every operation is safe for concurrent use, and noexcept: what nobody expected is EIO and a line in the log.
+/// Inode numbers depend on the path in the mount and the generation of what is there, so that they are the same after a
+/// remount of an unchanged source, and a changed file never takes over the kernel's cached pages.
+class FileSystem {
+   public:
+    /// `io` if SOURCE cannot be opened for statfs(); `invalid_argument` if the world size is out of range.
+    static Result<std::unique_ptr<FileSystem>> create(std::shared_ptr<const Source> source,
+                                                      std::shared_ptr<const TagReader> reader,
+                                                      FileSystemOptions options);
+    FileSystem(const FileSystem&) = delete;
+    FileSystem& operator=(const FileSystem&) = delete;
+    ~FileSystem();
+
+    /// A tag that the caller has read already, so that it is not read again. Ignored if it is broken or no longer what
+    /// `directory` (relative to SOURCE) holds.
+    void adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) noexcept;
+
+    /// Counts one reference of the kernel to the inode, which forget() takes back.
+    Outcome<LookedUpEntry> lookup(std::uint64_t parent, std::string_view name) noexcept;
+    void forget(std::uint64_t inode, std::uint64_t lookups) noexcept;
+
+    Outcome<FileAttributes> getattr(std::uint64_t inode) noexcept;
+    Outcome<std::string> readlink(std::uint64_t inode) noexcept;
+
+    Outcome<OpenedFile> open(std::uint64_t inode) noexcept;
+    /// Fills the front of `out` with the bytes from `offset` to the end of the file or of `out`, whichever comes first;
+    /// never less. The value is their number.
+    Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept;
+    void release(std::uint64_t handle) noexcept;
+
+    /// The value is a handle, whose listing is that of the moment of opening.
+    Outcome<std::uint64_t> opendir(std::uint64_t inode) noexcept;
+    /// Hands entries from `offset` (0: the start) to `take` until it returns false or there are no more.
+    Outcome<bool> readdir(std::uint64_t handle, std::uint64_t offset,
+                          const std::function<bool(const ListedEntry&)>& take) noexcept;
+    void releasedir(std::uint64_t handle) noexcept;
+
+    Outcome<FileSystemStatistics> statfs() noexcept;
+
+    /// Inodes that the kernel refers to now, the root not counted.
+    [[nodiscard]] std::size_t live_inodes() const noexcept;
+
+   private:
+    class Implementation;
+    explicit FileSystem(std::unique_ptr<Implementation> implementation);
+
+    std::unique_ptr<Implementation> implementation_;
+};
+
+}  // namespace ckptfs

@@ -1,0 +1,40 @@
+// Mounting a FileSystem and serving it until it is unmounted.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "fs/file_system.h"
+
+namespace ckptfs {
+
+/// Whether the kernel's page cache stands between readers and the daemon.
+enum class IoMode : std::uint8_t {
+    automatic,  ///< direct for files that one rank reads once, cached for all else
+    cached,
+    direct,
+};
+
+struct MountOptions {
+    std::string source;       ///< absolute; shown as the mounted device
+    std::string mount_point;  ///< absolute
+    IoMode io = IoMode::automatic;
+    bool allow_other = false;
+    /// Passed on to the kernel or fusermount3 as `-o`, one option each ("dirsync", "context=..."); checked by them.
+    std::vector<std::string> kernel_options;
+};
+
+/// Whether `mount_point` can be mounted on: an existing, empty directory that is no stale mount, no mount of ckptfs, and
+/// neither inside `source` nor a directory that contains it; and, with allow_other, whether fuse.conf allows that.
+/// Both paths are absolute. The error (`mount`, or `invalid_argument` where the two paths do not go together) says what to do.
+Result<void> check_mount_point(const MountOptions& options);
+
+/// Checks the mount point, mounts, calls `on_ready` (from another thread, once) when the mount answers, and serves until
+/// the mount is unmounted or SIGTERM, SIGINT or SIGHUP comes, both of which are success. Leaves no mount behind.
+/// Threads are started; whoever forks does so before. One mount at a time in a process (signal handlers are global).
+Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& options,
+                             const std::function<void()>& on_ready);
+
+}  // namespace ckptfs
