@@ -1,0 +1,32 @@
+// Tags of ZeRO checkpoints for the file system: read once, shown at any world size.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "ckptfs/view.h"
+#include "zero/checkpoint.h"
+#include "zero/config.h"
+
+namespace ckptfs::view {
+
+/// The largest world size that a view can be asked for.
+inline constexpr std::uint64_t max_world_size = 1'048'576;
+
+struct ViewOptions {
+    /// The layout settings of the config that will resume (--ds-config); those stored in the checkpoint where absent.
+    std::optional<zero::LayoutConfig> target;
+};
+
+/// The files of `checkpoint`, which was read from `directory` of `source`, at `world_size`.
+/// At the source's own world size and settings the original files pass through, byte for byte.
+/// `invalid_argument` where world_size is 0 or above max_world_size. `source` must outlive the view.
+Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
+                                                    std::uint64_t world_size, const ViewOptions& options);
+
+/// The TagReader of all ZeRO layouts that ckptfs knows.
+[[nodiscard]] std::unique_ptr<TagReader> zero_tag_reader(ViewOptions options);
+
+}  // namespace ckptfs::view

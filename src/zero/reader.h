@@ -1,0 +1,27 @@
+// Reads a tag directory into a Checkpoint: metadata only, everything checked, nothing of what a pickle says executed.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "ckptfs/source.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::zero {
+
+/// Whether a directory with this listing is a tag: it holds ZeRO model states or ZeRO optimizer files, and no `zero/`
+/// (which makes it a universal checkpoint).
+[[nodiscard]] bool is_tag(const std::vector<DirectoryEntry>& listing);
+
+/// The names in a tag directory that a world size decides about: model states and optimizer files of every rank,
+/// those that an older, larger run left behind included.
+[[nodiscard]] std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing);
+
+/// `directory` is relative to the source. Errors name the file, what was expected and found, and what to do:
+/// `incomplete` (missing or truncated files, weights only), `inconsistent` (ranks of different saves), `damaged`,
+/// `unsupported` (docs/support.md), `io`, `stale` (it changed while it was read).
+Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory);
+
+}  // namespace ckptfs::zero
