@@ -1,4 +1,4 @@
-# ckptfs_layer(NAME DEPENDENCIES...): the static library ckptfs_NAME from src/NAME/*.cpp.
+# ckptfs_layer(NAME DEPENDENCIES...): the static library ckptfs_NAME from src/NAME/*.cpp (main.cpp is a program's, not a layer's).
 # ckptfs_warnings(TARGET): the project's warnings and sanitizers for one target.
 
 function(ckptfs_warnings target)
@@ -16,14 +16,20 @@ endfunction()
 
 function(ckptfs_layer name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
-  if(NOT sources)
+  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
+  if(sources)
+    set(scope PUBLIC)
+    add_library(ckptfs_${name} STATIC ${sources})
+    ckptfs_warnings(ckptfs_${name})
+  else()
+    set(scope INTERFACE)
     add_library(ckptfs_${name} INTERFACE)
-    target_include_directories(ckptfs_${name} INTERFACE ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
-    target_link_libraries(ckptfs_${name} INTERFACE ${ARGN})
-    return()
   endif()
-  add_library(ckptfs_${name} STATIC ${sources})
-  target_include_directories(ckptfs_${name} PUBLIC ${PROJECT_SOURCE_DIR}/include ${PROJECT_SOURCE_DIR}/src)
-  target_link_libraries(ckptfs_${name} PUBLIC ${ARGN})
-  ckptfs_warnings(ckptfs_${name})
+  target_compile_features(ckptfs_${name} ${scope} cxx_std_20)
+  target_include_directories(ckptfs_${name} ${scope}
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>
+    $<BUILD_INTERFACE:${PROJECT_BINARY_DIR}/include>
+    $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>
+    $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>)
+  target_link_libraries(ckptfs_${name} ${scope} ${ARGN})
 endfunction()

@@ -1,6 +1,6 @@
 # Finds libtorch: -DTorch_ROOT, else the torch of the active Python, else Debian's libtorch-dev.
 # PyTorch's own CMake package is not used: it aborts on a CUDA build where the CUDA toolkit is missing.
-# Provides Torch::cpu (libtorch_cpu, libc10, headers, the C++ ABI they were built with), Torch_VERSION.
+# Provides Torch::c10 (libc10, headers, the C++ ABI they were built with), Torch::cpu (libtorch_cpu too), Torch_VERSION.
 
 set(_torch_roots "")
 if(Torch_ROOT)
@@ -47,7 +47,16 @@ find_package_handle_standard_args(Torch
   REASON_FAILURE_MESSAGE "install Debian's libtorch-dev, activate a Python that has torch, or pass -DTorch_ROOT=DIR")
 
 if(Torch_FOUND AND NOT TARGET Torch::cpu)
+  # Old wheels were built with the C++ ABI from before GCC 5: their symbols have no "cxx11" in them.
+  file(STRINGS ${Torch_C10_LIBRARY} _torch_cxx11_symbol REGEX "cxx11" LIMIT_COUNT 1)
+  set(_torch_abi 1)
+  if(NOT _torch_cxx11_symbol)
+    set(_torch_abi 0)
+  endif()
+  add_library(Torch::c10 INTERFACE IMPORTED)
+  target_include_directories(Torch::c10 SYSTEM INTERFACE ${Torch_INCLUDE_DIR})
+  target_compile_definitions(Torch::c10 INTERFACE _GLIBCXX_USE_CXX11_ABI=${_torch_abi})
+  target_link_libraries(Torch::c10 INTERFACE ${Torch_C10_LIBRARY})
   add_library(Torch::cpu INTERFACE IMPORTED)
-  target_include_directories(Torch::cpu SYSTEM INTERFACE ${Torch_INCLUDE_DIR})
-  target_link_libraries(Torch::cpu INTERFACE ${Torch_CPU_LIBRARY} ${Torch_C10_LIBRARY})
+  target_link_libraries(Torch::cpu INTERFACE ${Torch_CPU_LIBRARY} Torch::c10)
 endif()

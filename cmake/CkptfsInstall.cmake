@@ -1,0 +1,26 @@
+# What `cmake --install` puts where, and the package that find_package(ckptfs) finds there.
+include(CMakePackageConfigHelpers)
+
+# The layers a program needs to open a view without a mount, bottom up.
+set(ckptfs_library_layers ckptfs_util ckptfs_io ckptfs_extent ckptfs_pt ckptfs_zero ckptfs_view)
+set(ckptfs_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ckptfs)
+
+add_library(ckptfs_library INTERFACE)
+set_target_properties(ckptfs_library PROPERTIES EXPORT_NAME ckptfs)
+target_link_libraries(ckptfs_library INTERFACE ckptfs_view ckptfs_io)
+
+if(TARGET ckptfs)
+  install(TARGETS ckptfs RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(TARGETS ckptfs_torch_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ckptfs)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ckptfs ${PROJECT_BINARY_DIR}/include/ckptfs
+  DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+install(TARGETS ckptfs_library ${ckptfs_library_layers} EXPORT ckptfs-targets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(EXPORT ckptfs-targets NAMESPACE ckptfs:: DESTINATION ${ckptfs_package_dir})
+
+configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/ckptfs-config.cmake.in ckptfs-config.cmake
+  INSTALL_DESTINATION ${ckptfs_package_dir})
+write_basic_package_version_file(ckptfs-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${PROJECT_BINARY_DIR}/ckptfs-config.cmake ${PROJECT_BINARY_DIR}/ckptfs-config-version.cmake
+  DESTINATION ${ckptfs_package_dir})
