@@ -1,0 +1,149 @@
+// Reads of a virtual file: each becomes a gather over the pieces that the window touches.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "ckptfs/extent.h"
+#include "util/checked.h"
+
+namespace ckptfs {
+namespace {
+
+/// Neighbouring source runs with at most this much between them are worth one read.
+constexpr std::uint64_t largest_gap = std::uint64_t{16} << 10;
+/// What one such read may cover, gaps included; also the size of the scratch buffer. Longer runs go straight to the caller.
+constexpr std::uint64_t largest_span = std::uint64_t{128} << 10;
+
+/// The part of a source piece that falls into the window, and where it goes.
+struct Run {
+    const File* file = nullptr;
+    std::uint64_t offset = 0;
+    std::span<std::byte> out;
+
+    [[nodiscard]] std::uint64_t end() const { return offset + out.size(); }
+};
+
+/// Collects source runs that lie close together and reads them at once.
+class Gather {
+   public:
+    Result<void> add(const Run& run) {
+        if (joins(run)) {
+            runs_.push_back(run);
+            return {};
+        }
+        CKPTFS_TRY(flush());
+        runs_.push_back(run);
+        return {};
+    }
+
+    Result<void> flush() {
+        if (runs_.empty()) {
+            return {};
+        }
+        Result<void> result = runs_.size() == 1 ? runs_.front().file->read(runs_.front().offset, runs_.front().out) : scatter();
+        runs_.clear();
+        return result;
+    }
+
+   private:
+    [[nodiscard]] bool joins(const Run& run) const {
+        if (runs_.empty()) {
+            return false;
+        }
+        const Run& first = runs_.front();
+        const Run& last = runs_.back();
+        return run.file == last.file && run.offset >= last.end() && run.offset - last.end() <= largest_gap &&
+               run.end() - first.offset <= largest_span;
+    }
+
+    Result<void> scatter() {
+        if (!scratch_) {
+            scratch_ = std::make_unique_for_overwrite<std::byte[]>(largest_span);  // NOLINT(modernize-avoid-c-arrays)
+        }
+        const std::uint64_t start = runs_.front().offset;
+        CKPTFS_TRY(runs_.front().file->read(start, {scratch_.get(), runs_.back().end() - start}));
+        for (const Run& run : runs_) {
+            std::memcpy(run.out.data(), scratch_.get() + (run.offset - start), run.out.size());
+        }
+        return {};
+    }
+
+    std::vector<Run> runs_;
+    std::unique_ptr<std::byte[]> scratch_;  // NOLINT(modernize-avoid-c-arrays)
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name, PieceList pieces,
+                                                               std::shared_ptr<const void> owner) {
+    std::vector<std::uint64_t> ends;
+    ends.reserve(pieces.pieces().size());
+    std::uint64_t total = 0;
+    for (const Piece& piece : pieces.pieces()) {
+        const bool sound = [&] {
+            switch (piece.kind) {
+                case Piece::Kind::source:
+                    return piece.file != nullptr && fits(piece.offset, piece.length, piece.file->size());
+                case Piece::Kind::literal:
+                    return fits(piece.offset, piece.length, pieces.literals().size());
+                case Piece::Kind::zeros:
+                    return true;
+            }
+            return false;
+        }();
+        if (!sound) {
+            return Error(ErrorCode::internal, "'" + name + "' was built from bytes " + std::to_string(piece.offset) + " to " +
+                                                  std::to_string(piece.offset + piece.length) + " of " +
+                                                  (piece.file != nullptr ? "'" + piece.file->name() + "'" : "nothing") +
+                                                  ", which does not have them");
+        }
+        const auto end = checked_add(total, piece.length);
+        if (!end) {
+            return Error(ErrorCode::internal, "the size of '" + name + "' does not fit into 64 bits");
+        }
+        total = *end;
+        ends.push_back(total);
+    }
+    return std::shared_ptr<const VirtualFile>(
+        new VirtualFile(std::move(name), std::move(pieces), std::move(ends), std::move(owner)));
+}
+
+VirtualFile::VirtualFile(std::string name, PieceList list, std::vector<std::uint64_t> ends, std::shared_ptr<const void> owner)
+    : name_(std::move(name)), list_(std::move(list)), ends_(std::move(ends)), owner_(std::move(owner)) {}
+
+Result<void> VirtualFile::read(std::uint64_t offset, std::span<std::byte> out) const {
+    if (!fits(offset, out.size(), size())) {
+        return Error(ErrorCode::invalid_argument, "bytes " + std::to_string(offset) + " to " +
+                                                      std::to_string(offset + out.size()) + " of '" + name_ +
+                                                      "' were asked for, which has " + std::to_string(size()));
+    }
+    Gather gather;
+    auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
+    while (!out.empty()) {
+        const Piece& piece = pieces()[index];
+        const std::uint64_t within = piece.length - (ends_[index] - offset);
+        const std::span<std::byte> part = out.first(std::min<std::uint64_t>(piece.length - within, out.size()));
+        switch (piece.kind) {
+            case Piece::Kind::source:
+                CKPTFS_TRY(gather.add({piece.file, piece.offset + within, part}));
+                break;
+            case Piece::Kind::zeros:
+                std::memset(part.data(), 0, part.size());
+                break;
+            case Piece::Kind::literal:
+                std::memcpy(part.data(), list_.literals().data() + piece.offset + within, part.size());
+                break;
+        }
+        out = out.subspan(part.size());
+        offset += part.size();
+        ++index;
+    }
+    return gather.flush();
+}
+
+std::uint64_t VirtualFile::memory_nbytes() const {
+    return sizeof(*this) + name_.capacity() + list_.literals().capacity() + pieces().capacity() * sizeof(Piece) +
+           ends_.capacity() * sizeof(std::uint64_t);
+}
+
+}  // namespace ckptfs

@@ -1,0 +1,49 @@
+// Counting is all that is added here.
+#include "io/counting_source.h"
+
+#include <utility>
+
+namespace ckptfs::io {
+namespace {
+
+class CountedFile final : public File {
+   public:
+    CountedFile(std::shared_ptr<const File> inner, std::shared_ptr<WorkCounters> counters)
+        : inner_(std::move(inner)), counters_(std::move(counters)) {}
+
+    [[nodiscard]] const std::string& name() const override { return inner_->name(); }
+    [[nodiscard]] std::uint64_t size() const override { return inner_->size(); }
+
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+        counters_->reads.fetch_add(1, std::memory_order_relaxed);
+        counters_->nbytes.fetch_add(out.size(), std::memory_order_relaxed);
+        return inner_->read(offset, out);
+    }
+
+   private:
+    const std::shared_ptr<const File> inner_;
+    const std::shared_ptr<WorkCounters> counters_;
+};
+
+}  // namespace
+
+std::shared_ptr<const File> counted(std::shared_ptr<const File> file, std::shared_ptr<WorkCounters> counters) {
+    return std::make_shared<const CountedFile>(std::move(file), std::move(counters));
+}
+
+CountingSource::CountingSource(std::shared_ptr<const Source> inner)
+    : inner_(std::move(inner)), counters_(std::make_shared<WorkCounters>()) {}
+
+std::string CountingSource::display(std::string_view path) const { return inner_->display(path); }
+Result<FileInfo> CountingSource::stat(const std::string& path) const { return inner_->stat(path); }
+Result<FileInfo> CountingSource::stat_target(const std::string& path) const { return inner_->stat_target(path); }
+Result<std::vector<DirectoryEntry>> CountingSource::list(const std::string& path) const { return inner_->list(path); }
+Result<std::string> CountingSource::read_link(const std::string& path) const { return inner_->read_link(path); }
+
+Result<std::shared_ptr<const File>> CountingSource::open(const std::string& path) const {
+    counters_->opens.fetch_add(1, std::memory_order_relaxed);
+    CKPTFS_ASSIGN(auto file, inner_->open(path));
+    return counted(std::move(file), counters_);
+}
+
+}  // namespace ckptfs::io

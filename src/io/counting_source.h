@@ -1,0 +1,43 @@
+// A Source that counts what is asked of another: the work counters of tests and of `verify`.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ckptfs/source.h"
+
+namespace ckptfs::io {
+
+struct WorkCounters {
+    std::atomic<std::uint64_t> opens{0};
+    std::atomic<std::uint64_t> reads{0};
+    std::atomic<std::uint64_t> nbytes{0};  ///< asked for, successfully or not
+};
+
+/// `file` with its reads counted into `counters`.
+std::shared_ptr<const File> counted(std::shared_ptr<const File> file, std::shared_ptr<WorkCounters> counters);
+
+/// Passes everything on to `inner`. Safe for concurrent use.
+class CountingSource final : public Source {
+   public:
+    explicit CountingSource(std::shared_ptr<const Source> inner);
+
+    [[nodiscard]] const WorkCounters& counters() const { return *counters_; }
+
+    [[nodiscard]] std::string display(std::string_view path) const override;
+    Result<FileInfo> stat(const std::string& path) const override;
+    Result<FileInfo> stat_target(const std::string& path) const override;
+    Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
+    Result<std::string> read_link(const std::string& path) const override;
+    Result<std::shared_ptr<const File>> open(const std::string& path) const override;
+
+   private:
+    std::shared_ptr<const Source> inner_;
+    std::shared_ptr<WorkCounters> counters_;
+};
+
+}  // namespace ckptfs::io

@@ -1,0 +1,335 @@
+// Names resolved below one descriptor, stamps pinned at open and compared around every read.
+#include "io/posix_source.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <climits>
+#include <system_error>
+#include <utility>
+
+#include "io/descriptor_pool.h"
+#include "util/checked.h"
+
+namespace ckptfs::io {
+namespace {
+
+constexpr std::size_t largest_pool = 1024;
+constexpr std::int64_t ns_per_second = 1'000'000'000;
+constexpr std::uint32_t permission_bits = 07777;
+
+std::int64_t nanoseconds(const timespec& time) {
+    return static_cast<std::int64_t>(time.tv_sec) * ns_per_second + static_cast<std::int64_t>(time.tv_nsec);
+}
+
+FileStamp stamp_of(const struct stat& status) {
+    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), nanoseconds(status.st_mtim),
+            nanoseconds(status.st_ctim)};
+}
+
+FileType type_of(mode_t mode) {
+    if (S_ISREG(mode)) {
+        return FileType::regular;
+    }
+    if (S_ISDIR(mode)) {
+        return FileType::directory;
+    }
+    return S_ISLNK(mode) ? FileType::symlink : FileType::other;
+}
+
+FileInfo info_of(const struct stat& status) {
+    FileInfo info;
+    info.stamp = stamp_of(status);
+    info.type = type_of(status.st_mode);
+    info.mode = status.st_mode & permission_bits;
+    info.uid = status.st_uid;
+    info.gid = status.st_gid;
+    info.atime_ns = nanoseconds(status.st_atim);
+    info.blocks = static_cast<std::uint64_t>(status.st_blocks);
+    return info;
+}
+
+Error system_error(int failure, const std::string& action, const std::string& name) {
+    const std::string sentence = "'" + name + "' cannot be " + action + ": " + std::generic_category().message(failure);
+    if (failure == ENOENT || failure == ENOTDIR) {
+        return {ErrorCode::not_found, sentence, failure};
+    }
+    return {ErrorCode::io, sentence, failure};
+}
+
+bool has_parent_component(std::string_view path) {
+    while (true) {
+        const std::size_t slash = path.find('/');
+        if (path.substr(0, slash) == "..") {
+            return true;
+        }
+        if (slash == std::string_view::npos) {
+            return false;
+        }
+        path.remove_prefix(slash + 1);
+    }
+}
+
+}  // namespace
+
+/// What the source and its files share.
+class DirectorySource::State {
+   public:
+    State(std::string path, std::shared_ptr<const SystemCalls> calls, UniqueFd root, std::size_t capacity)
+        : path_(std::move(path)), calls_(std::move(calls)), root_(std::move(root)), pool_(capacity) {}
+
+    [[nodiscard]] const SystemCalls& calls() const { return *calls_; }
+    [[nodiscard]] int root() const { return root_.get(); }
+    [[nodiscard]] DescriptorPool& pool() { return pool_; }
+    [[nodiscard]] const DescriptorPool& pool() const { return pool_; }
+    std::uint64_t next_file() { return files_.fetch_add(1, std::memory_order_relaxed); }
+
+    [[nodiscard]] std::string display(std::string_view path) const {
+        if (path.empty()) {
+            return path_;
+        }
+        return path_ + (path_.ends_with('/') ? "" : "/") + std::string(path);
+    }
+
+    /// `path` as the system calls take it.
+    [[nodiscard]] Result<const char*> below_root(const std::string& path) const {
+        if (path.starts_with('/') || has_parent_component(path) || path.find('\0') != std::string::npos) {
+            return Error(ErrorCode::invalid_argument, "'" + path + "' does not name anything below '" + path_ + "'");
+        }
+        return path.empty() ? "." : path.c_str();
+    }
+
+    Result<FileInfo> stat(const std::string& path, int flags) const {
+        CKPTFS_ASSIGN(const char* const name, below_root(path));
+        struct stat status {};
+        const int answer = calls().stat_at(root(), name, status, flags);
+        if (answer < 0) {
+            return system_error(-answer, "looked up", display(path));
+        }
+        return info_of(status);
+    }
+
+    /// Opens for reading. When the process or the system has no descriptor left, gives the pool's back and tries again.
+    int open(const char* name, int flags) {
+        const int fd = calls().open_at(root(), name, flags);
+        if (fd != -EMFILE && fd != -ENFILE) {
+            return fd;
+        }
+        pool_.clear();
+        return calls().open_at(root(), name, flags);
+    }
+
+   private:
+    const std::string path_;
+    const std::shared_ptr<const SystemCalls> calls_;
+    const UniqueFd root_;
+    DescriptorPool pool_;
+    std::atomic<std::uint64_t> files_{0};
+};
+
+/// One generation of a file below the directory.
+class DirectorySource::PinnedFile final : public File {
+   public:
+    PinnedFile(std::shared_ptr<State> state, std::string path)
+        : state_(std::move(state)), path_(std::move(path)), name_(state_->display(path_)), id_(state_->next_file()) {}
+
+    PinnedFile(const PinnedFile&) = delete;
+    PinnedFile& operator=(const PinnedFile&) = delete;
+    ~PinnedFile() override { state_->pool().erase(id_); }
+
+    /// Takes the generation that is there now.
+    Result<void> pin() {
+        CKPTFS_ASSIGN(const char* const name, state_->below_root(path_));
+        // Asked before it is opened: opening a device can have effects, opening a fifo would wake its writer.
+        CKPTFS_ASSIGN(const FileInfo before, state_->stat(path_, 0));
+        CKPTFS_TRY(refuse_special(before.type));
+        UniqueFd fd(state_->open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+        if (!fd.valid()) {
+            return system_error(-fd.get(), "opened", name_);
+        }
+        struct stat status {};
+        CKPTFS_TRY(stat_descriptor(fd.get(), status));
+        CKPTFS_TRY(refuse_special(type_of(status.st_mode)));
+        stamp_ = stamp_of(status);
+        state_->pool().insert(id_, std::make_shared<const UniqueFd>(std::move(fd)));
+        return {};
+    }
+
+    [[nodiscard]] const std::string& name() const override { return name_; }
+    [[nodiscard]] std::uint64_t size() const override { return stamp_.size; }
+
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (!fits(offset, out.size(), size())) {
+            return Error(ErrorCode::invalid_argument, std::to_string(out.size()) + " bytes from byte " + std::to_string(offset) +
+                                                          " of '" + name_ + "' were asked for, which has " +
+                                                          std::to_string(size()));
+        }
+        if (out.empty()) {
+            return {};
+        }
+        CKPTFS_ASSIGN(const SharedFd fd, descriptor());
+        while (!out.empty()) {
+            const ssize_t count = state_->calls().read_at(fd->get(), out.data(), out.size(), offset);
+            if (count == -EINTR) {
+                continue;
+            }
+            if (count < 0) {
+                return system_error(static_cast<int>(-count), "read at byte " + std::to_string(offset), name_);
+            }
+            if (count == 0) {
+                CKPTFS_TRY(check_stamp(fd->get()));
+                return Error(ErrorCode::damaged, "'" + name_ + "' ends at byte " + std::to_string(offset) + ", but its size is " +
+                                                     std::to_string(size()));
+            }
+            out = out.subspan(static_cast<std::size_t>(count));
+            offset += static_cast<std::uint64_t>(count);
+        }
+        return check_stamp(fd->get());
+    }
+
+   private:
+    Result<void> refuse_special(FileType type) const {
+        if (type == FileType::regular) {
+            return {};
+        }
+        return Error(ErrorCode::unsupported,
+                     "'" + name_ + "' is " + (type == FileType::directory ? "a directory" : "a special file") +
+                         ", not a regular file");
+    }
+
+    Error changed() const {
+        return {ErrorCode::stale, "'" + name_ + "' has changed since it was opened: open it again"};
+    }
+
+    Result<void> stat_descriptor(int fd, struct stat& status) const {
+        const int answer = state_->calls().stat_descriptor(fd, status);
+        if (answer < 0) {
+            return system_error(-answer, "looked up", name_);
+        }
+        return {};
+    }
+
+    Result<void> check_stamp(int fd) const {
+        struct stat status {};
+        CKPTFS_TRY(stat_descriptor(fd, status));
+        if (stamp_of(status) != stamp_) {
+            return changed();
+        }
+        return {};
+    }
+
+    /// From the pool, or opened again and found to be the pinned generation.
+    Result<SharedFd> descriptor() const {
+        if (SharedFd pooled = state_->pool().find(id_)) {
+            return pooled;
+        }
+        struct stat status {};
+        const int answer = state_->calls().stat_at(state_->root(), path_.c_str(), status, 0);
+        if (answer == -ENOENT || answer == -ENOTDIR || (answer >= 0 && stamp_of(status) != stamp_)) {
+            return changed();
+        }
+        if (answer < 0) {
+            return system_error(-answer, "looked up", name_);
+        }
+        UniqueFd fd(state_->open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY));
+        if (fd.get() == -ENOENT || fd.get() == -ENOTDIR) {
+            return changed();
+        }
+        if (!fd.valid()) {
+            return system_error(-fd.get(), "opened", name_);
+        }
+        CKPTFS_TRY(check_stamp(fd.get()));
+        return state_->pool().insert(id_, std::make_shared<const UniqueFd>(std::move(fd)));
+    }
+
+    const std::shared_ptr<State> state_;
+    const std::string path_;
+    const std::string name_;
+    const std::uint64_t id_;
+    FileStamp stamp_;
+};
+
+DirectorySource::DirectorySource(std::shared_ptr<State> state) : state_(std::move(state)) {}
+
+Result<std::shared_ptr<const DirectorySource>> DirectorySource::open(std::string path) {
+    return open(std::move(path), std::make_shared<const SystemCalls>());
+}
+
+Result<std::shared_ptr<const DirectorySource>> DirectorySource::open(std::string path,
+                                                                     std::shared_ptr<const SystemCalls> calls) {
+    UniqueFd root(calls->open_at(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY));
+    if (!root.valid()) {
+        return system_error(-root.get(), "opened as a directory", path);
+    }
+    const std::uint64_t limit = calls->raise_descriptor_limit();
+    const std::size_t capacity = std::min<std::uint64_t>(limit / 2, largest_pool);
+    auto state = std::make_shared<State>(std::move(path), std::move(calls), std::move(root), capacity);
+    return std::shared_ptr<const DirectorySource>(new DirectorySource(std::move(state)));
+}
+
+std::string DirectorySource::display(std::string_view path) const { return state_->display(path); }
+
+Result<FileInfo> DirectorySource::stat(const std::string& path) const { return state_->stat(path, AT_SYMLINK_NOFOLLOW); }
+
+Result<FileInfo> DirectorySource::stat_target(const std::string& path) const { return state_->stat(path, 0); }
+
+Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& path) const {
+    CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
+    const int fd = state_->open(name, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    if (fd < 0) {
+        return system_error(-fd, "listed", display(path));
+    }
+    std::vector<SystemCalls::RawEntry> raw;
+    const int answer = state_->calls().list(fd, raw);
+    if (answer < 0) {
+        return system_error(-answer, "listed", display(path));
+    }
+    std::vector<DirectoryEntry> entries;
+    entries.reserve(raw.size());
+    for (SystemCalls::RawEntry& entry : raw) {
+        if (entry.name == "." || entry.name == "..") {
+            continue;
+        }
+        FileType type = type_of(DTTOIF(entry.type));
+        if (entry.type == DT_UNKNOWN) {
+            const auto info = stat(path.empty() ? entry.name : path + "/" + entry.name);
+            if (!info.ok() && info.error().code() == ErrorCode::not_found) {
+                continue;  // gone since the directory was read
+            }
+            if (!info.ok()) {
+                return info.error();
+            }
+            type = info->type;
+        }
+        entries.push_back({std::move(entry.name), type});
+    }
+    std::sort(entries.begin(), entries.end(),
+              [](const DirectoryEntry& a, const DirectoryEntry& b) { return a.name < b.name; });
+    return entries;
+}
+
+Result<std::string> DirectorySource::read_link(const std::string& path) const {
+    CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
+    std::string target(PATH_MAX, '\0');
+    const ssize_t length = state_->calls().read_link_at(state_->root(), name, target.data(), target.size());
+    if (length < 0) {
+        return system_error(static_cast<int>(-length), "read as a symbolic link", display(path));
+    }
+    target.resize(static_cast<std::size_t>(length));
+    return target;
+}
+
+Result<std::shared_ptr<const File>> DirectorySource::open(const std::string& path) const {
+    auto file = std::make_shared<PinnedFile>(state_, path);
+    CKPTFS_TRY(file->pin());
+    return std::shared_ptr<const File>(std::move(file));
+}
+
+int DirectorySource::descriptor() const { return state_->root(); }
+std::size_t DirectorySource::open_descriptors() const { return state_->pool().size(); }
+std::size_t DirectorySource::descriptor_capacity() const { return state_->pool().capacity(); }
+
+}  // namespace ckptfs::io

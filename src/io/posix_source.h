@@ -1,0 +1,47 @@
+// A Source over a real directory, reached through one descriptor held from the start.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ckptfs/source.h"
+#include "io/system_calls.h"
+
+namespace ckptfs::io {
+
+/// Everything is opened relative to the directory's own descriptor, so a mount may later cover its path.
+/// Files are opened when they are read and kept in a bounded pool of descriptors. Absolute paths and ".." are refused.
+/// Its files may outlive it. Safe for concurrent use.
+class DirectorySource final : public Source {
+   public:
+    /// `path`: as the user wrote it; also what messages name. Raises the process's soft limit of open files.
+    static Result<std::shared_ptr<const DirectorySource>> open(std::string path);
+    static Result<std::shared_ptr<const DirectorySource>> open(std::string path, std::shared_ptr<const SystemCalls> calls);
+
+    [[nodiscard]] std::string display(std::string_view path) const override;
+    Result<FileInfo> stat(const std::string& path) const override;
+    Result<FileInfo> stat_target(const std::string& path) const override;
+    Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
+    Result<std::string> read_link(const std::string& path) const override;
+    /// `unsupported` for anything but a regular file: a fifo or a device is never opened.
+    Result<std::shared_ptr<const File>> open(const std::string& path) const override;
+
+    /// The directory's descriptor (O_PATH); valid as long as this object lives.
+    [[nodiscard]] int descriptor() const;
+    /// How many descriptors of files are open now, and how many may be.
+    [[nodiscard]] std::size_t open_descriptors() const;
+    [[nodiscard]] std::size_t descriptor_capacity() const;
+
+   private:
+    class State;
+    class PinnedFile;
+
+    explicit DirectorySource(std::shared_ptr<State> state);
+
+    std::shared_ptr<State> state_;
+};
+
+}  // namespace ckptfs::io

@@ -1,0 +1,80 @@
+// The system calls themselves, with their errors as values.
+#include "io/system_calls.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+
+#include "io/unique_fd.h"
+
+namespace ckptfs::io {
+namespace {
+
+constexpr int first_free_descriptor = 3;
+constexpr std::uint64_t assumed_descriptor_limit = 256;
+
+template <class T>
+T or_errno(T answer) {
+    return answer < 0 ? static_cast<T>(-errno) : answer;
+}
+
+}  // namespace
+
+int SystemCalls::open_at(int directory, const char* path, int flags) const {
+    const int fd = ::openat(directory, path, flags | O_CLOEXEC);  // NOLINT(cppcoreguidelines-pro-type-vararg)
+    if (fd < 0) {
+        return -errno;
+    }
+    if (fd >= first_free_descriptor) {
+        return fd;
+    }
+    const UniqueFd low(fd);
+    return or_errno(::fcntl(low.get(), F_DUPFD_CLOEXEC, first_free_descriptor));  // NOLINT(cppcoreguidelines-pro-type-vararg)
+}
+
+int SystemCalls::stat_at(int directory, const char* path, struct stat& out, int flags) const {
+    return or_errno(::fstatat(directory, path, &out, flags));
+}
+
+int SystemCalls::stat_descriptor(int fd, struct stat& out) const { return or_errno(::fstat(fd, &out)); }
+
+ssize_t SystemCalls::read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const {
+    return or_errno(::pread(fd, buffer, nbytes, static_cast<off_t>(offset)));
+}
+
+ssize_t SystemCalls::read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const {
+    return or_errno(::readlinkat(directory, path, buffer, nbytes));
+}
+
+int SystemCalls::list(int fd, std::vector<RawEntry>& out) const {
+    DIR* const stream = ::fdopendir(fd);
+    if (stream == nullptr) {
+        const int failure = -errno;
+        const UniqueFd closed(fd);
+        return failure;
+    }
+    const std::unique_ptr<DIR, int (*)(DIR*)> closing(stream, ::closedir);
+    while (true) {
+        errno = 0;
+        const dirent* const entry = ::readdir(stream);  // NOLINT(concurrency-mt-unsafe): the stream is this call's own
+        if (entry == nullptr) {
+            return -errno;
+        }
+        out.push_back({static_cast<const char*>(entry->d_name), entry->d_type});
+    }
+}
+
+std::uint64_t SystemCalls::raise_descriptor_limit() const {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+        return assumed_descriptor_limit;
+    }
+    const rlimit raised{limit.rlim_max, limit.rlim_max};
+    return ::setrlimit(RLIMIT_NOFILE, &raised) == 0 ? raised.rlim_cur : limit.rlim_cur;
+}
+
+}  // namespace ckptfs::io

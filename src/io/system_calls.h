@@ -1,0 +1,39 @@
+// The few system calls behind DirectorySource, as an object, so that a test can make them fail.
+#pragma once
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace ckptfs::io {
+
+/// Each call answers what the system's own does, or minus its errno. This class is the real one; safe for concurrent use.
+class SystemCalls {
+   public:
+    struct RawEntry {
+        std::string name;
+        unsigned char type = 0;  ///< a DT_ constant
+    };
+
+    SystemCalls() = default;
+    SystemCalls(const SystemCalls&) = delete;
+    SystemCalls& operator=(const SystemCalls&) = delete;
+    virtual ~SystemCalls() = default;
+
+    /// Adds O_CLOEXEC and never answers 0, 1 or 2.
+    virtual int open_at(int directory, const char* path, int flags) const;
+    virtual int stat_at(int directory, const char* path, struct stat& out, int flags) const;
+    virtual int stat_descriptor(int fd, struct stat& out) const;
+    virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
+    virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;
+    /// All entries of a directory, "." and ".." included, in the system's order. Takes `fd` over.
+    virtual int list(int fd, std::vector<RawEntry>& out) const;
+    /// Raises the soft limit of open descriptors to the hard one; answers what holds afterwards.
+    virtual std::uint64_t raise_descriptor_limit() const;
+};
+
+}  // namespace ckptfs::io
