@@ -2,34 +2,37 @@
 # PyTorch's own CMake package is not used: it aborts on a CUDA build where the CUDA toolkit is missing.
 # Provides Torch::c10 (libc10, headers, the C++ ABI they were built with), Torch::cpu (libtorch_cpu too), Torch_VERSION.
 
-set(_torch_roots "")
-if(Torch_ROOT)
-  list(APPEND _torch_roots ${Torch_ROOT})
-else()
-  # "Active" means the virtual environment, else the first on PATH; CMake by itself would look beside its own installation first.
-  find_program(_torch_python NAMES python3 python PATHS $ENV{VIRTUAL_ENV}/bin ENV PATH NO_DEFAULT_PATH NO_CACHE)
-  if(_torch_python)
-    execute_process(
-      COMMAND ${_torch_python} -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
-      OUTPUT_VARIABLE _torch_python_root OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
-    if(_torch_python_root)
-      list(APPEND _torch_roots ${_torch_python_root})
+# A found torch stays found when CMake runs again by itself, in whatever environment; `cmake --fresh` looks anew.
+if(NOT Torch_ROOT STREQUAL _Torch_ROOT_USED OR NOT EXISTS "${Torch_CPU_LIBRARY}" OR NOT EXISTS "${Torch_C10_LIBRARY}"
+   OR NOT EXISTS "${Torch_INCLUDE_DIR}")
+  set(_Torch_ROOT_USED "${Torch_ROOT}" CACHE INTERNAL "The Torch_ROOT that the cached paths come from")
+  if(Torch_ROOT)
+    set(_torch_roots ${Torch_ROOT})
+  else()
+    # "Active" means the virtual environment, else the first on PATH; CMake by itself would look beside its own installation first.
+    set(_torch_roots /usr)
+    find_program(_torch_python NAMES python3 python PATHS $ENV{VIRTUAL_ENV}/bin ENV PATH NO_DEFAULT_PATH NO_CACHE)
+    if(_torch_python)
+      execute_process(
+        COMMAND ${_torch_python} -c "import importlib.util as u; s = u.find_spec('torch'); print(s.submodule_search_locations[0] if s else '')"
+        OUTPUT_VARIABLE _torch_python_root OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+      if(_torch_python_root)
+        list(PREPEND _torch_roots ${_torch_python_root})
+      endif()
     endif()
   endif()
-  list(APPEND _torch_roots /usr)
+  foreach(_root IN LISTS _torch_roots)
+    unset(Torch_CPU_LIBRARY CACHE)
+    unset(Torch_C10_LIBRARY CACHE)
+    unset(Torch_INCLUDE_DIR CACHE)
+    find_library(Torch_CPU_LIBRARY torch_cpu PATHS ${_root} PATH_SUFFIXES lib lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH)
+    find_library(Torch_C10_LIBRARY c10 PATHS ${_root} PATH_SUFFIXES lib lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH)
+    find_path(Torch_INCLUDE_DIR caffe2/serialize/inline_container.h PATHS ${_root} PATH_SUFFIXES include NO_DEFAULT_PATH)
+    if(Torch_CPU_LIBRARY AND Torch_C10_LIBRARY AND Torch_INCLUDE_DIR)
+      break()
+    endif()
+  endforeach()
 endif()
-
-unset(Torch_CPU_LIBRARY CACHE)
-unset(Torch_C10_LIBRARY CACHE)
-unset(Torch_INCLUDE_DIR CACHE)
-foreach(_root IN LISTS _torch_roots)
-  find_library(Torch_CPU_LIBRARY torch_cpu PATHS ${_root} PATH_SUFFIXES lib lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH)
-  find_library(Torch_C10_LIBRARY c10 PATHS ${_root} PATH_SUFFIXES lib lib/${CMAKE_LIBRARY_ARCHITECTURE} NO_DEFAULT_PATH)
-  find_path(Torch_INCLUDE_DIR caffe2/serialize/inline_container.h PATHS ${_root} PATH_SUFFIXES include NO_DEFAULT_PATH)
-  if(Torch_CPU_LIBRARY AND Torch_C10_LIBRARY AND Torch_INCLUDE_DIR)
-    break()
-  endif()
-endforeach()
 
 set(Torch_VERSION "")
 foreach(_header torch/headeronly/version.h torch/csrc/api/include/torch/version.h)

@@ -109,10 +109,13 @@ Result<std::shared_ptr<const TorchModule>> TorchModule::load_from(
         }
         return std::shared_ptr<const TorchModule>(new TorchModule(module));
     }
-    return Error(ErrorCode::not_found, std::string("the libtorch module '") + module_file_name + "' is not in " + searched);
+    return Error(ErrorCode::not_found,
+                 std::string("the libtorch module '") + module_file_name + "' is not in " + searched);
 }
 
-std::string_view TorchModule::torch_version() const { return module_->torch_version; }
+std::string_view TorchModule::torch_version() const {
+    return module_->torch_version;
+}
 
 Result<void> TorchModule::read_all_records(const File& file, const ChunkVisitor& visit) const {
     Exchange exchange{file, visit, std::nullopt};

@@ -1,4 +1,5 @@
-// The module ckptfs_torch, loaded on first use: libtorch costs a third of a second and 100 MB, which a mount never pays.
+// The module ckptfs_torch, loaded on first use: libtorch costs a third of a second and 100 MB, which a mount never
+// pays.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,7 @@ namespace ckptfs {
 
 /// libtorch as an independent second reader. Safe for concurrent use.
 class TorchModule {
-   public:
+ public:
     /// Of one record of a .pt (`name` without the archive's root directory): the bytes from `offset` on, in order.
     /// A record arrives in one or more chunks; an empty one as one empty chunk. An error ends the reading.
     using ChunkVisitor = std::function<Result<void>(std::string_view name, std::uint64_t offset,
@@ -31,18 +32,19 @@ class TorchModule {
     /// From the first of `directories` that has it.
     static Result<std::shared_ptr<const TorchModule>> load_from(const std::vector<std::filesystem::path>& directories);
 
-    /// Beside the running program (the build tree), then in lib/ckptfs of the prefix that it is installed in, then where
-    /// this build installs it (programs that use ckptfs as a library).
+    /// Beside the running program (the build tree), then in lib/ckptfs of the prefix that it is installed in, then
+    /// where this build installs it (programs that use ckptfs as a library).
     [[nodiscard]] static std::vector<std::filesystem::path> default_directories();
 
     /// Of the libtorch behind the module: "2.13.0".
     [[nodiscard]] std::string_view torch_version() const;
 
     /// Opens `file` through libtorch's PyTorchStreamReader and reads every record to its end.
-    /// `damaged` with libtorch's words where it refuses the file; errors of `file` and of `visit` come back as they are.
+    /// `damaged` with libtorch's words where it refuses the file; errors of `file` and of `visit` come back as they
+    /// are.
     Result<void> read_all_records(const File& file, const ChunkVisitor& visit = {}) const;
 
-   private:
+ private:
     explicit TorchModule(const CkptfsTorchModule* module) : module_(module) {}
 
     const CkptfsTorchModule* module_;

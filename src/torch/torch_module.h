@@ -1,4 +1,5 @@
-// The border to libtorch: a C interface without its headers, exceptions or C++ ABI, exported by the module ckptfs_torch.
+// The border to libtorch: a C interface without its headers, exceptions or C++ ABI, exported by the module
+// ckptfs_torch.
 #pragma once
 
 #include <cstddef>
@@ -17,7 +18,8 @@ struct CkptfsTorchFile {
     int (*read)(void* context, std::uint64_t offset, void* out, std::uint64_t nbytes);
 };
 
-/// Receives what libtorch read: a record's bytes from first to last, in one or more chunks (one empty chunk if it has none).
+/// Receives what libtorch read: a record's bytes from first to last, in one or more chunks (one empty chunk if it has
+/// none).
 struct CkptfsTorchSink {
     void* context;
     /// `name` is without the archive's root directory. Returns 0 to go on, another number to stop. Must not throw.

@@ -1,4 +1,5 @@
-// The module ckptfs_torch: PyTorch's own reader behind the C interface. The only file of the product that knows libtorch.
+// The module ckptfs_torch: PyTorch's own reader behind the C interface. The only file of the product that knows
+// libtorch.
 #include "torch/torch_module.h"
 
 #include <c10/util/Exception.h>
@@ -23,7 +24,7 @@ constexpr std::uint64_t chunk_nbytes = std::uint64_t{1} << 20U;
 /// The caller's file as libtorch wants it. A failed read is answered with a short count, since an exception would have
 /// to pass through libtorch's C code.
 class CallbackReader final : public caffe2::serialize::ReadAdapterInterface {
-   public:
+ public:
     explicit CallbackReader(const CkptfsTorchFile& file) : file_(file) {}
 
     [[nodiscard]] std::size_t size() const override { return file_.nbytes; }
@@ -36,7 +37,7 @@ class CallbackReader final : public caffe2::serialize::ReadAdapterInterface {
         return file_.read(file_.context, pos, buf, wanted) == 0 ? wanted : 0;
     }
 
-   private:
+ private:
     CkptfsTorchFile file_;
 };
 
@@ -47,8 +48,8 @@ void give(const CkptfsTorchSink& sink, const std::string& name, std::uint64_t of
     }
 }
 
-/// A record in chunks, each read when the last one has been given. Returns false if it is small enough for getRecord, or
-/// libtorch too old to stream; a template, so that the latter compiles.
+/// A record in chunks, each read when the last one has been given. Returns false if it is small enough for getRecord,
+/// or libtorch too old to stream; a template, so that the latter compiles.
 template <class Reader>
 bool stream_record([[maybe_unused]] Reader& reader, [[maybe_unused]] const CkptfsTorchSink& sink,
                    [[maybe_unused]] const std::string& name) {
@@ -106,4 +107,6 @@ constexpr CkptfsTorchModule module{ckptfs_torch_interface_version, CKPTFS_TORCH_
 
 }  // namespace
 
-const CkptfsTorchModule* ckptfs_torch_module() { return &module; }
+const CkptfsTorchModule* ckptfs_torch_module() {
+    return &module;
+}

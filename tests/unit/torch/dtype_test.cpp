@@ -17,26 +17,22 @@ struct Pair {
     const char* name;
 };
 
-constexpr std::array common{
-    Pair{DType::uint8, c10::ScalarType::Byte, "uint8"},
-    Pair{DType::int8, c10::ScalarType::Char, "int8"},
-    Pair{DType::int16, c10::ScalarType::Short, "int16"},
-    Pair{DType::int32, c10::ScalarType::Int, "int32"},
-    Pair{DType::int64, c10::ScalarType::Long, "int64"},
-    Pair{DType::float16, c10::ScalarType::Half, "float16"},
-    Pair{DType::float32, c10::ScalarType::Float, "float32"},
-    Pair{DType::float64, c10::ScalarType::Double, "float64"},
-    Pair{DType::complex_half, c10::ScalarType::ComplexHalf, "complex32"},
-    Pair{DType::complex_float, c10::ScalarType::ComplexFloat, "complex64"},
-    Pair{DType::complex_double, c10::ScalarType::ComplexDouble, "complex128"},
-    Pair{DType::boolean, c10::ScalarType::Bool, "bool"},
-    Pair{DType::bfloat16, c10::ScalarType::BFloat16, "bfloat16"},
+constexpr std::array common {
+    Pair{DType::uint8, c10::ScalarType::Byte, "uint8"}, Pair{DType::int8, c10::ScalarType::Char, "int8"},
+        Pair{DType::int16, c10::ScalarType::Short, "int16"}, Pair{DType::int32, c10::ScalarType::Int, "int32"},
+        Pair{DType::int64, c10::ScalarType::Long, "int64"}, Pair{DType::float16, c10::ScalarType::Half, "float16"},
+        Pair{DType::float32, c10::ScalarType::Float, "float32"},
+        Pair{DType::float64, c10::ScalarType::Double, "float64"},
+        Pair{DType::complex_half, c10::ScalarType::ComplexHalf, "complex32"},
+        Pair{DType::complex_float, c10::ScalarType::ComplexFloat, "complex64"},
+        Pair{DType::complex_double, c10::ScalarType::ComplexDouble, "complex128"},
+        Pair{DType::boolean, c10::ScalarType::Bool, "bool"},
+        Pair{DType::bfloat16, c10::ScalarType::BFloat16, "bfloat16"},
 #if CKPTFS_TEST_TORCH_MAJOR >= 2
-    Pair{DType::float8_e5m2, c10::ScalarType::Float8_e5m2, "float8_e5m2"},
-    Pair{DType::float8_e4m3fn, c10::ScalarType::Float8_e4m3fn, "float8_e4m3fn"},
-    Pair{DType::uint16, c10::ScalarType::UInt16, "uint16"},
-    Pair{DType::uint32, c10::ScalarType::UInt32, "uint32"},
-    Pair{DType::uint64, c10::ScalarType::UInt64, "uint64"},
+        Pair{DType::float8_e5m2, c10::ScalarType::Float8_e5m2, "float8_e5m2"},
+        Pair{DType::float8_e4m3fn, c10::ScalarType::Float8_e4m3fn, "float8_e4m3fn"},
+        Pair{DType::uint16, c10::ScalarType::UInt16, "uint16"}, Pair{DType::uint32, c10::ScalarType::UInt32, "uint32"},
+        Pair{DType::uint64, c10::ScalarType::UInt64, "uint64"},
 #endif
 };
 

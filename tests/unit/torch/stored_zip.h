@@ -14,11 +14,12 @@ namespace ckptfs::test {
 
 /// A .pt whose archive root is "a". CRCs are 0, as those of gathered records are.
 class StoredZip {
-   public:
+ public:
     void add(const std::string& record, const std::string& data) {
         const std::string name = "a/" + record;
         const std::size_t header_offset = bytes_.size();
-        bytes_ += number(0x04034b50, 4) + number(20, 2) + number(0, 2) + fields(name, data) + number(0, 2) + name + data;
+        bytes_ +=
+            number(0x04034b50, 4) + number(20, 2) + number(0, 2) + fields(name, data) + number(0, 2) + name + data;
         directory_ += number(0x02014b50, 4) + number(20, 2) + number(20, 2) + number(0, 2) + fields(name, data) +
                       number(0, 2) + number(0, 2) + number(0, 2) + number(0, 2) + number(0, 4) +
                       number(header_offset, 4) + name;
@@ -30,7 +31,7 @@ class StoredZip {
                number(directory_.size(), 4) + number(bytes_.size(), 4) + number(0, 2);
     }
 
-   private:
+ private:
     static std::string number(std::uint64_t value, std::size_t width) {
         std::string out;
         for (std::size_t i = 0; i < width; ++i) {
@@ -52,7 +53,7 @@ class StoredZip {
 
 /// Bytes in memory; reads that touch [fail_from, ∞) fail.
 class MemoryFile final : public File {
-   public:
+ public:
     explicit MemoryFile(std::string bytes, std::uint64_t fail_from = UINT64_MAX)
         : bytes_(std::move(bytes)), fail_from_(fail_from) {}
 
@@ -69,7 +70,7 @@ class MemoryFile final : public File {
         return {};
     }
 
-   private:
+ private:
     std::string name_ = "memory.pt";
     std::string bytes_;
     std::uint64_t fail_from_;

@@ -52,17 +52,18 @@ TEST(TorchLoader, ReadsEveryRecordWhole) {
     ASSERT_NE(torch, nullptr);
     const MemoryFile file(sample().finish());
     std::map<std::string, std::string, std::less<>> records;
-    const Result<void> result = torch->read_all_records(
-        file, [&](std::string_view name, std::uint64_t offset, std::uint64_t record_nbytes,
-                  std::span<const std::byte> bytes) -> Result<void> {
-            std::string& record = records[std::string(name)];
-            EXPECT_EQ(record.size(), offset);
-            for (const std::byte byte : bytes) {
-                record += static_cast<char>(byte);
-            }
-            EXPECT_LE(record.size(), record_nbytes);
-            return {};
-        });
+    const Result<void> result =
+        torch->read_all_records(file,
+                                [&](std::string_view name, std::uint64_t offset, std::uint64_t record_nbytes,
+                                    std::span<const std::byte> bytes) -> Result<void> {
+                                    std::string& record = records[std::string(name)];
+                                    EXPECT_EQ(record.size(), offset);
+                                    for (const std::byte byte : bytes) {
+                                        record += static_cast<char>(byte);
+                                    }
+                                    EXPECT_LE(record.size(), record_nbytes);
+                                    return {};
+                                });
     ASSERT_TRUE(result.ok()) << result.error().message();
     EXPECT_EQ(records.size(), 5U);
     EXPECT_EQ(records["data/0"], pattern(100));
@@ -94,7 +95,7 @@ TEST(TorchLoader, GivesBackTheErrorOfTheFile) {
     ASSERT_NE(torch, nullptr);
     // The directory at the end is read first, so only a window in the middle fails.
     class Faulty final : public File {
-       public:
+     public:
         [[nodiscard]] const std::string& name() const override { return whole_.name(); }
         [[nodiscard]] std::uint64_t size() const override { return whole_.size(); }
         Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
@@ -104,7 +105,7 @@ TEST(TorchLoader, GivesBackTheErrorOfTheFile) {
             return whole_.read(offset, out);
         }
 
-       private:
+     private:
         MemoryFile whole_{sample().finish()};
     };
     const auto result = torch->read_all_records(Faulty());
