@@ -38,12 +38,16 @@ struct ElementMap {
 
 /// One element-wise state of a parameter group: the fp32 master, exp_avg, the 16-bit weights …
 struct State {
+    State() = default;
+    State(State&&) = default;
+    State& operator=(State&&) = default;
+
     std::string key;
     pt::DType dtype = pt::DType::float32;
-    std::vector<Shard> shards;               ///< what the maps point into; moves with the State, is never copied
-    std::vector<ElementMap> parameters;      ///< one for each parameter of the group, in optimizer order
-    const pickle::Node* example = nullptr;   ///< a tensor of this state in some rank's tree: its form, not its data
-    bool whole_parameters = false;           ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
+    std::vector<Shard> shards;              ///< by rank; the maps point into it, so a State moves but is never copied
+    std::vector<ElementMap> parameters;     ///< one for each parameter of the group, in optimizer order
+    const pickle::Node* example = nullptr;  ///< a tensor of this state in some rank's tree: its form, not its data
+    bool whole_parameters = false;  ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
 };
 
 struct Parameter {
@@ -56,15 +60,15 @@ struct ParameterGroup {
     std::vector<Parameter> parameters;  ///< in optimizer order
     FlatRules rules;                    ///< of the source; alignment is per group because it depends on the dtype
     State master;
-    std::vector<State> states;          ///< element-wise optimizer states, in the order in which the files name them
-    std::optional<State> weights;       ///< the group's flat buffer behind `module`; absent where `module` is not flat
-    std::uint64_t weights_itemsize = 4; ///< of the parameters' own dtype, which alignment depends on
-    bool has_state = false;             ///< the optimizer has stepped: `state` has an entry for this group
+    std::vector<State> states;           ///< element-wise optimizer states, in the order in which the files name them
+    std::optional<State> weights;        ///< the group's flat buffer behind `module`; absent where `module` is not flat
+    std::uint64_t weights_itemsize = 4;  ///< of the parameters' own dtype, which alignment depends on
+    bool has_state = false;              ///< the optimizer has stepped: `state` has an entry for this group
 };
 
 /// A rank's optimizer file: its tree (shared with all ranks of the same structure) and where its kept storages lie.
 struct RankFile {
-    std::string name;                       ///< in the tag directory
+    std::string name;  ///< in the tag directory
     std::shared_ptr<const File> file;
     FileInfo info;
     std::shared_ptr<const pt::Archive> structure;  ///< the first rank's whose tree differs only in re-cut fields
@@ -92,10 +96,10 @@ enum class Format : std::uint8_t {
 struct Checkpoint {
     Format format = Format::zero12;
     int stage = 0;
-    std::uint64_t world_size = 0;     ///< data-parallel, of the source
-    std::string optimizer_prefix;     ///< of the optimizer files' names: "bf16_" or ""
-    std::string optimizer_suffix;     ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
-    LayoutConfig config;              ///< the layout settings stored in the checkpoint
+    std::uint64_t world_size = 0;  ///< data-parallel, of the source
+    std::string optimizer_prefix;  ///< of the optimizer files' names: "bf16_" or ""
+    std::string optimizer_suffix;  ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
+    LayoutConfig config;           ///< the layout settings stored in the checkpoint
     std::string deepspeed_version;
     std::vector<ModelParallelRank> model_parallel;
 };

@@ -81,10 +81,12 @@ Result<LayoutConfig> read_layout_config(const std::string& path) {
     if (!stream) {
         return Error(ErrorCode::not_found, "the DeepSpeed config '" + path + "' cannot be opened");
     }
-    const nlohmann::json json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
+    const nlohmann::json json =
+        nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
     if (!json.is_object()) {
-        return Error(ErrorCode::invalid_argument,
-                     "the DeepSpeed config '" + path + "' is not a JSON object; pass the file given to deepspeed.initialize");
+        return Error(
+            ErrorCode::invalid_argument,
+            "the DeepSpeed config '" + path + "' is not a JSON object; pass the file given to deepspeed.initialize");
     }
     const nlohmann::json& zero = member(json, "zero_optimization");
     LayoutConfig config;

@@ -12,13 +12,14 @@ namespace ckptfs::zero {
 
 /// zero_optimization.* with DeepSpeed's defaults (runtime/zero/config.py).
 /// elastic_checkpoint is not among them: DeepSpeed loads either form into either engine (stage_1_and_2.py
-/// _load_legacy_checkpoint), and the plain form holds hyper-parameters that the elastic one lacks, so a view keeps its source's form.
+/// _load_legacy_checkpoint), and the plain form holds hyper-parameters that the elastic one lacks, so a view keeps its
+/// source's form.
 struct LayoutConfig {
     bool round_robin_gradients = false;
     bool parameter_alignment = false;
-    bool bf16 = false;                   ///< bf16.enabled: decides the prefix of optimizer files
-    bool optimizer_offloaded = false;    ///< offload_optimizer.device is not "none"
-    bool optimizer_on_nvme = false;      ///< offload_optimizer.device is "nvme"
+    bool bf16 = false;                 ///< bf16.enabled: decides the prefix of optimizer files
+    bool optimizer_offloaded = false;  ///< offload_optimizer.device is not "none"
+    bool optimizer_on_nvme = false;    ///< offload_optimizer.device is "nvme"
 
     bool operator==(const LayoutConfig&) const = default;
 };

@@ -40,7 +40,8 @@ std::vector<std::uint32_t> round_robin_order(std::size_t count, std::uint64_t wo
     return order;
 }
 
-Result<FlatLayout> flat_layout(std::span<const std::uint64_t> numels, std::uint64_t world_size, const FlatRules& rules) {
+Result<FlatLayout> flat_layout(std::span<const std::uint64_t> numels, std::uint64_t world_size,
+                               const FlatRules& rules) {
     const Error overflow(ErrorCode::damaged, "a parameter group has more elements than a 64-bit count can hold");
     FlatLayout layout;
     layout.world_size = world_size;

@@ -49,7 +49,8 @@ struct FlatLayout {
 /// `numels`: the parameters' element counts in optimizer order. `damaged` if their sum overflows.
 Result<FlatLayout> flat_layout(std::span<const std::uint64_t> numels, std::uint64_t world_size, const FlatRules& rules);
 
-/// The order in which round_robin_gradients lays out `count` parameters: result[i] is the optimizer index at flat place i.
+/// The order in which round_robin_gradients lays out `count` parameters: result[i] is the optimizer index at flat place
+/// i.
 [[nodiscard]] std::vector<std::uint32_t> round_robin_order(std::size_t count, std::uint64_t world_size);
 
 /// Padding at the end of a rank's partition as the ZeRO-1/2 optimizer counts it: possibly on several ranks.

@@ -1,0 +1,47 @@
+// The model-states file of stages 0 to 2: parameters in flat order, and the flat buffers behind `module`.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "pt/archive.h"
+#include "zero/checkpoint.h"
+#include "zero/fields.h"
+
+namespace ckptfs::zero {
+
+struct ModelStates {
+    std::shared_ptr<const pt::Archive> archive;
+    std::uint64_t world_size = 0;      ///< dp_world_size
+    std::uint64_t model_parallel = 1;  ///< mp_world_size
+    bool holds_optimizer = false;      ///< stage 0 keeps the optimizer in this file
+    LayoutConfig config;
+    std::uint64_t default_itemsize = 4;  ///< of parameters whose tensors are elsewhere (pipeline layers)
+    std::string deepspeed_version;
+    std::vector<std::vector<Parameter>> groups;  ///< param_shapes: in flat order
+};
+
+Result<ModelStates> read_model_states(std::shared_ptr<const File> file);
+
+/// Turns the flat order of `flat_parameters`, as it was at `world_size`, into optimizer order.
+[[nodiscard]] std::vector<Parameter> optimizer_order(const std::vector<Parameter>& flat_parameters,
+                                                     std::uint64_t world_size, bool round_robin);
+
+/// How the tensors in `module` of one group lie.
+struct WeightsBuffer {
+    std::optional<State> state;  ///< the flat buffer; absent where the tensors have storages of their own
+    std::uint64_t itemsize = 4;  ///< of the parameters' dtype
+};
+
+/// Finds the flat buffer of a group whose parameters, in optimizer order, are `parameters` and lie as `layout` says.
+/// `inconsistent` where the tensors share a buffer but lie otherwise.
+Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<Parameter>& parameters,
+                                   const FlatLayout& layout);
+
+/// The element size of the group's tensors in `module`; states.default_itemsize where it has none.
+Result<std::uint64_t> weights_itemsize(const ModelStates& states, const std::vector<Parameter>& parameters);
+
+}  // namespace ckptfs::zero

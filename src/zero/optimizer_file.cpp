@@ -1,0 +1,267 @@
+// Takes an optimizer file apart; the fields are those of stage_1_and_2.py and bf16_optimizer.py state_dict().
+#include "zero/optimizer_file.h"
+
+#include <array>
+#include <bit>
+#include <cstring>
+
+#include "zero/refusal.h"
+
+namespace ckptfs::zero {
+namespace {
+
+using pickle::Kind;
+using pickle::Node;
+
+std::optional<double> number_of(const Node* node) {
+    if (node != nullptr && node->kind == Kind::integer) {
+        return static_cast<double>(node->integer);
+    }
+    return node != nullptr && node->kind == Kind::real ? std::optional(node->real) : std::nullopt;
+}
+
+Result<StateEntry> state_entry(std::string key, const Field& field, const pt::Archive& archive) {
+    StateEntry entry;
+    entry.key = std::move(key);
+    entry.node = field.node;
+    entry.tensor = pt::is_tensor(field.node);
+    if (!entry.tensor) {
+        entry.number = number_of(field.node);
+        return entry;
+    }
+    auto tensor = pt::tensor_ref(field.node);
+    if (!tensor) {
+        return tensor.error().within(field.place.file + ": " + field.place.field);
+    }
+    const auto index = archive.storage_index(tensor->storage.key);
+    if (!index || !tensor->contiguous()) {
+        return field.place.damaged("a contiguous tensor");
+    }
+    const pt::RecordPlace& place = archive.storages()[*index].place;
+    entry.dimensions = tensor->sizes.size();
+    entry.dtype = tensor->storage.dtype;
+    entry.shard = {place.file, place.offset + tensor->offset_numel * pt::itemsize(entry.dtype), tensor->numel()};
+    return entry;
+}
+
+Result<std::vector<Field>> state_dicts(const Field& base, std::size_t group_count) {
+    std::vector<Field> dicts(group_count);
+    if (base.node->kind == Kind::list) {
+        CKPTFS_ASSIGN(std::vector<Field> list, base.as_list());
+        if (list.size() != group_count) {
+            return base.place.damaged("one entry for each of the " + std::to_string(group_count) + " parameter groups");
+        }
+        return list;
+    }
+    CKPTFS_ASSIGN(const Field groups, base.at("param_groups"));
+    CKPTFS_ASSIGN(const std::vector<Field> param_groups, groups.as_list());
+    CKPTFS_ASSIGN(const Field state, base.at("state"));
+    CKPTFS_TRY(state.expect_dict());
+    if (param_groups.size() != group_count) {
+        return groups.place.damaged(std::to_string(group_count) + " groups, as many as fp32 partitions");
+    }
+    for (std::size_t g = 0; g < group_count; ++g) {
+        CKPTFS_ASSIGN(const Field params, param_groups[g].at("params"));
+        CKPTFS_ASSIGN(const std::vector<Field> ids, params.as_list());
+        if (ids.size() != 1) {
+            return params.place.damaged("one flat parameter for the group");
+        }
+        CKPTFS_ASSIGN(const std::uint64_t id, ids.front().as_count());
+        const Node* entry = pickle::find(state.node, static_cast<std::int64_t>(id));
+        dicts[g] = {entry, state.place.in(static_cast<std::size_t>(id))};
+    }
+    return dicts;
+}
+
+bool is_true(const Node* node) {
+    return node != nullptr && node->kind == Kind::boolean && node->integer != 0;
+}
+
+Result<void> read_param_groups(const Field& base, const std::string& path, std::vector<GroupEntry>& groups) {
+    const Node* param_groups = pickle::find(base.node, "param_groups");
+    for (std::size_t g = 0; param_groups != nullptr && g < groups.size(); ++g) {
+        const Node* group = param_groups->items[g];
+        if (is_true(pickle::find(group, "moe"))) {
+            return refuse(Refusal::mixture_of_experts, path, "parameter group " + std::to_string(g) + " has moe: True");
+        }
+        groups[g].use_muon = is_true(pickle::find(group, "use_muon"));
+        groups[g].step = number_of(pickle::find(group, "step"));
+    }
+    return {};
+}
+
+Result<void> read_states(const Field& base, const pt::Archive& archive, const std::string& path,
+                         std::vector<GroupEntry>& groups) {
+    CKPTFS_ASSIGN(const std::vector<Field> dicts, state_dicts(base, groups.size()));
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        if (dicts[g].node == nullptr) {
+            continue;
+        }
+        CKPTFS_TRY(dicts[g].expect_dict());
+        groups[g].has_state = true;
+        for (const auto& [key, value] : pickle::dict_items(dicts[g].node)) {
+            if (key->kind != Kind::string) {
+                return dicts[g].place.damaged("state names that are strings");
+            }
+            if (key->text == "worker_error" || key->text == "server_error") {
+                return refuse(Refusal::one_bit_optimizer, path, "state '" + key->text + "'");
+            }
+            CKPTFS_ASSIGN(StateEntry entry, state_entry(key->text, {value, dicts[g].place.in(key->text)}, archive));
+            groups[g].states.push_back(std::move(entry));
+        }
+    }
+    return {};
+}
+
+Result<void> read_paddings(const Field& optimizer, OptimizerFile& out) {
+    if (const Node* node = pickle::find(optimizer.node, "group_paddings")) {
+        CKPTFS_ASSIGN(const std::vector<Field> list, (Field{node, optimizer.place.in("group_paddings")}.as_list()));
+        if (list.size() != out.groups.size()) {
+            return optimizer.place.in("group_paddings").damaged("one padding for each group");
+        }
+        for (std::size_t g = 0; g < list.size(); ++g) {
+            CKPTFS_ASSIGN(out.groups[g].padding_numel, list[g].as_count());
+        }
+    }
+    if (const Node* node = pickle::find(optimizer.node, "param_alignment_paddings")) {
+        CKPTFS_ASSIGN(const std::vector<Field> list,
+                      (Field{node, optimizer.place.in("param_alignment_paddings")}.as_list()));
+        auto& paddings = out.alignment_paddings.emplace();
+        for (const Field& group : list) {
+            CKPTFS_ASSIGN(const std::vector<Field> numels, group.as_list());
+            auto& row = paddings.emplace_back();
+            for (const Field& numel : numels) {
+                CKPTFS_ASSIGN(const std::uint64_t value, numel.as_count());
+                row.push_back(value);
+            }
+        }
+    }
+    return {};
+}
+
+// ZeroStageEnum(1), an int in old files.
+int stage_of(const Node* node) {
+    if (node != nullptr && node->kind == Kind::object && node->items.size() > 1 && !node->items[1]->items.empty()) {
+        node = node->items[1]->items.front();
+    }
+    return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
+}
+
+Result<void> check_partition_count(const Field& optimizer, std::uint64_t world_size) {
+    const Node* node = pickle::find(optimizer.node, "partition_count");
+    if (node == nullptr) {
+        return {};
+    }
+    const Field field{node, optimizer.place.in("partition_count")};
+    CKPTFS_ASSIGN(const std::vector<Field> counts, field.as_list());
+    for (const Field& count : counts) {
+        CKPTFS_ASSIGN(const std::uint64_t value, count.as_count());
+        if (value != world_size) {
+            return field.place.inconsistent(
+                "this file was written by " + std::to_string(value) +
+                " ranks, but the model states say dp_world_size " + std::to_string(world_size) +
+                "; files of two saves lie in one directory: wait for the running save, or restore the files");
+        }
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size) {
+    const std::string path = file->name();
+    OptimizerFile out;
+    CKPTFS_ASSIGN(out.archive, pt::Archive::open(std::move(file)));
+    const Field root{out.archive->root(), {path, ""}};
+    if (!pickle::is_dict_like(root.node)) {
+        return Place{path, "its top level"}.damaged("a dict");
+    }
+    CKPTFS_ASSIGN(const Field optimizer, root.at("optimizer_state_dict"));
+    CKPTFS_TRY(optimizer.expect_dict());
+    if (pickle::find(optimizer.node, "ds_zero_partition_groups") != nullptr) {
+        return refuse(Refusal::mixture_of_experts, path, "automatic expert parallelism: ds_zero_partition_groups");
+    }
+    if (pickle::find(optimizer.node, "fp32_flat_groups") != nullptr) {
+        return refuse(Refusal::stage3, path, "fp32_flat_groups");
+    }
+    CKPTFS_TRY(check_partition_count(optimizer, world_size));
+    CKPTFS_ASSIGN(const Field masters, optimizer.at("single_partition_of_fp32_groups"));
+    CKPTFS_ASSIGN(const std::vector<Field> master_list, masters.as_list());
+    CKPTFS_ASSIGN(const Field base, optimizer.at("base_optimizer_state"));
+
+    const Node* zero_stage = pickle::find(optimizer.node, "zero_stage");
+    out.stage = stage_of(zero_stage);
+    out.format = zero_stage == nullptr           ? Format::bf16_optimizer
+                 : base.node->kind == Kind::list ? Format::zero12_elastic
+                                                 : Format::zero12;
+    if (const Node* version = pickle::find(optimizer.node, "ds_version");
+        version != nullptr && version->kind == Kind::string) {
+        out.deepspeed_version = version->text;
+    }
+    for (const Field& master : master_list) {
+        CKPTFS_ASSIGN(StateEntry entry, state_entry("fp32", master, *out.archive));
+        if (!entry.tensor || entry.dimensions != 1) {
+            return master.place.damaged("a flat tensor");
+        }
+        out.groups.emplace_back().master = std::move(entry);
+    }
+    CKPTFS_TRY(read_states(base, *out.archive, path, out.groups));
+    CKPTFS_TRY(read_param_groups(base, path, out.groups));
+    CKPTFS_TRY(read_paddings(optimizer, out));
+    return out;
+}
+
+Result<std::string> OptimizerFile::skeleton() const {
+    constexpr std::array<std::string_view, 5> by_rank{"single_partition_of_fp32_groups", "group_paddings",
+                                                      "param_slice_mappings", "partition_count",
+                                                      "param_alignment_paddings"};
+    pickle::Editor editor(archive->tree());
+    const Node* optimizer = pickle::find(editor.root(), "optimizer_state_dict");
+    for (const std::string_view key : by_rank) {
+        if (const Node* value = pickle::find(optimizer, key)) {
+            editor.replace(value, editor.none());
+        }
+    }
+    for (const GroupEntry& group : groups) {
+        for (const StateEntry& state : group.states) {
+            if (state.tensor && state.dimensions > 0) {
+                editor.replace(state.node, editor.none());
+            }
+        }
+    }
+    return editor.write();
+}
+
+void OptimizerFile::forget_tree() {
+    for (GroupEntry& group : groups) {
+        group.master.node = nullptr;
+        for (StateEntry& state : group.states) {
+            state.node = nullptr;
+        }
+    }
+    archive.reset();
+}
+
+Result<std::optional<double>> scalar_value(const StateEntry& entry) {
+    if (!entry.tensor || entry.shard.numel != 1) {
+        return entry.number;
+    }
+    std::array<std::byte, 8> bytes{};
+    const std::span<std::byte> value = std::span(bytes).first(std::min<std::size_t>(8, pt::itemsize(entry.dtype)));
+    CKPTFS_TRY(entry.shard.file->read(entry.shard.offset, value));
+    switch (entry.dtype) {
+        case pt::DType::float32: {
+            float number = 0;
+            std::memcpy(&number, bytes.data(), sizeof number);
+            return std::optional(static_cast<double>(number));
+        }
+        case pt::DType::float64:
+            return std::optional(std::bit_cast<double>(bytes));
+        case pt::DType::int64:
+            return std::optional(static_cast<double>(std::bit_cast<std::int64_t>(bytes)));
+        default:
+            return std::optional<double>();
+    }
+}
+
+}  // namespace ckptfs::zero

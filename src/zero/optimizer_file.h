@@ -1,0 +1,57 @@
+// One rank's optimizer file of ZeRO 1/2 or BF16_Optimizer, taken apart.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "pt/archive.h"
+#include "zero/checkpoint.h"
+#include "zero/fields.h"
+
+namespace ckptfs::zero {
+
+/// One entry of a group's optimizer state in one rank's file.
+struct StateEntry {
+    std::string key;
+    const pickle::Node* node = nullptr;
+    bool tensor = false;
+    std::uint64_t dimensions = 0;
+    pt::DType dtype = pt::DType::float32;
+    Shard shard;                   ///< of a contiguous tensor
+    std::optional<double> number;  ///< of a Python int or float
+};
+
+struct GroupEntry {
+    StateEntry master;
+    bool has_state = false;
+    std::vector<StateEntry> states;   ///< in the file's order
+    std::uint64_t padding_numel = 0;  ///< as the file's group_paddings says; 0 where it has none
+    bool use_muon = false;
+    std::optional<double> step;  ///< of FusedAdam, which counts in its param_groups
+};
+
+struct OptimizerFile {
+    std::shared_ptr<const pt::Archive> archive;
+    Format format = Format::zero12;
+    int stage = 0;
+    std::vector<GroupEntry> groups;
+    std::optional<std::vector<std::vector<std::uint64_t>>> alignment_paddings;  ///< param_alignment_paddings
+    std::string deepspeed_version;
+
+    /// The pickle with every field blanked that depends on the rank or the world size: equal for ranks of one
+    /// structure.
+    Result<std::string> skeleton() const;
+    /// Drops the tree and every pointer into it; what was read from it stays.
+    void forget_tree();
+};
+
+/// Checks the fields that are read; refuses what cannot be re-cut.
+Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size);
+
+/// A Python number, or a single-element tensor's, which is read; nullopt for anything else.
+Result<std::optional<double>> scalar_value(const StateEntry& entry);
+
+}  // namespace ckptfs::zero

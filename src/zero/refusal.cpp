@@ -1,0 +1,77 @@
+// The list itself, and the page that is generated from it.
+#include "zero/refusal.h"
+
+#include <array>
+#include <string>
+
+namespace ckptfs::zero {
+namespace {
+
+constexpr std::array entries{
+    RefusalEntry{Refusal::stage3, "ZeRO stage 3",
+                 "files `zero_pp_rank_*_mp_rank_*_model_states.pt`, or `fp32_flat_groups` in an optimizer file",
+                 "convert it with DeepSpeed's ds_to_universal.py until a version of ckptfs reads stage 3"},
+    RefusalEntry{Refusal::model_parallel, "more than one model-parallel rank",
+                 "`mp_world_size` above 1, or files `mp_rank_01_*`",
+                 "resume at the world size that wrote it, or convert it with DeepSpeed's ds_to_universal.py"},
+    RefusalEntry{Refusal::mixture_of_experts, "mixture of experts",
+                 "expert files (`layer_*_expert_*`, `expp_rank_*`), parameter groups with `moe: True`, or automatic "
+                 "expert parallelism",
+                 "resume at the world size that wrote it"},
+    RefusalEntry{Refusal::not_element_wise, "optimizer state that is not element-wise",
+                 "a state tensor whose shape is neither the partition's nor a single element: factored (Adafactor) or "
+                 "block-quantised (8-bit) states",
+                 "resume at the world size that wrote it, or train with an element-wise optimizer"},
+    RefusalEntry{Refusal::one_bit_optimizer, "1-bit optimizer",
+                 "error-feedback buffers `worker_error` and `server_error` among the states",
+                 "resume at the world size that wrote it; the buffers belong to ranks, not to parameters"},
+    RefusalEntry{Refusal::nvme_offload, "optimizer state swapped to NVMe",
+                 "a directory `offloaded_tensors`, or `offload_optimizer.device: nvme` in the stored config",
+                 "save with offload_optimizer.device cpu: the swapped state is not in the checkpoint's files"},
+    RefusalEntry{Refusal::legacy_container, "legacy container",
+                 "a `.pt` file that is not a zip archive (written by torch before 1.6, or with "
+                 "checkpoint.checkpoint_serialization false)",
+                 "load and save it again with torch.save's default format"},
+    RefusalEntry{Refusal::deflated_container, "compressed container", "a deflated or encrypted member in a `.pt` file",
+                 "write the archive again without compression (torch.save never compresses)"},
+};
+
+}  // namespace
+
+std::span<const RefusalEntry> refusals() {
+    return entries;
+}
+
+Error refuse(Refusal id, std::string_view path, std::string_view found) {
+    for (const RefusalEntry& entry : entries) {
+        if (entry.id == id) {
+            return {ErrorCode::unsupported, std::string(path) + ": " + std::string(entry.name) + " is not supported (" +
+                                                std::string(found) + "); " + std::string(entry.instead)};
+        }
+    }
+    return {ErrorCode::internal, "a refusal without an entry"};
+}
+
+std::string support_markdown() {
+    std::string page =
+        "# What is supported\n\n"
+        "<!-- Generated from src/zero/refusal.cpp; a test compares. -->\n\n"
+        "ckptfs shows checkpoints that DeepSpeed wrote under ZeRO stage 1 or 2 (the ZeRO-1/2 optimizer and "
+        "BF16_Optimizer, plain and\n"
+        "elastic; fp32, fp16 and bf16; any optimizer whose states are element-wise, and Muon) at any world size from 1 "
+        "to 1,048,576.\n"
+        "Stage 0 passes through: nothing in it depends on the world size.\n\n"
+        "What cannot be re-cut is refused by name. The list is closed: any other refusal is a bug.\n\n"
+        "| layout | recognised by | instead |\n| --- | --- | --- |\n";
+    for (const RefusalEntry& entry : entries) {
+        page += "| " + std::string(entry.name) + " | " + std::string(entry.recognised) + " | " +
+                std::string(entry.instead) + " |\n";
+    }
+    page +=
+        "\nDamaged, incomplete and inconsistent sources are no layouts: their errors name the file, what was expected "
+        "and what was found\n"
+        "(see the exit codes in [cli.md](cli.md)).\n";
+    return page;
+}
+
+}  // namespace ckptfs::zero
