@@ -3,7 +3,7 @@
 # Provides Torch::c10 (libc10, headers, the C++ ABI they were built with), Torch::cpu (libtorch_cpu too), Torch_VERSION.
 
 # A found torch stays found when CMake runs again by itself, in whatever environment; `cmake --fresh` looks anew.
-if(NOT Torch_ROOT STREQUAL _Torch_ROOT_USED OR NOT EXISTS "${Torch_CPU_LIBRARY}" OR NOT EXISTS "${Torch_C10_LIBRARY}"
+if(NOT "${Torch_ROOT}" STREQUAL "${_Torch_ROOT_USED}" OR NOT EXISTS "${Torch_CPU_LIBRARY}" OR NOT EXISTS "${Torch_C10_LIBRARY}"
    OR NOT EXISTS "${Torch_INCLUDE_DIR}")
   set(_Torch_ROOT_USED "${Torch_ROOT}" CACHE INTERNAL "The Torch_ROOT that the cached paths come from")
   if(Torch_ROOT)
