@@ -1,4 +1,5 @@
-// The tree that a mount shows: SOURCE mirrored lazily, its tag directories at other world sizes. Knows no kernel and no ZeRO.
+// The tree that a mount shows: SOURCE mirrored lazily, its tag directories at other world sizes. Knows no kernel and no
+// ZeRO.
 #pragma once
 
 #include <chrono>
@@ -67,7 +68,7 @@ struct OpenedFile {
 };
 
 struct ListedEntry {
-    std::string_view name;  ///< valid during the call only
+    const char* name = "";  ///< valid during the call only
     std::uint64_t inode = unknown_inode;
     FileType type = FileType::other;
     std::uint64_t next_offset = 0;  ///< where the listing goes on after this entry
@@ -87,7 +88,7 @@ struct FileSystemStatistics {
 /// Inode numbers depend on the path in the mount and the generation of what is there, so that they are the same after a
 /// remount of an unchanged source, and a changed file never takes over the kernel's cached pages.
 class FileSystem {
-   public:
+ public:
     /// `io` if SOURCE cannot be opened for statfs(); `invalid_argument` if the world size is out of range.
     static Result<std::unique_ptr<FileSystem>> create(std::shared_ptr<const Source> source,
                                                       std::shared_ptr<const TagReader> reader,
@@ -125,7 +126,7 @@ class FileSystem {
     /// Inodes that the kernel refers to now, the root not counted.
     [[nodiscard]] std::size_t live_inodes() const noexcept;
 
-   private:
+ private:
     class Implementation;
     explicit FileSystem(std::unique_ptr<Implementation> implementation);
 

@@ -13,10 +13,10 @@ struct StartReport {
 };
 
 /// Forks and runs `body` in the child, which has a session of its own, "/" as its directory, and no descriptor of the
-/// caller's but standard error until `ready` is called, which closes that too. Call it before any thread or file that the
-/// child needs exists, and with absolute paths only.
-/// In the parent: returns {0, ""} when the child calls `ready`, otherwise what `body` returned, or exit code
-/// `crash_exit_code` and how the child died. In the child: never returns; exits with the code of `body`.
+/// caller's but standard error until `ready` is called, which closes that too. Call it before any thread or file that
+/// the child needs exists, and with absolute paths only. In the parent: returns {0, ""} when the child calls `ready`,
+/// otherwise what `body` returned, or exit code `crash_exit_code` and how the child died. In the child: never returns;
+/// exits with the code of `body`.
 StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, int crash_exit_code);
 
 }  // namespace ckptfs

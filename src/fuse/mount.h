@@ -1,6 +1,7 @@
 // Mounting a FileSystem and serving it until it is unmounted.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <vector>
@@ -26,13 +27,14 @@ struct MountOptions {
     std::vector<std::string> kernel_options;
 };
 
-/// Whether `mount_point` can be mounted on: an existing, empty directory that is no stale mount, no mount of ckptfs, and
-/// neither inside `source` nor a directory that contains it; and, with allow_other, whether fuse.conf allows that.
-/// Both paths are absolute. The error (`mount`, or `invalid_argument` where the two paths do not go together) says what to do.
+/// Whether `mount_point` can be mounted on: an existing, empty directory that is no stale mount, no mount of ckptfs,
+/// and neither inside `source` nor a directory that contains it; and, with allow_other, whether fuse.conf allows that.
+/// Both paths are absolute. The error (`mount`, or `invalid_argument` where the two paths do not go together) says what
+/// to do.
 Result<void> check_mount_point(const MountOptions& options);
 
-/// Checks the mount point, mounts, calls `on_ready` (from another thread, once) when the mount answers, and serves until
-/// the mount is unmounted or SIGTERM, SIGINT or SIGHUP comes, both of which are success. Leaves no mount behind.
+/// Checks the mount point, mounts, calls `on_ready` (from another thread, once) when the mount answers, and serves
+/// until the mount is unmounted or SIGTERM, SIGINT or SIGHUP comes, both of which are success. Leaves no mount behind.
 /// Threads are started; whoever forks does so before. One mount at a time in a process (signal handlers are global).
 Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& options,
                              const std::function<void()>& on_ready);

@@ -1,0 +1,41 @@
+// Modes only ever lose bits on their way into the mount.
+#include "fs/attributes.h"
+
+#include "util/checked.h"
+
+namespace ckptfs {
+namespace {
+
+constexpr std::uint32_t write_bits = 0222;
+constexpr std::uint64_t block_nbytes = 512;
+
+}  // namespace
+
+Attributes passed_through_attributes(const FileInfo& info, std::uint64_t inode) {
+    Attributes attributes;
+    attributes.inode = inode;
+    attributes.type = info.type;
+    // The mode of a symbolic link means nothing, and is 0777 everywhere.
+    attributes.mode = info.type == FileType::symlink ? info.mode : info.mode & ~write_bits;
+    attributes.nlink = info.type == FileType::directory ? 2 : 1;
+    attributes.uid = info.uid;
+    attributes.gid = info.gid;
+    attributes.size = info.stamp.size;
+    attributes.blocks = info.blocks;
+    attributes.atime_ns = info.atime_ns;
+    attributes.mtime_ns = info.stamp.mtime_ns;
+    attributes.ctime_ns = info.stamp.ctime_ns;
+    return attributes;
+}
+
+Attributes virtual_attributes(const FileInfo& info, std::uint64_t inode, std::uint64_t size) {
+    auto attributes = passed_through_attributes(info, inode);
+    attributes.type = FileType::regular;
+    attributes.mode = info.mode & ~write_bits;
+    attributes.nlink = 1;
+    attributes.size = size;
+    attributes.blocks = ceil_divide(size, block_nbytes);
+    return attributes;
+}
+
+}  // namespace ckptfs

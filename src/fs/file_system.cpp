@@ -1,0 +1,117 @@
+// The boundary of the file system: whatever is thrown behind it ends here, as EIO and a line in the log.
+#include "fs/file_system.h"
+
+#include <fcntl.h>
+
+#include <cerrno>
+#include <exception>
+#include <system_error>
+#include <utility>
+
+#include "fs/implementation.h"
+#include "util/log.h"
+
+namespace ckptfs {
+namespace {
+
+void report_unexpected(const char* operation, const char* what) noexcept {
+    try {
+        log::error(std::string(operation) + " failed unexpectedly: " + what);
+    } catch (const std::exception&) {
+        log::error("an operation failed unexpectedly, and there is no memory to say more");
+    }
+}
+
+template <class Body>
+auto guarded(const char* operation, Body&& body) noexcept -> decltype(body()) {
+    try {
+        return std::forward<Body>(body)();
+    } catch (const std::exception& failure) {
+        report_unexpected(operation, failure.what());
+    } catch (...) {
+        report_unexpected(operation, "an exception of unknown type");
+    }
+    if constexpr (!std::is_void_v<decltype(body())>) {
+        return Errno{EIO};
+    }
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Source> source,
+                                                       std::shared_ptr<const TagReader> reader,
+                                                       FileSystemOptions options) {
+    if (options.world_size && (*options.world_size < 1 || *options.world_size > max_world_size)) {
+        return Error(ErrorCode::invalid_argument, "the world size must be between 1 and " +
+                                                      std::to_string(max_world_size) + ", not " +
+                                                      std::to_string(*options.world_size));
+    }
+    const int descriptor = ::open(options.source_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (descriptor < 0) {
+        const int reason = errno;
+        return Error(ErrorCode::io,
+                     "'" + options.source_path + "' cannot be opened: " + std::generic_category().message(reason),
+                     reason);
+    }
+    auto tree = std::make_shared<SourceTree>(std::move(source), std::move(reader), std::move(options.now));
+    auto implementation = std::make_unique<Implementation>(std::move(tree), options.world_size, descriptor);
+    return std::unique_ptr<FileSystem>(new FileSystem(std::move(implementation)));
+}
+
+FileSystem::FileSystem(std::unique_ptr<Implementation> implementation) : implementation_(std::move(implementation)) {}
+FileSystem::~FileSystem() = default;
+
+void FileSystem::adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) noexcept {
+    guarded("adopting a tag", [&] { implementation_->adopt(directory, tag); });
+}
+
+Outcome<LookedUpEntry> FileSystem::lookup(std::uint64_t parent, std::string_view name) noexcept {
+    return guarded("lookup", [&] { return implementation_->lookup(parent, name); });
+}
+
+void FileSystem::forget(std::uint64_t inode, std::uint64_t lookups) noexcept {
+    guarded("forget", [&] { implementation_->forget(inode, lookups); });
+}
+
+Outcome<FileAttributes> FileSystem::getattr(std::uint64_t inode) noexcept {
+    return guarded("getattr", [&] { return implementation_->getattr(inode); });
+}
+
+Outcome<std::string> FileSystem::readlink(std::uint64_t inode) noexcept {
+    return guarded("readlink", [&] { return implementation_->readlink(inode); });
+}
+
+Outcome<OpenedFile> FileSystem::open(std::uint64_t inode) noexcept {
+    return guarded("open", [&] { return implementation_->open(inode); });
+}
+
+Outcome<std::size_t> FileSystem::read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept {
+    return guarded("read", [&] { return implementation_->read(handle, offset, out); });
+}
+
+void FileSystem::release(std::uint64_t handle) noexcept {
+    guarded("release", [&] { implementation_->release(handle); });
+}
+
+Outcome<std::uint64_t> FileSystem::opendir(std::uint64_t inode) noexcept {
+    return guarded("opendir", [&] { return implementation_->opendir(inode); });
+}
+
+Outcome<bool> FileSystem::readdir(std::uint64_t handle, std::uint64_t offset,
+                                  const std::function<bool(const ListedEntry&)>& take) noexcept {
+    return guarded("readdir", [&] { return implementation_->readdir(handle, offset, take); });
+}
+
+void FileSystem::releasedir(std::uint64_t handle) noexcept {
+    guarded("releasedir", [&] { implementation_->releasedir(handle); });
+}
+
+Outcome<FileSystemStatistics> FileSystem::statfs() noexcept {
+    return guarded("statfs", [&] { return implementation_->statfs(); });
+}
+
+std::size_t FileSystem::live_inodes() const noexcept {
+    return implementation_->live_inodes();
+}
+
+}  // namespace ckptfs

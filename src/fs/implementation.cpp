@@ -1,0 +1,273 @@
+// Names to inodes and attributes.
+#include "fs/implementation.h"
+
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
+#include <utility>
+
+#include "fs/attributes.h"
+#include "fs/world_size_name.h"
+#include "util/log.h"
+
+namespace ckptfs {
+namespace {
+
+// What an identity is of, so that a path that changes its nature changes its inode.
+enum class Kind : std::uint64_t { directory = 1, passed_through = 2, broken_shard = 3, virtual_file = 4 };
+
+std::uint64_t number(Kind kind) {
+    return static_cast<std::uint64_t>(kind);
+}
+
+Lifetime remaining(TimePoint checked_at, TimePoint now) {
+    return std::max(Lifetime{0}, Lifetime{freshness} - Lifetime{now - checked_at});
+}
+
+}  // namespace
+
+Errno answer(const Error& error) {
+    if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::stale) {
+        log::error(error.message());
+    }
+    return Errno{errno_of(error)};
+}
+
+FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, std::optional<std::uint64_t> world_size,
+                                           int statistics_descriptor)
+    : tree_(std::move(tree)), world_size_(world_size), statistics_descriptor_(statistics_descriptor) {
+    if (world_size_) {
+        root_ = std::make_shared<MirroredDirectory>(tree_->directory(""), *world_size_, root_inode, 0);
+    }
+}
+
+FileSystem::Implementation::~Implementation() {
+    ::close(statistics_descriptor_);
+}
+
+void FileSystem::Implementation::adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
+    auto source = tree_->directory(directory);
+    const auto snapshot = source->current();
+    if (!snapshot || !(*snapshot)->generation) {
+        return;
+    }
+    (*snapshot)->generation->adopt(tag);
+    const std::lock_guard lock(adopted_mutex_);
+    adopted_.push_back(std::move(source));
+}
+
+std::optional<Node> FileSystem::Implementation::node_of(std::uint64_t inode) const {
+    return inode == root_inode ? std::optional(root_) : inodes_.find(inode);
+}
+
+IdentityHasher FileSystem::Implementation::identity_of(std::uint64_t world_size, std::string_view path) const {
+    IdentityHasher hasher;
+    hasher.add(world_size_ ? 0 : world_size).add(path);
+    return hasher;
+}
+
+IdentityHasher FileSystem::Implementation::identity_of_files(const MirroredDirectory& directory,
+                                                             const TagGeneration& generation) const {
+    return identity_of(directory.world_size(), directory.source()->path())
+        .add(number(Kind::virtual_file))
+        .add(generation.signature());
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::lookup(std::uint64_t parent, std::string_view name) {
+    const auto node = node_of(parent);
+    if (!node) {
+        return Errno{ESTALE};
+    }
+    if (std::holds_alternative<WorldSizeListing>(*node)) {
+        return lookup_world_size(name);
+    }
+    if (const auto* directory = std::get_if<std::shared_ptr<MirroredDirectory>>(&*node)) {
+        return lookup_in(**directory, parent, name);
+    }
+    return Errno{ENOTDIR};
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::lookup_world_size(std::string_view name) {
+    const auto world_size = parse_world_size_name(name);
+    if (!world_size) {
+        return Errno{ENOENT};
+    }
+    const auto info = tree_->source().stat("");
+    if (!info) {
+        return answer(info.error());
+    }
+    return directory_entry("", *world_size, root_inode, *info);
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& directory, std::uint64_t inode,
+                                                             std::string_view name) {
+    const auto snapshot = directory.source()->current();
+    if (!snapshot) {
+        return answer(snapshot.error());
+    }
+    const auto path = directory.source()->child(name);
+    if (const auto& generation = (*snapshot)->generation) {
+        const auto files = directory.files(generation);
+        const auto& content = files->content();
+        if (content.view) {
+            if (const auto index = content.view->find(name)) {
+                // The root keeps its inode whatever its generation, and so does a directory whose inode is an old one.
+                const bool parent_may_change = inode == root_inode || directory.signature() != generation->signature();
+                return virtual_entry(directory, files, *index, name, parent_may_change);
+            }
+        }
+        if (content.shards.contains(name)) {
+            return content.view ? Errno{ENOENT} : broken_shard_entry(directory, files, name);
+        }
+    }
+    // Only what has been listed is shown: the listing is what tells shards from other files.
+    if ((*snapshot)->find(name) == nullptr) {
+        return Errno{ENOENT};
+    }
+    const auto info = tree_->source().stat(path);
+    if (!info) {
+        return answer(info.error());
+    }
+    if (info->type == FileType::directory) {
+        return directory_entry(path, directory.world_size(), inode, *info);
+    }
+    return passed_through_entry(directory.source(), directory.world_size(), name, *info, nullptr);
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::directory_entry(const std::string& path, std::uint64_t world_size,
+                                                                   std::uint64_t parent, const FileInfo& info) {
+    auto source = tree_->directory(path);
+    const auto snapshot = source->current();
+    if (!snapshot && snapshot.error().code() == ErrorCode::not_found) {
+        return Errno{ENOENT};
+    }
+    // A directory that cannot be listed can still be seen, as in the source.
+    const auto generation = snapshot ? (*snapshot)->generation : nullptr;
+    const std::uint64_t signature = generation ? generation->signature() : 0;
+    auto hasher = identity_of(world_size, path).add(number(Kind::directory));
+    if (generation) {
+        hasher.add(signature);
+    } else {
+        hasher.add(info.stamp.device).add(info.stamp.inode);
+    }
+    const auto inode = inodes_.remember(
+        hasher.identity(), std::make_shared<MirroredDirectory>(std::move(source), world_size, parent, signature));
+
+    LookedUpEntry entry;
+    entry.attributes = passed_through_attributes(info, inode);
+    entry.entry_lifetime = snapshot ? remaining((*snapshot)->checked_at, tree_->now()) : Lifetime{freshness};
+    entry.attributes_lifetime = freshness;
+    return entry;
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::passed_through_entry(
+    const std::shared_ptr<SourceDirectory>& directory, std::uint64_t world_size, std::string_view name,
+    const FileInfo& info, std::shared_ptr<const TagFiles> broken) {
+    auto node = std::make_shared<PassedThrough>();
+    node->directory = directory;
+    node->path = directory->child(name);
+    node->info = info;
+    node->broken = std::move(broken);
+    const auto identity = identity_of(world_size, node->path)
+                              .add(number(node->broken ? Kind::broken_shard : Kind::passed_through))
+                              .add(info.stamp)
+                              .identity();
+    LookedUpEntry entry;
+    const auto inode = inodes_.remember(identity, std::shared_ptr<const PassedThrough>(std::move(node)));
+    entry.attributes = passed_through_attributes(info, inode);
+    entry.entry_lifetime = freshness;
+    entry.attributes_lifetime = freshness;
+    return entry;
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::broken_shard_entry(const MirroredDirectory& directory,
+                                                                      const std::shared_ptr<const TagFiles>& files,
+                                                                      std::string_view name) {
+    const auto info = tree_->source().stat_target(directory.source()->child(name));
+    if (!info) {
+        return answer(info.error());
+    }
+    return passed_through_entry(directory.source(), directory.world_size(), name, *info, files);
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredDirectory& directory,
+                                                                 const std::shared_ptr<const TagFiles>& files,
+                                                                 std::size_t index, std::string_view name,
+                                                                 bool parent_may_change) {
+    const auto& view = *files->content().view;
+    const auto size = view.file_size(index);
+    if (!size) {
+        return answer(size.error());
+    }
+    const auto identity = identity_of_files(directory, files->generation()).add(name).identity();
+    LookedUpEntry entry;
+    const auto inode = inodes_.remember(identity, VirtualFileNode{files, index});
+    entry.attributes = virtual_attributes(view.file_info(index), inode, *size);
+    entry.entry_lifetime = parent_may_change ? Lifetime{freshness} : forever;
+    entry.attributes_lifetime = forever;
+    return entry;
+}
+
+Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode) {
+    const auto node = node_of(inode);
+    if (!node) {
+        return Errno{ESTALE};
+    }
+    if (const auto* passed = std::get_if<std::shared_ptr<const PassedThrough>>(&*node)) {
+        return FileAttributes{passed_through_attributes((*passed)->info, inode), freshness};
+    }
+    if (const auto* file = std::get_if<VirtualFileNode>(&*node)) {
+        const auto& view = *file->files->content().view;
+        const auto size = view.file_size(file->index);
+        if (!size) {
+            return answer(size.error());
+        }
+        return FileAttributes{virtual_attributes(view.file_info(file->index), inode, *size), forever};
+    }
+    const auto* directory = std::get_if<std::shared_ptr<MirroredDirectory>>(&*node);
+    const auto info = tree_->source().stat(directory != nullptr ? (*directory)->source()->path() : "");
+    if (!info) {
+        return answer(info.error());
+    }
+    if (info->type != FileType::directory) {
+        return Errno{ESTALE};
+    }
+    return FileAttributes{passed_through_attributes(*info, inode), freshness};
+}
+
+Outcome<std::string> FileSystem::Implementation::readlink(std::uint64_t inode) {
+    const auto node = node_of(inode);
+    if (!node) {
+        return Errno{ESTALE};
+    }
+    const auto* passed = std::get_if<std::shared_ptr<const PassedThrough>>(&*node);
+    if (passed == nullptr || (*passed)->info.type != FileType::symlink) {
+        return Errno{EINVAL};
+    }
+    auto target = tree_->source().read_link((*passed)->path);
+    if (!target) {
+        return answer(target.error());
+    }
+    return std::move(target).value();
+}
+
+Outcome<FileSystemStatistics> FileSystem::Implementation::statfs() const {
+    struct statvfs raw {};
+    if (::fstatvfs(statistics_descriptor_, &raw) != 0) {
+        return answer(Error(ErrorCode::io, "statfs: " + std::generic_category().message(errno), errno));
+    }
+    FileSystemStatistics statistics;
+    statistics.block_nbytes = raw.f_frsize;
+    statistics.blocks = raw.f_blocks;
+    statistics.free_blocks = raw.f_bfree;
+    statistics.available_blocks = raw.f_bavail;
+    statistics.files = raw.f_files;
+    statistics.free_files = raw.f_ffree;
+    statistics.max_name_nbytes = raw.f_namemax;
+    return statistics;
+}
+
+}  // namespace ckptfs

@@ -1,0 +1,100 @@
+// What is behind FileSystem: the same operations, free to throw what its boundary catches.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fs/file_system.h"
+#include "fs/handle_table.h"
+#include "fs/identity.h"
+#include "fs/inode_table.h"
+#include "fs/node.h"
+#include "fs/source_tree.h"
+
+namespace ckptfs {
+
+class FileSystem::Implementation {
+ public:
+    /// Takes over `statistics_descriptor`.
+    Implementation(std::shared_ptr<SourceTree> tree, std::optional<std::uint64_t> world_size,
+                   int statistics_descriptor);
+    Implementation(const Implementation&) = delete;
+    Implementation& operator=(const Implementation&) = delete;
+    ~Implementation();
+
+    void adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag);
+
+    Outcome<LookedUpEntry> lookup(std::uint64_t parent, std::string_view name);
+    void forget(std::uint64_t inode, std::uint64_t lookups) { inodes_.forget(inode, lookups); }
+    Outcome<FileAttributes> getattr(std::uint64_t inode);
+    Outcome<std::string> readlink(std::uint64_t inode);
+
+    Outcome<OpenedFile> open(std::uint64_t inode);
+    Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
+    void release(std::uint64_t handle) { files_.erase(handle); }
+
+    Outcome<std::uint64_t> opendir(std::uint64_t inode);
+    Outcome<bool> readdir(std::uint64_t handle, std::uint64_t offset,
+                          const std::function<bool(const ListedEntry&)>& take);
+    void releasedir(std::uint64_t handle) { directories_.erase(handle); }
+
+    Outcome<FileSystemStatistics> statfs() const;
+    [[nodiscard]] std::size_t live_inodes() const { return inodes_.size(); }
+
+ private:
+    struct OpenFile {
+        std::shared_ptr<const File> file;
+        std::shared_ptr<SourceDirectory> directory;  // to look again at when the file turns out to be stale
+        std::atomic<bool> reported = false;
+    };
+    struct OpenDirectory {
+        std::uint64_t inode = 0;
+        std::uint64_t parent_inode = 0;
+        std::shared_ptr<const std::vector<DirectoryEntry>> entries;
+        std::shared_ptr<const TagFiles> files;  // whose view's files follow the entries; null: none
+        IdentityHasher identity;                // of the view's files, up to their names
+    };
+
+    [[nodiscard]] std::optional<Node> node_of(std::uint64_t inode) const;
+
+    Outcome<LookedUpEntry> lookup_world_size(std::string_view name);
+    Outcome<LookedUpEntry> lookup_in(MirroredDirectory& directory, std::uint64_t inode, std::string_view name);
+    Outcome<LookedUpEntry> directory_entry(const std::string& path, std::uint64_t world_size, std::uint64_t parent,
+                                           const FileInfo& info);
+    Outcome<LookedUpEntry> passed_through_entry(const std::shared_ptr<SourceDirectory>& directory,
+                                                std::uint64_t world_size, std::string_view name, const FileInfo& info,
+                                                std::shared_ptr<const TagFiles> broken);
+    Outcome<LookedUpEntry> broken_shard_entry(const MirroredDirectory& directory,
+                                              const std::shared_ptr<const TagFiles>& files, std::string_view name);
+    Outcome<LookedUpEntry> virtual_entry(const MirroredDirectory& directory,
+                                         const std::shared_ptr<const TagFiles>& files, std::size_t index,
+                                         std::string_view name, bool parent_may_change);
+
+    Outcome<OpenedFile> open_passed_through(const PassedThrough& node);
+    Outcome<OpenedFile> open_virtual(const VirtualFileNode& node);
+
+    // The start of every identity: the path in the mount.
+    [[nodiscard]] IdentityHasher identity_of(std::uint64_t world_size, std::string_view path) const;
+    [[nodiscard]] IdentityHasher identity_of_files(const MirroredDirectory& directory,
+                                                   const TagGeneration& generation) const;
+
+    std::shared_ptr<SourceTree> tree_;
+    std::optional<std::uint64_t> world_size_;
+    int statistics_descriptor_;
+    Node root_;
+    InodeTable inodes_;
+    HandleTable<OpenFile> files_;
+    HandleTable<OpenDirectory> directories_;
+
+    std::mutex adopted_mutex_;
+    std::vector<std::shared_ptr<SourceDirectory>> adopted_;
+};
+
+/// The errno for `error`, after a line in the log if it is not an everyday one.
+Errno answer(const Error& error);
+
+}  // namespace ckptfs

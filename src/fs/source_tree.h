@@ -1,0 +1,170 @@
+// SOURCE as the file system sees it: directories that are listed at most once a second, and the generations of their
+// tags.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "ckptfs/source.h"
+#include "ckptfs/view.h"
+
+namespace ckptfs {
+
+class SourceDirectory;
+class TagFiles;
+
+using TimePoint = std::chrono::steady_clock::time_point;
+
+/// What a listing is trusted for.
+inline constexpr std::chrono::seconds freshness{1};
+
+/// What all directories share. Safe for concurrent use.
+class SourceTree : public std::enable_shared_from_this<SourceTree> {
+ public:
+    SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader,
+               std::function<TimePoint()> now);
+
+    [[nodiscard]] const Source& source() const { return *source_; }
+    [[nodiscard]] const TagReader& reader() const { return *reader_; }
+    [[nodiscard]] TimePoint now() const { return now_(); }
+
+    /// One object for a path as long as anybody holds it. Does not look at the source.
+    std::shared_ptr<SourceDirectory> directory(const std::string& path);
+
+    void note_world_size(std::uint64_t world_size);
+    /// Of the whole tags that have been read, ascending.
+    [[nodiscard]] std::vector<std::uint64_t> world_sizes() const;
+
+ private:
+    std::shared_ptr<const Source> source_;
+    std::shared_ptr<const TagReader> reader_;
+    std::function<TimePoint()> now_;
+
+    mutable std::mutex mutex_;
+    std::unordered_map<std::string, std::weak_ptr<SourceDirectory>> directories_;
+    std::size_t purge_at_ = 64;
+    std::set<std::uint64_t> world_sizes_;
+};
+
+/// One generation of a tag directory: the names and stamps of its shard files, and the tag once somebody needed it.
+class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
+ public:
+    struct Shards {
+        std::vector<std::string> names;  ///< sorted
+        std::vector<FileStamp> stamps;   ///< all zero for one that vanished between listing and stat
+
+        bool operator==(const Shards&) const = default;
+    };
+
+    TagGeneration(std::shared_ptr<SourceTree> tree, std::string path, Shards shards);
+
+    [[nodiscard]] const Shards& shards() const { return shards_; }
+    /// A hash of the shards, never 0.
+    [[nodiscard]] std::uint64_t signature() const { return signature_; }
+
+    /// The directory, for messages.
+    [[nodiscard]] std::string display() const;
+    /// Reads the tag on the first call; concurrent first calls wait for that one read.
+    std::shared_ptr<const Tag> tag();
+    /// Takes a tag read elsewhere, if it is whole and was read from these very shards.
+    void adopt(const std::shared_ptr<const Tag>& tag);
+    /// Whether reading failed for a reason that may pass without any stamp changing.
+    [[nodiscard]] bool worth_another_read() const { return worth_another_read_; }
+
+    /// One object for a world size as long as anybody holds it.
+    std::shared_ptr<const TagFiles> files_at(std::uint64_t world_size,
+                                             const std::shared_ptr<SourceDirectory>& directory);
+
+ private:
+    void set_tag(std::shared_ptr<const Tag> tag);
+
+    std::shared_ptr<SourceTree> tree_;
+    std::string path_;
+    Shards shards_;
+    std::uint64_t signature_;
+
+    std::mutex read_mutex_;  // held while reading: whoever waits for it needs this very tag
+    std::shared_ptr<const Tag> tag_;
+    std::atomic<bool> worth_another_read_ = false;
+
+    std::mutex files_mutex_;
+    std::map<std::uint64_t, std::weak_ptr<const TagFiles>> files_;
+};
+
+/// The files of one generation of a tag at one world size.
+class TagFiles {
+ public:
+    TagFiles(std::shared_ptr<SourceDirectory> directory, std::shared_ptr<TagGeneration> generation,
+             std::uint64_t world_size);
+
+    struct Content {
+        std::shared_ptr<const View> view;  ///< null where there is a problem
+        std::optional<Error> problem;
+        /// Names of the source that must not be shown as they are: replaced by the view, or, where there is a problem,
+        /// listed and not to be opened.
+        std::set<std::string, std::less<>> shards;
+    };
+    /// Reads the tag and cuts it on the first call; concurrent first calls wait for that.
+    [[nodiscard]] const Content& content() const;
+
+    [[nodiscard]] const TagGeneration& generation() const { return *generation_; }
+    [[nodiscard]] const std::shared_ptr<SourceDirectory>& directory() const { return directory_; }
+    /// One line in the log, on the first call.
+    void report_problem() const;
+
+ private:
+    std::shared_ptr<SourceDirectory> directory_;
+    std::shared_ptr<TagGeneration> generation_;
+    std::uint64_t world_size_;
+
+    mutable std::mutex mutex_;
+    mutable std::optional<Content> content_;
+    mutable std::atomic<bool> reported_ = false;
+};
+
+/// One directory of SOURCE, whatever the world size that it is shown at.
+class SourceDirectory {
+ public:
+    /// What was there at `checked_at`. Immutable.
+    struct Snapshot {
+        TimePoint checked_at;
+        std::vector<DirectoryEntry> entries;        ///< sorted by name
+        std::shared_ptr<TagGeneration> generation;  ///< null: not a tag
+
+        [[nodiscard]] const DirectoryEntry* find(std::string_view name) const;
+    };
+
+    SourceDirectory(std::shared_ptr<SourceTree> tree, std::string path);
+
+    [[nodiscard]] const std::string& path() const { return path_; }
+    /// The path of an entry of it.
+    [[nodiscard]] std::string child(std::string_view name) const;
+
+    /// At most `freshness` old. Lists the directory and takes the stamps of a tag's shards, but reads nothing.
+    Result<std::shared_ptr<const Snapshot>> current();
+    /// Makes the next current() look again, whatever the age of the last one.
+    void expire();
+
+ private:
+    std::shared_ptr<TagGeneration> generation_of(const std::vector<DirectoryEntry>& entries) const;
+
+    std::shared_ptr<SourceTree> tree_;
+    std::string path_;
+
+    std::mutex mutex_;  // held while listing: concurrent lookups cost one listing
+    std::shared_ptr<const Snapshot> snapshot_;
+    std::atomic<bool> expired_ = false;
+};
+
+}  // namespace ckptfs

@@ -1,0 +1,238 @@
+// A libfuse session from mount to unmount.
+#include "fuse/mount.h"
+
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <csignal>
+#include <cstdarg>
+#include <cstdio>
+#include <memory>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include "fuse/adapter.h"
+#include "util/log.h"
+
+namespace ckptfs {
+namespace {
+
+constexpr unsigned max_threads = 64;
+constexpr const char* read_ahead_kb = "1024";  // 1 MiB requests; more does not pay
+
+// What libfuse has to say goes to the log, and while mounting into the error. libfuse knows one such function.
+class LibfuseMessages {
+ public:
+    LibfuseMessages() { fuse_set_log_func(&receive); }
+    ~LibfuseMessages() { fuse_set_log_func(nullptr); }
+    LibfuseMessages(const LibfuseMessages&) = delete;
+    LibfuseMessages& operator=(const LibfuseMessages&) = delete;
+
+    void collect(bool on) {
+        const std::lock_guard lock(state().mutex);
+        state().collecting = on;
+        state().text.clear();
+    }
+    std::string collected() {
+        const std::lock_guard lock(state().mutex);
+        return state().text.empty() ? "libfuse gives no reason" : state().text;
+    }
+
+ private:
+    struct State {
+        std::mutex mutex;
+        bool collecting = false;
+        std::string text;
+    };
+    static State& state() {
+        static State instance;
+        return instance;
+    }
+    static void receive(fuse_log_level /*level*/, const char* format, va_list arguments) {
+        std::array<char, 512> buffer{};
+        std::vsnprintf(buffer.data(), buffer.size(), format, arguments);
+        std::string text = buffer.data();
+        while (!text.empty() && text.back() == '\n') {
+            text.pop_back();
+        }
+        const std::lock_guard lock(state().mutex);
+        if (state().collecting) {
+            state().text += (state().text.empty() ? "" : "; ") + text;
+        } else {
+            log::warn(text);
+        }
+    }
+};
+
+// In a list of libfuse's options, commas and backslashes are escaped.
+std::string escaped(const std::string& value) {
+    std::string out;
+    for (const char letter : value) {
+        if (letter == ',' || letter == '\\') {
+            out += '\\';
+        }
+        out += letter;
+    }
+    return out;
+}
+
+class Session {
+ public:
+    Session(Adapter& adapter, const MountOptions& options) {
+        add("ckptfs");
+        add_option("ro,nosuid,nodev,noatime,default_permissions,subtype=ckptfs");
+        add_option("fsname=" + escaped(options.source));
+        if (options.allow_other) {
+            add_option("allow_other");
+        }
+        for (const auto& option : options.kernel_options) {
+            add_option(escaped(option));
+        }
+        session_ = fuse_session_new(&arguments_, &adapter_operations(), sizeof(fuse_lowlevel_ops), &adapter);
+    }
+    ~Session() {
+        if (session_ != nullptr) {
+            fuse_remove_signal_handlers(session_);
+            fuse_session_unmount(session_);
+            fuse_session_destroy(session_);
+        }
+        fuse_opt_free_args(&arguments_);
+    }
+    Session(const Session&) = delete;
+    Session& operator=(const Session&) = delete;
+
+    [[nodiscard]] fuse_session* get() const { return session_; }
+
+ private:
+    void add(const std::string& argument) { fuse_opt_add_arg(&arguments_, argument.c_str()); }
+    void add_option(const std::string& option) {
+        add("-o");
+        add(option);
+    }
+
+    fuse_args arguments_ = FUSE_ARGS_INIT(0, nullptr);
+    fuse_session* session_ = nullptr;
+};
+
+#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+ssize_t hooked_writev(int descriptor, iovec* parts, int count, void* user_data) {
+    return static_cast<Adapter*>(user_data)->init_hook.writev(descriptor, parts, count);
+}
+
+ssize_t hooked_read(int descriptor, void* buffer, std::size_t nbytes, void* user_data) {
+    return static_cast<Adapter*>(user_data)->init_hook.read(descriptor, buffer, nbytes);
+}
+#endif
+
+Result<void> install_init_hook([[maybe_unused]] fuse_session* session) {
+#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+    fuse_custom_io io{};
+    io.writev = hooked_writev;
+    io.read = hooked_read;
+    const int failure = fuse_session_custom_io(session, &io, fuse_session_fd(session));
+    if (failure != 0) {
+        return Error(ErrorCode::mount, "libfuse refuses custom I/O: " + std::generic_category().message(-failure));
+    }
+#endif
+    return {};
+}
+
+// Without it the kernel asks for 128 KiB at a time. Only root may; a mount works without.
+void raise_read_ahead(dev_t device) {
+    const auto path =
+        "/sys/class/bdi/" + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + "/read_ahead_kb";
+    const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    const std::string_view value = read_ahead_kb;
+    if (descriptor < 0 || ::write(descriptor, value.data(), value.size()) < 0) {
+        log::info(path + " cannot be raised to " + read_ahead_kb + ": " + std::generic_category().message(errno));
+    }
+    if (descriptor >= 0) {
+        ::close(descriptor);
+    }
+}
+
+// Asks the mount for its root from outside, as a first user would, while the session serves.
+class ReadinessProbe {
+ public:
+    ReadinessProbe(const std::string& mount_point, const std::function<void()>& on_ready) {
+        // Signals are for the thread that serves.
+        sigset_t all{};
+        sigset_t before{};
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        thread_ = std::thread([this, mount_point, on_ready] {
+            struct stat root {};
+            if (::stat(mount_point.c_str(), &root) == 0 && root.st_ino == root_inode) {
+                raise_read_ahead(root.st_dev);
+                answered_ = true;
+                on_ready();
+            }
+        });
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+    ~ReadinessProbe() { join(); }
+    ReadinessProbe(const ReadinessProbe&) = delete;
+    ReadinessProbe& operator=(const ReadinessProbe&) = delete;
+
+    bool join() {
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+        return answered_;
+    }
+
+ private:
+    std::atomic<bool> answered_ = false;
+    std::thread thread_;
+};
+
+int serve(fuse_session* session) {
+    const std::unique_ptr<fuse_loop_config, decltype(&fuse_loop_cfg_destroy)> config(fuse_loop_cfg_create(),
+                                                                                     &fuse_loop_cfg_destroy);
+    fuse_loop_cfg_set_max_threads(config.get(), max_threads);
+    return fuse_session_loop_mt(session, config.get());
+}
+
+}  // namespace
+
+Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& options,
+                             const std::function<void()>& on_ready) {
+    CKPTFS_TRY(check_mount_point(options));
+    LibfuseMessages messages;
+    messages.collect(true);
+    Adapter adapter{file_system, options.io, {}, false};
+    int outcome = 0;
+    bool answered = false;
+    {
+        const Session session(adapter, options);
+        if (session.get() == nullptr) {
+            return Error(ErrorCode::invalid_argument, "the mount options are not accepted: " + messages.collected());
+        }
+        if (fuse_set_signal_handlers(session.get()) != 0 ||
+            fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
+            return Error(ErrorCode::mount, "mounting on '" + options.mount_point + "' failed: " + messages.collected());
+        }
+        CKPTFS_TRY(install_init_hook(session.get()));
+        messages.collect(false);
+        ReadinessProbe probe(options.mount_point, on_ready);
+        outcome = serve(session.get());
+        fuse_session_unmount(session.get());  // before joining: a probe that still waits gets its error
+        answered = probe.join();
+    }
+    if (outcome < 0) {
+        return Error(ErrorCode::mount,
+                     "serving '" + options.mount_point + "' failed: " + std::generic_category().message(-outcome));
+    }
+    if (!answered && outcome == 0) {
+        return Error(ErrorCode::mount, "the mount on '" + options.mount_point + "' ended before it answered");
+    }
+    return {};
+}
+
+}  // namespace ckptfs

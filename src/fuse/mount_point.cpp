@@ -1,0 +1,183 @@
+// Everything that can be wrong with a mount point, each in a sentence that says what to do.
+#include <dirent.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <string_view>
+#include <system_error>
+
+#include "fuse/mount.h"
+
+namespace ckptfs {
+namespace {
+
+std::string quoted(const std::string& path) {
+    return "'" + path + "'";
+}
+
+Error cannot(const std::string& mount_point, const std::string& why) {
+    return {ErrorCode::mount, "cannot mount on " + quoted(mount_point) + ": " + why};
+}
+
+bool daemon_is_gone(int reason) {
+    return reason == ENOTCONN || reason == ECONNABORTED || reason == ESHUTDOWN;
+}
+
+Result<void> check_is_directory(const std::string& mount_point) {
+    struct stat found {};
+    if (::stat(mount_point.c_str(), &found) != 0) {
+        const int reason = errno;
+        if (daemon_is_gone(reason)) {
+            return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: fusermount3 -u " +
+                                           quoted(mount_point));
+        }
+        if (reason == ENOENT) {
+            return cannot(mount_point, "it does not exist; create an empty directory there");
+        }
+        return cannot(mount_point, std::generic_category().message(reason));
+    }
+    if (!S_ISDIR(found.st_mode)) {
+        return cannot(mount_point, "it is not a directory; name an empty directory");
+    }
+    return {};
+}
+
+Result<std::string> real_path(const std::string& path) {
+    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+    if (!real) {
+        const int reason = errno;
+        return Error(ErrorCode::io, quoted(path) + " cannot be resolved: " + std::generic_category().message(reason),
+                     reason);
+    }
+    return std::string(real.get());
+}
+
+// The mount points of /proc/self/mountinfo have blanks and backslashes as octal escapes.
+std::string unescape(std::string_view text) {
+    std::string out;
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] == '\\' && i + 3 < text.size()) {
+            out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
+            i += 3;
+        } else {
+            out += text[i];
+        }
+    }
+    return out;
+}
+
+Result<void> check_not_mounted(const std::string& mount_point, const std::string& real_mount_point) {
+    std::ifstream mounts("/proc/self/mountinfo");
+    std::string line;
+    while (std::getline(mounts, line)) {
+        std::istringstream fields(line);
+        std::string field;
+        std::string at;
+        for (int i = 0; i < 5; ++i) {
+            fields >> at;
+        }
+        while (fields >> field && field != "-") {
+        }
+        std::string type;
+        std::string device;
+        fields >> type >> device;
+        if (type == "fuse.ckptfs" && unescape(at) == real_mount_point) {
+            return cannot(mount_point, quoted(unescape(device)) +
+                                           " is mounted there already; unmount it with: fusermount3 -u " +
+                                           quoted(mount_point));
+        }
+    }
+    return {};
+}
+
+// Whether walking up from `inner` to the root passes `outer`. By device and inode, so that bind mounts and other names
+// of the same directory are seen too.
+bool lies_within(const std::string& inner, const std::string& outer) {
+    struct stat wanted {};
+    if (::stat(outer.c_str(), &wanted) != 0) {
+        return false;
+    }
+    std::string at = inner;
+    while (true) {
+        struct stat found {};
+        if (::stat(at.c_str(), &found) == 0 && found.st_dev == wanted.st_dev && found.st_ino == wanted.st_ino) {
+            return true;
+        }
+        if (at == "/") {
+            return false;
+        }
+        at.resize(std::max<std::size_t>(at.rfind('/'), 1));
+    }
+}
+
+Result<void> check_apart(const MountOptions& options, const std::string& source, const std::string& mount_point) {
+    const auto clash = [&](const char* relation) {
+        return Error(ErrorCode::invalid_argument, "cannot mount on " + quoted(options.mount_point) + ": it " +
+                                                      relation + " the source " + quoted(options.source) +
+                                                      "; choose a directory outside it");
+    };
+    if (lies_within(mount_point, source)) {
+        return clash(mount_point == source ? "is" : "lies inside");
+    }
+    if (lies_within(source, mount_point)) {
+        return clash("contains");
+    }
+    return {};
+}
+
+Result<void> check_empty(const std::string& mount_point) {
+    const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(mount_point.c_str()), &::closedir);
+    if (!directory) {
+        return cannot(mount_point, std::generic_category().message(errno));
+    }
+    while (const auto* entry = ::readdir(directory.get())) {  // NOLINT(concurrency-mt-unsafe)
+        const std::string_view name = static_cast<const char*>(entry->d_name);
+        if (name != "." && name != "..") {
+            return cannot(mount_point,
+                          "it is not empty (it holds " + quoted(std::string(name)) + "); name an empty directory");
+        }
+    }
+    return {};
+}
+
+Result<void> check_allow_other() {
+    constexpr const char* path = "/etc/fuse.conf";
+    if (::geteuid() == 0) {
+        return {};
+    }
+    std::ifstream configuration(path);
+    std::string line;
+    while (std::getline(configuration, line)) {
+        std::istringstream words(line);
+        std::string word;
+        if (words >> word && word == "user_allow_other") {
+            return {};
+        }
+    }
+    return Error(ErrorCode::mount, std::string("allow_other is for root unless ") + path +
+                                       " has a line 'user_allow_other'; add it, or leave the option out");
+}
+
+}  // namespace
+
+Result<void> check_mount_point(const MountOptions& options) {
+    CKPTFS_TRY(check_is_directory(options.mount_point));
+    CKPTFS_ASSIGN(const auto mount_point, real_path(options.mount_point));
+    CKPTFS_ASSIGN(const auto source, real_path(options.source));
+    CKPTFS_TRY(check_not_mounted(options.mount_point, mount_point));
+    CKPTFS_TRY(check_apart(options, source, mount_point));
+    CKPTFS_TRY(check_empty(mount_point));
+    if (options.allow_other) {
+        CKPTFS_TRY(check_allow_other());
+    }
+    return {};
+}
+
+}  // namespace ckptfs
