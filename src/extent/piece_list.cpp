@@ -24,7 +24,9 @@ void PieceList::add_source(const File* file, std::uint64_t offset, std::uint64_t
     add({Piece::Kind::source, file, offset, length});
 }
 
-void PieceList::add_zeros(std::uint64_t length) { add({Piece::Kind::zeros, nullptr, 0, length}); }
+void PieceList::add_zeros(std::uint64_t length) {
+    add({Piece::Kind::zeros, nullptr, 0, length});
+}
 
 void PieceList::add_literal(std::string_view bytes) {
     const std::uint64_t offset = literals_.size();

@@ -11,7 +11,8 @@ namespace {
 
 /// Neighbouring source runs with at most this much between them are worth one read.
 constexpr std::uint64_t largest_gap = std::uint64_t{16} << 10;
-/// What one such read may cover, gaps included; also the size of the scratch buffer. Longer runs go straight to the caller.
+/// What one such read may cover, gaps included; also the size of the scratch buffer. Longer runs go straight to the
+/// caller.
 constexpr std::uint64_t largest_span = std::uint64_t{128} << 10;
 
 /// The part of a source piece that falls into the window, and where it goes.
@@ -25,7 +26,7 @@ struct Run {
 
 /// Collects source runs that lie close together and reads them at once.
 class Gather {
-   public:
+ public:
     Result<void> add(const Run& run) {
         if (joins(run)) {
             runs_.push_back(run);
@@ -40,12 +41,13 @@ class Gather {
         if (runs_.empty()) {
             return {};
         }
-        Result<void> result = runs_.size() == 1 ? runs_.front().file->read(runs_.front().offset, runs_.front().out) : scatter();
+        Result<void> result =
+            runs_.size() == 1 ? runs_.front().file->read(runs_.front().offset, runs_.front().out) : scatter();
         runs_.clear();
         return result;
     }
 
-   private:
+ private:
     [[nodiscard]] bool joins(const Run& run) const {
         if (runs_.empty()) {
             return false;
@@ -92,8 +94,8 @@ Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name,
             return false;
         }();
         if (!sound) {
-            return Error(ErrorCode::internal, "'" + name + "' was built from bytes " + std::to_string(piece.offset) + " to " +
-                                                  std::to_string(piece.offset + piece.length) + " of " +
+            return Error(ErrorCode::internal, "'" + name + "' was built from bytes " + std::to_string(piece.offset) +
+                                                  " to " + std::to_string(piece.offset + piece.length) + " of " +
                                                   (piece.file != nullptr ? "'" + piece.file->name() + "'" : "nothing") +
                                                   ", which does not have them");
         }
@@ -108,7 +110,8 @@ Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name,
         new VirtualFile(std::move(name), std::move(pieces), std::move(ends), std::move(owner)));
 }
 
-VirtualFile::VirtualFile(std::string name, PieceList list, std::vector<std::uint64_t> ends, std::shared_ptr<const void> owner)
+VirtualFile::VirtualFile(std::string name, PieceList list, std::vector<std::uint64_t> ends,
+                         std::shared_ptr<const void> owner)
     : name_(std::move(name)), list_(std::move(list)), ends_(std::move(ends)), owner_(std::move(owner)) {}
 
 Result<void> VirtualFile::read(std::uint64_t offset, std::span<std::byte> out) const {

@@ -7,7 +7,7 @@ namespace ckptfs::io {
 namespace {
 
 class CountedFile final : public File {
-   public:
+ public:
     CountedFile(std::shared_ptr<const File> inner, std::shared_ptr<WorkCounters> counters)
         : inner_(std::move(inner)), counters_(std::move(counters)) {}
 
@@ -20,7 +20,7 @@ class CountedFile final : public File {
         return inner_->read(offset, out);
     }
 
-   private:
+ private:
     const std::shared_ptr<const File> inner_;
     const std::shared_ptr<WorkCounters> counters_;
 };
@@ -34,11 +34,21 @@ std::shared_ptr<const File> counted(std::shared_ptr<const File> file, std::share
 CountingSource::CountingSource(std::shared_ptr<const Source> inner)
     : inner_(std::move(inner)), counters_(std::make_shared<WorkCounters>()) {}
 
-std::string CountingSource::display(std::string_view path) const { return inner_->display(path); }
-Result<FileInfo> CountingSource::stat(const std::string& path) const { return inner_->stat(path); }
-Result<FileInfo> CountingSource::stat_target(const std::string& path) const { return inner_->stat_target(path); }
-Result<std::vector<DirectoryEntry>> CountingSource::list(const std::string& path) const { return inner_->list(path); }
-Result<std::string> CountingSource::read_link(const std::string& path) const { return inner_->read_link(path); }
+std::string CountingSource::display(std::string_view path) const {
+    return inner_->display(path);
+}
+Result<FileInfo> CountingSource::stat(const std::string& path) const {
+    return inner_->stat(path);
+}
+Result<FileInfo> CountingSource::stat_target(const std::string& path) const {
+    return inner_->stat_target(path);
+}
+Result<std::vector<DirectoryEntry>> CountingSource::list(const std::string& path) const {
+    return inner_->list(path);
+}
+Result<std::string> CountingSource::read_link(const std::string& path) const {
+    return inner_->read_link(path);
+}
 
 Result<std::shared_ptr<const File>> CountingSource::open(const std::string& path) const {
     counters_->opens.fetch_add(1, std::memory_order_relaxed);

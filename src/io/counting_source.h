@@ -23,7 +23,7 @@ std::shared_ptr<const File> counted(std::shared_ptr<const File> file, std::share
 
 /// Passes everything on to `inner`. Safe for concurrent use.
 class CountingSource final : public Source {
-   public:
+ public:
     explicit CountingSource(std::shared_ptr<const Source> inner);
 
     [[nodiscard]] const WorkCounters& counters() const { return *counters_; }
@@ -35,7 +35,7 @@ class CountingSource final : public Source {
     Result<std::string> read_link(const std::string& path) const override;
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
 
-   private:
+ private:
     std::shared_ptr<const Source> inner_;
     std::shared_ptr<WorkCounters> counters_;
 };

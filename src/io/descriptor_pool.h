@@ -15,10 +15,10 @@ namespace ckptfs::io {
 
 using SharedFd = std::shared_ptr<const UniqueFd>;
 
-/// Descriptors by the number of the file that they belong to. One that leaves the pool while a thread reads from it stays
-/// open until that thread lets go. Safe for concurrent use.
+/// Descriptors by the number of the file that they belong to. One that leaves the pool while a thread reads from it
+/// stays open until that thread lets go. Safe for concurrent use.
 class DescriptorPool {
-   public:
+ public:
     /// Keeps at most `capacity` (at least 1) descriptors.
     explicit DescriptorPool(std::size_t capacity);
 
@@ -32,7 +32,7 @@ class DescriptorPool {
     [[nodiscard]] std::size_t size() const;
     [[nodiscard]] std::size_t capacity() const { return capacity_; }
 
-   private:
+ private:
     struct Entry {
         std::uint64_t file;
         SharedFd fd;

@@ -77,7 +77,7 @@ bool has_parent_component(std::string_view path) {
 
 /// What the source and its files share.
 class DirectorySource::State {
-   public:
+ public:
     State(std::string path, std::shared_ptr<const SystemCalls> calls, UniqueFd root, std::size_t capacity)
         : path_(std::move(path)), calls_(std::move(calls)), root_(std::move(root)), pool_(capacity) {}
 
@@ -122,7 +122,7 @@ class DirectorySource::State {
         return calls().open_at(root(), name, flags);
     }
 
-   private:
+ private:
     const std::string path_;
     const std::shared_ptr<const SystemCalls> calls_;
     const UniqueFd root_;
@@ -132,7 +132,7 @@ class DirectorySource::State {
 
 /// One generation of a file below the directory.
 class DirectorySource::PinnedFile final : public File {
-   public:
+ public:
     PinnedFile(std::shared_ptr<State> state, std::string path)
         : state_(std::move(state)), path_(std::move(path)), name_(state_->display(path_)), id_(state_->next_file()) {}
 
@@ -163,9 +163,9 @@ class DirectorySource::PinnedFile final : public File {
 
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
         if (!fits(offset, out.size(), size())) {
-            return Error(ErrorCode::invalid_argument, std::to_string(out.size()) + " bytes from byte " + std::to_string(offset) +
-                                                          " of '" + name_ + "' were asked for, which has " +
-                                                          std::to_string(size()));
+            return Error(ErrorCode::invalid_argument, std::to_string(out.size()) + " bytes from byte " +
+                                                          std::to_string(offset) + " of '" + name_ +
+                                                          "' were asked for, which has " + std::to_string(size()));
         }
         if (out.empty()) {
             return {};
@@ -181,8 +181,8 @@ class DirectorySource::PinnedFile final : public File {
             }
             if (count == 0) {
                 CKPTFS_TRY(check_stamp(fd->get()));
-                return Error(ErrorCode::damaged, "'" + name_ + "' ends at byte " + std::to_string(offset) + ", but its size is " +
-                                                     std::to_string(size()));
+                return Error(ErrorCode::damaged, "'" + name_ + "' ends at byte " + std::to_string(offset) +
+                                                     ", but its size is " + std::to_string(size()));
             }
             out = out.subspan(static_cast<std::size_t>(count));
             offset += static_cast<std::uint64_t>(count);
@@ -190,14 +190,14 @@ class DirectorySource::PinnedFile final : public File {
         return check_stamp(fd->get());
     }
 
-   private:
+ private:
     Result<void> refuse_special(FileType type) const {
         if (type == FileType::regular) {
             return {};
         }
-        return Error(ErrorCode::unsupported,
-                     "'" + name_ + "' is " + (type == FileType::directory ? "a directory" : "a special file") +
-                         ", not a regular file");
+        return Error(ErrorCode::unsupported, "'" + name_ + "' is " +
+                                                 (type == FileType::directory ? "a directory" : "a special file") +
+                                                 ", not a regular file");
     }
 
     Error changed() const {
@@ -270,11 +270,17 @@ Result<std::shared_ptr<const DirectorySource>> DirectorySource::open(std::string
     return std::shared_ptr<const DirectorySource>(new DirectorySource(std::move(state)));
 }
 
-std::string DirectorySource::display(std::string_view path) const { return state_->display(path); }
+std::string DirectorySource::display(std::string_view path) const {
+    return state_->display(path);
+}
 
-Result<FileInfo> DirectorySource::stat(const std::string& path) const { return state_->stat(path, AT_SYMLINK_NOFOLLOW); }
+Result<FileInfo> DirectorySource::stat(const std::string& path) const {
+    return state_->stat(path, AT_SYMLINK_NOFOLLOW);
+}
 
-Result<FileInfo> DirectorySource::stat_target(const std::string& path) const { return state_->stat(path, 0); }
+Result<FileInfo> DirectorySource::stat_target(const std::string& path) const {
+    return state_->stat(path, 0);
+}
 
 Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& path) const {
     CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
@@ -328,8 +334,14 @@ Result<std::shared_ptr<const File>> DirectorySource::open(const std::string& pat
     return std::shared_ptr<const File>(std::move(file));
 }
 
-int DirectorySource::descriptor() const { return state_->root(); }
-std::size_t DirectorySource::open_descriptors() const { return state_->pool().size(); }
-std::size_t DirectorySource::descriptor_capacity() const { return state_->pool().capacity(); }
+int DirectorySource::descriptor() const {
+    return state_->root();
+}
+std::size_t DirectorySource::open_descriptors() const {
+    return state_->pool().size();
+}
+std::size_t DirectorySource::descriptor_capacity() const {
+    return state_->pool().capacity();
+}
 
 }  // namespace ckptfs::io

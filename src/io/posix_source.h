@@ -16,10 +16,11 @@ namespace ckptfs::io {
 /// Files are opened when they are read and kept in a bounded pool of descriptors. Absolute paths and ".." are refused.
 /// Its files may outlive it. Safe for concurrent use.
 class DirectorySource final : public Source {
-   public:
+ public:
     /// `path`: as the user wrote it; also what messages name. Raises the process's soft limit of open files.
     static Result<std::shared_ptr<const DirectorySource>> open(std::string path);
-    static Result<std::shared_ptr<const DirectorySource>> open(std::string path, std::shared_ptr<const SystemCalls> calls);
+    static Result<std::shared_ptr<const DirectorySource>> open(std::string path,
+                                                               std::shared_ptr<const SystemCalls> calls);
 
     [[nodiscard]] std::string display(std::string_view path) const override;
     Result<FileInfo> stat(const std::string& path) const override;
@@ -35,7 +36,7 @@ class DirectorySource final : public Source {
     [[nodiscard]] std::size_t open_descriptors() const;
     [[nodiscard]] std::size_t descriptor_capacity() const;
 
-   private:
+ private:
     class State;
     class PinnedFile;
 

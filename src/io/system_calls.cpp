@@ -33,14 +33,17 @@ int SystemCalls::open_at(int directory, const char* path, int flags) const {
         return fd;
     }
     const UniqueFd low(fd);
-    return or_errno(::fcntl(low.get(), F_DUPFD_CLOEXEC, first_free_descriptor));  // NOLINT(cppcoreguidelines-pro-type-vararg)
+    return or_errno(
+        ::fcntl(low.get(), F_DUPFD_CLOEXEC, first_free_descriptor));  // NOLINT(cppcoreguidelines-pro-type-vararg)
 }
 
 int SystemCalls::stat_at(int directory, const char* path, struct stat& out, int flags) const {
     return or_errno(::fstatat(directory, path, &out, flags));
 }
 
-int SystemCalls::stat_descriptor(int fd, struct stat& out) const { return or_errno(::fstat(fd, &out)); }
+int SystemCalls::stat_descriptor(int fd, struct stat& out) const {
+    return or_errno(::fstat(fd, &out));
+}
 
 ssize_t SystemCalls::read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const {
     return or_errno(::pread(fd, buffer, nbytes, static_cast<off_t>(offset)));

@@ -11,9 +11,10 @@
 
 namespace ckptfs::io {
 
-/// Each call answers what the system's own does, or minus its errno. This class is the real one; safe for concurrent use.
+/// Each call answers what the system's own does, or minus its errno. This class is the real one; safe for concurrent
+/// use.
 class SystemCalls {
-   public:
+ public:
     struct RawEntry {
         std::string name;
         unsigned char type = 0;  ///< a DT_ constant

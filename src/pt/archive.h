@@ -27,25 +27,29 @@ struct StorageRef {
     std::uint64_t numel = 0;
 };
 
-/// `damaged` where the persistent id is not that tuple. Views point into the node.
+/// `damaged` where the persistent id is not that tuple, `unsupported` for an unknown storage class. Views point into
+/// the node.
 Result<StorageRef> storage_ref(const pickle::Node* persistent_id);
 
-/// A tensor in the tree: torch._utils._rebuild_tensor_v2 (also inside _rebuild_parameter and _rebuild_from_type_v2).
+/// A tensor in the tree: torch._utils._rebuild_tensor, _v2 or _v3 (also inside _rebuild_parameter and
+/// _rebuild_from_type_v2).
 struct TensorRef {
     const pickle::Node* node = nullptr;     ///< the outermost object: what hangs in the tree
-    const pickle::Node* rebuild = nullptr;  ///< the _rebuild_tensor_v2 call's argument tuple
+    const pickle::Node* rebuild = nullptr;  ///< the _rebuild_tensor call's argument tuple
     const pickle::Node* storage_id = nullptr;
     StorageRef storage;
     std::uint64_t offset_numel = 0;
     std::vector<std::uint64_t> sizes;
     std::vector<std::int64_t> strides;
+    DType dtype = DType::uint8;  ///< the storage's, unless that is untyped
 
     [[nodiscard]] std::uint64_t numel() const;
     [[nodiscard]] bool contiguous() const;
 };
 
 [[nodiscard]] bool is_tensor(const pickle::Node* node);
-/// `damaged` if it looks like a tensor but reaches outside its storage or its numbers overflow; `internal` if it is none.
+/// `damaged` if it looks like a tensor but reaches outside its storage or its numbers overflow, `unsupported` for an
+/// unknown dtype, `internal` if it is none.
 Result<TensorRef> tensor_ref(const pickle::Node* node);
 
 /// Where the bytes of a storage lie. `crc32` 0: unknown.
@@ -56,9 +60,17 @@ struct RecordPlace {
     std::uint32_t crc32 = 0;
 };
 
+/// A record beside data.pkl and data/<key>: kept with its bytes where it is small, so that a template can be laid out
+/// without reading its file again.
+struct ExtraRecord {
+    std::string name;  ///< without the archive's root directory
+    std::optional<std::string> bytes;
+    RecordPlace place;
+};
+
 /// A parsed .pt. Holds its tree and directory, no tensor data. Immutable, safe for concurrent use.
 class Archive {
-   public:
+ public:
     struct Storage {
         std::string key;
         DType dtype = DType::uint8;
@@ -66,11 +78,14 @@ class Archive {
         RecordPlace place;
     };
 
-    /// Reads the directory and data.pkl. Checks that every storage of the tree has its record, of at least numel elements.
+    /// Reads the directory, data.pkl and the small records. Checks that every storage of the tree has its record, of at
+    /// least numel elements. `unsupported` for TorchScript and big-endian files.
     static Result<std::shared_ptr<const Archive>> open(std::shared_ptr<const File> file);
 
     [[nodiscard]] const std::shared_ptr<const File>& file() const { return file_; }
     [[nodiscard]] const std::vector<Record>& records() const { return records_; }
+    /// In the order of the file; those outside the root directory are left out.
+    [[nodiscard]] const std::vector<ExtraRecord>& extra_records() const { return extra_records_; }
     [[nodiscard]] const std::string& root_name() const { return root_name_; }
     [[nodiscard]] const pickle::Node* root() const { return tree_->root(); }
     [[nodiscard]] const std::shared_ptr<const pickle::Tree>& tree() const { return tree_; }
@@ -79,22 +94,29 @@ class Archive {
     /// The index in storages() of the storage with this key.
     [[nodiscard]] std::optional<std::size_t> storage_index(std::string_view key) const;
 
-   private:
+ private:
+    Archive() = default;
+    Result<void> find_root();
+    Result<void> read_extra_records();
+    Result<void> find_storages();
+    /// The record's name below the root directory; nullopt for one outside it.
+    [[nodiscard]] std::optional<std::string_view> name_in_root(const Record& record) const;
+
+    friend class ArchiveEditor;
+
     std::shared_ptr<const File> file_;
     std::string root_name_;
     std::vector<Record> records_;
+    std::vector<ExtraRecord> extra_records_;
     std::shared_ptr<const pickle::Tree> tree_;
     std::vector<Storage> storages_;
     std::unordered_map<std::string, std::size_t> index_;
 };
 
-/// The small records of a template other than data.pkl and data/*: their names (without the root), bytes and order.
-/// Kept apart from Archive so that a template can be laid out without reading its file again.
-
 /// A new .pt made by editing another's tree. Storages that are kept point at their records, new ones at pieces.
 /// Not thread-safe; make one per file.
 class ArchiveEditor {
-   public:
+ public:
     /// `base`: the tree, and the small records around it. `places`: for each of base.storages(), where its bytes lie
     /// instead (another rank's file of the same structure); empty: in base's own file.
     explicit ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places = {});
@@ -104,30 +126,59 @@ class ArchiveEditor {
     /// A storage of its own, filled by `content` (source pieces and zeros; nbytes() must be numel × itemsize).
     /// Returns the key under which tensor() finds it. `location` as in the source: "cpu", "cuda:0".
     std::size_t add_storage(DType dtype, std::uint64_t numel, std::string_view location, PieceList content);
-    /// A contiguous tensor over elements [offset_numel, …) of a new storage, in the form (parameter, subclass, requires_grad,
-    /// hooks) that `like` has.
+    /// A contiguous tensor over elements [offset_numel, …) of a new storage, in the form (parameter, subclass,
+    /// requires_grad, hooks) that `like` has. Hooks and attribute dicts are its own, not shared with `like`.
     const pickle::Node* tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
                                const std::vector<std::uint64_t>& sizes);
-    /// The same with `like`'s strides, whatever they are.
+    /// The same with `like`'s sizes and strides, whatever they are.
     const pickle::Node* tensor_view(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel);
 
     /// Numbers the storages in order of first appearance, writes the pickle, lays everything out as torch.save does.
-    /// `file_name`: its stem becomes the archive's root directory, as in torch.save (unless the base's root is "archive").
-    /// `owner` keeps the files behind all pieces alive.
+    /// `file_name`: its stem becomes the archive's root directory, as in torch.save (unless the base's root is
+    /// "archive"). Where nothing was edited and no places were given: the base's own file, byte for byte.
+    /// `owner` keeps the files behind all pieces alive; the base's own file is kept in any case. Call it once.
     Result<std::shared_ptr<const VirtualFile>> lay_out(const std::string& file_name, std::shared_ptr<const void> owner);
 
-   private:
+ private:
     struct NewStorage {
         DType dtype = DType::uint8;
         std::uint64_t numel = 0;
         std::string location;
         PieceList content;
+        // Parts of its persistent ids, made with the first tensor. The key's text is set when storages are numbered.
+        pickle::Node* key_node = nullptr;
+        const pickle::Node* class_node = nullptr;
+        const pickle::Node* location_node = nullptr;
     };
+    /// A storage of the emitted pickle: one of the base's, or a new one.
+    struct EmittedStorage {
+        bool is_new = false;
+        std::size_t index = 0;
+    };
+
+    const pickle::Node* make_tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
+                                    const std::vector<std::uint64_t>& sizes, const std::vector<std::int64_t>& strides);
+    const pickle::Node* make_storage_id(const TensorRef& like, NewStorage& storage);
+    const pickle::Node* storage_class_node(DType dtype);
+    const pickle::Node* rewrap(const pickle::Node* object, const pickle::Node* rebuild, const pickle::Node* arguments);
+    const pickle::Node* own_copy(const pickle::Node* node);
+
+    [[nodiscard]] Result<EmittedStorage> identify(const pickle::Node* id) const;
+    [[nodiscard]] Result<std::vector<EmittedStorage>> find_storages(const std::vector<const pickle::Node*>& ids) const;
+    [[nodiscard]] Result<void> check_storages(const std::vector<EmittedStorage>& storages) const;
+    [[nodiscard]] Result<bool> is_unedited(const std::vector<EmittedStorage>& storages) const;
+    Result<void> number(const std::vector<const pickle::Node*>& ids, const std::vector<EmittedStorage>& storages);
+    [[nodiscard]] RecordPlace place_of(std::size_t base_storage) const;
+    [[nodiscard]] PieceList lay_out_records(const std::string& root, const std::string& pickle,
+                                            const std::vector<EmittedStorage>& storages) const;
 
     std::shared_ptr<const Archive> base_;
     std::vector<RecordPlace> places_;
     pickle::Editor pickle_;
     std::vector<NewStorage> new_storages_;
+    std::unordered_map<const pickle::Node*, std::size_t> new_ids_;
+    std::optional<Error> misuse_;
+    bool laid_out_ = false;
 };
 
 }  // namespace ckptfs::pt

@@ -1,0 +1,96 @@
+// Headers, paddings, descriptors and directory in the bytes that PyTorch writes.
+#include "pt/zip_layout.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "pt/zip.h"
+#include "pt/zip_format.h"
+
+namespace ckptfs::pt {
+namespace {
+
+using zip::in_zip64;
+
+constexpr std::uint16_t zip64_made_by = 0x031e;
+constexpr std::uint16_t zip64_needed = 0x2d;
+constexpr std::uint64_t zip64_end_counted_nbytes = 44;
+
+std::string zip64_extra(bool sizes, bool offset, std::uint64_t nbytes, std::uint64_t header_offset) {
+    if (!sizes && !offset) {
+        return {};
+    }
+    zip::Writer writer;
+    writer.u16(zip::zip64_extra_id).u16((sizes ? 16U : 0U) + (offset ? 8U : 0U));
+    if (sizes) {
+        writer.u64(nbytes).u64(nbytes);
+    }
+    if (offset) {
+        writer.u64(header_offset);
+    }
+    return writer.bytes();
+}
+
+}  // namespace
+
+void ZipLayout::add(std::string_view name, const PieceList& content, std::uint32_t crc32) {
+    const std::uint64_t header_offset = pieces_.nbytes();
+    const std::uint64_t nbytes = content.nbytes();
+    const bool large = nbytes >= in_zip64;
+    const bool far = header_offset >= in_zip64;
+    const std::uint64_t flags = zip::utf8_flag | (nbytes > 0 ? zip::data_descriptor_flag : 0U);
+    const std::string zip64 = zip64_extra(large, far, nbytes, header_offset);
+
+    constexpr std::uint64_t padding_header_nbytes = 4;
+    const std::uint64_t start =
+        header_offset + zip::local_header_nbytes + name.size() + zip64.size() + padding_header_nbytes;
+    const std::uint64_t padding = (alignment_ - start % alignment_) % alignment_;
+
+    zip::Writer header;
+    header.u32(zip::local_header_signature).u16(0).u16(flags).u16(zip::stored_method).u32(0).u32(0).u32(0).u32(0);
+    header.u16(name.size()).u16(zip64.size() + padding_header_nbytes + padding);
+    header.text(name).text(zip64).text("FB").u16(padding).fill(padding, 'Z');
+    pieces_.add_literal(header.bytes());
+    pieces_.append(content);
+    if (nbytes > 0) {
+        zip::Writer descriptor;
+        descriptor.u32(zip::data_descriptor_signature).u32(crc32);
+        if (large || far) {
+            descriptor.u64(nbytes).u64(nbytes);
+        } else {
+            descriptor.u32(nbytes).u32(nbytes);
+        }
+        pieces_.add_literal(descriptor.bytes());
+    }
+
+    const std::uint64_t short_nbytes = std::min<std::uint64_t>(nbytes, in_zip64);
+    zip::Writer entry;
+    entry.u32(zip::central_header_signature).u16(0).u16(0).u16(flags).u16(zip::stored_method).u32(0).u32(crc32);
+    entry.u32(short_nbytes).u32(short_nbytes).u16(name.size()).u16(zip64.size()).u16(0).u16(0).u16(0).u32(0);
+    entry.u32(std::min<std::uint64_t>(header_offset, in_zip64)).text(name).text(zip64);
+    directory_ += entry.bytes();
+    ++count_;
+}
+
+void ZipLayout::add_literal(std::string_view name, std::string_view bytes) {
+    PieceList content;
+    content.add_literal(bytes);
+    add(name, content, crc32_of(bytes));
+}
+
+PieceList ZipLayout::finish() && {
+    const std::uint64_t start = pieces_.nbytes();
+    pieces_.add_literal(directory_);
+    const std::uint64_t end = pieces_.nbytes();
+    const std::uint64_t short_count = std::min<std::uint64_t>(count_, zip::in_zip64_count);
+    zip::Writer tail;
+    tail.u32(zip::zip64_end_signature).u64(zip64_end_counted_nbytes).u16(zip64_made_by).u16(zip64_needed).u32(0).u32(0);
+    tail.u64(count_).u64(count_).u64(directory_.size()).u64(start);
+    tail.u32(zip::zip64_locator_signature).u32(0).u64(end).u32(1);
+    tail.u32(zip::end_signature).u16(0).u16(0).u16(short_count).u16(short_count);
+    tail.u32(std::min<std::uint64_t>(directory_.size(), in_zip64)).u32(std::min<std::uint64_t>(start, in_zip64)).u16(0);
+    pieces_.add_literal(tail.bytes());
+    return std::move(pieces_);
+}
+
+}  // namespace ckptfs::pt
