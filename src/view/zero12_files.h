@@ -1,0 +1,34 @@
+// The files of a ZeRO-1/2 checkpoint at a target world size, built by editing the source's own trees: what does not
+// depend on the world size comes out as it came in, keys and their order included.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ckptfs/extent.h"
+#include "ckptfs/result.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::view {
+
+struct TargetLayout {
+    std::vector<zero::FlatLayout> groups;  ///< by parameter group
+    bool same_as_source = false;           ///< every group is cut as it was: the files can pass through
+};
+
+/// `target`: the layout settings of the engine that will load; nullopt: each group keeps the rules of its source.
+Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+                                   const std::optional<zero::LayoutConfig>& target);
+
+Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<zero::FlatLayout>& layouts,
+    std::uint64_t rank, const std::string& file_name);
+
+Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<zero::FlatLayout>& layouts,
+    const std::string& file_name);
+
+}  // namespace ckptfs::view

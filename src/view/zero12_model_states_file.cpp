@@ -1,0 +1,142 @@
+// The layout at the target world size, and the model states edited to it.
+#include <algorithm>
+#include <unordered_map>
+
+#include "pt/archive.h"
+#include "view/partition_content.h"
+#include "view/refilled.h"
+#include "view/zero12_files.h"
+
+namespace ckptfs::view {
+namespace {
+
+using pickle::Node;
+using zero::FlatLayout;
+using zero::ParameterGroup;
+using zero::State;
+
+/// A group's flat buffer in the new file, and how positions in the old one move into it.
+struct MovedBuffer {
+    const ParameterGroup* group = nullptr;
+    const FlatLayout* layout = nullptr;
+    std::size_t storage = 0;
+    FlatLayout source_layout;
+};
+
+std::vector<std::uint64_t> numels(const ParameterGroup& group) {
+    std::vector<std::uint64_t> counts;
+    counts.reserve(group.parameters.size());
+    for (const zero::Parameter& parameter : group.parameters) {
+        counts.push_back(parameter.numel);
+    }
+    return counts;
+}
+
+// Where element `position` of the old buffer is in the new one. Positions outside all parameters are padding: nothing
+// there moves.
+std::optional<std::uint64_t> moved(const MovedBuffer& buffer, std::uint64_t position,
+                                   const std::vector<std::uint64_t>& offsets) {
+    const std::size_t i = buffer.source_layout.first_slot_after(position);
+    if (i == buffer.source_layout.slots.size() || buffer.source_layout.slots[i].offset_numel > position) {
+        return std::nullopt;
+    }
+    const zero::Slot& slot = buffer.source_layout.slots[i];
+    return offsets[slot.parameter] + (position - slot.offset_numel);
+}
+
+std::vector<std::uint64_t> offsets_by_parameter(const FlatLayout& layout) {
+    std::vector<std::uint64_t> offsets(layout.slots.size());
+    for (const zero::Slot& slot : layout.slots) {
+        offsets[slot.parameter] = slot.offset_numel;
+    }
+    return offsets;
+}
+
+// Moves every tensor of `module` that looks into the group's buffer; tied names look at the same place and stay tied.
+Result<void> move_tensors(pt::ArchiveEditor& editor, const Node* module, const State& weights,
+                          const MovedBuffer& buffer) {
+    CKPTFS_ASSIGN(const pt::TensorRef example, pt::tensor_ref(weights.example));
+    const std::vector<std::uint64_t> offsets = offsets_by_parameter(*buffer.layout);
+    for (const auto& [name, node] : pickle::dict_items(module)) {
+        if (!pt::is_tensor(node)) {
+            continue;
+        }
+        CKPTFS_ASSIGN(const pt::TensorRef tensor, pt::tensor_ref(node));
+        if (tensor.storage.key != example.storage.key) {
+            continue;
+        }
+        const auto offset = moved(buffer, tensor.offset_numel, offsets);
+        if (offset) {
+            editor.pickle().replace(node, editor.tensor_view(tensor, buffer.storage, *offset));
+        }
+    }
+    return {};
+}
+
+// param_shapes lists each group in flat order.
+Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::size_t g, const ParameterGroup& group,
+                            const FlatLayout& layout) {
+    std::unordered_map<std::string, std::pair<const Node*, const Node*>> entries;
+    for (const auto& [key, value] : pickle::dict_items(shapes->items[g])) {
+        entries.insert_or_assign(key->text, std::pair(key, value));
+    }
+    std::vector<const Node*> items;
+    for (const zero::Slot& slot : layout.slots) {
+        const auto& [key, value] = entries.at(group.parameters[slot.parameter].name);
+        items.insert(items.end(), {key, value});
+    }
+    return pickle.set_item(shapes, g, refilled(pickle, shapes->items[g], std::move(items)));
+}
+
+}  // namespace
+
+Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+                                   const std::optional<zero::LayoutConfig>& target) {
+    TargetLayout result;
+    result.same_as_source = world_size == checkpoint.world_size;
+    for (const ParameterGroup& group : checkpoint.model_parallel.front().groups) {
+        zero::FlatRules rules = group.rules;
+        // BF16_Optimizer knows neither setting.
+        if (target && checkpoint.format != zero::Format::bf16_optimizer) {
+            rules.round_robin = target->round_robin_gradients;
+            rules.alignment_numel = target->parameter_alignment ? zero::alignment_numel(group.weights_itemsize) : 1;
+        }
+        CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), world_size, rules));
+        result.groups.push_back(std::move(layout));
+        result.same_as_source &= rules == group.rules;
+    }
+    return result;
+}
+
+Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<FlatLayout>& layouts,
+    const std::string& file_name) {
+    const zero::ModelParallelRank& family = checkpoint->model_parallel.front();
+    pt::ArchiveEditor editor(family.model_states);
+    const Node* root = family.model_states->root();
+    const Node* shapes = pickle::find(root, "param_shapes");
+    for (std::size_t g = 0; g < layouts.size(); ++g) {
+        const ParameterGroup& group = family.groups[g];
+        CKPTFS_ASSIGN(FlatLayout source_layout, zero::flat_layout(numels(group), checkpoint->world_size, group.rules));
+        if (group.weights) {
+            CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(group.weights->example));
+            const std::size_t storage =
+                editor.add_storage(group.weights->dtype, layouts[g].padded_numel, like.storage.location,
+                                   flat_content(*group.weights, layouts[g], 0, layouts[g].padded_numel));
+            CKPTFS_TRY(move_tensors(editor, pickle::find(root, "module"), *group.weights,
+                                    {&group, &layouts[g], storage, source_layout}));
+        }
+        const bool same_order = std::equal(
+            source_layout.slots.begin(), source_layout.slots.end(), layouts[g].slots.begin(), layouts[g].slots.end(),
+            [](const zero::Slot& a, const zero::Slot& b) { return a.parameter == b.parameter; });
+        if (!same_order) {
+            CKPTFS_TRY(reorder_shapes(editor.pickle(), shapes, g, group, layouts[g]));
+        }
+    }
+    const Node* world_size = editor.pickle().integer(
+        static_cast<std::int64_t>(layouts.empty() ? checkpoint->world_size : layouts.front().world_size));
+    CKPTFS_TRY(editor.pickle().set_item(root, "dp_world_size", world_size));
+    return editor.lay_out(file_name, checkpoint);
+}
+
+}  // namespace ckptfs::view

@@ -1,0 +1,274 @@
+// Edits a rank's optimizer file into one of another world size.
+#include <algorithm>
+#include <optional>
+
+#include "pt/archive.h"
+#include "view/partition_content.h"
+#include "view/refilled.h"
+#include "view/zero12_files.h"
+
+namespace ckptfs::view {
+namespace {
+
+using pickle::Kind;
+using pickle::Node;
+using zero::FlatLayout;
+using zero::Format;
+using zero::ParameterGroup;
+using zero::State;
+
+constexpr std::string_view optimizer_key = "optimizer_state_dict";
+
+/// Builds one rank's optimizer file.
+class OptimizerEdit {
+ public:
+    OptimizerEdit(const zero::Checkpoint& checkpoint, const std::vector<FlatLayout>& layouts, std::uint64_t rank)
+        : checkpoint_(checkpoint),
+          family_(checkpoint.model_parallel.front()),
+          layouts_(layouts),
+          rank_(rank),
+          source_(family_.optimizer[rank % checkpoint.world_size]),
+          editor_(source_.structure, source_.places),
+          pickle_(editor_.pickle()),
+          optimizer_(pickle::find(source_.structure->root(), optimizer_key)) {}
+
+    Result<std::shared_ptr<const VirtualFile>> build(const std::string& file_name, std::shared_ptr<const void> owner) {
+        CKPTFS_TRY(edit_masters());
+        CKPTFS_TRY(edit_states());
+        CKPTFS_TRY(edit_paddings());
+        CKPTFS_TRY(edit_partition_count());
+        CKPTFS_TRY(edit_slice_mappings());
+        return editor_.lay_out(file_name, std::move(owner));
+    }
+
+ private:
+    [[nodiscard]] std::uint64_t padding(const FlatLayout& layout) const {
+        return checkpoint_.format == Format::bf16_optimizer ? group_padding_bf16_optimizer(layout, rank_)
+                                                            : group_padding(layout, rank_);
+    }
+
+    // A partition of `layout`, of which the tensor shows the first `visible_numel` elements.
+    Result<const Node*> partition_tensor(const State& state, const FlatLayout& layout, std::uint64_t visible_numel) {
+        const std::uint64_t numel = layout.partition_numel;
+        return flat_tensor(state, numel, visible_numel, flat_content(state, layout, rank_ * numel, numel));
+    }
+
+    Result<const Node*> flat_tensor(const State& state, std::uint64_t numel, std::uint64_t visible_numel,
+                                    PieceList content) {
+        CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(state.example));
+        const std::size_t storage = editor_.add_storage(state.dtype, numel, like.storage.location, std::move(content));
+        return editor_.tensor(like, storage, 0, {visible_numel});
+    }
+
+    Result<void> edit_masters() {
+        std::vector<const Node*> tensors;
+        for (std::size_t g = 0; g < layouts_.size(); ++g) {
+            const FlatLayout& layout = layouts_[g];
+            const bool lean = checkpoint_.format != Format::bf16_optimizer;
+            CKPTFS_ASSIGN(const Node* tensor,
+                          partition_tensor(family_.groups[g].master, layout,
+                                           lean ? layout.used_numel(rank_) : layout.partition_numel));
+            tensors.push_back(tensor);
+        }
+        return set_list("single_partition_of_fp32_groups", std::move(tensors));
+    }
+
+    Result<void> edit_states() {
+        const Node* base = pickle::find(optimizer_, "base_optimizer_state");
+        if (checkpoint_.format == Format::zero12_elastic) {
+            for (std::size_t g = 0; g < layouts_.size(); ++g) {
+                CKPTFS_ASSIGN(const Node* entry, state_dict(base->items[g], g));
+                pickle_.replace(base->items[g], entry);
+            }
+            return {};
+        }
+        const Node* state = pickle::find(base, "state");
+        const Node* param_groups = pickle::find(base, "param_groups");
+        std::vector<const Node*> items;
+        for (std::size_t g = 0; g < layouts_.size(); ++g) {
+            const Node* id = pickle::find(param_groups->items[g], "params")->items.front();
+            const Node* entry = pickle::find(state, id->integer);
+            if (!family_.groups[g].has_state || (entry == nullptr && !touches_whole_state(g))) {
+                continue;
+            }
+            CKPTFS_ASSIGN(const Node* edited, state_dict(entry, g));
+            items.push_back(pickle_.integer(id->integer));
+            items.push_back(edited);
+        }
+        return pickle_.set_item(base, "state", pickle_.dict(std::move(items)));
+    }
+
+    // Ranks whose partition no Muon parameter touches have no momentum, and natively may have no entry at all.
+    [[nodiscard]] bool touches_whole_state(std::size_t g) const {
+        return std::any_of(family_.groups[g].states.begin(), family_.groups[g].states.end(), [&](const State& state) {
+            return state.whole_parameters && whole_content(state, layouts_[g], rank_).nbytes() > 0;
+        });
+    }
+
+    // `entry` may be nullptr: a rank without state serves as the template of one that has some.
+    Result<const Node*> state_dict(const Node* entry, std::size_t g) {
+        const std::vector<State>& states = family_.groups[g].states;
+        std::vector<const State*> missing;
+        for (const State& state : states) {
+            if (pickle::find(entry, state.key) == nullptr) {
+                missing.push_back(&state);
+            }
+        }
+        std::vector<const Node*> items;
+        for (const auto& [key, value] : pickle::dict_items(entry)) {
+            const auto state = std::find_if(states.begin(), states.end(),
+                                            [text = &key->text](const State& s) { return s.key == *text; });
+            if (state == states.end()) {
+                items.insert(items.end(), {key, value});
+            } else {
+                CKPTFS_TRY(add_state(*state, layouts_[g], key, items));
+            }
+        }
+        for (const State* state : missing) {
+            CKPTFS_TRY(add_state(*state, layouts_[g], pickle_.string(state->key), items));
+        }
+        return pickle_.dict(std::move(items));
+    }
+
+    Result<void> add_state(const State& state, const FlatLayout& layout, const Node* key,
+                           std::vector<const Node*>& items) {
+        if (!state.whole_parameters) {
+            const bool lean = checkpoint_.format == Format::zero12_elastic;
+            CKPTFS_ASSIGN(const Node* tensor,
+                          partition_tensor(state, layout, lean ? layout.used_numel(rank_) : layout.partition_numel));
+            items.insert(items.end(), {key, tensor});
+            return {};
+        }
+        PieceList content = whole_content(state, layout, rank_);
+        const std::uint64_t numel = content.nbytes() / pt::itemsize(state.dtype);
+        if (numel > 0) {
+            CKPTFS_ASSIGN(const Node* tensor, flat_tensor(state, numel, numel, std::move(content)));
+            items.insert(items.end(), {key, tensor});
+        }
+        return {};
+    }
+
+    Result<void> edit_paddings() {
+        if (pickle::find(optimizer_, "group_paddings") != nullptr) {
+            std::vector<const Node*> paddings;
+            for (const FlatLayout& layout : layouts_) {
+                paddings.push_back(count(padding(layout)));
+            }
+            CKPTFS_TRY(set_list("group_paddings", std::move(paddings)));
+        }
+        const bool aligned =
+            std::any_of(layouts_.begin(), layouts_.end(), [](const FlatLayout& l) { return l.aligned(); });
+        const bool present = pickle::find(optimizer_, "param_alignment_paddings") != nullptr;
+        if (!present && !aligned) {
+            return {};
+        }
+        std::vector<const Node*> groups;
+        for (const FlatLayout& layout : layouts_) {
+            std::vector<const Node*> numels;
+            for (const std::uint64_t numel : layout.alignment_after) {
+                numels.push_back(count(numel));
+            }
+            groups.push_back(pickle_.list(std::move(numels)));
+        }
+        if (present) {
+            return set_list("param_alignment_paddings", std::move(groups));
+        }
+        // An engine with alignment takes a file without this key for one without alignment.
+        Node* extended = pickle_.copy(optimizer_);
+        extended->items.insert(extended->items.end(),
+                               {pickle_.string("param_alignment_paddings"), pickle_.list(std::move(groups))});
+        pickle_.replace(optimizer_, extended);
+        return {};
+    }
+
+    Result<void> edit_partition_count() {
+        if (pickle::find(optimizer_, "partition_count") == nullptr) {
+            return {};
+        }
+        std::vector<const Node*> counts;
+        for (const FlatLayout& layout : layouts_) {
+            counts.push_back(count(layout.world_size));
+        }
+        return set_list("partition_count", std::move(counts));
+    }
+
+    Result<void> edit_slice_mappings() {
+        const Node* mappings = pickle::find(optimizer_, "param_slice_mappings");
+        if (mappings == nullptr || mappings->kind != Kind::list || mappings->items.size() != layouts_.size()) {
+            return {};
+        }
+        const Node* address = example_address();
+        if (address == nullptr) {
+            return {};
+        }
+        std::vector<const Node*> groups;
+        for (std::size_t g = 0; g < layouts_.size(); ++g) {
+            std::vector<const Node*> items;
+            for (const zero::Fragment& fragment : slice_mapping(layouts_[g], rank_)) {
+                items.push_back(pickle_.string(family_.groups[g].parameters[fragment.parameter].name));
+                CKPTFS_ASSIGN(const Node* edited, fragment_address(address, fragment));
+                items.push_back(edited);
+            }
+            groups.push_back(refilled(pickle_, mappings->items[g], std::move(items)));
+        }
+        return set_list("param_slice_mappings", std::move(groups));
+    }
+
+    // Any rank's fragment_address: its class moved between modules over DeepSpeed's versions.
+    [[nodiscard]] const Node* example_address() const {
+        for (const zero::RankFile& file : family_.optimizer) {
+            const Node* mappings =
+                pickle::find(pickle::find(file.structure->root(), optimizer_key), "param_slice_mappings");
+            for (const Node* group : mappings == nullptr ? std::vector<const Node*>() : mappings->items) {
+                const auto entries = pickle::dict_items(group);
+                if (!entries.empty() && pickle::is_dict_like(pickle::state_of(entries.front().second))) {
+                    return entries.front().second;
+                }
+            }
+        }
+        return nullptr;
+    }
+
+    Result<const Node*> fragment_address(const Node* like, const zero::Fragment& fragment) {
+        std::vector<const Node*> fields;
+        for (const auto& [key, value] : pickle::dict_items(pickle::state_of(like))) {
+            const bool is_numel = pickle::is_string(key, "numel");
+            const bool is_start = pickle::is_string(key, "start");
+            fields.insert(fields.end(), {key, is_numel   ? count(fragment.numel)
+                                              : is_start ? count(fragment.start_numel)
+                                                         : value});
+        }
+        Node* address = pickle_.copy(like);
+        for (pickle::Mutation& mutation : address->mutations) {
+            if (mutation.kind == pickle::Mutation::Kind::build) {
+                mutation.items = {pickle_.dict(fields)};
+            }
+        }
+        return address;
+    }
+
+    const Node* count(std::uint64_t value) { return pickle_.integer(static_cast<std::int64_t>(value)); }
+
+    Result<void> set_list(std::string_view key, std::vector<const Node*> items) {
+        return pickle_.set_item(optimizer_, key, pickle_.list(std::move(items)));
+    }
+
+    const zero::Checkpoint& checkpoint_;
+    const zero::ModelParallelRank& family_;
+    const std::vector<FlatLayout>& layouts_;
+    std::uint64_t rank_;
+    const zero::RankFile& source_;
+    pt::ArchiveEditor editor_;
+    pickle::Editor& pickle_;
+    const Node* optimizer_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<FlatLayout>& layouts,
+    std::uint64_t rank, const std::string& file_name) {
+    return OptimizerEdit(*checkpoint, layouts, rank).build(file_name, checkpoint);
+}
+
+}  // namespace ckptfs::view
