@@ -1,0 +1,294 @@
+// A source in memory whose stamps, faults and speed a test controls, and tags that know no ZeRO.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ckptfs/source.h"
+#include "ckptfs/view.h"
+#include "fs/file_system.h"
+
+namespace ckptfs::fake {
+
+class MemorySource final : public Source {
+ public:
+    MemorySource() { put("", FileType::directory, ""); }
+
+    void put_directory(const std::string& path) { put(path, FileType::directory, ""); }
+    void put_file(const std::string& path, const std::string& content) { put(path, FileType::regular, content); }
+    void put_symlink(const std::string& path, const std::string& target) { put(path, FileType::symlink, target); }
+    void put_special(const std::string& path) { put(path, FileType::other, ""); }
+    void set_mode(const std::string& path, std::uint32_t mode) {
+        const std::lock_guard lock(mutex_);
+        items_.at(path).info.mode = mode;
+    }
+    void remove(const std::string& path) {
+        const std::lock_guard lock(mutex_);
+        items_.erase(path);
+    }
+    /// Every operation on `path` fails with `error` until heal().
+    void fail(const std::string& path, Error error) {
+        const std::lock_guard lock(mutex_);
+        faults_.insert_or_assign(path, std::move(error));
+    }
+    void throw_at(const std::string& path) {
+        const std::lock_guard lock(mutex_);
+        throws_at_ = path;
+    }
+    void heal() {
+        const std::lock_guard lock(mutex_);
+        faults_.clear();
+        throws_at_ = "(nowhere)";
+    }
+    [[nodiscard]] int lists() const { return lists_; }
+    [[nodiscard]] bool is_current(const std::string& path, const FileStamp& stamp) const {
+        const std::lock_guard lock(mutex_);
+        const auto at = items_.find(path);
+        return at != items_.end() && at->second.info.stamp == stamp;
+    }
+
+    [[nodiscard]] std::string display(std::string_view path) const override { return "SRC/" + std::string(path); }
+    Result<FileInfo> stat(const std::string& path) const override {
+        const std::lock_guard lock(mutex_);
+        CKPTFS_ASSIGN(const auto* item, find(path));
+        return item->info;
+    }
+    Result<FileInfo> stat_target(const std::string& path) const override { return stat(path); }
+    Result<std::vector<DirectoryEntry>> list(const std::string& path) const override {
+        ++lists_;
+        const std::lock_guard lock(mutex_);
+        CKPTFS_TRY(find(path));
+        std::vector<DirectoryEntry> entries;
+        const auto prefix = path.empty() ? "" : path + "/";
+        for (const auto& [name, item] : items_) {
+            if (!name.empty() && name.starts_with(prefix) && name.find('/', prefix.size()) == std::string::npos) {
+                entries.push_back({name.substr(prefix.size()), item.info.type});
+            }
+        }
+        return entries;
+    }
+    Result<std::string> read_link(const std::string& path) const override {
+        const std::lock_guard lock(mutex_);
+        CKPTFS_ASSIGN(const auto* item, find(path));
+        return item->content;
+    }
+    Result<std::shared_ptr<const File>> open(const std::string& path) const override;
+
+    [[nodiscard]] std::string content(const std::string& path) const {
+        const std::lock_guard lock(mutex_);
+        return items_.at(path).content;
+    }
+
+ private:
+    struct Item {
+        FileInfo info;
+        std::string content;
+    };
+
+    void put(const std::string& path, FileType type, const std::string& content) {
+        const std::lock_guard lock(mutex_);
+        ++clock_;
+        Item item;
+        item.info.type = type;
+        item.info.mode = type == FileType::directory ? 0755 : type == FileType::symlink ? 0777 : 0644;
+        item.info.uid = 1000;
+        item.info.gid = 1001;
+        item.info.blocks = 8;
+        item.info.atime_ns = 5;
+        item.info.stamp = {1, static_cast<std::uint64_t>(clock_), content.size(), 1'000'000'000 + clock_,
+                           2'000'000'000 + clock_};
+        item.content = content;
+        items_.insert_or_assign(path, std::move(item));
+    }
+    Result<const Item*> find(const std::string& path) const {
+        if (path == throws_at_) {
+            throw std::runtime_error("planted");
+        }
+        if (const auto fault = faults_.find(path); fault != faults_.end()) {
+            return fault->second;
+        }
+        const auto at = items_.find(path);
+        if (at == items_.end()) {
+            return Error(ErrorCode::not_found, display(path) + " does not exist");
+        }
+        return &at->second;
+    }
+
+    mutable std::mutex mutex_;
+    mutable std::atomic<int> lists_ = 0;
+    std::map<std::string, Item> items_;
+    std::map<std::string, Error> faults_;
+    std::string throws_at_ = "(nowhere)";
+    std::int64_t clock_ = 0;
+};
+
+/// Bytes that are stale once `unchanged` says no.
+class MemoryFile final : public File {
+ public:
+    MemoryFile(std::string name, std::string content, std::function<bool()> unchanged)
+        : name_(std::move(name)), content_(std::move(content)), unchanged_(std::move(unchanged)) {}
+    [[nodiscard]] const std::string& name() const override { return name_; }
+    [[nodiscard]] std::uint64_t size() const override { return content_.size(); }
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (!unchanged_()) {
+            return Error(ErrorCode::stale, name_ + " changed");
+        }
+        if (offset + out.size() > content_.size()) {
+            return Error(ErrorCode::invalid_argument, "past the end");
+        }
+        std::memcpy(out.data(), content_.data() + offset, out.size());
+        return {};
+    }
+
+ private:
+    std::string name_;
+    std::string content_;
+    std::function<bool()> unchanged_;
+};
+
+inline Result<std::shared_ptr<const File>> MemorySource::open(const std::string& path) const {
+    const std::lock_guard lock(mutex_);
+    CKPTFS_ASSIGN(const auto* item, find(path));
+    return std::shared_ptr<const File>(std::make_shared<MemoryFile>(
+        path, item->content, [this, path, stamp = item->info.stamp] { return is_current(path, stamp); }));
+}
+
+/// `world_size` files rank_0.pt, rank_1.pt ... that say which they are and what the shards held.
+class RankView final : public View {
+ public:
+    RankView(std::uint64_t world_size, std::string text, FileInfo info, std::function<bool()> unchanged)
+        : world_size_(world_size), text_(std::move(text)), info_(info), unchanged_(std::move(unchanged)) {}
+    [[nodiscard]] std::size_t file_count() const override { return world_size_; }
+    [[nodiscard]] std::string file_name(std::size_t index) const override {
+        return "rank_" + std::to_string(index) + ".pt";
+    }
+    [[nodiscard]] std::optional<std::size_t> find(std::string_view file_name) const override {
+        for (std::size_t i = 0; i < std::min<std::size_t>(world_size_, 100); ++i) {
+            if (this->file_name(i) == file_name) {
+                return i;
+            }
+        }
+        return std::nullopt;
+    }
+    [[nodiscard]] Result<std::uint64_t> file_size(std::size_t index) const override { return content(index).size(); }
+    [[nodiscard]] FileInfo file_info(std::size_t /*index*/) const override { return info_; }
+    [[nodiscard]] bool read_once(std::size_t index) const override { return index % 2 == 1; }
+    [[nodiscard]] Result<std::shared_ptr<const File>> open(std::size_t index) const override {
+        return std::shared_ptr<const File>(std::make_shared<MemoryFile>(file_name(index), content(index), unchanged_));
+    }
+
+ private:
+    [[nodiscard]] std::string content(std::size_t index) const {
+        return "rank " + std::to_string(index) + " of " + std::to_string(world_size_) + ": " + text_;
+    }
+
+    std::uint64_t world_size_;
+    std::string text_;
+    FileInfo info_;
+    std::function<bool()> unchanged_;
+};
+
+class ShardTag final : public Tag {
+ public:
+    [[nodiscard]] const Error* problem() const override { return problem_ ? &*problem_ : nullptr; }
+    [[nodiscard]] std::uint64_t world_size() const override { return names_.size(); }
+    [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
+    [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
+    [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
+        if (world_size == 13) {
+            return Error(ErrorCode::unsupported, "thirteen is not supported");
+        }
+        return std::shared_ptr<const View>(std::make_shared<RankView>(world_size, text_, info_, unchanged_));
+    }
+
+    std::optional<Error> problem_;
+    std::vector<std::string> names_;
+    std::vector<FileStamp> stamps_;
+    std::string text_;
+    FileInfo info_;
+    std::function<bool()> unchanged_;
+};
+
+/// A directory with files *.shard is a tag, broken if one of them reads "broken", unreadable if "unreadable".
+class ShardReader final : public TagReader {
+ public:
+    [[nodiscard]] bool recognises(const std::vector<DirectoryEntry>& listing) const override {
+        return !shard_files(listing).empty();
+    }
+    [[nodiscard]] std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing) const override {
+        std::vector<std::string> names;
+        for (const auto& entry : listing) {
+            if (entry.name.ends_with(".shard")) {
+                names.push_back(entry.name);
+            }
+        }
+        return names;
+    }
+    [[nodiscard]] std::shared_ptr<const Tag> read(const Source& source, const std::string& directory) const override {
+        {
+            std::unique_lock lock(mutex_);
+            ++reads_;
+            changed_.notify_all();
+            changed_.wait(lock, [this] { return !held_; });
+        }
+        const auto& memory = dynamic_cast<const MemorySource&>(source);
+        auto tag = std::make_shared<ShardTag>();
+        std::vector<std::pair<std::string, FileStamp>> shards;
+        for (const auto& name : shard_files(source.list(directory).value())) {
+            const auto path = directory.empty() ? name : directory + "/" + name;
+            tag->info_ = source.stat(path).value();
+            tag->names_.push_back(name);
+            tag->stamps_.push_back(tag->info_.stamp);
+            tag->text_ += memory.content(path);
+            shards.emplace_back(path, tag->info_.stamp);
+        }
+        if (tag->text_.find("broken") != std::string::npos) {
+            tag->problem_ = Error(ErrorCode::damaged, "a shard is broken");
+        }
+        if (tag->text_.find("unreadable") != std::string::npos) {
+            tag->problem_ = Error(ErrorCode::io, "a shard cannot be read", EIO);
+        }
+        tag->unchanged_ = [&memory, shards] {
+            for (const auto& [path, stamp] : shards) {
+                if (!memory.is_current(path, stamp)) {
+                    return false;
+                }
+            }
+            return true;
+        };
+        return tag;
+    }
+
+    [[nodiscard]] int reads() const {
+        const std::lock_guard lock(mutex_);
+        return reads_;
+    }
+    /// While held, read() does not come back.
+    void hold(bool held) {
+        const std::lock_guard lock(mutex_);
+        held_ = held;
+        changed_.notify_all();
+    }
+    void wait_for_reads(int count) const {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return reads_ >= count; });
+    }
+
+ private:
+    mutable std::mutex mutex_;
+    mutable std::condition_variable changed_;
+    mutable int reads_ = 0;
+    bool held_ = false;
+};
+
+}  // namespace ckptfs::fake

@@ -1,0 +1,240 @@
+// Sources that change: generations, staleness, broken tags.
+#include <gmock/gmock.h>
+
+#include "fixture.h"
+
+namespace ckptfs {
+namespace {
+
+using ::testing::Contains;
+using ::testing::ElementsAre;
+using ::testing::Not;
+using Generation = fake::FileSystemTest;
+
+TEST_F(Generation, ADirectoryIsListedAtMostOnceASecond) {
+    const auto fs = make(3);
+    inode(*fs, "plain");
+    const int before = source_->lists();
+    pass(999);
+    inode(*fs, "plain");
+    inode(*fs, "plain/notes");
+    EXPECT_EQ(source_->lists(), before);
+    pass(1);
+    inode(*fs, "plain");
+    EXPECT_GT(source_->lists(), before);
+}
+
+TEST_F(Generation, TheKernelAsksAgainWhenTheListingIsASecondOld) {
+    const auto fs = make(3);
+    EXPECT_EQ(walk(*fs, "step1").entry_lifetime, Lifetime{1});
+    pass(400);
+    EXPECT_NEAR(walk(*fs, "step1").entry_lifetime.count(), 0.6, 1e-9);
+}
+
+TEST_F(Generation, AnUnchangedTagIsNotReadAgain) {
+    const auto fs = make(3);
+    const auto tag = inode(*fs, "step1");
+    names(*fs, tag);
+    pass(5000);
+    source_->put_file("step1/readme", "other notes");
+    EXPECT_EQ(inode(*fs, "step1"), tag);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/readme")).value, "other notes");
+    EXPECT_EQ(reader_->reads(), 1);
+}
+
+TEST_F(Generation, AChangedShardMakesNewInodesAndNewContent) {
+    const auto fs = make(3);
+    const auto old_tag = inode(*fs, "step1");
+    const auto old_file = inode(*fs, "step1/rank_0.pt");
+    source_->put_file("step1/b.shard", "XXX");
+    pass(1000);
+    const auto tag = inode(*fs, "step1");
+    const auto file = inode(*fs, "step1/rank_0.pt");
+    EXPECT_NE(tag, old_tag);
+    EXPECT_NE(file, old_file);
+    EXPECT_EQ(read_all(*fs, file).value, "rank 0 of 3: AAAXXX");
+    EXPECT_EQ(read_all(*fs, old_file).error, ESTALE);
+    EXPECT_EQ(reader_->reads(), 2);
+}
+
+TEST_F(Generation, ATouchedShardIsANewGenerationToo) {
+    const auto fs = make(3);
+    const auto tag = inode(*fs, "step1");
+    source_->put_file("step1/b.shard", "BBB");
+    pass(1000);
+    EXPECT_NE(inode(*fs, "step1"), tag);
+}
+
+TEST_F(Generation, AnOpenFileGoesStaleAndTheNextLookupIsFresh) {
+    const auto fs = make(3);
+    const auto handle = fs->open(inode(*fs, "step1/rank_0.pt")).value.handle;
+    EXPECT_EQ(read_handle(*fs, handle).value, "rank 0 of 3: AAABBB");
+    source_->put_file("step1/a.shard", "NEW");
+    EXPECT_EQ(read_handle(*fs, handle).error, ESTALE);
+    EXPECT_EQ(read_handle(*fs, handle).error, ESTALE);
+    EXPECT_EQ(logged("rank_0.pt changed"), 1);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: NEWBBB")
+        << "being stale is reason enough to look again at once";
+}
+
+TEST_F(Generation, AnOldDirectoryInodeLeadsToTheNewGeneration) {
+    const auto fs = make(3);
+    const auto old_tag = inode(*fs, "step1");
+    source_->put_file("step1/c.shard", "CCC");
+    pass(1000);
+    const auto found = fs->lookup(old_tag, "rank_0.pt");
+    ASSERT_TRUE(found.ok());
+    EXPECT_EQ(read_all(*fs, found.value.attributes.inode).value, "rank 0 of 3: AAABBBCCC");
+    EXPECT_EQ(found.value.entry_lifetime, Lifetime{1}) << "not for ever under an inode of another generation";
+}
+
+TEST_F(Generation, AListingStaysAsItWasWhenOpened) {
+    const auto fs = make(3);
+    const auto handle = fs->opendir(root_inode).value;
+    source_->remove("plain/notes");
+    source_->remove("plain");
+    pass(2000);
+    EXPECT_THAT(names(*fs, root_inode), Not(Contains("plain")));
+    std::vector<std::string> found;
+    ASSERT_TRUE(fs->readdir(handle, 0, [&](const ListedEntry& entry) {
+                      found.emplace_back(entry.name);
+                      return true;
+                  }).ok());
+    EXPECT_THAT(found, Contains("plain"));
+}
+
+TEST_F(Generation, ThingsComeAndGo) {
+    const auto fs = make(3);
+    EXPECT_EQ(fs->lookup(root_inode, "step2").error, ENOENT);
+    source_->put_directory("step2");
+    source_->put_file("step2/a.shard", "2");
+    source_->remove("latest");
+    pass(1000);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step2/rank_0.pt")).value, "rank 0 of 3: 2");
+    EXPECT_EQ(fs->lookup(root_inode, "latest").error, ENOENT);
+}
+
+TEST_F(Generation, APassedThroughFileThatChangedHasANewInode) {
+    const auto fs = make(3);
+    const auto old_file = inode(*fs, "latest");
+    const auto handle = fs->open(old_file).value.handle;
+    source_->put_file("latest", "step2");
+    const auto file = inode(*fs, "latest");
+    EXPECT_NE(file, old_file);
+    EXPECT_EQ(read_all(*fs, file).value, "step2");
+    EXPECT_EQ(fs->open(old_file).error, ESTALE) << "its pages are another generation's";
+    EXPECT_EQ(read_handle(*fs, handle).error, ESTALE);
+}
+
+TEST_F(Generation, ADirectoryThatBecomesATagChangesItsInode) {
+    const auto fs = make(3);
+    const auto plain = inode(*fs, "plain");
+    source_->put_file("plain/z.shard", "Z");
+    pass(1000);
+    EXPECT_NE(inode(*fs, "plain"), plain);
+    EXPECT_THAT(names(*fs, inode(*fs, "plain")),
+                ElementsAre(".", "..", "notes", "rank_0.pt", "rank_1.pt", "rank_2.pt"));
+}
+
+TEST_F(Generation, AShardThatJustAppearedIsNeverShownAsItIs) {
+    const auto fs = make(3);
+    inode(*fs, "plain");
+    inode(*fs, "step1/rank_0.pt");
+    source_->put_file("plain/z.shard", "Z");
+    source_->put_file("step1/c.shard", "C");
+    EXPECT_EQ(fs->lookup(inode(*fs, "plain"), "z.shard").error, ENOENT);
+    EXPECT_EQ(fs->lookup(inode(*fs, "step1"), "c.shard").error, ENOENT);
+}
+
+TEST_F(Generation, ABrokenTagIsListedButItsShardsAreNotOpened) {
+    source_->put_file("step1/b.shard", "broken");
+    const auto fs = make(3);
+    EXPECT_THAT(names(*fs, inode(*fs, "step1")), ElementsAre(".", "..", "a.shard", "b.shard", "readme"));
+    const auto shard = walk(*fs, "step1/a.shard");
+    EXPECT_EQ(shard.attributes.size, 3U);
+    EXPECT_EQ(shard.entry_lifetime, Lifetime{1});
+    EXPECT_EQ(logged("a shard is broken"), 0) << "nobody opened anything yet";
+    EXPECT_EQ(fs->open(shard.attributes.inode).error, EIO);
+    EXPECT_EQ(fs->open(inode(*fs, "step1/b.shard")).error, EIO);
+    EXPECT_EQ(logged("SRC/step1 cannot be shown at world size 3: a shard is broken"), 1);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/readme")).value, "kept");
+    EXPECT_EQ(fs->lookup(inode(*fs, "step1"), "rank_0.pt").error, ENOENT);
+}
+
+TEST_F(Generation, ARepairedTagIsWholeAgain) {
+    source_->put_file("step1/b.shard", "broken");
+    const auto fs = make(3);
+    EXPECT_EQ(fs->open(inode(*fs, "step1/a.shard")).error, EIO);
+    source_->put_file("step1/b.shard", "BBB");
+    pass(1000);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: AAABBB");
+}
+
+TEST_F(Generation, AWorldSizeThatCannotBeShownDoesNotHarmOthers) {
+    const auto fs = make(std::nullopt);
+    EXPECT_EQ(fs->open(inode(*fs, "world-size-13/step1/a.shard")).error, EIO);
+    EXPECT_EQ(logged("thirteen is not supported"), 1);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "world-size-2/step1/rank_1.pt")).value, "rank 1 of 2: AAABBB");
+}
+
+TEST_F(Generation, AReadErrorIsTriedAgainALaterSecond) {
+    source_->put_file("step1/b.shard", "unreadable");
+    const auto fs = make(3);
+    names(*fs, inode(*fs, "step1"));
+    names(*fs, inode(*fs, "step1"));
+    EXPECT_EQ(reader_->reads(), 1);
+    pass(1000);
+    names(*fs, inode(*fs, "step1"));
+    EXPECT_EQ(reader_->reads(), 2);
+}
+
+TEST_F(Generation, AnAdoptedTagIsNotReadAgainUntilItChanges) {
+    const auto fs = make(3);
+    fs->adopt("step1", reader_->read(*source_, "step1"));
+    names(*fs, inode(*fs, "step1"));
+    EXPECT_EQ(reader_->reads(), 1);
+    source_->put_file("step1/b.shard", "XXX");
+    pass(1000);
+    names(*fs, inode(*fs, "step1"));
+    EXPECT_EQ(reader_->reads(), 2);
+}
+
+TEST_F(Generation, ATagThatIsNoLongerTheSourcesIsNotAdopted) {
+    const auto tag = reader_->read(*source_, "step1");
+    source_->put_file("step1/b.shard", "XXX");
+    const auto fs = make(3);
+    fs->adopt("step1", tag);
+    fs->adopt("plain", tag);
+    fs->adopt("nowhere", tag);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: AAAXXX");
+}
+
+TEST_F(Generation, FaultsAreReportedAndWorkGoesOnAfterThem) {
+    const auto fs = make(3);
+    source_->fail("plain", Error(ErrorCode::io, "the disk is on fire", EIO));
+    EXPECT_EQ(fs->lookup(root_inode, "plain").error, EIO);
+    EXPECT_EQ(logged("the disk is on fire"), 1);
+    source_->throw_at("plain/notes");
+    source_->heal();
+    EXPECT_EQ(read_all(*fs, inode(*fs, "plain/notes")).value, "some notes");
+    source_->throw_at("plain/notes");
+    EXPECT_EQ(fs->lookup(inode(*fs, "plain"), "notes").error, EIO);
+    EXPECT_EQ(logged("lookup failed unexpectedly: planted"), 1);
+    source_->heal();
+    EXPECT_EQ(read_all(*fs, inode(*fs, "plain/notes")).value, "some notes");
+}
+
+TEST_F(Generation, AListingThatFailsOnceDoesNotCostTheTag) {
+    const auto fs = make(3);
+    const auto tag = inode(*fs, "step1");
+    names(*fs, tag);
+    pass(1000);
+    source_->fail("step1", Error(ErrorCode::io, "not now", EAGAIN));
+    EXPECT_EQ(fs->opendir(tag).error, EAGAIN);
+    source_->heal();
+    names(*fs, tag);
+    EXPECT_EQ(reader_->reads(), 1);
+}
+
+}  // namespace
+}  // namespace ckptfs

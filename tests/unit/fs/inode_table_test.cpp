@@ -1,0 +1,71 @@
+// Numbers for identities, colliding ones included.
+#include "fs/inode_table.h"
+
+#include <gtest/gtest.h>
+
+#include <set>
+
+#include "fs/file_system.h"
+
+namespace ckptfs {
+namespace {
+
+TEST(InodeTable, OneIdentityHasOneNumber) {
+    InodeTable table;
+    EXPECT_EQ(table.remember({100, 1}, WorldSizeListing{}), 100U);
+    EXPECT_EQ(table.remember({100, 1}, WorldSizeListing{}), 100U);
+    EXPECT_EQ(table.size(), 1U);
+    table.forget(100, 2);
+    EXPECT_EQ(table.size(), 0U);
+}
+
+TEST(InodeTable, CollidingIdentitiesHaveDifferentNumbers) {
+    InodeTable table;
+    EXPECT_EQ(table.remember({100, 1}, WorldSizeListing{}), 100U);
+    const auto second = table.remember({100, 2}, WorldSizeListing{});
+    const auto third = table.remember({100, 3}, WorldSizeListing{});
+    EXPECT_EQ(std::set({std::uint64_t{100}, second, third}).size(), 3U);
+    EXPECT_EQ(table.remember({100, 2}, WorldSizeListing{}), second);
+    table.forget(100, 1);
+    EXPECT_TRUE(table.find(second));
+    EXPECT_FALSE(table.find(100));
+}
+
+TEST(InodeTable, ReservedNumbersAreNotGivenOut) {
+    InodeTable table;
+    for (const std::uint64_t inode : {std::uint64_t{0}, root_inode, unknown_inode}) {
+        const auto given = table.remember({inode, inode}, WorldSizeListing{});
+        EXPECT_GT(given, root_inode);
+        EXPECT_NE(given, unknown_inode);
+    }
+    const auto last = table.remember({~std::uint64_t{0}, 1}, WorldSizeListing{});
+    const auto wrapped = table.remember({~std::uint64_t{0}, 2}, WorldSizeListing{});
+    EXPECT_EQ(last, ~std::uint64_t{0});
+    EXPECT_GT(wrapped, root_inode);
+}
+
+TEST(Identity, DependsOnEveryPartAndItsPlace) {
+    std::set<std::uint64_t> seen;
+    FileStamp stamp{1, 2, 3, 4, 5};
+    seen.insert(IdentityHasher().identity().inode);
+    seen.insert(IdentityHasher().add("").identity().inode);
+    seen.insert(IdentityHasher().add("ab").add("c").identity().inode);
+    seen.insert(IdentityHasher().add("a").add("bc").identity().inode);
+    seen.insert(IdentityHasher().add("abc").identity().inode);
+    seen.insert(IdentityHasher().add(stamp).identity().inode);
+    stamp.ctime_ns = 6;
+    seen.insert(IdentityHasher().add(stamp).identity().inode);
+    EXPECT_EQ(seen.size(), 7U);
+}
+
+TEST(Identity, AMillionNamesDoNotCollide) {
+    std::set<std::uint64_t> inodes;
+    const auto start = IdentityHasher().add("tag");
+    for (int i = 0; i < 1'000'000; ++i) {
+        inodes.insert(IdentityHasher(start).add("rank_" + std::to_string(i)).identity().inode);
+    }
+    EXPECT_EQ(inodes.size(), 1'000'000U);
+}
+
+}  // namespace
+}  // namespace ckptfs
