@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs the tests; a failure does not stop the steps after it.
+#   tests/run.sh               the default set
+#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md), libtorch 1.13, a benchmark's smoke run
+#   tests/run.sh STEP...       only these steps, in this order (their names are in the summary)
+# The Python environment is kept in $CKPTFS_VENV, by default ~/.cache/ckptfs/venv-<hash of the requirements>.
+# CI=true: a test that skips itself counts as failed.
+set -uo pipefail
+cd "$(dirname "$0")/.." || exit 1
+# shellcheck source=tests/steps.sh
+source tests/steps.sh
+
+default_steps=(install format build unit release clang tidy mount package scripts readme oracle scale asan tsan)
+full_steps=(oracle_full torch113 bench)
+
+steps=("${default_steps[@]}")
+if [[ "${1:-}" == --full ]]; then
+    shift
+    # The full oracle holds the quick subset.
+    steps=("${default_steps[@]/#oracle/oracle_full}" "${full_steps[@]:1}")
+fi
+if [[ $# -gt 0 ]]; then
+    steps=("$@")
+fi
+for step in "${steps[@]}"; do
+    [[ " ${default_steps[*]} ${full_steps[*]} " == *" $step "* ]] || { echo "unknown step '$step'" >&2; exit 2; }
+done
+
+mkdir -p "$logs"
+declare -A outcome seconds
+passed=0
+failed=0
+
+for step in "${steps[@]}"; do
+    echo "=== $step"
+    begin=$SECONDS
+    rm -f "$logs/$step".*
+    set_up_environment
+    # Each step in a shell of its own: `set -e` works there, and a broken step cannot take the others along.
+    bash -euo pipefail -c 'source tests/steps.sh; "step_$1"' step "$step" < /dev/null 2>&1 | tee "$logs/$step.log"
+    status=${PIPESTATUS[0]}
+    seconds[$step]=$((SECONDS - begin))
+    count_results "$step" "$status"
+    passed=$((passed + step_passed))
+    failed=$((failed + step_failed))
+    outcome[$step]="$step_passed passed, $step_failed failed"
+    [[ $step_failed -eq 0 ]] || echo "--- $step FAILED (log: $logs/$step.log)"
+done
+
+echo
+echo "=== summary"
+for step in "${steps[@]}"; do
+    printf '%-12s %5d s  %s\n' "$step" "${seconds[$step]}" "${outcome[$step]}"
+done
+printf '%-12s %5d s\n' total "$SECONDS"
+echo "$passed passed, $failed failed"
+[[ $failed -eq 0 ]]

@@ -1,0 +1,179 @@
+# The steps of tests/run.sh. Each is a function step_<name> that runs in the repository's root under `set -e`.
+# A step that leaves <name>.*.xml (JUnit) in $logs is counted by test, any other as one.
+# shellcheck shell=bash
+
+build=build/dev          # every target, warnings are errors; unit and property tests
+release=build/release    # the program that all other tests run
+logs=build/test-logs
+jobs=$(nproc)
+
+set_up_environment() {
+    local hash
+    hash=$(cat tests/requirements.txt tests/requirements-deepspeed.txt | sha256sum | cut -c 1-12)
+    venv=${CKPTFS_VENV:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/ckptfs/venv-$hash}
+    if [[ -d $venv/bin ]]; then
+        export VIRTUAL_ENV=$venv
+        [[ ":$PATH:" == *":$venv/bin:"* ]] || export PATH="$venv/bin:$PATH"
+    fi
+    # What tests outside CMake need to know.
+    export CKPTFS_BINARY=$PWD/$release/ckptfs
+    export CKPTFS_BUILD=$PWD/$release
+    export PYTHONDONTWRITEBYTECODE=1
+    # DeepSpeed's JIT operators, built once for all tests.
+    export TORCH_EXTENSIONS_DIR=${TORCH_EXTENSIONS_DIR:-$venv/torch_extensions}
+}
+set_up_environment
+
+configure() {  # configure DIRECTORY PRESET [ARGUMENTS...]
+    local directory=$1 preset=$2
+    shift 2
+    local launcher=()
+    if command -v ccache >/dev/null; then
+        launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache)
+    fi
+    cmake -G Ninja --preset "$preset" -B "$directory" "${launcher[@]}" "$@" > "$logs/configure-$(basename "$directory").log" \
+        || { cat "$logs/configure-$(basename "$directory").log"; return 1; }
+}
+
+compile() {  # compile DIRECTORY [TARGETS...]
+    local directory=$1
+    shift
+    # All errors at once rather than the first.
+    cmake --build "$directory" ${1:+--target "$@"} -- -k 0
+}
+
+run_ctest() {  # run_ctest STEP DIRECTORY LABELS
+    ctest --test-dir "$2" -L "$3" -j "$jobs" --output-on-failure --no-tests=error --output-junit "$PWD/$logs/$1.xml" --progress
+}
+
+run_pytest() {  # run_pytest STEP PATH [ARGUMENTS...]
+    local step=$1
+    shift
+    python3 -m pytest -p no:cacheprovider -q -ra --junitxml="$logs/$step.xml" "$@"
+}
+
+# Sets step_passed and step_failed from what a step left behind and its exit status.
+count_results() {  # count_results STEP STATUS
+    local file total bad skipped
+    step_passed=0
+    step_failed=0
+    for file in "$logs/$1".*xml; do
+        [[ -e $file ]] || continue
+        total=$(junit_total tests "$file")
+        bad=$(($(junit_total failures "$file") + $(junit_total errors "$file")))
+        skipped=$(($(junit_total skipped "$file") + $(junit_total disabled "$file")))
+        step_passed=$((step_passed + total - bad - skipped))
+        step_failed=$((step_failed + bad))
+        if [[ ${CI:-} == true ]]; then
+            step_failed=$((step_failed + skipped))
+        fi
+    done
+    if [[ $2 -ne 0 && $step_failed -eq 0 ]]; then
+        step_failed=1
+    elif [[ $2 -eq 0 && $((step_passed + step_failed)) -eq 0 ]]; then
+        step_passed=1
+    fi
+}
+
+junit_total() {  # junit_total ATTRIBUTE FILE: of the first <testsuite>
+    local value
+    value=$(tr '\n' ' ' < "$2" | grep -o '<testsuite [^>]*' | head -n 1 | grep -o "\b$1=\"[0-9]*\"" | grep -o '[0-9]*')
+    echo "${value:-0}"
+}
+
+sources() {  # sources DIRECTORY...: C++ files that git knows or would add
+    git -c safe.directory="$PWD" ls-files --cached --others --exclude-standard -- "${@/%/\/*.h}" "${@/%/\/*.cpp}"
+}
+
+step_install() {
+    mount_scripts/install_dependencies.sh --tests
+    if [[ ! -e $venv/.complete ]]; then
+        python3 -m venv --clear "$venv"
+        "$venv/bin/pip" install -q -r tests/requirements.txt
+        DS_BUILD_OPS=0 "$venv/bin/pip" install -q --no-build-isolation -r tests/requirements-deepspeed.txt
+        touch "$venv/.complete"
+    fi
+    "$venv/bin/python3" -c 'import deepspeed, torch; print("torch", torch.__version__, "DeepSpeed", deepspeed.__version__)' 2>&1 | tail -n 1
+    [[ -c /dev/fuse ]] || { echo "/dev/fuse is missing: mount tests cannot run here"; [[ ${CI:-} != true ]]; }
+}
+
+step_format() {
+    sources include src tests | xargs -r clang-format-14 --dry-run -Werror
+}
+
+step_build() {
+    configure $build dev
+    compile $build
+}
+
+step_unit() {
+    run_ctest unit $build 'unit|property'
+}
+
+step_release() {
+    configure $release release -DBUILD_TESTING=OFF
+    compile $release
+}
+
+step_clang() {
+    configure build/clang dev -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DBUILD_TESTING=OFF
+    compile build/clang
+}
+
+step_tidy() {
+    configure build/clang dev -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON -DBUILD_TESTING=OFF
+    sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 tests/tidy_one.sh build/clang
+}
+
+step_mount() {
+    run_pytest mount tests/mount
+}
+
+step_package() {
+    run_pytest package tests/install
+}
+
+step_scripts() {
+    run_pytest scripts tests/scripts
+}
+
+step_readme() {
+    run_pytest readme tests/readme
+}
+
+step_oracle() {
+    python3 tests/oracle/run_oracle.py --junit "$logs/oracle.xml"
+}
+
+step_oracle_full() {
+    python3 tests/oracle/run_oracle.py --full --report docs/oracle.md --junit "$logs/oracle_full.xml"
+}
+
+step_scale() {
+    run_pytest scale tests/scale
+}
+
+sanitized() {  # sanitized PRESET
+    configure "build/$1" "$1"
+    compile "build/$1" unit_tests
+    run_ctest "$1" "build/$1" unit
+}
+
+step_asan() {
+    sanitized asan
+}
+
+step_tsan() {
+    sanitized tsan
+}
+
+step_torch113() {
+    mount_scripts/install_dependencies.sh --torch113
+    configure build/torch113 dev -DTorch_ROOT=/usr
+    compile build/torch113 unit_torch ckptfs
+    run_ctest torch113 build/torch113 torch
+}
+
+step_bench() {
+    run_pytest bench tests/bench
+}
