@@ -255,11 +255,11 @@ class DirectorySource::PinnedFile final : public File {
 DirectorySource::DirectorySource(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(std::string path) {
-    return open(std::move(path), std::make_shared<const SystemCalls>());
+    return open_directory(std::move(path), std::make_shared<const SystemCalls>());
 }
 
-Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(std::string path,
-                                                                     std::shared_ptr<const SystemCalls> calls) {
+Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(
+    std::string path, std::shared_ptr<const SystemCalls> calls) {
     UniqueFd root(calls->open_at(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY));
     if (!root.valid()) {
         return system_error(-root.get(), "opened as a directory", path);
