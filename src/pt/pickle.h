@@ -28,40 +28,61 @@ enum class Kind : std::uint8_t {
     dict,  ///< `items`: key, value, key, value …
     set,
     frozenset,
-    global,         ///< `text`: module, '\n', name
-    object,         ///< made by REDUCE, NEWOBJ or NEWOBJ_EX: `items` = callable, arguments[, keyword arguments]; see `mutations`
+    global,  ///< `text`: module, '\n', name; `items`: both as strings where STACK_GLOBAL took them from the stack
+    object,  ///< made by REDUCE, NEWOBJ or NEWOBJ_EX: `items` = callable, arguments[, keyword arguments]; see
+             ///< `mutations`
     persistent_id,  ///< `items` = the id
     extension,      ///< a copyreg extension code: `integer`
-    buffer,         ///< an out-of-band buffer (protocol 5)
+    buffer,         ///< an out-of-band buffer (protocol 5); `integer`: 1 if it is read-only
 };
 
 struct Node;
 
 /// What happened to an object after it was made, in the pickle's order.
 struct Mutation {
-    enum class Kind : std::uint8_t { append_items, set_items, build };
-    Kind kind;
-    std::vector<const Node*> items;  ///< appended values; key, value …; or the one state
+    enum class Kind : std::uint8_t {
+        append_items,  ///< `items`: the appended values
+        set_items,     ///< `items`: key, value, key, value …
+        build,         ///< `items`: the one state
+        call,          ///< `items`: the one call that set the state, its result dropped (a reducer's state setter)
+    };
+    Kind kind = Kind::build;
+    std::vector<const Node*> items;
+    std::vector<std::uint32_t> batches;  ///< as in WriteHints
+};
+
+/// Where a pickle differs from what Python's C pickler would have written for the same tree. Rare; never affects a
+/// value.
+struct WriteHints {
+    /// How list, dict and set items were batched: entries per batch, or `single` for one without MARK.
+    /// Empty, or not fitting the number of items: as the C pickler does.
     std::vector<std::uint32_t> batches;
+    /// A recursive object's abandoned first attempts at itself, outermost last.
+    std::vector<const Node*> detours;
+
+    static constexpr std::uint32_t single = UINT32_MAX;
 };
 
 /// One value. Immutable once its tree is built; a value that the pickle refers to twice is one node.
+/// Nodes form a graph that may be cyclic and, in a hostile file, as deep as it has nodes: walk it without recursion.
 struct Node {
     Kind kind = Kind::none;
     bool memoized = false;     ///< the writer gives it a memo slot (in order of writing, as Python's picklers do)
-    std::uint8_t opcode = 0;   ///< the opcode that wrote it; 0: the writer chooses as Python's pickler would
-    std::int64_t integer = 0;  ///< integer, boolean, extension
+    std::uint8_t opcode = 0;   ///< the opcode that wrote it; 0: the writer chooses as Python's C pickler would
+    std::int64_t integer = 0;  ///< integer, boolean, extension, buffer
     double real = 0;
     std::string text;
     std::vector<const Node*> items;
-    std::vector<Mutation> mutations;      ///< of objects (and of subclasses of list and dict, which are objects too)
-    std::vector<std::uint32_t> batches;   ///< how list, dict and set items were batched; ignored when the count differs
+    std::vector<Mutation> mutations;    ///< of objects (and of subclasses of list and dict, which are objects too)
+    const WriteHints* hints = nullptr;  ///< owned by the tree that was parsed
 };
 
 /// A parsed pickle. Owns its nodes; immutable, safe for concurrent use.
 class Tree {
-   public:
-    /// Protocols 2 to 5. `damaged` for anything malformed, naming the byte offset. Memory is bounded by bytes.size().
+ public:
+    /// Protocols 2 to 5. `damaged` for anything malformed and for nesting beyond 20,000 levels, `unsupported` for what
+    /// only protocols 0 and 1 and Python 2 write; both name the byte offset. Memory is bounded by a multiple of
+    /// bytes.size().
     static Result<std::shared_ptr<const Tree>> parse(std::string_view bytes);
 
     [[nodiscard]] const Node* root() const { return root_; }
@@ -69,18 +90,22 @@ class Tree {
     /// Bytes of memory held.
     [[nodiscard]] std::uint64_t memory_nbytes() const { return memory_nbytes_; }
 
-   private:
+ private:
     friend class Parser;
+    friend class Writer;
     std::deque<Node> nodes_;
+    std::deque<WriteHints> hints_;
     const Node* root_ = nullptr;
     int protocol_ = 0;
+    std::uint64_t nbytes_ = 0;  // of the pickle
     std::uint64_t memory_nbytes_ = 0;
 };
 
 /// Edits on top of a shared, immutable tree: costs what it changes, not what it keeps.
 /// Every reference to a replaced node, wherever it hangs, is written as its replacement. Not thread-safe.
+/// New strings, tuples, lists, dicts, globals and objects get memo slots, as every Python value of their kind does.
 class Editor {
-   public:
+ public:
     explicit Editor(std::shared_ptr<const Tree> base);
 
     [[nodiscard]] const Tree& base() const { return *base_; }
@@ -100,34 +125,45 @@ class Editor {
     /// callable(*arguments) by REDUCE.
     const Node* reduce(const Node* callable, const Node* arguments);
     const Node* persistent_id(const Node* id);
-    /// A copy of `node` (resolved) to be changed before anything is written; not yet in anybody's place.
+    /// A shallow copy of `node` (resolved) to be changed before anything is written; not yet in anybody's place.
+    /// Its `opcode` is left to the writer, except for objects and tuples.
     Node* copy(const Node* node);
 
+    /// `replacement` must not contain `node`, save inside a list, a dict or another value that can hold itself.
     void replace(const Node* node, const Node* replacement);
-    /// Replaces the value at `key` of a dict, or of an object that is a dict subclass (OrderedDict), keeping the key's place.
-    /// `internal` if the key is absent.
+    /// Replaces the value at `key` of a dict, or of an object that is a dict subclass (OrderedDict), keeping the key's
+    /// place. All references to the dict see it. `internal` if the key is absent.
     Result<void> set_item(const Node* dict, std::string_view key, const Node* value);
     /// Replaces the value at `index` of a list or tuple.
     Result<void> set_item(const Node* sequence, std::size_t index, const Node* value);
 
-    /// The whole pickle, in the base's protocol. An unedited tree gives back the bytes that were parsed.
-    [[nodiscard]] std::string write() const;
+    /// The whole pickle, in the base's protocol. An unedited tree gives back the bytes that were parsed, if one of
+    /// Python's picklers wrote them. `damaged` where tuples or arguments contain themselves without end, `internal` for
+    /// a value that the protocol cannot hold.
+    [[nodiscard]] Result<std::string> write() const;
     /// The persistent-id nodes (resolved) in the order in which write() emits them, each reference once per emission.
-    [[nodiscard]] std::vector<const Node*> persistent_ids() const;
+    /// Errors as write().
+    [[nodiscard]] Result<std::vector<const Node*>> persistent_ids() const;
 
-   private:
+ private:
+    friend class Writer;
     Node* add(Node node);
+    Node* editable(const Node* node);
 
     std::shared_ptr<const Tree> base_;
     std::deque<Node> nodes_;
+    std::unordered_map<const Node*, Node*> own_;
     std::unordered_map<const Node*, const Node*> replaced_;
 };
 
-/// Helpers to read a tree; each takes a node that may be nullptr and then answers as for a node of another kind.
+// Helpers to read a tree; each takes a node that may be nullptr and then answers as for a node of another kind.
+// They know nothing of an Editor: what they return may have been replaced there (resolve() tells).
+
 [[nodiscard]] bool is_global(const Node* node, std::string_view module, std::string_view name);
 /// An object made by calling module.name, by whichever opcode.
 [[nodiscard]] bool is_object_of(const Node* node, std::string_view module, std::string_view name);
-/// The (key, value) pairs of a dict, or of an object that is filled like one (OrderedDict); empty otherwise.
+/// The (key, value) pairs of a dict, or of an object that is filled like one (OrderedDict), in the pickle's order;
+/// empty otherwise. A key that was set twice is there twice: the last one counts.
 [[nodiscard]] std::vector<std::pair<const Node*, const Node*>> dict_items(const Node* node);
 [[nodiscard]] bool is_dict_like(const Node* node);
 /// The value at a string key, or nullptr.

@@ -1,0 +1,190 @@
+// Edits on top of a parsed pickle.
+#include <optional>
+
+#include "pt/pickle.h"
+#include "pt/pickle_opcodes.h"
+#include "pt/pickle_writer.h"
+
+namespace ckptfs::pickle {
+
+namespace {
+
+/// Where the value at string `key` hangs in `node`: the last of several.
+const Node** value_slot(Node& node, std::string_view key) {
+    const auto search = [&](std::vector<const Node*>& items) -> const Node** {
+        for (std::size_t i = items.size() / 2; i-- > 0;) {
+            if (is_string(items[2 * i], key)) {
+                return &items[2 * i + 1];
+            }
+        }
+        return nullptr;
+    };
+    for (auto mutation = node.mutations.rbegin(); mutation != node.mutations.rend(); ++mutation) {
+        if (mutation->kind != Mutation::Kind::set_items) {
+            continue;
+        }
+        if (const Node** slot = search(mutation->items)) {
+            return slot;
+        }
+    }
+    return node.kind == Kind::dict ? search(node.items) : nullptr;
+}
+
+}  // namespace
+
+Editor::Editor(std::shared_ptr<const Tree> base) : base_(std::move(base)) {}
+
+const Node* Editor::resolve(const Node* node) const {
+    if (replaced_.empty()) {
+        return node;
+    }
+    for (auto found = replaced_.find(node); found != replaced_.end(); found = replaced_.find(node)) {
+        node = found->second;
+    }
+    return node;
+}
+
+Node* Editor::add(Node node) {
+    Node* added = &nodes_.emplace_back(std::move(node));
+    own_.emplace(added, added);
+    return added;
+}
+
+const Node* Editor::none() {
+    return add({});
+}
+
+const Node* Editor::boolean(bool value) {
+    Node node;
+    node.kind = Kind::boolean;
+    node.integer = value ? 1 : 0;
+    return add(std::move(node));
+}
+
+const Node* Editor::integer(std::int64_t value) {
+    Node node;
+    node.kind = Kind::integer;
+    node.integer = value;
+    return add(std::move(node));
+}
+
+const Node* Editor::string(std::string_view value) {
+    Node node;
+    node.kind = Kind::string;
+    node.memoized = true;
+    node.text = value;
+    return add(std::move(node));
+}
+
+const Node* Editor::tuple(std::vector<const Node*> items) {
+    Node node;
+    node.kind = Kind::tuple;
+    node.memoized = !items.empty();
+    node.items = std::move(items);
+    return add(std::move(node));
+}
+
+const Node* Editor::list(std::vector<const Node*> items) {
+    Node node;
+    node.kind = Kind::list;
+    node.memoized = true;
+    node.items = std::move(items);
+    return add(std::move(node));
+}
+
+const Node* Editor::dict(std::vector<const Node*> items) {
+    Node node;
+    node.kind = Kind::dict;
+    node.memoized = true;
+    node.items = std::move(items);
+    return add(std::move(node));
+}
+
+const Node* Editor::global(std::string_view module, std::string_view name) {
+    Node node;
+    node.kind = Kind::global;
+    node.memoized = true;
+    node.text = std::string(module) + '\n' + std::string(name);
+    if (base_->protocol() >= first_framed_protocol) {
+        node.items = {string(module), string(name)};
+    }
+    return add(std::move(node));
+}
+
+const Node* Editor::reduce(const Node* callable, const Node* arguments) {
+    Node node;
+    node.kind = Kind::object;
+    node.memoized = true;
+    node.opcode = static_cast<std::uint8_t>(Op::reduce);
+    node.items = {callable, arguments};
+    return add(std::move(node));
+}
+
+const Node* Editor::persistent_id(const Node* id) {
+    Node node;
+    node.kind = Kind::persistent_id;
+    node.items = {id};
+    return add(std::move(node));
+}
+
+Node* Editor::copy(const Node* node) {
+    Node* added = add(*resolve(node));
+    if (added->kind != Kind::object && added->kind != Kind::tuple) {
+        added->opcode = 0;
+    }
+    return added;
+}
+
+void Editor::replace(const Node* node, const Node* replacement) {
+    const Node* place = resolve(node);
+    if (place == replacement) {
+        return;
+    }
+    if (resolve(replacement) == place) {
+        replaced_.erase(replacement);  // back to what stood there before
+    }
+    replaced_[place] = replacement;
+}
+
+Node* Editor::editable(const Node* node) {
+    const Node* current = resolve(node);
+    const auto own = own_.find(current);
+    if (own != own_.end()) {
+        return own->second;
+    }
+    Node* changed = add(*current);
+    replaced_[current] = changed;
+    return changed;
+}
+
+Result<void> Editor::set_item(const Node* dict, std::string_view key, const Node* value) {
+    const Node* current = resolve(dict);
+    if (!is_dict_like(current) || find(current, key) == nullptr) {
+        return Error(ErrorCode::internal, "no dict entry '" + std::string(key) + "' to replace");
+    }
+    *value_slot(*editable(current), key) = value;
+    return {};
+}
+
+Result<void> Editor::set_item(const Node* sequence, std::size_t index, const Node* value) {
+    const Node* current = resolve(sequence);
+    if ((current->kind != Kind::list && current->kind != Kind::tuple) || index >= current->items.size()) {
+        return Error(ErrorCode::internal, "no item " + std::to_string(index) + " to replace");
+    }
+    editable(current)->items[index] = value;
+    return {};
+}
+
+Result<std::string> Editor::write() const {
+    Writer writer(*this);
+    CKPTFS_TRY(writer.run());
+    return std::move(writer).bytes();
+}
+
+Result<std::vector<const Node*>> Editor::persistent_ids() const {
+    Writer writer(*this);
+    CKPTFS_TRY(writer.run());
+    return std::move(writer).persistent_ids();
+}
+
+}  // namespace ckptfs::pickle

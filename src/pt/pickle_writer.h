@@ -1,0 +1,87 @@
+// Writes an edited tree as Python's C pickler would (CPython's Modules/_pickle.c), without recursion.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "pt/pickle.h"
+#include "pt/pickle_batches.h"
+#include "pt/pickle_framer.h"
+#include "pt/pickle_opcodes.h"
+
+namespace ckptfs::pickle {
+
+/// One run over one Editor, which must not change meanwhile.
+class Writer {
+ public:
+    explicit Writer(const Editor& editor);
+
+    Result<void> run();
+
+    [[nodiscard]] std::string bytes() && { return std::move(framer_).bytes(); }
+    [[nodiscard]] std::vector<const Node*> persistent_ids() && { return std::move(persistent_ids_); }
+
+ private:
+    enum class Step : std::uint8_t { parts, items, mutations, opcode, detour };
+
+    /// What is left to do for a value once what lies above it on the stack of tasks is done.
+    struct Task {
+        Step step;
+        const Node* node;
+        std::size_t next = 0;  ///< part, item or mutation
+        Op opcode{};
+        Fill fill{};
+        bool open = false;          ///< in a batch
+        bool single = false;        ///< a batch without MARK
+        std::size_t batch = 0;      ///< batches begun
+        std::size_t batch_end = 0;  ///< in items
+        const std::vector<const Node*>* items = nullptr;
+        const std::vector<std::uint32_t>* batches = nullptr;
+    };
+
+    void save(const Node* reference);
+    void create(const Node* node);
+    void create_integer(const Node* node);
+    void create_text(const Node* node);
+    void create_extension(const Node* node);
+    void create_long(const Node* node, std::string_view digits);
+    void create_container(const Node* node, Op op, Fill fill);
+    void create_from_parts(const Node* node);
+
+    void finish_value(const Node* node);
+
+    void advance();
+    void advance_items(Task& task);
+    void advance_mutations(Task& task);
+    void finish_parts(const Node* node);
+    bool begin_detour(const Node* node);
+    void push_items(const Node* node, Fill fill, const std::vector<const Node*>& items,
+                    const std::vector<std::uint32_t>* batches);
+
+    [[nodiscard]] std::optional<std::uint32_t> slot(const Node* node) const;
+    void put(const Node* node);
+    void get(std::uint32_t index);
+    void write(Op op) { framer_.write_number(static_cast<std::uint8_t>(op), 1); }
+    void write(Op op, std::uint64_t argument, unsigned width);
+    void fail(ErrorCode code, const char* message);
+    void check_bounds();
+
+    const Editor& editor_;
+    const int protocol_;
+    Framer framer_;
+    std::vector<Task> tasks_;
+    std::unordered_map<const Node*, std::uint32_t> memo_;
+    std::unordered_map<const Node*, std::size_t> detours_;  // how many of a node's detours have been begun
+    std::vector<const Node*> persistent_ids_;
+    std::size_t height_at_put_ = 0;
+    std::size_t max_height_ = 0;
+    std::uint64_t max_nbytes_ = 0;
+    std::optional<Error> error_;
+};
+
+}  // namespace ckptfs::pickle
