@@ -34,6 +34,8 @@ TEST_F(Concurrency, FirstLookupsOfOneTagReadItOnceAndHinderNobodyElse) {
 }
 
 TEST_F(Concurrency, ReadersMeetOneGenerationOrStaleNeverAMix) {
+    source_->put_file("step1/a.shard", "=");
+    source_->put_file("step1/b.shard", "=");
     const auto fs = make(std::nullopt);
     std::atomic<bool> stop = false;
     std::atomic<int> whole = 0;
@@ -50,8 +52,7 @@ TEST_F(Concurrency, ReadersMeetOneGenerationOrStaleNeverAMix) {
                     const auto content = read_all(*fs, file.value.attributes.inode);
                     if (content.ok()) {
                         const auto text = content.value.substr(content.value.find(": ") + 2);
-                        EXPECT_EQ(text.size(), 2U);
-                        EXPECT_EQ(text[0], text[1]);
+                        EXPECT_EQ(text.substr(0, text.size() / 2), text.substr(text.size() / 2)) << text;
                         ++whole;
                     } else {
                         EXPECT_EQ(content.error, ESTALE);
@@ -63,13 +64,13 @@ TEST_F(Concurrency, ReadersMeetOneGenerationOrStaleNeverAMix) {
             }
         });
     }
-    for (char letter = 'a'; letter <= 'z' || whole < 20; ++letter) {
+    for (int save = 0; save < 30 || whole < 20; ++save) {
         // The two shards change one after the other: a tag read in between is what a reader must not believe.
-        source_->put_file("step1/a.shard", std::string(1, letter));
-        source_->put_file("step1/b.shard", std::string(1, letter));
+        const std::string content{'=', static_cast<char>('a' + save % 26)};
+        source_->put_file("step1/a.shard", content);
+        source_->put_file("step1/b.shard", content);
         pass(1000);
         std::this_thread::sleep_for(std::chrono::milliseconds(5));
-        letter = letter > 'z' ? 'a' : letter;
     }
     stop = true;
     for (auto& thread : threads) {

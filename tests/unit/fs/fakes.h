@@ -219,7 +219,8 @@ class ShardTag final : public Tag {
     std::function<bool()> unchanged_;
 };
 
-/// A directory with files *.shard is a tag, broken if one of them reads "broken", unreadable if "unreadable".
+/// A directory with files *.shard is a tag, broken if one of them reads "broken", unreadable if "unreadable". Shards
+/// that start with "=" must be equal.
 class ShardReader final : public TagReader {
  public:
     [[nodiscard]] bool recognises(const std::vector<DirectoryEntry>& listing) const override {
@@ -257,6 +258,12 @@ class ShardReader final : public TagReader {
         }
         if (tag->text_.find("unreadable") != std::string::npos) {
             tag->problem_ = Error(ErrorCode::io, "a shard cannot be read", EIO);
+        }
+        for (const auto& name : tag->names_) {
+            const auto text = memory.content(directory.empty() ? name : directory + "/" + name);
+            if (text.starts_with('=') && tag->text_.find_first_not_of(text) != std::string::npos) {
+                tag->problem_ = Error(ErrorCode::inconsistent, "the shards belong to different saves");
+            }
         }
         tag->unchanged_ = [&memory, shards] {
             for (const auto& [path, stamp] : shards) {
