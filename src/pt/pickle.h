@@ -57,8 +57,13 @@ struct WriteHints {
     /// How list, dict and set items were batched: entries per batch, or `single` for one without MARK.
     /// Empty, or not fitting the number of items: as the C pickler does.
     std::vector<std::uint32_t> batches;
-    /// A recursive object's abandoned first attempts at itself, outermost last.
-    std::vector<const Node*> detours;
+    /// A recursive object was begun several times, each time while the arguments of the time before were written: all
+    /// but the innermost beginning are thrown away. Outermost last.
+    struct Detour {
+        const Node* thrown_away = nullptr;
+        std::size_t mutations = 0;  ///< how many of the object's mutations come before the throwing away
+    };
+    std::vector<Detour> detours;
 
     static constexpr std::uint32_t single = UINT32_MAX;
 };

@@ -493,7 +493,9 @@ bool Parser::extend(Fill fill, std::size_t first, std::uint32_t batch) {
     } else {
         const bool pairs = fill == Fill::dict;
         const auto kind = pairs ? Mutation::Kind::set_items : Mutation::Kind::append_items;
-        if (node->mutations.empty() || node->mutations.back().kind != kind) {
+        const bool detoured = node->hints != nullptr && !node->hints->detours.empty() &&
+                              node->hints->detours.back().mutations == node->mutations.size();
+        if (node->mutations.empty() || node->mutations.back().kind != kind || detoured) {
             node->mutations.push_back({kind, {}, {}});
         }
         Mutation& mutation = node->mutations.back();
@@ -606,7 +608,7 @@ bool Parser::is_state_setter(const Node* call) const {
 void Parser::note_detour(Node* target) {
     if (popped_.size() == 1 && popped_.front()->kind == Kind::object && !popped_.front()->memoized &&
         target->kind == Kind::object) {
-        hints_of(target).detours.push_back(popped_.front());
+        hints_of(target).detours.push_back({popped_.front(), target->mutations.size()});
     }
 }
 

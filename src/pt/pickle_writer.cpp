@@ -2,6 +2,7 @@
 // crash.
 #include "pt/pickle_writer.h"
 
+#include <algorithm>
 #include <bit>
 #include <utility>
 
@@ -228,8 +229,17 @@ void Writer::create_from_parts(const Node* node) {
 // What follows the opcode that made a value.
 void Writer::finish_value(const Node* node) {
     put(node);
-    if (!node->mutations.empty()) {
-        tasks_.push_back({Step::mutations, node});
+    const bool whole = node->hints == nullptr || node->hints->detours.empty();
+    push_mutations(node, 0, whole ? node->mutations.size() : node->hints->detours.front().mutations);
+}
+
+void Writer::push_mutations(const Node* node, std::size_t first, std::size_t end) {
+    end = std::min(end, node->mutations.size());
+    if (first < end) {
+        Task task{Step::mutations, node};
+        task.next = first;
+        task.end = end;
+        tasks_.push_back(task);
     }
 }
 
@@ -261,19 +271,17 @@ void Writer::advance() {
             tasks_.pop_back();
             return write(op);
         }
-        case Step::detour:
+        case Step::detour: {
+            const std::size_t number = task.next;
             tasks_.pop_back();
-            write(Op::pop);
-            if (const auto made = slot(node)) {
-                return get(*made);
-            }
-            return save(node);
+            return finish_detour(node, number);
+        }
     }
 }
 
 void Writer::advance_items(Task& task) {
     const std::size_t stride = items_per_entry(task.fill);
-    if (task.next < task.batch_end) {
+    if (task.next < task.end) {
         return save((*task.items)[task.next++]);
     }
     if (task.open) {
@@ -297,7 +305,7 @@ void Writer::advance_items(Task& task) {
     ++task.batch;
     task.open = true;
     task.single = *batch == WriteHints::single;
-    task.batch_end = task.next + batch_count(*batch) * stride;
+    task.end = task.next + batch_count(*batch) * stride;
     if (!task.single) {
         write(Op::mark);
     }
@@ -305,7 +313,7 @@ void Writer::advance_items(Task& task) {
 
 void Writer::advance_mutations(Task& task) {
     const Node* node = task.node;
-    if (task.next == node->mutations.size()) {
+    if (task.next == task.end) {
         tasks_.pop_back();
         return;
     }
@@ -367,8 +375,6 @@ void Writer::finish_parts(const Node* node) {
     finish_value(node);
 }
 
-// An object whose arguments led back to it was begun several times, each within the last; all but the innermost are
-// thrown away (see Step::detour).
 bool Writer::begin_detour(const Node* node) {
     if (node->hints == nullptr || node->hints->detours.empty()) {
         return false;
@@ -379,9 +385,24 @@ bool Writer::begin_detour(const Node* node) {
         return false;
     }
     ++begun;
-    tasks_.push_back({Step::detour, node});
-    create(detours[detours.size() - begun]);
+    const std::size_t number = detours.size() - begun;
+    Task task{Step::detour, node};
+    task.next = number;
+    tasks_.push_back(task);
+    create(detours[number].thrown_away);
     return true;
+}
+
+// The C pickler is done with the object then; the Python pickler goes on to fill it and give it its state once more.
+void Writer::finish_detour(const Node* node, std::size_t number) {
+    const auto& detours = node->hints->detours;
+    write(Op::pop);
+    push_mutations(node, detours[number].mutations,
+                   number + 1 < detours.size() ? detours[number + 1].mutations : node->mutations.size());
+    if (const auto made = slot(node)) {
+        return get(*made);
+    }
+    save(node);
 }
 
 std::optional<std::uint32_t> Writer::slot(const Node* node) const {

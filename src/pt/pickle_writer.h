@@ -33,13 +33,13 @@ class Writer {
     struct Task {
         Step step;
         const Node* node;
-        std::size_t next = 0;  ///< part, item or mutation
+        std::size_t next = 0;  ///< part, item or mutation; of a detour, its number
+        std::size_t end = 0;   ///< of the mutations; of the items in this batch
         Op opcode{};
         Fill fill{};
-        bool open = false;          ///< in a batch
-        bool single = false;        ///< a batch without MARK
-        std::size_t batch = 0;      ///< batches begun
-        std::size_t batch_end = 0;  ///< in items
+        bool open = false;      ///< in a batch
+        bool single = false;    ///< a batch without MARK
+        std::size_t batch = 0;  ///< batches begun
         const std::vector<const Node*>* items = nullptr;
         const std::vector<std::uint32_t>* batches = nullptr;
     };
@@ -60,6 +60,8 @@ class Writer {
     void advance_mutations(Task& task);
     void finish_parts(const Node* node);
     bool begin_detour(const Node* node);
+    void finish_detour(const Node* node, std::size_t number);
+    void push_mutations(const Node* node, std::size_t first, std::size_t end);
     void push_items(const Node* node, Fill fill, const std::vector<const Node*>& items,
                     const std::vector<std::uint32_t>* batches);
 
