@@ -1,0 +1,91 @@
+// System calls that fail on demand, and count.
+#pragma once
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdint>
+
+#include "io/system_calls.h"
+
+namespace ckptfs::test {
+
+/// The real ones, until a test says otherwise. Safe for concurrent use.
+class FaultySystemCalls final : public io::SystemCalls {
+ public:
+    int open_at(int directory, const char* path, int flags) const override {
+        ++opens;
+        if (take(failing_opens)) {
+            return -open_errno;
+        }
+        return SystemCalls::open_at(directory, path, flags);
+    }
+
+    ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const override {
+        ++reads;
+        if (take(interrupted_reads)) {
+            return -EINTR;
+        }
+        if (take(failing_reads)) {
+            return -read_errno;
+        }
+        if (take(empty_reads)) {
+            return 0;
+        }
+        return SystemCalls::read_at(fd, buffer, std::min<std::size_t>(nbytes, longest_read), offset);
+    }
+
+    int stat_descriptor(int fd, struct stat& out) const override {
+        if (take(failing_stats)) {
+            return -EIO;
+        }
+        return SystemCalls::stat_descriptor(fd, out);
+    }
+
+    int list(int fd, std::vector<RawEntry>& out) const override {
+        if (take(failing_lists)) {
+            ::close(fd);
+            return -EIO;
+        }
+        const int answer = SystemCalls::list(fd, out);
+        if (without_types) {
+            for (RawEntry& entry : out) {
+                entry.type = DT_UNKNOWN;
+            }
+        }
+        return answer;
+    }
+
+    std::uint64_t raise_descriptor_limit() const override { return descriptor_limit; }
+
+    mutable std::atomic<std::uint64_t> opens{0};
+    mutable std::atomic<std::uint64_t> reads{0};
+    mutable std::atomic<int> failing_opens{0};
+    mutable std::atomic<int> interrupted_reads{0};
+    mutable std::atomic<int> failing_reads{0};
+    mutable std::atomic<int> empty_reads{0};
+    mutable std::atomic<int> failing_stats{0};
+    mutable std::atomic<int> failing_lists{0};
+    int open_errno = EMFILE;
+    int read_errno = EIO;
+    std::size_t longest_read = SIZE_MAX;
+    std::uint64_t descriptor_limit = 1024;
+    bool without_types = false;
+
+ private:
+    /// Whether one of `left` was there to take.
+    static bool take(std::atomic<int>& left) {
+        int count = left.load();
+        while (count > 0) {
+            if (left.compare_exchange_weak(count, count - 1)) {
+                return true;
+            }
+        }
+        return false;
+    }
+};
+
+}  // namespace ckptfs::test

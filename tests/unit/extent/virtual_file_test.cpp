@@ -1,0 +1,235 @@
+// VirtualFile: windows across every seam equal the whole; reads of the sources are few, and their errors come through.
+#include <gmock/gmock.h>
+
+#include <random>
+#include <thread>
+
+#include "ckptfs/extent.h"
+#include "support/fake_files.h"
+
+namespace ckptfs {
+namespace {
+
+using test::FaultyFile;
+using test::MemoryFile;
+using test::read_all;
+using test::read_range;
+using test::ReadCall;
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kib = 1024;
+
+std::shared_ptr<const VirtualFile> made(PieceList list) {
+    auto file = VirtualFile::create("virtual", std::move(list), nullptr);
+    EXPECT_TRUE(file.ok()) << (file.ok() ? "" : file.error().message());
+    return file.ok() ? *file : nullptr;
+}
+
+TEST(VirtualFile, AnEmptyListIsAnEmptyFile) {
+    const auto file = made({});
+    EXPECT_EQ(file->size(), 0U);
+    EXPECT_EQ(*read_all(*file), "");
+    EXPECT_FALSE(read_range(*file, 0, 1).ok());
+}
+
+TEST(VirtualFile, ReadsAllKindsInOrder) {
+    const MemoryFile source("0123456789");
+    PieceList list;
+    list.add_literal("<");
+    list.add_source(&source, 7, 3);
+    list.add_zeros(2);
+    list.add_source(&source, 0, 2);
+    list.add_literal(">");
+    const auto file = made(std::move(list));
+    EXPECT_EQ(*read_all(*file), std::string("<789\0\0"
+                                            "01>",
+                                            9));
+    EXPECT_EQ(*read_range(*file, 3, 4), std::string("9\0\0"
+                                                    "0",
+                                                    4));
+}
+
+TEST(VirtualFile, ReadsPastTheEndAreTheCallersMistake) {
+    PieceList list;
+    list.add_literal("abc");
+    const auto file = made(std::move(list));
+    EXPECT_EQ(read_range(*file, 0, 4).error().code(), ErrorCode::invalid_argument);
+    EXPECT_EQ(read_range(*file, 4, 0).error().code(), ErrorCode::invalid_argument);
+    EXPECT_EQ(read_range(*file, UINT64_MAX, 2).error().code(), ErrorCode::invalid_argument);
+    EXPECT_EQ(*read_range(*file, 3, 0), "");
+}
+
+TEST(VirtualFile, PiecesOutsideTheirFileAreRefused) {
+    const MemoryFile source("0123456789", "the source");
+    for (const ReadCall bad : {ReadCall{8, 3}, ReadCall{11, 1}, ReadCall{UINT64_MAX, 2}}) {
+        PieceList list;
+        list.add_source(&source, bad.offset, bad.nbytes);
+        const auto file = VirtualFile::create("virtual", std::move(list), nullptr);
+        ASSERT_FALSE(file.ok());
+        EXPECT_EQ(file.error().code(), ErrorCode::internal);
+        EXPECT_THAT(file.error().message(), HasSubstr("the source"));
+    }
+    PieceList list;
+    list.add_source(nullptr, 0, 1);
+    EXPECT_EQ(VirtualFile::create("virtual", std::move(list), nullptr).error().code(), ErrorCode::internal);
+}
+
+TEST(VirtualFile, ABigPieceIsOneReadIntoTheCallersBuffer) {
+    const MemoryFile source(test::random_bytes(300 * kib, 1));
+    PieceList list;
+    list.add_literal("head");
+    list.add_source(&source, 10, 290 * kib);
+    const auto file = made(std::move(list));
+    ASSERT_TRUE(read_range(*file, 100, 200 * kib).ok());
+    EXPECT_THAT(source.calls(), ElementsAre(ReadCall{106, 200 * kib}));
+}
+
+TEST(VirtualFile, TinyPiecesThatLieCloseShareReads) {
+    // A re-cut of small parameters: 16 bytes of every 4096, with headers between them.
+    constexpr std::uint64_t count = 512;
+    const MemoryFile source(test::random_bytes(count * 4 * kib, 2));
+    PieceList list;
+    std::string whole;
+    for (std::uint64_t i = 0; i < count; ++i) {
+        list.add_source(&source, i * 4 * kib, 16);
+        list.add_literal("header");
+        whole += source.bytes().substr(i * 4 * kib, 16) + "header";
+    }
+    const auto file = made(std::move(list));
+    EXPECT_EQ(*read_all(*file), whole);
+    std::uint64_t nbytes = 0;
+    for (const ReadCall& call : source.calls()) {
+        EXPECT_LE(call.nbytes, 128 * kib);
+        nbytes += call.nbytes;
+    }
+    EXPECT_EQ(source.calls().size(), count * 4 / 128);
+    EXPECT_LE(nbytes, source.size());
+}
+
+TEST(VirtualFile, FarBackwardAndForeignPiecesAreReadAlone) {
+    const MemoryFile one(test::random_bytes(100 * kib, 3));
+    const MemoryFile other(test::random_bytes(100 * kib, 4));
+    PieceList list;
+    list.add_source(&one, 0, 8);
+    list.add_source(&one, 8 + 16 * kib + 1, 8);  // one byte too far
+    list.add_source(&one, 64, 8);                // backwards
+    list.add_source(&other, 72, 8);              // another file
+    const auto file = made(std::move(list));
+    ASSERT_TRUE(read_all(*file).ok());
+    EXPECT_THAT(one.calls(), ElementsAre(ReadCall{0, 8}, ReadCall{8 + 16 * kib + 1, 8}, ReadCall{64, 8}));
+    EXPECT_THAT(other.calls(), ElementsAre(ReadCall{72, 8}));
+}
+
+TEST(VirtualFile, ASourcesErrorComesThroughAndReadingRecovers) {
+    const auto inner = std::make_shared<MemoryFile>(test::random_bytes(64 * kib, 5));
+    FaultyFile source(inner, 5000, 10, Error(ErrorCode::stale, "changed"));
+    PieceList list;
+    for (std::uint64_t offset = 0; offset < 64 * kib; offset += 2 * kib) {
+        list.add_source(&source, offset, 1 * kib);
+    }
+    const auto file = made(std::move(list));
+    const auto failed = read_all(*file);
+    ASSERT_FALSE(failed.ok());
+    EXPECT_EQ(failed.error().code(), ErrorCode::stale);
+    EXPECT_EQ(failed.error().message(), "changed");
+    EXPECT_TRUE(read_range(*file, 8 * kib, 8 * kib).ok()) << "a window that does not touch the fault";
+    source.repair();
+    EXPECT_TRUE(read_all(*file).ok());
+}
+
+TEST(VirtualFile, RandomWindowsEqualTheWhole) {
+    const std::uint64_t seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    const auto below = [&](std::uint64_t bound) { return random() % bound; };
+    for (int round = 0; round < 60; ++round) {
+        const MemoryFile one(test::random_bytes(1 + below(200 * kib), random()));
+        const MemoryFile other(test::random_bytes(1 + below(5000), random()));
+        PieceList list;
+        std::string whole;
+        const std::uint64_t count = below(200);
+        std::uint64_t next = 0;
+        for (std::uint64_t i = 0; i < count; ++i) {
+            const MemoryFile& source = below(8) == 0 ? other : one;
+            const std::uint64_t longest = below(4) == 0 ? 40 * kib : 100;
+            switch (below(4)) {
+                case 0:
+                    list.add_zeros(next = below(longest));
+                    whole.append(next, '\0');
+                    break;
+                case 1:
+                    list.add_literal(test::random_bytes(below(50), i));
+                    whole += test::random_bytes(list.nbytes() - whole.size(), i);
+                    break;
+                default: {
+                    // Mostly ascending with small gaps, as re-cut shards are.
+                    const std::uint64_t offset =
+                        below(3) == 0 ? below(source.size()) : (next += below(300)) % source.size();
+                    const std::uint64_t length = below(std::min(source.size() - offset, longest) + 1);
+                    list.add_source(&source, offset, length);
+                    whole += source.bytes().substr(offset, length);
+                }
+            }
+        }
+        const auto file = made(std::move(list));
+        ASSERT_EQ(file->size(), whole.size());
+        ASSERT_EQ(*read_all(*file), whole);
+        std::uint64_t seam = 0;
+        for (const Piece& piece : file->pieces()) {
+            seam += piece.length;
+            const std::uint64_t start = seam - std::min<std::uint64_t>(seam, 1 + below(200));
+            const std::uint64_t nbytes = std::min<std::uint64_t>(file->size() - start, below(500));
+            ASSERT_EQ(*read_range(*file, start, nbytes), whole.substr(start, nbytes)) << start << " + " << nbytes;
+        }
+        for (int window = 0; window < 50 && !whole.empty(); ++window) {
+            const std::uint64_t start = below(whole.size());
+            const std::uint64_t nbytes = below(whole.size() - start + 1);
+            ASSERT_EQ(*read_range(*file, start, nbytes), whole.substr(start, nbytes)) << start << " + " << nbytes;
+        }
+    }
+}
+
+TEST(VirtualFile, ManyThreadsReadAtOnce) {
+    const MemoryFile source(test::random_bytes(256 * kib, 6));
+    PieceList list;
+    std::string whole;
+    for (std::uint64_t offset = 0; offset < 256 * kib; offset += 2 * kib) {
+        list.add_source(&source, offset, 1 * kib);
+        list.add_zeros(3);
+        whole += source.bytes().substr(offset, 1 * kib) + std::string(3, '\0');
+    }
+    const auto file = made(std::move(list));
+    std::vector<std::thread> threads;
+    std::atomic<int> wrong{0};
+    for (std::uint64_t t = 0; t < 4; ++t) {
+        threads.emplace_back([&, t] {
+            for (std::uint64_t i = 0; i < 100; ++i) {
+                const std::uint64_t start = (t * 7919 + i * 104729) % whole.size();
+                const std::uint64_t nbytes = std::min<std::uint64_t>(20 * kib, whole.size() - start);
+                const auto got = read_range(*file, start, nbytes);
+                wrong += got.ok() && *got == whole.substr(start, nbytes) ? 0 : 1;
+            }
+        });
+    }
+    for (std::thread& thread : threads) {
+        thread.join();
+    }
+    EXPECT_EQ(wrong, 0);
+}
+
+TEST(VirtualFile, MemoryCountsPiecesAndLiterals) {
+    PieceList small;
+    small.add_literal("x");
+    PieceList large;
+    for (int i = 0; i < 1000; ++i) {
+        large.add_literal("xyz");
+        large.add_zeros(1);
+    }
+    const std::uint64_t difference = made(std::move(large))->memory_nbytes() - made(std::move(small))->memory_nbytes();
+    EXPECT_GE(difference, 3000 + 1999 * (sizeof(Piece) + sizeof(std::uint64_t)));
+    EXPECT_LE(difference, 3 * (3000 + 2000 * (sizeof(Piece) + sizeof(std::uint64_t))));
+}
+
+}  // namespace
+}  // namespace ckptfs
