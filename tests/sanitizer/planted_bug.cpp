@@ -11,7 +11,9 @@ int read_past_the_end(std::size_t index) {
     return values.data()[index];
 }
 
-int overflow(int number) { return std::numeric_limits<int>::max() + number; }
+int overflow(int number) {
+    return std::numeric_limits<int>::max() + number;
+}
 
 int race() {
     int shared = 0;

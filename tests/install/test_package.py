@@ -1,0 +1,67 @@
+"""The installed tree: what is in it, that it works where it lies, and that a program can be built against it."""
+import os
+import pathlib
+import subprocess
+
+import pytest
+
+REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("CKPTFS_BUILD", REPOSITORY / "build"))
+SAMPLE = REPOSITORY / "tests/data/zero/stage1_fp16_ws2"
+EXPECTED = REPOSITORY / "tests/data/zero/stage1_fp16_ws2_at_ws3/global_step2"
+
+
+def run(*command, **options):
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def prefix(tmp_path_factory):
+    where = tmp_path_factory.mktemp("install") / "prefix"
+    run("cmake", "--install", BUILD, "--prefix", where)
+    return where
+
+
+def test_headers_are_the_public_ones_and_the_version(prefix):
+    installed = {path.name for path in (prefix / "include/ckptfs").iterdir()}
+    assert installed == {path.name for path in (REPOSITORY / "include/ckptfs").iterdir()} | {"version.h"}
+
+
+def test_program_and_module_work_where_they_are_installed(prefix):
+    version = run(prefix / "bin/ckptfs", "--version")
+    assert version.split()[1] == project_version()
+    # verify opens every file through libtorch: the module is found and finds libtorch.
+    run(prefix / "bin/ckptfs", "verify", SAMPLE, "--world-size=3")
+
+
+def test_tree_can_be_moved(prefix, tmp_path):
+    moved = tmp_path / "elsewhere"
+    run("cp", "-a", prefix, moved)
+    run(moved / "bin/ckptfs", "verify", SAMPLE, "--world-size=3")
+
+
+def test_verify_says_what_is_wrong_without_the_module(prefix, tmp_path):
+    lonely = tmp_path / "bin/ckptfs"
+    lonely.parent.mkdir()
+    run("cp", prefix / "bin/ckptfs", lonely)
+    done = subprocess.run([lonely, "verify", SAMPLE, "--world-size=3"], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "ckptfs_torch.so" in done.stderr + done.stdout
+
+
+def test_a_program_builds_against_it(prefix, tmp_path):
+    consumer = REPOSITORY / "tests/install/consumer"
+    run("cmake", "-G", "Ninja", "-S", consumer, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={prefix}")
+    run("cmake", "--build", tmp_path)
+    lines = run(tmp_path / "consumer", SAMPLE, "global_step2", 3).splitlines()
+    names = sorted(line.split()[0] for line in lines)
+    assert names == sorted(path.name for path in EXPECTED.iterdir())
+
+
+def project_version():
+    for line in (REPOSITORY / "CMakeLists.txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("project(ckptfs VERSION "):
+            return line.split()[2]
+    raise AssertionError("CMakeLists.txt names no version")
