@@ -1,0 +1,163 @@
+"""Gathers a ZeRO-1/2 tag directory per parameter: written from the format's description, apart from the product."""
+import collections
+from dataclasses import dataclass
+import os
+import re
+
+import torch
+
+OPTIMIZER_FILE = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_00_optim_states\.pt$")
+ALIGNMENT = 2  # DeepSpeedZeroOptimizer.nccl_start_alignment_factor, in elements
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Everything of a checkpoint that does not depend on how many ranks wrote it."""
+
+    masters: dict  # name -> fp32 tensor
+    states: dict  # (name, state key) -> tensor
+    scalars: list  # per group: what is not cut, hyperparameters included
+    optimizer_fields: dict  # loss scaler and the like
+    weights: dict  # name -> tensor: the module as it was saved
+    counters: dict
+
+    def differences(self, other, but=()):
+        """Names of what differs, bit for bit. `but` lists state keys whose dtype may differ."""
+        found = []
+        for kind in ("masters", "states", "weights"):
+            mine, theirs = getattr(self, kind), getattr(other, kind)
+            found += [f"{kind}: {name} is in one only" for name in mine.keys() ^ theirs.keys()]
+            for name in mine.keys() & theirs.keys():
+                changed = kind == "states" and name[1] in but
+                if not same_bits(mine[name], theirs[name], may_widen=changed):
+                    found.append(f"{kind}: {name}")
+        for kind in ("scalars", "optimizer_fields", "counters"):
+            mine, theirs = plain(getattr(self, kind)), plain(getattr(other, kind))
+            if mine != theirs:
+                found.append(f"{kind}: {mine} became {theirs}")
+        return found
+
+
+def same_bits(one, other, may_widen=False):
+    if may_widen and one.dtype != other.dtype:
+        one, other = one.float(), other.float()
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(one.contiguous().flatten().view(torch.uint8), other.contiguous().flatten().view(torch.uint8))
+
+
+def plain(value):
+    """A form of `value` that compares by content: tensors and objects become what they hold."""
+    if torch.is_tensor(value):
+        return str(value.dtype), tuple(value.shape), value.flatten().tolist()
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if hasattr(value, "__dict__") and not isinstance(value, type):
+        return type(value).__name__, plain(vars(value))
+    return repr(value)
+
+
+def load(path):
+    return torch.load(path, map_location="cpu", weights_only=False)
+
+
+def tag_of(root):
+    with open(os.path.join(root, "latest"), encoding="ascii") as latest:
+        return os.path.join(root, latest.read().strip())
+
+
+def gather(tag):
+    model = load(os.path.join(tag, "mp_rank_00_model_states.pt"))
+    ranks = {int(m[1]): name for name in os.listdir(tag) if (m := OPTIMIZER_FILE.search(name))}
+    world_size = model["dp_world_size"]
+    shards = [load(os.path.join(tag, ranks[rank]))["optimizer_state_dict"] for rank in range(world_size)]
+    masters, states, scalars = {}, {}, []
+    for group, shapes in enumerate(model["param_shapes"]):
+        layout = Layout(shapes, shards[0].get("param_alignment_paddings"), group, world_size)
+        masters.update(layout.cut([s["single_partition_of_fp32_groups"][group].detach() for s in shards]))
+        entries = [_state(shard, group) for shard in shards]
+        options = _options(shards[0], group)
+        kept = {"options": {key: value for key, value in options.items() if key != "params"}}
+        for key in dict.fromkeys(key for entry in entries for key in entry):
+            parts = [entry.get(key) for entry in entries]
+            if _is_whole_momentum(key, options, shards[0], model):
+                states.update({(name, key): value for name, value in layout.whole(parts).items()})
+            elif key != "step" and all(torch.is_tensor(part) and part.dim() == 1 for part in parts):
+                states.update({(name, key): value for name, value in layout.cut(parts).items()})
+            else:
+                if any(plain(part) != plain(parts[0]) for part in parts):
+                    raise ValueError(f"group {group}: ranks disagree on {key}: {parts}")
+                kept[key] = parts[0]
+        scalars.append(kept)
+    fields = ("loss_scaler", "dynamic_loss_scale", "overflow", "clip_grad", "zero_stage")
+    return Gathered(masters, states, scalars, {key: shards[0][key] for key in fields if key in shards[0]},
+                    dict(model["module"]),
+                    {key: model[key] for key in ("global_steps", "global_samples", "skipped_steps", "lr_scheduler")})
+
+
+class Layout:
+    """Where the parameters of one group lie in its flat buffer."""
+
+    def __init__(self, shapes, paddings, group, world_size):
+        padding = paddings[group] if paddings else [0] * len(shapes)
+        self._places = collections.OrderedDict()
+        end = 0
+        for (name, shape), pad in zip(shapes.items(), padding):
+            self._places[name] = end, shape
+            end += shape.numel() + pad
+        self._partition = -(-end // (ALIGNMENT * world_size)) * ALIGNMENT
+
+    def cut(self, parts):
+        """Per parameter, from each rank's part of the flat buffer, which may lack its padding."""
+        whole = torch.cat([_extended(part, self._partition) for part in parts])
+        covered = torch.cat([_extended(torch.ones(part.numel(), dtype=torch.bool), self._partition) for part in parts])
+        result = {}
+        for name, (start, shape) in self._places.items():
+            place = slice(start, start + shape.numel())
+            if not covered[place].all():
+                raise ValueError(f"{name}: elements {place} are on no rank")
+            result[name] = whole[place].view(shape)
+        return result
+
+    def whole(self, parts):
+        """Per parameter, where each rank keeps all of every parameter that its partition touches."""
+        result = {}
+        for rank, part in enumerate(parts):
+            used = 0
+            for name, (start, shape) in self._places.items():
+                first, last = rank * self._partition, (rank + 1) * self._partition
+                if shape.numel() == 0 or start >= last or start + shape.numel() <= first:
+                    continue
+                value = part[used:used + shape.numel()].view(shape)
+                used += shape.numel()
+                if not same_bits(result.setdefault(name, value), value):
+                    raise ValueError(f"{name}: rank {rank} holds another momentum than the rank before")
+            if used != (0 if part is None else part.numel()):
+                raise ValueError(f"rank {rank}: {part.numel()} elements of momentum, {used} expected")
+        return result
+
+
+def _extended(part, numel):
+    if part.numel() > numel:
+        raise ValueError(f"{part.numel()} elements in a partition of {numel}")
+    return torch.cat([part, part.new_zeros(numel - part.numel())])
+
+
+def _state(shard, group):
+    base = shard["base_optimizer_state"]
+    if isinstance(base, list):  # an elastic checkpoint
+        return base[group]
+    return base["state"].get(group, {})
+
+
+def _options(shard, group):
+    base = shard["base_optimizer_state"]
+    return {} if isinstance(base, list) else base["param_groups"][group]
+
+
+def _is_whole_momentum(key, options, shard, model):
+    offload = model["ds_config"]["zero_optimization"].get("offload_optimizer") or {}
+    return (key == "momentum_buffer" and options.get("use_muon", False) and "zero_stage" in shard and
+            offload.get("device", "none") == "none")
