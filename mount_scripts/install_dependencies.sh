@@ -2,6 +2,7 @@
 # Installs the Debian packages that are missing, and only those:
 #   install_dependencies.sh            what building and mounting needs
 #   install_dependencies.sh --tests    and what tests/run.sh needs
+#   install_dependencies.sh --libtorch Debian's libtorch too, whatever Python has
 # libtorch is the active Python's if it has torch, else Debian's libtorch-dev (--tests brings a Python with torch of its own).
 set -euo pipefail
 
@@ -22,6 +23,7 @@ case "${1:-}" in
         packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-14 clang-format-14 clang-tidy-14 ccache git procps
                    python3-venv python3-dev)
         ;;
+    --libtorch) packages+=(libtorch-dev) ;;
     *) die "unknown option '$1'" ;;
 esac
 

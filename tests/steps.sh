@@ -3,7 +3,7 @@
 # shellcheck shell=bash
 
 build=build/dev          # every target, warnings are errors; unit and property tests
-release=build/release    # the program that all other tests run
+release=build            # build/ckptfs: the program that all other tests run
 logs=build/test-logs
 jobs=$(nproc)
 
@@ -168,7 +168,7 @@ step_tsan() {
 }
 
 step_torch113() {
-    mount_scripts/install_dependencies.sh --torch113
+    mount_scripts/install_dependencies.sh --libtorch
     configure build/torch113 dev -DTorch_ROOT=/usr
     compile build/torch113 unit_torch ckptfs
     run_ctest torch113 build/torch113 torch
