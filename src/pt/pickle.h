@@ -74,6 +74,7 @@ struct Node {
     Kind kind = Kind::none;
     bool memoized = false;     ///< the writer gives it a memo slot (in order of writing, as Python's picklers do)
     std::uint8_t opcode = 0;   ///< the opcode that wrote it; 0: the writer chooses as Python's C pickler would
+    std::uint32_t number = 0;  ///< among the nodes of its tree, or of its Editor after those of the tree
     std::int64_t integer = 0;  ///< integer, boolean, extension, buffer
     double real = 0;
     std::string text;
@@ -97,6 +98,7 @@ class Tree {
 
  private:
     friend class Parser;
+    friend class Editor;
     friend class Writer;
     std::deque<Node> nodes_;
     std::deque<WriteHints> hints_;

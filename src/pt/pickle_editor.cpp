@@ -46,6 +46,7 @@ const Node* Editor::resolve(const Node* node) const {
 
 Node* Editor::add(Node node) {
     Node* added = &nodes_.emplace_back(std::move(node));
+    added->number = static_cast<std::uint32_t>(base_->nodes_.size() + nodes_.size() - 1);
     own_.emplace(added, added);
     return added;
 }

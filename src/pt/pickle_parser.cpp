@@ -315,6 +315,7 @@ Node& Parser::push(Kind kind, std::uint32_t depth) {
     Node& node = tree_->nodes_.emplace_back();
     node.kind = kind;
     node.opcode = opcode_;
+    node.number = static_cast<std::uint32_t>(tree_->nodes_.size() - 1);
     stack_.push_back({&node, depth});
     return node;
 }

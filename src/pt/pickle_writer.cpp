@@ -79,7 +79,7 @@ Writer::Writer(const Editor& editor) : editor_(editor), protocol_(editor.base().
         max_nbytes_ += node_nbytes + node.text.size() + sizeof(void*) * node.items.size();
     }
     max_nbytes_ *= growth;
-    memo_.reserve(editor.base().nodes_.size() / 2);
+    places_.resize(editor.base().nodes_.size() + editor.nodes_.size());
 }
 
 Result<void> Writer::run() {
@@ -223,6 +223,7 @@ void Writer::create_container(const Node* node, Op op, Fill fill) {
 }
 
 void Writer::create_from_parts(const Node* node) {
+    recursive_ = place(node).begun++ > 0 || recursive_;
     tasks_.push_back({Step::parts, node});
 }
 
@@ -334,6 +335,7 @@ void Writer::advance_mutations(Task& task) {
 // As save_tuple, save_frozenset and save_reduce: a value that was reached and made while its parts were written is
 // abandoned for the one in the memo.
 void Writer::finish_parts(const Node* node) {
+    --place(node).begun;
     const auto made = slot(node);
     switch (node->kind) {
         case Kind::tuple: {
@@ -405,22 +407,33 @@ void Writer::finish_detour(const Node* node, std::size_t number) {
     save(node);
 }
 
-std::optional<std::uint32_t> Writer::slot(const Node* node) const {
+Writer::Place& Writer::place(const Node* node) {
+    if (node->number < places_.size()) {
+        Place& own = places_[node->number];
+        if (own.node == nullptr) {
+            own.node = node;
+        }
+        if (own.node == node) {
+            return own;
+        }
+    }
+    return foreign_places_[node];
+}
+
+std::optional<std::uint32_t> Writer::slot(const Node* node) {
     if (!node->memoized) {
         return std::nullopt;
     }
-    const auto found = memo_.find(node);
-    return found == memo_.end() ? std::nullopt : std::optional(found->second);
+    const std::uint32_t memo = place(node).memo;
+    return memo == not_in_memo ? std::nullopt : std::optional(memo);
 }
 
 void Writer::put(const Node* node) {
-    if (!node->memoized) {
+    if (!node->memoized || slot(node)) {
         return;
     }
-    const auto index = static_cast<std::uint32_t>(memo_.size());
-    if (!memo_.emplace(node, index).second) {
-        return;
-    }
+    const std::uint32_t index = memo_count_++;
+    place(node).memo = index;
     height_at_put_ = tasks_.size();
     if (protocol_ >= first_framed_protocol) {
         write(Op::memoize);
@@ -445,6 +458,9 @@ void Writer::write(Op op, std::uint64_t argument, unsigned width) {
 }
 
 void Writer::check_bounds() {
+    if (!recursive_) {
+        return;
+    }
     if (tasks_.size() > height_at_put_ + max_height_) {
         fail(ErrorCode::damaged, "a pickled value is part of itself");
     } else if (framer_.size() > max_nbytes_) {

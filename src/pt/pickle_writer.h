@@ -65,7 +65,16 @@ class Writer {
     void push_items(const Node* node, Fill fill, const std::vector<const Node*>& items,
                     const std::vector<std::uint32_t>* batches);
 
-    [[nodiscard]] std::optional<std::uint32_t> slot(const Node* node) const;
+    /// What the writer knows of one node.
+    struct Place {
+        const Node* node = nullptr;
+        std::uint32_t memo = not_in_memo;
+        std::uint32_t begun = 0;  ///< how often its parts are being written now
+    };
+    static constexpr std::uint32_t not_in_memo = UINT32_MAX;
+
+    Place& place(const Node* node);
+    [[nodiscard]] std::optional<std::uint32_t> slot(const Node* node);
     void put(const Node* node);
     void get(std::uint32_t index);
     void write(Op op) { framer_.write_number(static_cast<std::uint8_t>(op), 1); }
@@ -77,9 +86,12 @@ class Writer {
     const int protocol_;
     Framer framer_;
     std::vector<Task> tasks_;
-    std::unordered_map<const Node*, std::uint32_t> memo_;
+    std::vector<Place> places_;                              // by Node::number
+    std::unordered_map<const Node*, Place> foreign_places_;  // of nodes from other trees whose number is taken
+    std::uint32_t memo_count_ = 0;
     std::unordered_map<const Node*, std::size_t> detours_;  // how many of a node's detours have been begun
     std::vector<const Node*> persistent_ids_;
+    bool recursive_ = false;  // whether parts of a value led back to it
     std::size_t height_at_put_ = 0;
     std::size_t max_height_ = 0;
     std::uint64_t max_nbytes_ = 0;
