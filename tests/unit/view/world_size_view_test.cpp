@@ -1,0 +1,215 @@
+// Views of real checkpoints against what DeepSpeed itself saved at the other world size (tests/data/zero/README.md).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+
+#include "io/posix_source.h"
+#include "support/graph_compare.h"
+#include "view/zero_tag.h"
+#include "zero/reader.h"
+
+namespace ckptfs::view {
+namespace {
+
+namespace fs = std::filesystem;
+using test::graph_differences;
+
+const fs::path data = fs::path(CKPTFS_TEST_DATA) / "zero";
+
+std::string latest(const fs::path& root) {
+    std::ifstream stream(root / "latest");
+    std::string tag;
+    stream >> tag;
+    return tag;
+}
+
+std::vector<std::byte> whole(const File& file) {
+    std::vector<std::byte> bytes(file.size());
+    EXPECT_TRUE(file.read(0, bytes).ok());
+    return bytes;
+}
+
+struct Loaded {
+    std::shared_ptr<const io::DirectorySource> source;
+    std::shared_ptr<const zero::Checkpoint> checkpoint;
+    std::string tag;
+};
+
+Loaded load(const fs::path& root) {
+    Loaded loaded;
+    auto source = io::DirectorySource::open_directory(root.string());
+    EXPECT_TRUE(source.ok());
+    loaded.source = *source;
+    loaded.tag = latest(root);
+    auto checkpoint = zero::read_checkpoint(*loaded.source, loaded.tag);
+    EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+    loaded.checkpoint = *checkpoint;
+    return loaded;
+}
+
+std::shared_ptr<const View> view_at(const Loaded& loaded, std::uint64_t world_size, ViewOptions options = {}) {
+    auto view = world_size_view(loaded.checkpoint, world_size, options);
+    EXPECT_TRUE(view.ok());
+    return *view;
+}
+
+std::set<std::string> names(const View& view) {
+    std::set<std::string> set;
+    for (std::size_t i = 0; i < view.file_count(); ++i) {
+        set.insert(view.file_name(i));
+    }
+    return set;
+}
+
+std::set<std::string> shards(const Loaded& loaded) {
+    const auto listing = loaded.source->list(loaded.tag);
+    const auto files = zero::shard_files(*listing);
+    return {files.begin(), files.end()};
+}
+
+// "stage1_bf16_ws3_at_ws2": what DeepSpeed saved at 2 after loading stage1_bf16_ws3 re-cut for 2.
+class NativeSave : public testing::TestWithParam<std::string> {};
+
+std::vector<std::string> native_saves() {
+    std::vector<std::string> found;
+    for (const auto& entry : fs::directory_iterator(data)) {
+        const std::string name = entry.path().filename();
+        if (entry.is_directory() && name.find("_at_ws") != std::string::npos) {
+            found.push_back(name);
+        }
+    }
+    return found;
+}
+
+TEST_P(NativeSave, IsWhatTheViewShows) {
+    const std::string& name = GetParam();
+    const std::size_t split = name.find("_at_ws");
+    const Loaded source = load(data / name.substr(0, split));
+    const Loaded native = load(data / name);
+    const auto view = view_at(source, std::stoull(name.substr(split + 6)));
+
+    EXPECT_EQ(names(*view), shards(native));
+    // The config is the one that the resuming job was given; Muon's momentum changes its dtype when DeepSpeed loads it.
+    std::set<std::string> ignored{"ds_config"};
+    if (name.starts_with("muon")) {
+        ignored.insert("momentum_buffer");
+    }
+    for (std::size_t i = 0; i < view->file_count(); ++i) {
+        const std::string file = view->file_name(i);
+        const auto virtual_file = view->open(i);
+        ASSERT_TRUE(virtual_file.ok()) << virtual_file.error().message();
+        const auto native_file = native.source->open(native.tag + "/" + file);
+        ASSERT_TRUE(native_file.ok()) << file;
+        EXPECT_THAT(graph_differences(*virtual_file, *native_file, ignored), testing::IsEmpty()) << file;
+        EXPECT_EQ(*view->file_size(i), (*virtual_file)->size());
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Real, NativeSave, testing::ValuesIn(native_saves()),
+                         [](const auto& param_info) { return param_info.param; });
+
+TEST(WorldSizeView, ComparisonFindsAnotherCheckpoint) {
+    const Loaded one = load(data / "stage2_fp16_ws3");
+    const Loaded other = load(data / "stage1_fp16_ws2_at_ws3");
+    const auto view = view_at(one, 3);
+    const auto file = view->open(1);
+    const auto foreign = other.source->open(other.tag + "/" + view->file_name(1));
+    ASSERT_TRUE(file.ok() && foreign.ok());
+    EXPECT_THAT(graph_differences(*file, *foreign, {"ds_config"}), testing::Not(testing::IsEmpty()));
+}
+
+TEST(WorldSizeView, OwnWorldSizePassesTheBytesThrough) {
+    const Loaded source = load(data / "stage2_fp16_ws3");
+    const auto view = view_at(source, 3);
+    EXPECT_EQ(names(*view), shards(source));
+    for (std::size_t i = 0; i < view->file_count(); ++i) {
+        const auto original = source.source->open(source.tag + "/" + view->file_name(i));
+        EXPECT_EQ(whole(**view->open(i)), whole(**original));
+    }
+}
+
+TEST(WorldSizeView, AlignmentOfTheResumingConfig) {
+    const Loaded plain = load(data / "stage1_bf16_ws3");
+    ViewOptions options;
+    options.target = zero::LayoutConfig{.parameter_alignment = true, .bf16 = true};
+    const auto view = view_at(plain, 3, options);
+    const auto file = view->open(1);
+    ASSERT_TRUE(file.ok());
+    const auto archive = pt::Archive::open(*file);
+    ASSERT_TRUE(archive.ok());
+    const pickle::Node* paddings =
+        pickle::find(pickle::find((*archive)->root(), "optimizer_state_dict"), "param_alignment_paddings");
+    ASSERT_NE(paddings, nullptr);
+    bool any = false;
+    for (const pickle::Node* group : paddings->items) {
+        for (const pickle::Node* numel : group->items) {
+            any |= numel->integer != 0;
+        }
+    }
+    EXPECT_TRUE(any);
+}
+
+TEST(WorldSizeView, ReadsNoTensorToBuildItsFiles) {
+    const Loaded source = load(data / "stage1_bf16_ws3");
+    const auto view = view_at(source, 2);
+    for (std::size_t i = 0; i < view->file_count(); ++i) {
+        const auto file = std::dynamic_pointer_cast<const VirtualFile>(*view->open(i));
+        ASSERT_NE(file, nullptr);
+        std::uint64_t from_source = 0;
+        for (const Piece& piece : file->pieces()) {
+            from_source += piece.kind == Piece::Kind::source ? piece.length : 0;
+        }
+        EXPECT_GT(from_source, 0U);
+    }
+}
+
+TEST(WorldSizeView, WorldSizesOutOfRange) {
+    const Loaded source = load(data / "stage1_bf16_ws3");
+    for (const std::uint64_t world_size : {std::uint64_t{0}, max_world_size + 1}) {
+        const auto view = world_size_view(source.checkpoint, world_size, {});
+        ASSERT_FALSE(view.ok());
+        EXPECT_EQ(view.error().code(), ErrorCode::invalid_argument);
+    }
+}
+
+TEST(WorldSizeView, MoreRanksThanElements) {
+    const Loaded source = load(data / "stage1_bf16_ws3");
+    const auto view = view_at(source, max_world_size);
+    EXPECT_EQ(view->file_count(), 1 + max_world_size);
+    for (const std::size_t index : {std::size_t{1}, std::size_t{1} + max_world_size / 2, std::size_t{max_world_size}}) {
+        const auto file = view->open(index);
+        ASSERT_TRUE(file.ok()) << file.error().message();
+        const auto archive = pt::Archive::open(*file);
+        ASSERT_TRUE(archive.ok()) << archive.error().message();
+    }
+}
+
+TEST(WorldSizeView, FindsItsFilesByExactName) {
+    const Loaded source = load(data / "stage1_bf16_ws3");
+    const auto view = view_at(source, 2);
+    EXPECT_EQ(view->find("mp_rank_00_model_states.pt"), 0U);
+    EXPECT_EQ(view->find("bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"), 2U);
+    for (const char* name :
+         {"bf16_zero_pp_rank_2_mp_rank_00_optim_states.pt", "zero_pp_rank_1_mp_rank_00_optim_states.pt",
+          "bf16_zero_pp_rank_01_mp_rank_00_optim_states.pt", "latest", ""}) {
+        EXPECT_EQ(view->find(name), std::nullopt) << name;
+    }
+}
+
+TEST(WorldSizeView, TimesAreTheNewestOfTheSources) {
+    const Loaded source = load(data / "stage1_bf16_ws3");
+    const auto view = view_at(source, 2);
+    std::int64_t newest = 0;
+    for (const zero::RankFile& rank : source.checkpoint->model_parallel.front().optimizer) {
+        newest = std::max(newest, rank.info.stamp.mtime_ns);
+    }
+    EXPECT_EQ(view->file_info(1).stamp.mtime_ns, newest);
+    EXPECT_EQ(view->file_info(0).stamp.mtime_ns,
+              source.checkpoint->model_parallel.front().model_states_info.stamp.mtime_ns);
+}
+
+}  // namespace
+}  // namespace ckptfs::view

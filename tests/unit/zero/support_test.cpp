@@ -1,0 +1,33 @@
+// docs/support.md is generated from the list of refusals; set CKPTFS_UPDATE_DOCS=1 to write it.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+
+#include "zero/refusal.h"
+
+namespace ckptfs::zero {
+namespace {
+
+TEST(Support, PageIsGeneratedFromTheCode) {
+    const std::string path = CKPTFS_TEST_DATA "/../../docs/support.md";
+    if (std::getenv("CKPTFS_UPDATE_DOCS") != nullptr) {
+        std::ofstream(path) << support_markdown();
+    }
+    std::ifstream stream(path);
+    const std::string page{std::istreambuf_iterator<char>(stream), {}};
+    EXPECT_EQ(page, support_markdown()) << "run unit_zero with CKPTFS_UPDATE_DOCS=1";
+}
+
+TEST(Support, EveryRefusalSaysWhatToDo) {
+    for (const RefusalEntry& entry : refusals()) {
+        const Error error = refuse(entry.id, "/ckpt", "evidence");
+        EXPECT_EQ(error.code(), ErrorCode::unsupported);
+        EXPECT_NE(error.message().find(entry.name), std::string::npos);
+        EXPECT_NE(error.message().find(entry.instead), std::string::npos);
+    }
+}
+
+}  // namespace
+}  // namespace ckptfs::zero
