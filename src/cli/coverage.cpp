@@ -1,0 +1,102 @@
+// Resolves the pieces of a view down to source files, sorts and compares them.
+#include "cli/coverage.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "cli/text.h"
+
+namespace ckptfs::cli {
+namespace {
+
+std::string describe(const SourceRun& run) {
+    return "bytes " + std::to_string(run.offset) + " to " + std::to_string(run.offset + run.length) + " of " +
+           in_quotes(run.file);
+}
+
+bool before(const SourceRun& a, const SourceRun& b) {
+    return std::tie(a.file, a.offset, a.length) < std::tie(b.file, b.offset, b.length);
+}
+
+/// Sorts and joins neighbours. Returns the first run that begins inside the one before it, if any.
+std::string normalise(std::vector<SourceRun>& runs) {
+    std::sort(runs.begin(), runs.end(), before);
+    std::vector<SourceRun> joined;
+    for (const SourceRun& run : runs) {
+        if (joined.empty() || joined.back().file != run.file ||
+            joined.back().offset + joined.back().length < run.offset) {
+            joined.push_back(run);
+            continue;
+        }
+        if (joined.back().offset + joined.back().length > run.offset) {
+            return describe(run) + " are shown more than once";
+        }
+        joined.back().length += run.length;
+    }
+    runs = std::move(joined);
+    return "";
+}
+
+}  // namespace
+
+std::string Coverage::check(const zero::ParameterGroup& group, const zero::State& source_state,
+                            const zero::State& view_state) {
+    std::vector<SourceRun> expected = runs_behind(group, source_state);
+    std::vector<SourceRun> found = runs_behind(group, view_state);
+    if (const std::string overlap = normalise(expected); !overlap.empty()) {
+        return "in the source itself " + overlap;
+    }
+    if (std::string overlap = normalise(found); !overlap.empty()) {
+        return overlap;
+    }
+    const auto [missing, foreign] = std::mismatch(expected.begin(), expected.end(), found.begin(), found.end());
+    if (missing == expected.end() && foreign == found.end()) {
+        return "";
+    }
+    if (foreign == found.end() || (missing != expected.end() && before(*missing, *foreign))) {
+        return describe(*missing) + " are not shown whole";
+    }
+    return describe(*foreign) + " are shown, though not all of them belong to the state";
+}
+
+std::vector<SourceRun> Coverage::runs_behind(const zero::ParameterGroup& group, const zero::State& state) {
+    std::vector<SourceRun> runs;
+    for (std::size_t index = 0; index < group.parameters.size(); ++index) {
+        PieceList pieces;
+        state.parameters[index].append(0, group.parameters[index].numel, pt::itemsize(state.dtype), pieces);
+        for (const Piece& piece : pieces.pieces()) {
+            resolve(piece, runs);
+        }
+    }
+    return runs;
+}
+
+void Coverage::resolve(const Piece& piece, std::vector<SourceRun>& out) {
+    const auto* file = dynamic_cast<const VirtualFile*>(piece.file);
+    if (file == nullptr) {
+        out.push_back({piece.file->name(), piece.offset, piece.length});
+        return;
+    }
+    std::vector<std::uint64_t>& ends = ends_[file];
+    if (ends.empty()) {
+        std::uint64_t end = 0;
+        for (const Piece& part : file->pieces()) {
+            end += part.length;
+            ends.push_back(end);
+        }
+    }
+    std::uint64_t position = piece.offset;
+    const std::uint64_t end = piece.offset + piece.length;
+    auto index = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), position) - ends.begin());
+    for (; position < end && index < ends.size(); ++index) {
+        const Piece& part = file->pieces()[index];
+        const std::uint64_t within = position - (ends[index] - part.length);
+        const std::uint64_t length = std::min(end, ends[index]) - position;
+        if (part.kind == Piece::Kind::source) {
+            out.push_back({part.file->name(), part.offset + within, length});
+        }
+        position += length;
+    }
+}
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,111 @@
+// What `inspect` says of a checkpoint, as data.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "ckptfs/view.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::cli {
+
+struct StateDescription {
+    std::string key;
+    std::string dtype;
+};
+
+/// How a parameter group is cut at one world size.
+struct GroupCut {
+    std::uint64_t partition_numel = 0;         ///< of every rank, with padding
+    std::vector<std::uint64_t> padding_numel;  ///< by rank, as DeepSpeed counts it
+};
+
+struct GroupDescription {
+    std::uint64_t parameters = 0;
+    std::uint64_t numel = 0;  ///< of all parameters, without padding
+    GroupCut cut;
+    std::string weights_dtype;  ///< empty where `module` has no flat buffer
+    std::string master_dtype;
+    std::vector<StateDescription> states;
+    nlohmann::ordered_json hyper_parameters;  ///< an object; empty where the files have none
+};
+
+/// Names in `module` that no optimizer owns.
+struct ModuleDescription {
+    std::uint64_t frozen = 0;
+    std::uint64_t frozen_numel = 0;
+    std::uint64_t tied = 0;
+    std::uint64_t buffers = 0;
+};
+
+struct CheckpointDescription {
+    std::string format;
+    int stage = 0;
+    std::uint64_t world_size = 0;
+    std::string deepspeed_version;
+    std::optional<std::int64_t> global_step;
+    std::uint64_t parameters = 0;  ///< optimized ones
+    std::uint64_t numel = 0;       ///< of these
+    ModuleDescription module;
+    std::vector<GroupDescription> groups;
+    std::uint64_t files = 0;
+    std::uint64_t nbytes = 0;            ///< of these files
+    int pickle_protocol = 0;             ///< of the model states
+    std::vector<std::string> left_over;  ///< shards of ranks that dp_world_size does not count
+};
+
+/// How much of a virtual file comes from where.
+struct RecutPart {
+    std::string file;  ///< a source file's name
+    std::uint64_t nbytes = 0;
+};
+
+struct RecutFile {
+    std::string name;
+    std::uint64_t nbytes = 0;
+    bool original = false;  ///< a source file, shown as it is
+    std::vector<RecutPart> parts;
+};
+
+struct Recut {
+    std::uint64_t world_size = 0;
+    std::vector<GroupCut> groups;
+    std::uint64_t file_count = 0;
+    std::vector<RecutFile> files;  ///< the first max_listed_files
+};
+
+struct TagDescription {
+    std::string name;
+    bool latest = false;
+    std::uint64_t world_size = 0;
+    std::optional<std::string> problem;
+};
+
+struct Description {
+    std::string source;
+    std::vector<TagDescription> tags;
+    std::string described_tag;  ///< the one that `checkpoint` is about
+    std::optional<CheckpointDescription> checkpoint;
+    std::optional<Recut> recut;
+    std::vector<std::string> problems;
+};
+
+[[nodiscard]] GroupCut cut_of(const zero::FlatLayout& layout, zero::Format format);
+
+/// `listing`: of the tag directory.
+Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing);
+
+inline constexpr std::size_t max_listed_files = 32;
+/// Builds metadata of the listed files; reads no tensors.
+Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t world_size,
+                             const std::optional<zero::LayoutConfig>& target);
+
+[[nodiscard]] std::string as_text(const Description& description);
+[[nodiscard]] std::string as_json(const Description& description);
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,39 @@
+// Everything the commands do to the world goes through here, so that tests drive them in process.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <iosfwd>
+#include <memory>
+#include <string>
+
+#include "ckptfs/result.h"
+#include "ckptfs/source.h"
+#include "fuse/daemon.h"
+#include "fuse/mount.h"
+#include "torch/torch_loader.h"
+
+namespace ckptfs::cli {
+
+struct Environment {
+    std::ostream& out;
+    std::ostream& error;
+    std::filesystem::path working_directory;  ///< absolute; what relative paths are relative to
+
+    std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
+    /// TorchModule::read_all_records of the module, which is loaded at the first call.
+    std::function<Result<void>(const File& file, const TorchModule::ChunkVisitor& visit)> read_with_torch;
+
+    std::function<Result<void>(const MountOptions& options)> check_mount_point;
+    std::function<Result<void>(FileSystem& file_system, const MountOptions& options,
+                               const std::function<void()>& on_ready)>
+        mount_and_serve;
+    std::function<StartReport(const std::function<StartReport(const std::function<void()>& ready)>& body,
+                              int crash_exit_code)>
+        daemonise;
+};
+
+/// The real world. `not_found` where the working directory is gone.
+Result<Environment> real_environment();
+
+}  // namespace ckptfs::cli

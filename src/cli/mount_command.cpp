@@ -1,0 +1,117 @@
+// ckptfs SOURCE MOUNTPOINT: finds a whole tag, then hands over to the file system and the mount.
+#include <atomic>
+#include <ostream>
+#include <utility>
+
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/survey.h"
+#include "cli/text.h"
+#include "cli/view_source.h"
+#include "fs/file_system.h"
+#include "util/log.h"
+#include "view/zero_tag.h"
+
+namespace ckptfs::cli {
+namespace {
+
+/// Paths absolute: a daemon's working directory is "/".
+MountArguments with_absolute_paths(MountArguments arguments, const std::filesystem::path& working_directory) {
+    for (std::string* path : {&arguments.source, &arguments.mount_point, &arguments.config_file, &arguments.log_file}) {
+        if (!path->empty()) {
+            *path = (working_directory / *path).string();
+        }
+    }
+    return arguments;
+}
+
+Result<void> start_log(const MountArguments& arguments) {
+    if (!arguments.log_file.empty()) {
+        return log::to_file(arguments.log_file);
+    }
+    if (arguments.foreground) {
+        log::to_stderr();
+    } else {
+        log::to_syslog();
+    }
+    return {};
+}
+
+class Mounting {
+ public:
+    Mounting(const MountArguments& arguments, const Environment& environment)
+        : arguments_(arguments), environment_(environment) {}
+
+    Result<void> run(const std::function<void()>& ready) {
+        CKPTFS_TRY(start_log(arguments_));
+        CKPTFS_ASSIGN(auto target, read_view_options(arguments_.config_file));
+        const MountOptions options{.source = arguments_.source,
+                                   .mount_point = arguments_.mount_point,
+                                   .io = arguments_.io,
+                                   .allow_other = arguments_.allow_other,
+                                   .kernel_options = arguments_.kernel_options};
+        CKPTFS_ASSIGN(const auto source, environment_.open_source(arguments_.source));
+        CKPTFS_TRY(environment_.check_mount_point(options));
+        const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(std::move(target));
+        CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
+        CKPTFS_ASSIGN(const auto file_system,
+                      FileSystem::create(source, reader,
+                                         {.world_size = arguments_.world_size, .source_path = arguments_.source}));
+        file_system->adopt(whole.directory, whole.tag);
+        return environment_.mount_and_serve(*file_system, options, [&] {
+            log::info("mounted " + printable(arguments_.source) + " on " + printable(arguments_.mount_point));
+            ready();
+        });
+    }
+
+ private:
+    Result<WholeTag> find_tag(const Source& source, const TagReader& reader) {
+        CKPTFS_ASSIGN(const auto found, survey(source, reader));
+        std::vector<Error> broken;
+        CKPTFS_ASSIGN(auto whole, first_whole_tag(source, reader, found, broken));
+        if (arguments_.world_size) {
+            CKPTFS_TRY(whole.tag->at_world_size(*arguments_.world_size));
+        }
+        for (const Error& problem : found.problems) {
+            warn(problem.message());
+        }
+        for (const Error& problem : broken) {
+            warn(problem.message() + " (the files of this tag cannot be opened in the mount)");
+        }
+        return whole;
+    }
+
+    /// In the log, and in front of whoever waits for the shell's prompt.
+    void warn(const std::string& message) {
+        log::warn(printable(message));
+        if (!arguments_.foreground) {
+            environment_.error << "ckptfs: warning: " << printable(message) << '\n' << std::flush;
+        }
+    }
+
+    const MountArguments& arguments_;
+    const Environment& environment_;
+};
+
+}  // namespace
+
+StartReport mount(const MountArguments& given, const Environment& environment) {
+    const MountArguments arguments = with_absolute_paths(given, environment.working_directory);
+    if (arguments.foreground) {
+        return report_of(Mounting(arguments, environment).run([] {}));
+    }
+    const auto body = [&](const std::function<void()>& ready) {
+        std::atomic<bool> is_ready = false;
+        const auto result = Mounting(arguments, environment).run([&] {
+            is_ready = true;
+            ready();
+        });
+        if (!result && is_ready) {
+            log::error(printable(result.error().message()));
+        }
+        return report_of(result);
+    };
+    return environment.daemonise(body, status_of(ExitCode::internal));
+}
+
+}  // namespace ckptfs::cli

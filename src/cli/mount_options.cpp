@@ -1,0 +1,76 @@
+// The words that -o may hold.
+#include "cli/mount_options.h"
+
+#include <algorithm>
+#include <array>
+
+#include "cli/text.h"
+
+namespace ckptfs::cli {
+namespace {
+
+// Options of ckptfs, in the form of the command line without the dashes.
+constexpr std::array<std::string_view, 7> own_words{"world-size",  "ds-config",  "log-file", "io",
+                                                    "allow-other", "foreground", "f"};
+
+// Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is read-only, nosuid, nodev and noatime as it is,
+// or because they speak to whoever called us.
+constexpr std::array<std::string_view, 39> ignored_words{
+    "defaults",   "rw",          "ro",       "dev",        "nodev",    "suid",
+    "nosuid",     "exec",        "noexec",   "atime",      "noatime",  "relatime",
+    "norelatime", "strictatime", "diratime", "nodiratime", "lazytime", "nolazytime",
+    "auto",       "noauto",      "user",     "nouser",     "users",    "owner",
+    "group",      "nogroup",     "async",    "sync",       "dirsync",  "_netdev",
+    "nofail",     "mand",        "nomand",   "silent",     "loud",     "default_permissions",
+    "fsname",     "subtype",     "comment"};
+
+constexpr std::array<std::string_view, 4> kernel_words{"context", "fscontext", "defcontext", "rootcontext"};
+
+template <std::size_t count>
+bool contains(const std::array<std::string_view, count>& words, std::string_view word) {
+    return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+std::vector<std::string> split(std::string_view list) {
+    std::vector<std::string> words(1);
+    bool escaped = false;
+    for (const char character : list) {
+        if (escaped || (character != '\\' && character != ',')) {
+            words.back() += character;
+            escaped = false;
+        } else if (character == ',') {
+            words.emplace_back();
+        } else {
+            escaped = true;
+        }
+    }
+    std::erase(words, "");
+    return words;
+}
+
+}  // namespace
+
+Result<MountOptionWords> split_mount_options(std::string_view list) {
+    MountOptionWords result;
+    for (const std::string& word : split(list)) {
+        const std::size_t equals = word.find('=');
+        std::string name = word.substr(0, equals);
+        if (name.starts_with("x-") || name.starts_with("X-") || contains(ignored_words, name)) {
+            continue;
+        }
+        if (contains(kernel_words, name)) {
+            result.kernel_options.push_back(word);
+            continue;
+        }
+        std::replace(name.begin(), name.end(), '_', '-');
+        if (!contains(own_words, name)) {
+            return Error(ErrorCode::invalid_argument, "unknown mount option " + in_quotes(word) +
+                                                          " after -o: see `ckptfs --help` for those that there are");
+        }
+        const std::string value = equals == std::string::npos ? "" : word.substr(equals);
+        result.arguments.push_back((name == "f" ? "-" : "--") + name + value);
+    }
+    return result;
+}
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,21 @@
+// What stands behind -o: the words of fstab and mount.fuse3, told apart from options of ckptfs.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ckptfs/result.h"
+
+namespace ckptfs::cli {
+
+struct MountOptionWords {
+    std::vector<std::string> arguments;       ///< options of ckptfs as the command line writes them: "--world-size=4"
+    std::vector<std::string> kernel_options;  ///< for the kernel: "context=..."
+};
+
+/// `list`: what followed -o, comma-separated; "\," is a comma within a word. Words that speak to mount(8), systemd or
+/// that a read-only mount of ckptfs obeys anyway are ignored. `invalid_argument` names a word that nobody knows.
+Result<MountOptionWords> split_mount_options(std::string_view list);
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,68 @@
+// How a view cuts the ranks anew: sizes, paddings, and which source files each virtual file is made of.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "ckptfs/extent.h"
+#include "cli/description.h"
+#include "view/zero12_files.h"
+
+namespace ckptfs::cli {
+namespace {
+
+std::string base_name(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
+
+RecutFile describe_file(const View& view, std::size_t index, const File& file) {
+    RecutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
+    const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
+    if (virtual_file == nullptr) {
+        result.original = true;
+        return result;
+    }
+    for (const Piece& piece : virtual_file->pieces()) {
+        if (piece.kind != Piece::Kind::source) {
+            continue;
+        }
+        const std::string name = base_name(piece.file->name());
+        const auto part = std::find_if(result.parts.begin(), result.parts.end(),
+                                       [&](const RecutPart& known) { return known.file == name; });
+        if (part == result.parts.end()) {
+            result.parts.push_back({name, piece.length});
+        } else {
+            part->nbytes += piece.length;
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+GroupCut cut_of(const zero::FlatLayout& layout, zero::Format format) {
+    GroupCut result{.partition_numel = layout.partition_numel, .padding_numel = {}};
+    for (std::uint64_t rank = 0; rank < layout.world_size; ++rank) {
+        result.padding_numel.push_back(format == zero::Format::bf16_optimizer
+                                           ? zero::group_padding_bf16_optimizer(layout, rank)
+                                           : zero::group_padding(layout, rank));
+    }
+    return result;
+}
+
+Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t world_size,
+                             const std::optional<zero::LayoutConfig>& target) {
+    Recut result;
+    result.world_size = world_size;
+    CKPTFS_ASSIGN(const auto layout, view::target_layout(checkpoint, world_size, target));
+    for (const zero::FlatLayout& group : layout.groups) {
+        result.groups.push_back(cut_of(group, checkpoint.format));
+    }
+    result.file_count = view.file_count();
+    for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
+        CKPTFS_ASSIGN(const auto file, view.open(index));
+        result.files.push_back(describe_file(view, index, *file));
+    }
+    return result;
+}
+
+}  // namespace ckptfs::cli

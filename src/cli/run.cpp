@@ -1,0 +1,65 @@
+// Chooses the command and turns what came of it into an exit status, in one place.
+#include "cli/run.h"
+
+#include <exception>
+#include <ostream>
+#include <string>
+#include <variant>
+
+#include "cli/arguments.h"
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/text.h"
+
+namespace ckptfs::cli {
+namespace {
+
+struct Runner {
+    const Environment& environment;
+
+    StartReport operator()(const MountArguments& arguments) const { return mount(arguments, environment); }
+    StartReport operator()(const InspectArguments& arguments) const {
+        return report_of(inspect(arguments, environment));
+    }
+    StartReport operator()(const VerifyArguments& arguments) const { return report_of(verify(arguments, environment)); }
+    StartReport operator()(const Text& text) const {
+        environment.out << text.text;
+        return {};
+    }
+};
+
+StartReport run_command(const std::vector<std::string>& arguments, const Environment& environment) {
+    const auto parsed = parse_arguments(arguments);
+    if (!parsed) {
+        return report_of(parsed.error());
+    }
+    StartReport report = std::visit(Runner{environment}, *parsed);
+    if (!environment.out.flush() && report.exit_code == 0) {
+        return report_of(Error(ErrorCode::io, "standard output cannot be written: what it holds is cut short", EIO));
+    }
+    return report;
+}
+
+}  // namespace
+
+StartReport report_of(const Result<void>& result) {
+    if (result) {
+        return {};
+    }
+    return {status_of(exit_code_of(result.error().code())), result.error().message()};
+}
+
+int run(const std::vector<std::string>& arguments, const Environment& environment) noexcept {
+    StartReport report;
+    try {
+        report = run_command(arguments, environment);
+    } catch (const std::exception& failure) {
+        report = report_of(Error(ErrorCode::internal, std::string("a bug, please report it: ") + failure.what()));
+    }
+    if (report.exit_code != 0) {
+        environment.error << "ckptfs: " << printable(report.message) << '\n' << std::flush;
+    }
+    return report.exit_code;
+}
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,15 @@
+// The command line as a function: what main() calls, and what tests call in process.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "cli/environment.h"
+
+namespace ckptfs::cli {
+
+/// Runs one command line (without the program's name) and returns its exit status (see exit_code.h).
+/// A failure is exactly one line on environment.error, "ckptfs: ...". Throws nothing.
+int run(const std::vector<std::string>& arguments, const Environment& environment) noexcept;
+
+}  // namespace ckptfs::cli

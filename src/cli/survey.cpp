@@ -1,0 +1,204 @@
+// Finding tags by content, level by level.
+#include "cli/survey.h"
+
+#include <algorithm>
+#include <set>
+#include <span>
+#include <utility>
+
+#include "cli/text.h"
+
+namespace ckptfs::cli {
+namespace {
+
+constexpr std::uint64_t max_latest_nbytes = 4096;
+// A SOURCE like "/" has no end; a directory of checkpoints has not this many directories above its tags.
+constexpr std::size_t max_directories = 4096;
+
+std::string join(const std::string& directory, const std::string& name) {
+    return directory.empty() ? name : directory + "/" + name;
+}
+
+class Surveyor {
+ public:
+    Surveyor(const Source& source, const TagReader& reader) : source_(source), reader_(reader) {}
+
+    Result<Survey> run() {
+        CKPTFS_ASSIGN(const auto root, source_.list(""));
+        if (reader_.recognises(root)) {
+            result_.tags.push_back({.directory = "", .latest = false, .mtime_ns = 0});
+            return std::move(result_);
+        }
+        std::vector<Listed> parents{{"", root}};
+        for (int depth = 0; depth < survey_depth && result_.tags.empty(); ++depth) {
+            parents = look_into(parents);
+        }
+        std::sort(result_.tags.begin(), result_.tags.end(), prefer);
+        return std::move(result_);
+    }
+
+ private:
+    struct Listed {
+        std::string directory;
+        std::vector<DirectoryEntry> entries;
+    };
+
+    /// Names of equal age: global_step10 before global_step9.
+    static bool prefer(const TagPlace& a, const TagPlace& b) {
+        if (a.latest != b.latest) {
+            return a.latest;
+        }
+        if (a.mtime_ns != b.mtime_ns) {
+            return a.mtime_ns > b.mtime_ns;
+        }
+        return std::pair(a.directory.size(), a.directory) > std::pair(b.directory.size(), b.directory);
+    }
+
+    /// Files the tags among the parents' children; returns the children that are none.
+    std::vector<Listed> look_into(const std::vector<Listed>& parents) {
+        std::vector<Listed> next;
+        for (const Listed& parent : parents) {
+            const std::string latest = latest_of(parent);
+            bool latest_found = latest.empty();
+            for (const FileType type : {FileType::directory, FileType::symlink}) {
+                for (const DirectoryEntry& entry : parent.entries) {
+                    if (entry.type == type && file(parent, entry, latest, next)) {
+                        latest_found = latest_found || entry.name == latest;
+                    }
+                }
+            }
+            if (!latest_found) {
+                result_.problems.push_back(dangling(parent.directory, latest));
+            }
+        }
+        return next;
+    }
+
+    /// True if the entry is a tag.
+    bool file(const Listed& parent, const DirectoryEntry& entry, const std::string& latest, std::vector<Listed>& next) {
+        const std::string directory = join(parent.directory, entry.name);
+        if (seen_.size() >= max_directories) {
+            return false;
+        }
+        const auto info = source_.stat_target(directory);
+        if (!info || info->type != FileType::directory) {
+            return false;
+        }
+        const bool is_first = seen_.emplace(info->stamp.device, info->stamp.inode).second;
+        if (!is_first && entry.name != latest) {
+            return false;
+        }
+        auto listing = source_.list(directory);
+        if (!listing) {
+            return false;
+        }
+        if (reader_.recognises(*listing)) {
+            result_.tags.push_back(
+                {.directory = directory, .latest = entry.name == latest, .mtime_ns = info->stamp.mtime_ns});
+            return true;
+        }
+        if (is_first) {
+            next.push_back({directory, std::move(*listing)});
+        }
+        return false;
+    }
+
+    /// The tag that the directory's `latest` names; "" without one.
+    std::string latest_of(const Listed& parent) {
+        const auto is_latest = [](const DirectoryEntry& entry) { return entry.name == "latest"; };
+        const auto entry = std::find_if(parent.entries.begin(), parent.entries.end(), is_latest);
+        if (entry == parent.entries.end() || entry->type == FileType::directory) {
+            return "";
+        }
+        const auto name = read_latest(source_, join(parent.directory, "latest"));
+        if (!name) {
+            result_.problems.push_back(name.error());
+            return "";
+        }
+        return *name;
+    }
+
+    [[nodiscard]] Error dangling(const std::string& parent, const std::string& latest) const {
+        const std::string directory = join(parent, latest);
+        const std::string start =
+            in_quotes(source_.display(join(parent, "latest"))) + " names the tag " + in_quotes(latest);
+        if (!source_.stat_target(directory)) {
+            return {ErrorCode::incomplete,
+                    start + ", but there is no such directory: correct the file, or restore the tag"};
+        }
+        return {ErrorCode::incomplete, start + ", but " + in_quotes(source_.display(directory)) +
+                                           " holds no ZeRO files (expected mp_rank_00_model_states.pt and "
+                                           "zero_pp_rank_*_optim_states.pt): correct the file, or restore the tag"};
+    }
+
+    const Source& source_;
+    const TagReader& reader_;
+    Survey result_;
+    std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;  // device and inode: links may lead in circles
+};
+
+bool holds_weights(const DirectoryEntry& entry) {
+    const std::string& name = entry.name;
+    return name.ends_with(".safetensors") || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
+}
+
+}  // namespace
+
+Result<Survey> survey(const Source& source, const TagReader& reader) {
+    return Surveyor(source, reader).run();
+}
+
+Error no_tags(const Source& source, const Survey& survey) {
+    if (!survey.problems.empty()) {
+        return survey.problems.front();
+    }
+    const std::string name = in_quotes(source.display(""));
+    const auto listing = source.list("");
+    if (listing) {
+        const auto weights = std::find_if(listing->begin(), listing->end(), holds_weights);
+        if (weights != listing->end()) {
+            return {ErrorCode::not_a_checkpoint,
+                    name + " holds weights only (" + in_quotes(weights->name) +
+                        "), no optimizer states: nothing in it depends on the world size, load it as it is"};
+        }
+    }
+    const std::string found = !listing ? "" : listing->empty() ? "it is empty" : "found no directory with such files";
+    return {ErrorCode::not_a_checkpoint,
+            name +
+                " is not a DeepSpeed checkpoint: expected a tag directory with mp_rank_00_model_states.pt and "
+                "zero_pp_rank_*_optim_states.pt, " +
+                found + "; give the directory that save_checkpoint was given"};
+}
+
+Result<std::string> read_latest(const Source& source, const std::string& path) {
+    CKPTFS_ASSIGN(const auto file, source.open(path));
+    std::string text(static_cast<std::size_t>(std::min(file->size(), max_latest_nbytes + 1)), '\0');
+    CKPTFS_TRY(file->read(0, std::as_writable_bytes(std::span(text))));
+    constexpr const char* white_space = " \t\r\n";
+    const std::size_t first = text.find_first_not_of(white_space);
+    const std::string name =
+        first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(white_space) + 1 - first);
+    const bool is_component = !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
+                              name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
+    if (!is_component) {
+        return Error(ErrorCode::damaged,
+                     in_quotes(source.display(path)) + " holds " +
+                         (name.empty() ? "nothing" : in_quotes(name.substr(0, 80))) +
+                         ", expected the name of a tag directory beside it: write that name into it");
+    }
+    return name;
+}
+
+Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
+                                 std::vector<Error>& broken) {
+    for (const TagPlace& place : survey.tags) {
+        auto tag = reader.read(source, place.directory);
+        if (tag->problem() == nullptr) {
+            return WholeTag{place.directory, std::move(tag)};
+        }
+        broken.push_back(*tag->problem());
+    }
+    return broken.empty() ? no_tags(source, survey) : broken.front();
+}
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,146 @@
+// ckptfs verify: what was read and found, tag by tag, and a one-line verdict.
+#include <algorithm>
+#include <ostream>
+#include <utility>
+
+#include "cli/commands.h"
+#include "cli/problems.h"
+#include "cli/survey.h"
+#include "cli/text.h"
+#include "cli/verify_files.h"
+#include "cli/verify_view.h"
+#include "cli/view_source.h"
+#include "view/zero_tag.h"
+#include "zero/reader.h"
+
+namespace ckptfs::cli {
+namespace {
+
+class Verification {
+ public:
+    Verification(const VerifyArguments& arguments, const Environment& environment)
+        : arguments_(arguments), environment_(environment) {}
+
+    Result<void> run() {
+        CKPTFS_ASSIGN(options_, read_view_options(arguments_.config_file));
+        CKPTFS_ASSIGN(source_, environment_.open_source(arguments_.source));
+        const auto reader = view::zero_tag_reader(options_);
+        CKPTFS_ASSIGN(auto found, survey(*source_, *reader));
+        if (found.tags.empty()) {
+            return no_tags(*source_, found);
+        }
+        CKPTFS_TRY(choose(found));
+        if (arguments_.tag.empty()) {
+            for (const Error& problem : found.problems) {
+                failed(problem);
+            }
+        }
+        for (const TagPlace& tag : found.tags) {
+            CKPTFS_TRY(verify_tag(tag));
+        }
+        return verdict(found.tags.size());
+    }
+
+ private:
+    /// Leaves only the tag that --tag names.
+    Result<void> choose(Survey& found) const {
+        if (arguments_.tag.empty()) {
+            return {};
+        }
+        const auto other = [&](const TagPlace& tag) { return tag.directory != arguments_.tag; };
+        if (std::all_of(found.tags.begin(), found.tags.end(), other)) {
+            std::vector<std::string> names;
+            for (const TagPlace& tag : found.tags) {
+                names.push_back(in_quotes(tag.directory));
+            }
+            return Error(ErrorCode::invalid_argument, in_quotes(source_->display("")) + " has no tag " +
+                                                          in_quotes(arguments_.tag) + "; its tags are " +
+                                                          joined(names, ", "));
+        }
+        std::erase_if(found.tags, other);
+        return {};
+    }
+
+    Result<void> verify_tag(const TagPlace& place) {
+        environment_.out << (place.directory.empty() ? "tag" : printable(place.directory)) << '\n';
+        const auto checkpoint = zero::read_checkpoint(*source_, place.directory);
+        if (!checkpoint) {
+            failed(checkpoint.error());
+            return {};
+        }
+        Problems problems;
+        auto result = verify_content(*checkpoint, problems);
+        for (const std::string& problem : problems.kept()) {
+            failed({ErrorCode::verification, problem});
+        }
+        if (problems.count() > problems.kept().size()) {
+            environment_.out << "  and " << counted(problems.count() - problems.kept().size(), "problem") << " more\n";
+        }
+        return result;
+    }
+
+    Result<void> verify_content(const std::shared_ptr<const zero::Checkpoint>& checkpoint, Problems& problems) {
+        CKPTFS_ASSIGN(const auto totals, verify_files(*checkpoint, problems));
+        environment_.out << "  source: " << counted(checkpoint->world_size, "rank") << ", "
+                         << counted(totals.files, "file") << ", " << human_nbytes(totals.nbytes) << " in "
+                         << counted(totals.records, "record") << " read, "
+                         << (totals.records_without_crc == 0
+                                 ? std::string("each with a CRC")
+                                 : grouped(totals.records_without_crc) + " of them without a CRC")
+                         << '\n'
+                         << std::flush;
+        if (problems.count() > 0 || !arguments_.world_size) {
+            return {};
+        }
+        return verify_at_world_size(checkpoint, *arguments_.world_size, problems);
+    }
+
+    Result<void> verify_at_world_size(const std::shared_ptr<const zero::Checkpoint>& checkpoint,
+                                      std::uint64_t world_size, Problems& problems) {
+        CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, world_size, options_));
+        CKPTFS_ASSIGN(const auto totals,
+                      verify_view(*checkpoint, view, world_size, environment_.read_with_torch, problems));
+        environment_.out << "  view at " << world_size << ": " << counted(totals.files, "file") << " and "
+                         << counted(totals.records, "record") << " read by libtorch, "
+                         << counted(totals.tensors, "tensor") << " (" << human_nbytes(totals.compared_nbytes)
+                         << ") compared with the source\n"
+                         << std::flush;
+        return {};
+    }
+
+    void failed(const Error& problem) {
+        environment_.out << "  problem: " << printable(problem.message()) << '\n' << std::flush;
+        if (!first_problem_) {
+            first_problem_ = problem;
+        }
+        all_unsupported_ = all_unsupported_ && problem.code() == ErrorCode::unsupported;
+    }
+
+    Result<void> verdict(std::size_t tag_count) const {
+        const std::string name = in_quotes(source_->display(""));
+        if (first_problem_) {
+            const ErrorCode code = all_unsupported_ ? ErrorCode::unsupported : ErrorCode::verification;
+            return Error(code, name + " did not pass verification: " + first_problem_->message());
+        }
+        const std::string what = arguments_.world_size
+                                     ? " whole, and shown right at world size " + std::to_string(*arguments_.world_size)
+                                     : std::string(" whole");
+        environment_.out << "OK: " << name << ": " << counted(tag_count, "tag") << what << '\n';
+        return {};
+    }
+
+    const VerifyArguments& arguments_;
+    const Environment& environment_;
+    view::ViewOptions options_;
+    std::shared_ptr<const Source> source_;
+    std::optional<Error> first_problem_;
+    bool all_unsupported_ = true;
+};
+
+}  // namespace
+
+Result<void> verify(const VerifyArguments& arguments, const Environment& environment) {
+    return Verification(arguments, environment).run();
+}
+
+}  // namespace ckptfs::cli

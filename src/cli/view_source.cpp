@@ -1,0 +1,73 @@
+// View to Source.
+#include "cli/view_source.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "cli/text.h"
+#include "zero/config.h"
+
+namespace ckptfs::cli {
+
+ViewSource::ViewSource(std::shared_ptr<const View> view, std::string name)
+    : view_(std::move(view)), name_(std::move(name)) {}
+
+std::string ViewSource::display(std::string_view path) const {
+    return path.empty() ? name_ : name_ + "/" + std::string(path);
+}
+
+Error ViewSource::absent(std::string_view path) const {
+    return {ErrorCode::not_found, in_quotes(display(path)) + ": there is no such file in the view"};
+}
+
+Result<FileInfo> ViewSource::stat(const std::string& path) const {
+    if (path.empty()) {
+        FileInfo directory;
+        directory.type = FileType::directory;
+        directory.mode = 0555;
+        return directory;
+    }
+    const auto index = view_->find(path);
+    if (!index) {
+        return absent(path);
+    }
+    FileInfo info = view_->file_info(*index);
+    CKPTFS_ASSIGN(info.stamp.size, view_->file_size(*index));
+    return info;
+}
+
+Result<FileInfo> ViewSource::stat_target(const std::string& path) const {
+    return stat(path);
+}
+
+Result<std::vector<DirectoryEntry>> ViewSource::list(const std::string& path) const {
+    if (!path.empty()) {
+        return absent(path);
+    }
+    std::vector<DirectoryEntry> entries;
+    entries.reserve(view_->file_count());
+    for (std::size_t index = 0; index < view_->file_count(); ++index) {
+        entries.push_back({view_->file_name(index), FileType::regular});
+    }
+    std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
+    return entries;
+}
+
+Result<std::string> ViewSource::read_link(const std::string& path) const {
+    return absent(path);
+}
+
+Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) const {
+    const auto index = view_->find(path);
+    return index ? view_->open(*index) : absent(path);
+}
+
+Result<view::ViewOptions> read_view_options(const std::string& config_file) {
+    view::ViewOptions options;
+    if (!config_file.empty()) {
+        CKPTFS_ASSIGN(options.target, zero::read_layout_config(config_file));
+    }
+    return options;
+}
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,38 @@
+// A view's files as a Source, so that what the view shows can be read as if it were a checkpoint on disk.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "ckptfs/source.h"
+#include "ckptfs/view.h"
+#include "view/zero_tag.h"
+
+namespace ckptfs::cli {
+
+/// One flat directory. Safe for concurrent use.
+class ViewSource final : public Source {
+ public:
+    /// `name`: stands before the file names in messages.
+    ViewSource(std::shared_ptr<const View> view, std::string name);
+
+    [[nodiscard]] std::string display(std::string_view path) const override;
+    Result<FileInfo> stat(const std::string& path) const override;
+    Result<FileInfo> stat_target(const std::string& path) const override;
+    Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
+    Result<std::string> read_link(const std::string& path) const override;
+    Result<std::shared_ptr<const File>> open(const std::string& path) const override;
+
+ private:
+    [[nodiscard]] Error absent(std::string_view path) const;
+
+    std::shared_ptr<const View> view_;
+    std::string name_;
+};
+
+/// From --ds-config; an empty path gives the settings stored in the checkpoint.
+Result<view::ViewOptions> read_view_options(const std::string& config_file);
+
+}  // namespace ckptfs::cli
