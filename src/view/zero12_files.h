@@ -15,8 +15,12 @@
 namespace ckptfs::view {
 
 struct TargetLayout {
+    std::uint64_t world_size = 1;
     std::vector<zero::FlatLayout> groups;  ///< by parameter group
-    bool same_as_source = false;           ///< every group is cut as it was: the files can pass through
+    /// Whether ranks keep Muon's momentum whole (they do unless the optimizer is offloaded); nullopt: as the source
+    /// does.
+    std::optional<bool> whole_momentum;
+    bool same_as_source = false;  ///< every group is cut as it was: the files can pass through
 };
 
 /// `target`: the layout settings of the engine that will load; nullopt: each group keeps the rules of its source.
@@ -24,11 +28,11 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
                                    const std::optional<zero::LayoutConfig>& target);
 
 Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<zero::FlatLayout>& layouts,
-    std::uint64_t rank, const std::string& file_name);
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::uint64_t rank,
+    const std::string& file_name);
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<zero::FlatLayout>& layouts,
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target,
     const std::string& file_name);
 
 }  // namespace ckptfs::view

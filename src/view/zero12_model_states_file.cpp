@@ -93,6 +93,10 @@ Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::siz
 Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
                                    const std::optional<zero::LayoutConfig>& target) {
     TargetLayout result;
+    result.world_size = world_size;
+    if (target) {
+        result.whole_momentum = !target->optimizer_offloaded;
+    }
     result.same_as_source = world_size == checkpoint.world_size;
     for (const ParameterGroup& group : checkpoint.model_parallel.front().groups) {
         zero::FlatRules rules = group.rules;
@@ -104,13 +108,18 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
         CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), world_size, rules));
         result.groups.push_back(std::move(layout));
         result.same_as_source &= rules == group.rules;
+        for (const State& state : group.states) {
+            result.same_as_source &= !state.muon_momentum ||
+                                     result.whole_momentum.value_or(state.whole_parameters) == state.whole_parameters;
+        }
     }
     return result;
 }
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<FlatLayout>& layouts,
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target,
     const std::string& file_name) {
+    const std::vector<FlatLayout>& layouts = target.groups;
     const zero::ModelParallelRank& family = checkpoint->model_parallel.front();
     pt::ArchiveEditor editor(family.model_states);
     const Node* root = family.model_states->root();
@@ -133,8 +142,7 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
             CKPTFS_TRY(reorder_shapes(editor.pickle(), shapes, g, group, layouts[g]));
         }
     }
-    const Node* world_size = editor.pickle().integer(
-        static_cast<std::int64_t>(layouts.empty() ? checkpoint->world_size : layouts.front().world_size));
+    const Node* world_size = editor.pickle().integer(static_cast<std::int64_t>(target.world_size));
     CKPTFS_TRY(editor.pickle().set_item(root, "dp_world_size", world_size));
     return editor.lay_out(file_name, checkpoint);
 }

@@ -22,10 +22,11 @@ constexpr std::string_view optimizer_key = "optimizer_state_dict";
 /// Builds one rank's optimizer file.
 class OptimizerEdit {
  public:
-    OptimizerEdit(const zero::Checkpoint& checkpoint, const std::vector<FlatLayout>& layouts, std::uint64_t rank)
+    OptimizerEdit(const zero::Checkpoint& checkpoint, const TargetLayout& target, std::uint64_t rank)
         : checkpoint_(checkpoint),
           family_(checkpoint.model_parallel.front()),
-          layouts_(layouts),
+          target_(target),
+          layouts_(target.groups),
           rank_(rank),
           source_(family_.optimizer[rank % checkpoint.world_size]),
           editor_(source_.structure, source_.places),
@@ -56,7 +57,10 @@ class OptimizerEdit {
     Result<const Node*> flat_tensor(const State& state, std::uint64_t numel, std::uint64_t visible_numel,
                                     PieceList content) {
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(state.example));
-        const std::size_t storage = editor_.add_storage(state.dtype, numel, like.storage.location, std::move(content));
+        // What lay on the device of the first rank's partitions lies on this rank's device.
+        const bool with_partitions = like.storage.location == family_.optimizer.front().location;
+        const std::string_view location = with_partitions ? source_.location : like.storage.location;
+        const std::size_t storage = editor_.add_storage(state.dtype, numel, location, std::move(content));
         return editor_.tensor(like, storage, 0, {visible_numel});
     }
 
@@ -88,7 +92,7 @@ class OptimizerEdit {
         for (std::size_t g = 0; g < layouts_.size(); ++g) {
             const Node* id = pickle::find(param_groups->items[g], "params")->items.front();
             const Node* entry = pickle::find(state, id->integer);
-            if (!family_.groups[g].has_state || (entry == nullptr && !touches_whole_state(g))) {
+            if (!family_.groups[g].has_state || (entry == nullptr && !has_state(g))) {
                 continue;
             }
             CKPTFS_ASSIGN(const Node* edited, state_dict(entry, g));
@@ -98,10 +102,15 @@ class OptimizerEdit {
         return pickle_.set_item(base, "state", pickle_.dict(std::move(items)));
     }
 
-    // Ranks whose partition no Muon parameter touches have no momentum, and natively may have no entry at all.
-    [[nodiscard]] bool touches_whole_state(std::size_t g) const {
-        return std::any_of(family_.groups[g].states.begin(), family_.groups[g].states.end(), [&](const State& state) {
-            return state.whole_parameters && whole_content(state, layouts_[g], rank_).nbytes() > 0;
+    [[nodiscard]] bool is_whole(const State& state) const {
+        return state.muon_momentum ? target_.whole_momentum.value_or(state.whole_parameters) : state.whole_parameters;
+    }
+
+    // A rank whose partition no Muon parameter touches has no momentum, and natively may have no entry at all.
+    [[nodiscard]] bool has_state(std::size_t g) const {
+        const std::vector<State>& states = family_.groups[g].states;
+        return std::any_of(states.begin(), states.end(), [&](const State& state) {
+            return !is_whole(state) || whole_content(state, layouts_[g], rank_).nbytes() > 0;
         });
     }
 
@@ -132,7 +141,7 @@ class OptimizerEdit {
 
     Result<void> add_state(const State& state, const FlatLayout& layout, const Node* key,
                            std::vector<const Node*>& items) {
-        if (!state.whole_parameters) {
+        if (!is_whole(state)) {
             const bool lean = checkpoint_.format == Format::zero12_elastic;
             CKPTFS_ASSIGN(const Node* tensor,
                           partition_tensor(state, layout, lean ? layout.used_numel(rank_) : layout.partition_numel));
@@ -255,6 +264,7 @@ class OptimizerEdit {
 
     const zero::Checkpoint& checkpoint_;
     const zero::ModelParallelRank& family_;
+    const TargetLayout& target_;
     const std::vector<FlatLayout>& layouts_;
     std::uint64_t rank_;
     const zero::RankFile& source_;
@@ -266,9 +276,9 @@ class OptimizerEdit {
 }  // namespace
 
 Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::vector<FlatLayout>& layouts,
-    std::uint64_t rank, const std::string& file_name) {
-    return OptimizerEdit(*checkpoint, layouts, rank).build(file_name, checkpoint);
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::uint64_t rank,
+    const std::string& file_name) {
+    return OptimizerEdit(*checkpoint, target, rank).build(file_name, checkpoint);
 }
 
 }  // namespace ckptfs::view

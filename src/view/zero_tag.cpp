@@ -100,8 +100,8 @@ class WorldSizeView final : public View {
 
     [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> build(std::size_t index) const {
         const std::string name = file_name(index);
-        return index == model_states_index ? recut_model_states_file(checkpoint_, target_.groups, name)
-                                           : recut_optimizer_file(checkpoint_, target_.groups, index - 1, name);
+        return index == model_states_index ? recut_model_states_file(checkpoint_, target_, name)
+                                           : recut_optimizer_file(checkpoint_, target_, index - 1, name);
     }
 
     std::shared_ptr<const zero::Checkpoint> checkpoint_;

@@ -47,6 +47,7 @@ struct State {
     std::vector<Shard> shards;              ///< by rank; the maps point into it, so a State moves but is never copied
     std::vector<ElementMap> parameters;     ///< one for each parameter of the group, in optimizer order
     const pickle::Node* example = nullptr;  ///< a tensor of this state in some rank's tree: its form, not its data
+    bool muon_momentum = false;             ///< of a group that Muon steps, under ZeRO-1/2
     bool whole_parameters = false;  ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
 };
 
@@ -71,6 +72,7 @@ struct RankFile {
     std::string name;  ///< in the tag directory
     std::shared_ptr<const File> file;
     FileInfo info;
+    std::string location;                          ///< of its fp32 partitions: "cpu", "cuda:3"
     std::shared_ptr<const pt::Archive> structure;  ///< the first rank's whose tree differs only in re-cut fields
     std::vector<pt::RecordPlace> places;           ///< of structure->storages(), in this rank's file
 };

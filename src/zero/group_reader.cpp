@@ -156,44 +156,29 @@ class GroupJoin {
 
     /// nullopt: a scalar, kept as it is.
     Result<std::optional<State>> state(const std::string& key) const {
-        std::vector<const StateEntry*> entries;
-        bool scalar = true;
-        for (const OptimizerFile& file : files_) {
-            const StateEntry* entry = find_entry(file.groups[group_], key);
-            scalar &= entry == nullptr || !entry->tensor || (entry->shard.numel <= 1 && layout_.partition_numel > 1);
-            entries.push_back(entry);
-        }
-        if (scalar || key == "step") {
-            return std::optional<State>();
-        }
-        const auto present =
-            std::find_if(entries.begin(), entries.end(), [](const StateEntry* e) { return e != nullptr; });
+        const std::vector<const StateEntry*> entries = entries_of(key);
         State state;
         state.key = key;
-        state.dtype = (*present)->dtype;
-        for (std::size_t rank = 0; rank < entries.size(); ++rank) {
-            const StateEntry* entry = entries[rank];
+        state.muon_momentum = key == "momentum_buffer" && files_.front().groups[group_].use_muon &&
+                              files_.front().format == Format::zero12;
+        const bool whole = is_whole(state, entries);
+        if (!whole && !is_partitioned(key, entries)) {
+            CKPTFS_TRY(check_scalar(key, entries));
+            return std::optional<State>();
+        }
+        for (const StateEntry* entry : entries) {
             if (entry != nullptr && state.example == nullptr) {
-                state.example = entry->node;  // of the first rank, whose tree is always kept
+                state.example = entry->node;  // of the first rank that has it, whose tree is always kept
+                state.dtype = entry->dtype;
             }
             state.shards.push_back(entry != nullptr ? entry->shard : Shard{});
         }
-        if (is_whole(key, entries)) {
+        if (whole) {
             map_whole_parameters(layout_, state);
             return std::optional(std::move(state));
         }
         for (std::size_t rank = 0; rank < entries.size(); ++rank) {
-            const StateEntry* entry = entries[rank];
-            if (entry == nullptr || !entry->tensor) {
-                return ranks_error(rank, "state '" + key + "' is missing, but other ranks have it");
-            }
-            if (entry->dimensions != 1 || entry->shard.numel != state_numel(rank)) {
-                return refuse(Refusal::not_element_wise, ranks_[rank].file->name(),
-                              "state '" + key + "' has " + std::to_string(entry->shard.numel) + " elements in " +
-                                  std::to_string(entry->dimensions) + " dimensions, the flat partition " +
-                                  std::to_string(state_numel(rank)));
-            }
-            CKPTFS_TRY(check_shard(rank, "state '" + key + "'", *entry, state.dtype));
+            CKPTFS_TRY(check_shard(rank, "state '" + key + "'", *entries[rank], state.dtype));
         }
         map_partitioned(layout_, state);
         return std::optional(std::move(state));
@@ -227,9 +212,27 @@ class GroupJoin {
         return padding > layout_.partition_numel ? 0 : layout_.partition_numel - padding;
     }
 
-    [[nodiscard]] bool is_whole(const std::string& key, const std::vector<const StateEntry*>& entries) const {
-        if (key != "momentum_buffer" || !files_.front().groups[group_].use_muon ||
-            files_.front().format != Format::zero12 || config_.optimizer_offloaded) {
+    [[nodiscard]] std::vector<const StateEntry*> entries_of(const std::string& key) const {
+        std::vector<const StateEntry*> entries;
+        for (const OptimizerFile& file : files_) {
+            entries.push_back(find_entry(file.groups[group_], key));
+        }
+        return entries;
+    }
+
+    [[nodiscard]] bool is_partitioned(const std::string& key, const std::vector<const StateEntry*>& entries) const {
+        for (std::size_t rank = 0; rank < entries.size(); ++rank) {
+            const StateEntry* entry = entries[rank];
+            if (key == "step" || entry == nullptr || entry->dimensions != 1 ||
+                entry->shard.numel != state_numel(rank)) {
+                return false;
+            }
+        }
+        return true;
+    }
+
+    [[nodiscard]] bool is_whole(const State& state, const std::vector<const StateEntry*>& entries) const {
+        if (!state.muon_momentum || config_.optimizer_offloaded) {
             return false;
         }
         for (std::size_t rank = 0; rank < entries.size(); ++rank) {
@@ -239,6 +242,25 @@ class GroupJoin {
             }
         }
         return true;
+    }
+
+    Result<void> check_scalar(const std::string& key, const std::vector<const StateEntry*>& entries) const {
+        for (std::size_t rank = 0; rank < entries.size(); ++rank) {
+            const StateEntry* entry = entries[rank];
+            if (entry == nullptr || !entry->tensor || entry->shard.numel <= 1) {
+                continue;
+            }
+            const auto missing = std::find(entries.begin(), entries.end(), nullptr);
+            if (missing != entries.end() && entry->shard.numel == state_numel(rank)) {
+                return ranks_error(static_cast<std::size_t>(missing - entries.begin()),
+                                   "state '" + key + "' is missing, but other ranks have it");
+            }
+            return refuse(Refusal::not_element_wise, ranks_[rank].file->name(),
+                          "state '" + key + "' has " + std::to_string(entry->shard.numel) + " elements in " +
+                              std::to_string(entry->dimensions) + " dimensions, the flat partition " +
+                              std::to_string(state_numel(rank)));
+        }
+        return {};
     }
 
     [[nodiscard]] Error ranks_error(std::size_t rank, const std::string& finding) const {

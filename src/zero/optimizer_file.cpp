@@ -203,6 +203,8 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std:
         if (!entry.tensor || entry.dimensions != 1) {
             return master.place.damaged("a flat tensor");
         }
+        CKPTFS_ASSIGN(const pt::TensorRef tensor, pt::tensor_ref(master.node));
+        out.location = tensor.storage.location;
         out.groups.emplace_back().master = std::move(entry);
     }
     CKPTFS_TRY(read_states(base, *out.archive, path, out.groups));

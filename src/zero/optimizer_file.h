@@ -40,6 +40,7 @@ struct OptimizerFile {
     std::vector<GroupEntry> groups;
     std::optional<std::vector<std::vector<std::uint64_t>>> alignment_paddings;  ///< param_alignment_paddings
     std::string deepspeed_version;
+    std::string location;  ///< of the fp32 partitions: "cpu", "cuda:3"
 
     /// The pickle with every field blanked that depends on the rank or the world size: equal for ranks of one
     /// structure.

@@ -132,6 +132,7 @@ Result<std::vector<OptimizerFile>> read_ranks(const Source& source, const std::s
         CKPTFS_ASSIGN(rank.info, source.stat_target(join(directory, name)));
         CKPTFS_ASSIGN(rank.file, source.open(join(directory, name)));
         CKPTFS_ASSIGN(OptimizerFile file, read_optimizer_file(rank.file, names.size()));
+        rank.location = file.location;
         for (const pt::Archive::Storage& storage : file.archive->storages()) {
             rank.places.push_back(storage.place);
         }
