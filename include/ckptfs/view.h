@@ -13,6 +13,9 @@
 
 namespace ckptfs {
 
+/// The largest world size that a view can be asked for.
+inline constexpr std::uint64_t max_world_size = 1'048'576;
+
 /// The virtual files of one tag directory under one target layout. Immutable, safe for concurrent use.
 class View {
    public:

@@ -22,7 +22,6 @@ namespace ckptfs {
 inline constexpr std::uint64_t root_inode = 1;
 /// For directory entries whose inode would cost a look at the source.
 inline constexpr std::uint64_t unknown_inode = 0xffffffff;
-inline constexpr std::uint64_t max_world_size = 1'048'576;
 
 struct FileSystemOptions {
     /// The root mirrors SOURCE at this world size; without it the root shows `world-size-<N>/` for every N.

@@ -12,9 +12,6 @@
 
 namespace ckptfs::view {
 
-/// The largest world size that a view can be asked for.
-inline constexpr std::uint64_t max_world_size = 1'048'576;
-
 struct ViewOptions {
     /// The layout settings of the config that will resume (--ds-config); those stored in the checkpoint where absent.
     std::optional<zero::LayoutConfig> target;
