@@ -299,7 +299,7 @@ Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& pat
         if (entry.name == "." || entry.name == "..") {
             continue;
         }
-        FileType type = type_of(DTTOIF(entry.type));
+        FileType type = type_of(static_cast<mode_t>(DTTOIF(entry.type)));
         if (entry.type == DT_UNKNOWN) {
             const auto info = stat(path.empty() ? entry.name : path + "/" + entry.name);
             if (!info.ok() && info.error().code() == ErrorCode::not_found) {

@@ -16,16 +16,19 @@ constexpr std::uint16_t zip64_made_by = 0x031e;
 constexpr std::uint16_t zip64_needed = 0x2d;
 constexpr std::uint64_t zip64_end_counted_nbytes = 44;
 
-std::string zip64_extra(bool sizes, bool offset, std::uint64_t nbytes, std::uint64_t header_offset) {
-    if (!sizes && !offset) {
+/// `stored_nbytes`: PyTorch writes local headers before it knows the stored size, and leaves 0 there.
+std::string zip64_extra(std::uint64_t nbytes, std::uint64_t stored_nbytes, std::uint64_t header_offset) {
+    const bool large = nbytes >= in_zip64;
+    const bool far = header_offset >= in_zip64;
+    if (!large && !far) {
         return {};
     }
     zip::Writer writer;
-    writer.u16(zip::zip64_extra_id).u16((sizes ? 16U : 0U) + (offset ? 8U : 0U));
-    if (sizes) {
-        writer.u64(nbytes).u64(nbytes);
+    writer.u16(zip::zip64_extra_id).u16((large ? 16U : 0U) + (far ? 8U : 0U));
+    if (large) {
+        writer.u64(nbytes).u64(stored_nbytes);
     }
-    if (offset) {
+    if (far) {
         writer.u64(header_offset);
     }
     return writer.bytes();
@@ -36,26 +39,25 @@ std::string zip64_extra(bool sizes, bool offset, std::uint64_t nbytes, std::uint
 void ZipLayout::add(std::string_view name, const PieceList& content, std::uint32_t crc32) {
     const std::uint64_t header_offset = pieces_.nbytes();
     const std::uint64_t nbytes = content.nbytes();
-    const bool large = nbytes >= in_zip64;
-    const bool far = header_offset >= in_zip64;
     const std::uint64_t flags = zip::utf8_flag | (nbytes > 0 ? zip::data_descriptor_flag : 0U);
-    const std::string zip64 = zip64_extra(large, far, nbytes, header_offset);
+    const std::string local_zip64 = zip64_extra(nbytes, 0, header_offset);
+    const std::string central_zip64 = zip64_extra(nbytes, nbytes, header_offset);
 
     constexpr std::uint64_t padding_header_nbytes = 4;
     const std::uint64_t start =
-        header_offset + zip::local_header_nbytes + name.size() + zip64.size() + padding_header_nbytes;
+        header_offset + zip::local_header_nbytes + name.size() + local_zip64.size() + padding_header_nbytes;
     const std::uint64_t padding = (alignment_ - start % alignment_) % alignment_;
 
     zip::Writer header;
     header.u32(zip::local_header_signature).u16(0).u16(flags).u16(zip::stored_method).u32(0).u32(0).u32(0).u32(0);
-    header.u16(name.size()).u16(zip64.size() + padding_header_nbytes + padding);
-    header.text(name).text(zip64).text("FB").u16(padding).fill(padding, 'Z');
+    header.u16(name.size()).u16(local_zip64.size() + padding_header_nbytes + padding);
+    header.text(name).text(local_zip64).text("FB").u16(padding).fill(padding, 'Z');
     pieces_.add_literal(header.bytes());
     pieces_.append(content);
     if (nbytes > 0) {
         zip::Writer descriptor;
         descriptor.u32(zip::data_descriptor_signature).u32(crc32);
-        if (large || far) {
+        if (!local_zip64.empty()) {
             descriptor.u64(nbytes).u64(nbytes);
         } else {
             descriptor.u32(nbytes).u32(nbytes);
@@ -66,8 +68,8 @@ void ZipLayout::add(std::string_view name, const PieceList& content, std::uint32
     const std::uint64_t short_nbytes = std::min<std::uint64_t>(nbytes, in_zip64);
     zip::Writer entry;
     entry.u32(zip::central_header_signature).u16(0).u16(0).u16(flags).u16(zip::stored_method).u32(0).u32(crc32);
-    entry.u32(short_nbytes).u32(short_nbytes).u16(name.size()).u16(zip64.size()).u16(0).u16(0).u16(0).u32(0);
-    entry.u32(std::min<std::uint64_t>(header_offset, in_zip64)).text(name).text(zip64);
+    entry.u32(short_nbytes).u32(short_nbytes).u16(name.size()).u16(central_zip64.size()).u16(0).u16(0).u16(0).u32(0);
+    entry.u32(std::min<std::uint64_t>(header_offset, in_zip64)).text(name).text(central_zip64);
     directory_ += entry.bytes();
     ++count_;
 }

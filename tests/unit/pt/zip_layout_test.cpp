@@ -74,6 +74,32 @@ TEST(ZipLayout, RecordsAndOffsetsPast4GiBReadBack) {
     EXPECT_LT(file->memory_nbytes(), 16384U) << "sizes cost no memory";
 }
 
+TEST(ZipLayout, LargeRecordsHaveTheHeadersOfPyTorch) {
+    // As torch.save writes them: an unknown stored size is 0 in the local ZIP64 field, sizes of descriptors have 8
+    // bytes.
+    const test::SparseFile source(6 * gib);
+    PieceList content;
+    content.add_source(&source, 0, 5 * gib);
+    ZipLayout layout;
+    layout.add("big/data/0", content, 0);
+    layout.add_literal("big/version", "3\n");
+    const auto file = finished(std::move(layout));
+    const auto records = *read_directory(*file);
+    zip::Writer first;
+    first.u32(zip::local_header_signature).u16(0).u16(0x0808).u16(0).u32(0).u32(0).u32(0).u32(0).u16(10).u16(24);
+    first.text("big/data/0").u16(1).u16(16).u64(5 * gib).u64(0).text("FB").u16(0);
+    EXPECT_EQ(*read_range(*file, 0, 64), first.bytes());
+    EXPECT_EQ(records[0].data_offset, 64U);
+
+    const std::uint64_t end = 64 + 5 * gib;
+    zip::Writer second;
+    second.u32(zip::data_descriptor_signature).u32(0).u64(5 * gib).u64(5 * gib);
+    second.u32(zip::local_header_signature).u16(0).u16(0x0808).u16(0).u32(0).u32(0).u32(0).u32(0).u16(11);
+    EXPECT_EQ(*read_range(*file, end, 52), second.bytes());
+    EXPECT_EQ(records[1].header_offset, end + 24);
+    EXPECT_EQ(*read_range(*file, end + 24 + 30 + 11, 12), zip::Writer().u16(1).u16(8).u64(end + 24).bytes());
+}
+
 TEST(ZipLayout, MoreRecordsThanA16BitCount) {
     constexpr int count = 70'000;
     ZipLayout layout;
