@@ -125,6 +125,10 @@ step_tidy() {
     sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 tests/tidy_one.sh build/clang
 }
 
+step_analyze() {
+    sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 clang-tidy-14 -p build/clang --quiet --checks='-*,clang-analyzer-*'
+}
+
 step_mount() {
     run_pytest mount tests/mount
 }

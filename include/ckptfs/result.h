@@ -106,9 +106,11 @@ class [[nodiscard]] Result<void> {
 /// CKPTFS_ASSIGN(auto x, call): the value, or the call's error returned from the enclosing function.
 #define CKPTFS_ASSIGN(declaration, expression) \
     CKPTFS_ASSIGN_INNER(CKPTFS_CONCAT(ckptfs_result_, __LINE__), declaration, expression)
+// NOLINTBEGIN(bugprone-macro-parentheses): a declaration cannot stand in parentheses
 #define CKPTFS_ASSIGN_INNER(name, declaration, expression) \
     auto name = (expression);                              \
     if (!name.ok()) {                                      \
         return std::move(name).error();                    \
     }                                                      \
     declaration = std::move(name).value()
+// NOLINTEND(bugprone-macro-parentheses)
