@@ -53,6 +53,11 @@ Outcome<OpenedFile> FileSystem::Implementation::open(std::uint64_t inode) {
 }
 
 Outcome<OpenedFile> FileSystem::Implementation::open_virtual(const VirtualFileNode& node) {
+    // The kernel may come here by an entry that it holds for ever; ESTALE makes it look the name up again.
+    const auto snapshot = node.files->directory()->current();
+    if (snapshot && (*snapshot)->generation.get() != &node.files->generation()) {
+        return Errno{ESTALE};
+    }
     const auto& view = *node.files->content().view;
     auto file = view.open(node.index);
     if (!file) {

@@ -3,11 +3,13 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdarg>
@@ -18,6 +20,7 @@
 #include <thread>
 
 #include "fuse/adapter.h"
+#include "fuse/mount_point.h"
 #include "util/log.h"
 
 namespace ckptfs {
@@ -166,11 +169,13 @@ class ReadinessProbe {
         sigset_t before{};
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        thread_ = std::thread([this, mount_point, on_ready] {
+        thread_ = std::thread([this, mount_point, on_ready, serving = pthread_self()] {
             struct stat root {};
-            if (::stat(mount_point.c_str(), &root) == 0 && root.st_ino == root_inode) {
+            if (::stat(mount_point.c_str(), &root) != 0) {
+                failure_ = errno;
+                pthread_kill(serving, SIGTERM);
+            } else if (root.st_ino == root_inode) {  // else somebody has unmounted it already
                 raise_read_ahead(root.st_dev);
-                answered_ = true;
                 on_ready();
             }
         });
@@ -180,17 +185,25 @@ class ReadinessProbe {
     ReadinessProbe(const ReadinessProbe&) = delete;
     ReadinessProbe& operator=(const ReadinessProbe&) = delete;
 
-    bool join() {
+    void join() {
         if (thread_.joinable()) {
             thread_.join();
         }
-        return answered_;
     }
+    /// The errno that the mount answered with so far, 0 if none. That it was unmounted meanwhile is none.
+    [[nodiscard]] int failure() const { return failure_ == ENOTCONN || failure_ == ECONNABORTED ? 0 : failure_.load(); }
 
  private:
-    std::atomic<bool> answered_ = false;
+    std::atomic<int> failure_ = 0;
     std::thread thread_;
 };
+
+// libfuse takes a connection that was aborted (in /sys/fs/fuse/connections) for one that was unmounted.
+void clear_aborted_mount(const std::string& mount_point) {
+    if (is_mounted(mount_point) && ::umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+        log::warn("the mount is still there; clear it with: fusermount3 -u '" + mount_point + "'");
+    }
+}
 
 int serve(fuse_session* session) {
     const std::unique_ptr<fuse_loop_config, decltype(&fuse_loop_cfg_destroy)> config(fuse_loop_cfg_create(),
@@ -204,33 +217,33 @@ int serve(fuse_session* session) {
 Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& options,
                              const std::function<void()>& on_ready) {
     CKPTFS_TRY(check_mount_point(options));
+    CKPTFS_ASSIGN(const std::string real_mount_point, real_path(options.mount_point));
     LibfuseMessages messages;
     messages.collect(true);
     Adapter adapter{file_system, options.io, {}, false};
-    int outcome = 0;
-    bool answered = false;
-    {
-        const Session session(adapter, options);
-        if (session.get() == nullptr) {
-            return Error(ErrorCode::invalid_argument, "the mount options are not accepted: " + messages.collected());
-        }
-        if (fuse_set_signal_handlers(session.get()) != 0 ||
-            fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
-            return Error(ErrorCode::mount, "mounting on '" + options.mount_point + "' failed: " + messages.collected());
-        }
-        CKPTFS_TRY(install_init_hook(session.get()));
-        messages.collect(false);
-        ReadinessProbe probe(options.mount_point, on_ready);
-        outcome = serve(session.get());
-        fuse_session_unmount(session.get());  // before joining: a probe that still waits gets its error
-        answered = probe.join();
+    const Session session(adapter, options);
+    if (session.get() == nullptr) {
+        return Error(ErrorCode::invalid_argument, "the mount options are not accepted: " + messages.collected());
     }
+    if (fuse_set_signal_handlers(session.get()) != 0 ||
+        fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
+        return Error(ErrorCode::mount, "mounting on '" + options.mount_point + "' failed: " + messages.collected());
+    }
+    CKPTFS_TRY(install_init_hook(session.get()));
+    messages.collect(false);
+    ReadinessProbe probe(options.mount_point, on_ready);
+    const int outcome = serve(session.get());
+    const int failure = probe.failure();
+    fuse_session_unmount(session.get());  // before joining: a probe that still waits gets its error
+    probe.join();
+    clear_aborted_mount(real_mount_point);
     if (outcome < 0) {
         return Error(ErrorCode::mount,
                      "serving '" + options.mount_point + "' failed: " + std::generic_category().message(-outcome));
     }
-    if (!answered && outcome == 0) {
-        return Error(ErrorCode::mount, "the mount on '" + options.mount_point + "' ended before it answered");
+    if (failure != 0) {
+        return Error(ErrorCode::mount, "the mount on '" + options.mount_point +
+                                           "' does not answer: " + std::generic_category().message(failure));
     }
     return {};
 }

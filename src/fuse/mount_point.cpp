@@ -1,13 +1,16 @@
 // Everything that can be wrong with a mount point, each in a sentence that says what to do.
+#include "fuse/mount_point.h"
+
 #include <dirent.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <cstdlib>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <string_view>
@@ -49,16 +52,6 @@ Result<void> check_is_directory(const std::string& mount_point) {
     return {};
 }
 
-Result<std::string> real_path(const std::string& path) {
-    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
-    if (!real) {
-        const int reason = errno;
-        return Error(ErrorCode::io, quoted(path) + " cannot be resolved: " + std::generic_category().message(reason),
-                     reason);
-    }
-    return std::string(real.get());
-}
-
 // The mount points of /proc/self/mountinfo have blanks and backslashes as octal escapes.
 std::string unescape(std::string_view text) {
     std::string out;
@@ -74,25 +67,9 @@ std::string unescape(std::string_view text) {
 }
 
 Result<void> check_not_mounted(const std::string& mount_point, const std::string& real_mount_point) {
-    std::ifstream mounts("/proc/self/mountinfo");
-    std::string line;
-    while (std::getline(mounts, line)) {
-        std::istringstream fields(line);
-        std::string field;
-        std::string at;
-        for (int i = 0; i < 5; ++i) {
-            fields >> at;
-        }
-        while (fields >> field && field != "-") {
-        }
-        std::string type;
-        std::string device;
-        fields >> type >> device;
-        if (type == "fuse.ckptfs" && unescape(at) == real_mount_point) {
-            return cannot(mount_point, quoted(unescape(device)) +
-                                           " is mounted there already; unmount it with: fusermount3 -u " +
-                                           quoted(mount_point));
-        }
+    if (const auto source = mounted_source(real_mount_point)) {
+        return cannot(mount_point, quoted(*source) + " is mounted there already; unmount it with: fusermount3 -u " +
+                                       quoted(mount_point));
     }
     return {};
 }
@@ -166,6 +143,39 @@ Result<void> check_allow_other() {
 }
 
 }  // namespace
+
+Result<std::string> real_path(const std::string& path) {
+    const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
+    if (!real) {
+        const int reason = errno;
+        return Error(ErrorCode::io, quoted(path) + " cannot be resolved: " + std::generic_category().message(reason),
+                     reason);
+    }
+    return std::string(real.get());
+}
+
+std::optional<std::string> mounted_source(const std::string& real_mount_point) {
+    std::ifstream mounts("/proc/self/mountinfo");
+    std::string line;
+    while (std::getline(mounts, line)) {
+        // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS (see proc_pid_mountinfo(5))
+        std::istringstream fields(line);
+        std::string field;
+        std::string at;
+        for (int i = 0; i < 5; ++i) {
+            fields >> at;
+        }
+        while (fields >> field && field != "-") {
+        }
+        std::string type;
+        std::string source;
+        fields >> type >> source;
+        if (type == "fuse.ckptfs" && unescape(at) == real_mount_point) {
+            return unescape(source);
+        }
+    }
+    return std::nullopt;
+}
 
 Result<void> check_mount_point(const MountOptions& options) {
     CKPTFS_TRY(check_is_directory(options.mount_point));
