@@ -10,7 +10,7 @@ cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=tests/steps.sh
 source tests/steps.sh
 
-default_steps=(install format build unit release clang tidy mount package scripts readme oracle scale asan tsan)
+default_steps=(install format build unit release tidy mount package scripts readme oracle scale asan tsan)
 full_steps=(oracle_full analyze torch113 bench)
 
 steps=("${default_steps[@]}")
