@@ -23,7 +23,6 @@ constexpr std::uint64_t window_nbytes = std::uint64_t{256} << 10;
 /// Local headers with at most this much between them are read together: an extra read costs more than that.
 constexpr std::uint64_t largest_header_gap = 512;
 constexpr std::uint64_t most_headers_nbytes = std::uint64_t{64} << 10;
-constexpr std::uint64_t fb_extra_header_nbytes = 4;
 
 Error damaged(const File& file, const std::string& what) {
     return {ErrorCode::damaged, "'" + file.name() + "' is damaged: " + what};
