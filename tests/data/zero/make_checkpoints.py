@@ -27,7 +27,7 @@ import gather  # noqa: E402
 import graph  # noqa: E402
 import trainer  # noqa: E402
 import universal  # noqa: E402
-from recipe import Recipe  # noqa: E402
+from recipe import SAMPLE, Recipe  # noqa: E402
 
 SMALL = Recipe(width=7, vocabulary=11, layers=1)
 CLIENT_STATE = {"epoch": 3, "note": "kept", "seen": torch.arange(5), "nested": {"rate": 0.5, "none": None}}
@@ -56,7 +56,6 @@ CHECKPOINTS = {
     "stage0_ws2": (SMALL.but(stage=0), 2, (), False),
     "stage3_ws2": (SMALL.but(stage=3), 2, (), False),
 }
-SAMPLE = Recipe(stage=2, groups=3, frozen=True, drift=True, width=25, vocabulary=101, layers=3, steps=3)
 
 
 def main():
