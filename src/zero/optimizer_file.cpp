@@ -226,7 +226,8 @@ Result<std::string> OptimizerFile::skeleton() const {
     }
     for (const GroupEntry& group : groups) {
         for (const StateEntry& state : group.states) {
-            if (state.tensor && state.dimensions > 0) {
+            // A single element may turn out to be a scalar that every rank keeps, on a device of its own.
+            if (state.tensor && state.dimensions > 0 && state.shard.numel != 1) {
                 editor.replace(state.node, editor.none());
             }
         }

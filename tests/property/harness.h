@@ -15,8 +15,7 @@ namespace ckptfs::test {
 using Files = std::map<std::string, std::string>;  // name in the tag directory -> bytes
 
 /// All files of a save at `world_size`, as torch.save writes them.
-[[nodiscard]] Files write_files(const naive::Checkpoint& checkpoint, const naive::Save& save, std::uint64_t world_size,
-                                naive::Random& random);
+[[nodiscard]] Files write_files(const naive::Save& save, std::uint64_t world_size, naive::Random& random);
 
 /// The product's view of these files, laid into the directory "global_step7" of a source in memory.
 struct Opened {

@@ -287,6 +287,12 @@ Value Save::optimizer(std::uint64_t rank) const {
     if (checkpoint_.note_rank) {
         set(state, "rank_of_the_writer", integer(origin_(rank)));
     }
+    const bool aligned = std::any_of(flats_.begin(), flats_.end(), [](const Flat& flat) {
+        return std::any_of(flat.alignment_after.begin(), flat.alignment_after.end(), [](auto n) { return n != 0; });
+    });
+    if (!checkpoint_.has_alignment_paddings && aligned) {
+        set(state, "param_alignment_paddings", list(alignments));  // or the engine takes the file for one without
+    }
     Value file = dict();
     set(file, "optimizer_state_dict", state);
     set(file, "ds_config", checkpoint_.ds_config);
