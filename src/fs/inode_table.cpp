@@ -22,20 +22,15 @@ std::uint64_t preferred_inode(const Identity& identity) {
 std::uint64_t InodeTable::remember(const Identity& identity, Node node) {
     const std::lock_guard lock(mutex_);
     auto inode = preferred_inode(identity);
-    while (true) {
-        if (!reserved(inode)) {
-            const auto [slot, fresh] = slots_.try_emplace(inode);
-            if (fresh) {
-                slot->second.check = identity.check;
-                slot->second.node = std::move(node);
-            }
-            if (slot->second.check == identity.check) {
-                ++slot->second.lookups;
-                return inode;
-            }
-        }
-        ++inode;
+    auto slot = slots_.find(inode);
+    while (reserved(inode) || (slot != slots_.end() && slot->second.check != identity.check)) {
+        slot = slots_.find(++inode);
     }
+    if (slot == slots_.end()) {
+        slot = slots_.emplace(inode, Slot{identity.check, 0, std::move(node)}).first;
+    }
+    ++slot->second.lookups;
+    return inode;
 }
 
 std::optional<Node> InodeTable::find(std::uint64_t inode) const {

@@ -14,6 +14,7 @@ constexpr std::uint64_t dot_entries = 2;
 
 std::vector<DirectoryEntry> world_size_entries(const std::vector<std::uint64_t>& world_sizes) {
     std::vector<DirectoryEntry> entries;
+    entries.reserve(world_sizes.size());
     for (const auto world_size : world_sizes) {
         entries.push_back({world_size_name(world_size), FileType::directory});
     }

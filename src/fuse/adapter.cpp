@@ -159,7 +159,7 @@ void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
 
 std::span<std::byte> read_buffer(std::size_t nbytes) {
     struct Free {
-        void operator()(std::byte* memory) const { std::free(memory); }  // NOLINT(cppcoreguidelines-no-malloc)
+        void operator()(std::byte* memory) const { std::free(memory); }
     };
     thread_local std::unique_ptr<std::byte, Free> memory;
     thread_local std::size_t capacity = 0;

@@ -37,12 +37,12 @@ class LibfuseMessages {
     LibfuseMessages(const LibfuseMessages&) = delete;
     LibfuseMessages& operator=(const LibfuseMessages&) = delete;
 
-    void collect(bool on) {
+    static void collect(bool on) {
         const std::lock_guard lock(state().mutex);
         state().collecting = on;
         state().text.clear();
     }
-    std::string collected() {
+    static std::string collected() {
         const std::lock_guard lock(state().mutex);
         return state().text.empty() ? "libfuse gives no reason" : state().text;
     }
@@ -169,11 +169,11 @@ class ReadinessProbe {
         sigset_t before{};
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        thread_ = std::thread([this, mount_point, on_ready, serving = pthread_self()] {
+        thread_ = std::thread([this, mount_point, on_ready] {
             struct stat root {};
             if (::stat(mount_point.c_str(), &root) != 0) {
                 failure_ = errno;
-                pthread_kill(serving, SIGTERM);
+                ::kill(::getpid(), SIGTERM);         // to the thread that serves: all others block it
             } else if (root.st_ino == root_inode) {  // else somebody has unmounted it already
                 raise_read_ahead(root.st_dev);
                 on_ready();
@@ -218,19 +218,21 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
                              const std::function<void()>& on_ready) {
     CKPTFS_TRY(check_mount_point(options));
     CKPTFS_ASSIGN(const std::string real_mount_point, real_path(options.mount_point));
-    LibfuseMessages messages;
-    messages.collect(true);
+    const LibfuseMessages messages;
+    LibfuseMessages::collect(true);
     Adapter adapter{file_system, options.io, {}, false};
     const Session session(adapter, options);
     if (session.get() == nullptr) {
-        return Error(ErrorCode::invalid_argument, "the mount options are not accepted: " + messages.collected());
+        return Error(ErrorCode::invalid_argument,
+                     "the mount options are not accepted: " + LibfuseMessages::collected());
     }
     if (fuse_set_signal_handlers(session.get()) != 0 ||
         fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
-        return Error(ErrorCode::mount, "mounting on '" + options.mount_point + "' failed: " + messages.collected());
+        return Error(ErrorCode::mount,
+                     "mounting on '" + options.mount_point + "' failed: " + LibfuseMessages::collected());
     }
     CKPTFS_TRY(install_init_hook(session.get()));
-    messages.collect(false);
+    LibfuseMessages::collect(false);
     ReadinessProbe probe(options.mount_point, on_ready);
     const int outcome = serve(session.get());
     const int failure = probe.failure();
