@@ -52,7 +52,7 @@ class UsageFormatter final : public CLI::Formatter {
     explicit UsageFormatter(std::string usage) : usage_(std::move(usage)) { column_width(28); }
 
     std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
-        return "Usage: " + usage_ + "\n\n";
+        return "\nUsage: " + usage_ + "\n";
     }
 
  private:
@@ -76,6 +76,10 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
         return std::optional(Text{app.help()});
     } catch (const CLI::CallForVersion&) {
         return std::optional(Text{std::string("ckptfs ") + version + "\n"});
+    } catch (const CLI::ArgumentMismatch& failure) {
+        const std::string text = failure.what();
+        return usage_error("option " + text.substr(0, text.find(':')) +
+                           " needs a value, and may be given once; usage: " + usage);
     } catch (const CLI::ParseError& failure) {
         return usage_error(printable(failure.what()) + "; usage: " + usage);
     }
@@ -233,7 +237,7 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
 }  // namespace
 
 Result<std::uint64_t> parse_world_size(std::string_view text) {
-    const std::string range = "; give the number of data-parallel ranks, 1 to " + grouped(view::max_world_size);
+    const std::string range = "; give the number of data-parallel ranks, 1 to " + grouped(max_world_size);
     if (text.empty()) {
         return usage_error("the world size is empty" + range);
     }
@@ -247,7 +251,7 @@ Result<std::uint64_t> parse_world_size(std::string_view text) {
     }
     std::uint64_t value = 0;
     const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (failure != std::errc() || value > view::max_world_size) {
+    if (failure != std::errc() || value > max_world_size) {
         return usage_error("the world size " + in_quotes(text) + " is too large" + range);
     }
     if (value == 0) {

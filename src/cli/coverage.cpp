@@ -2,6 +2,8 @@
 #include "cli/coverage.h"
 
 #include <algorithm>
+#include <iterator>
+#include <optional>
 #include <tuple>
 
 #include "cli/text.h"
@@ -18,7 +20,7 @@ bool before(const SourceRun& a, const SourceRun& b) {
     return std::tie(a.file, a.offset, a.length) < std::tie(b.file, b.offset, b.length);
 }
 
-/// Sorts and joins neighbours. Returns the first run that begins inside the one before it, if any.
+/// Sorts and joins neighbours. Says which run begins inside the one before it; empty if none does.
 std::string normalise(std::vector<SourceRun>& runs) {
     std::sort(runs.begin(), runs.end(), before);
     std::vector<SourceRun> joined;
@@ -37,6 +39,33 @@ std::string normalise(std::vector<SourceRun>& runs) {
     return "";
 }
 
+/// The first bytes of `runs` that are not in `others`; both sorted and joined.
+std::optional<SourceRun> first_outside(const std::vector<SourceRun>& runs, const std::vector<SourceRun>& others) {
+    auto other = others.begin();
+    for (const SourceRun& run : runs) {
+        const auto ends_before = [&](const SourceRun& candidate) {
+            return std::tie(candidate.file, candidate.offset) < std::tie(run.file, run.offset) &&
+                   (candidate.file != run.file || candidate.offset + candidate.length <= run.offset);
+        };
+        while (other != others.end() && ends_before(*other)) {
+            ++other;
+        }
+        const std::uint64_t end = run.offset + run.length;
+        if (other == others.end() || other->file != run.file || other->offset > run.offset) {
+            const bool reaches_in = other != others.end() && other->file == run.file && other->offset < end;
+            return SourceRun{run.file, run.offset, (reaches_in ? other->offset : end) - run.offset};
+        }
+        // Joined runs do not touch: what this one leaves open, no other covers at its start.
+        const std::uint64_t covered = other->offset + other->length;
+        if (covered < end) {
+            const auto next = std::next(other);
+            const bool reaches_in = next != others.end() && next->file == run.file && next->offset < end;
+            return SourceRun{run.file, covered, (reaches_in ? next->offset : end) - covered};
+        }
+    }
+    return std::nullopt;
+}
+
 }  // namespace
 
 std::string Coverage::check(const zero::ParameterGroup& group, const zero::State& source_state,
@@ -49,14 +78,13 @@ std::string Coverage::check(const zero::ParameterGroup& group, const zero::State
     if (std::string overlap = normalise(found); !overlap.empty()) {
         return overlap;
     }
-    const auto [missing, foreign] = std::mismatch(expected.begin(), expected.end(), found.begin(), found.end());
-    if (missing == expected.end() && foreign == found.end()) {
-        return "";
+    if (const auto missing = first_outside(expected, found)) {
+        return describe(*missing) + " are shown nowhere";
     }
-    if (foreign == found.end() || (missing != expected.end() && before(*missing, *foreign))) {
-        return describe(*missing) + " are not shown whole";
+    if (const auto foreign = first_outside(found, expected)) {
+        return describe(*foreign) + " are shown, but do not belong to the state";
     }
-    return describe(*foreign) + " are shown, though not all of them belong to the state";
+    return "";
 }
 
 std::vector<SourceRun> Coverage::runs_behind(const zero::ParameterGroup& group, const zero::State& state) {

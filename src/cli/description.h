@@ -61,7 +61,8 @@ struct CheckpointDescription {
 
 /// How much of a virtual file comes from where.
 struct RecutPart {
-    std::string file;  ///< a source file's name
+    std::string file;                   ///< a source file's name
+    std::optional<std::uint64_t> rank;  ///< whose optimizer file it is
     std::uint64_t nbytes = 0;
 };
 

@@ -126,7 +126,8 @@ std::string made_of(const RecutFile& file) {
     }
     std::vector<std::string> parts;
     for (const RecutPart& part : file.parts) {
-        parts.push_back(human_nbytes(part.nbytes) + " of " + printable(part.file));
+        const std::string name = part.rank ? "rank " + std::to_string(*part.rank) : printable(part.file);
+        parts.push_back(name + " (" + human_nbytes(part.nbytes) + ")");
     }
     return joined(parts, ", ");
 }
@@ -146,7 +147,7 @@ std::string recut_text(const Description& description) {
     if (groups.size() > 1) {
         result << table(groups, {true, true, false, false, true, false}, "  ") << "\n";
     }
-    std::vector<std::vector<std::string>> files{{"file", "size", "made of"}};
+    std::vector<std::vector<std::string>> files{{"file", "size", "data from"}};
     for (const RecutFile& file : recut.files) {
         files.push_back({printable(file.name), human_nbytes(file.nbytes), made_of(file)});
     }

@@ -4,19 +4,18 @@
 #include <iostream>
 #include <system_error>
 
-#include "io/posix_source.h"
+#include "ckptfs/open.h"
 
 namespace ckptfs::cli {
 namespace {
 
-Result<std::shared_ptr<const Source>> open_directory(const std::string& path) {
-    CKPTFS_ASSIGN(auto source, io::DirectorySource::open_directory(path));
-    return std::shared_ptr<const Source>(std::move(source));
-}
-
 Result<void> read_with_module(const File& file, const TorchModule::ChunkVisitor& visit) {
-    CKPTFS_ASSIGN(const auto module, TorchModule::load());
-    return module->read_all_records(file, visit);
+    const auto module = TorchModule::load();
+    if (!module) {
+        // `not_found` would be taken for a word about SOURCE.
+        return Error(ErrorCode::io, module.error().message(), ENOENT);
+    }
+    return (*module)->read_all_records(file, visit);
 }
 
 }  // namespace
@@ -30,7 +29,7 @@ Result<Environment> real_environment() {
     return Environment{.out = std::cout,
                        .error = std::cerr,
                        .working_directory = std::move(working_directory),
-                       .open_source = open_directory,
+                       .open_source = ckptfs::open_directory,
                        .read_with_torch = read_with_module,
                        .check_mount_point = ckptfs::check_mount_point,
                        .mount_and_serve = ckptfs::mount_and_serve,

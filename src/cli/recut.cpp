@@ -14,7 +14,18 @@ std::string base_name(const std::string& path) {
     return path.substr(path.rfind('/') + 1);
 }
 
-RecutFile describe_file(const View& view, std::size_t index, const File& file) {
+std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const std::string& file) {
+    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+        for (std::size_t rank = 0; rank < family.optimizer.size(); ++rank) {
+            if (family.optimizer[rank].name == file) {
+                return rank;
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std::size_t index, const File& file) {
     RecutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
     const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
     if (virtual_file == nullptr) {
@@ -29,7 +40,7 @@ RecutFile describe_file(const View& view, std::size_t index, const File& file) {
         const auto part = std::find_if(result.parts.begin(), result.parts.end(),
                                        [&](const RecutPart& known) { return known.file == name; });
         if (part == result.parts.end()) {
-            result.parts.push_back({name, piece.length});
+            result.parts.push_back({name, rank_of(checkpoint, name), piece.length});
         } else {
             part->nbytes += piece.length;
         }
@@ -60,7 +71,7 @@ Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& vie
     result.file_count = view.file_count();
     for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
         CKPTFS_ASSIGN(const auto file, view.open(index));
-        result.files.push_back(describe_file(view, index, *file));
+        result.files.push_back(describe_file(checkpoint, view, index, *file));
     }
     return result;
 }

@@ -19,6 +19,34 @@ std::string join(const std::string& directory, const std::string& name) {
     return directory.empty() ? name : directory + "/" + name;
 }
 
+/// A directory that cannot be resumed from as it is, told apart for the sake of the message.
+bool is_universal(const Source& source, const std::string& directory) {
+    const auto info = source.stat_target(join(directory, "zero"));
+    return info && info->type == FileType::directory;
+}
+
+Error universal(const Source& source, const std::string& directory) {
+    return {ErrorCode::not_a_checkpoint,
+            in_quotes(source.display(directory)) +
+                " is a universal checkpoint, no ZeRO checkpoint: it loads at any world size as "
+                "it is, with load_universal"};
+}
+
+Error dangling(const Source& source, const std::string& parent, const std::string& latest) {
+    const std::string directory = join(parent, latest);
+    const std::string start = in_quotes(source.display(join(parent, "latest"))) + " names the tag " + in_quotes(latest);
+    if (!source.stat_target(directory)) {
+        return {ErrorCode::incomplete,
+                start + ", but there is no such directory: correct the file, or restore the tag"};
+    }
+    if (is_universal(source, directory)) {
+        return universal(source, directory);
+    }
+    return {ErrorCode::incomplete, start + ", but " + in_quotes(source.display(directory)) +
+                                       " holds no ZeRO files (expected mp_rank_00_model_states.pt and "
+                                       "zero_pp_rank_*_optim_states.pt): correct the file, or restore the tag"};
+}
+
 class Surveyor {
  public:
     Surveyor(const Source& source, const TagReader& reader) : source_(source), reader_(reader) {}
@@ -68,7 +96,7 @@ class Surveyor {
                 }
             }
             if (!latest_found) {
-                result_.problems.push_back(dangling(parent.directory, latest));
+                result_.problems.push_back(dangling(source_, parent.directory, latest));
             }
         }
         return next;
@@ -118,19 +146,6 @@ class Surveyor {
         return *name;
     }
 
-    [[nodiscard]] Error dangling(const std::string& parent, const std::string& latest) const {
-        const std::string directory = join(parent, latest);
-        const std::string start =
-            in_quotes(source_.display(join(parent, "latest"))) + " names the tag " + in_quotes(latest);
-        if (!source_.stat_target(directory)) {
-            return {ErrorCode::incomplete,
-                    start + ", but there is no such directory: correct the file, or restore the tag"};
-        }
-        return {ErrorCode::incomplete, start + ", but " + in_quotes(source_.display(directory)) +
-                                           " holds no ZeRO files (expected mp_rank_00_model_states.pt and "
-                                           "zero_pp_rank_*_optim_states.pt): correct the file, or restore the tag"};
-    }
-
     const Source& source_;
     const TagReader& reader_;
     Survey result_;
@@ -153,6 +168,9 @@ Error no_tags(const Source& source, const Survey& survey) {
         return survey.problems.front();
     }
     const std::string name = in_quotes(source.display(""));
+    if (is_universal(source, "")) {
+        return universal(source, "");
+    }
     const auto listing = source.list("");
     if (listing) {
         const auto weights = std::find_if(listing->begin(), listing->end(), holds_weights);

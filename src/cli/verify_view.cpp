@@ -23,7 +23,7 @@ namespace {
 
 /// Errors that say nothing of the view: the storage failed, the source changed, or libtorch is not there.
 bool is_of_the_world(const Error& error) {
-    return error.code() == ErrorCode::io || error.code() == ErrorCode::stale || error.code() == ErrorCode::not_found;
+    return error.code() == ErrorCode::io || error.code() == ErrorCode::stale;
 }
 
 std::string without_root(const std::string& record) {

@@ -64,9 +64,16 @@ Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) co
 
 Result<view::ViewOptions> read_view_options(const std::string& config_file) {
     view::ViewOptions options;
-    if (!config_file.empty()) {
-        CKPTFS_ASSIGN(options.target, zero::read_layout_config(config_file));
+    if (config_file.empty()) {
+        return options;
     }
+    const auto target = zero::read_layout_config(config_file);
+    if (!target) {
+        const Error& error = target.error();
+        // `not_found` would be taken for a word about SOURCE.
+        return error.code() == ErrorCode::not_found ? Error(ErrorCode::invalid_argument, error.message()) : error;
+    }
+    options.target = *target;
     return options;
 }
 

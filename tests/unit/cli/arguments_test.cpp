@@ -1,0 +1,163 @@
+// Command lines: what they mean, and what is said of wrong ones.
+#include "cli/arguments.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "cli/exit_code.h"
+#include "cli/mount_options.h"
+
+namespace ckptfs::cli {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+
+MountArguments mount_of(const std::vector<std::string>& arguments) {
+    const auto parsed = parse_arguments(arguments);
+    EXPECT_TRUE(parsed.ok()) << parsed.error().message();
+    return std::get<MountArguments>(*parsed);
+}
+
+std::string error_of(const std::vector<std::string>& arguments) {
+    const auto parsed = parse_arguments(arguments);
+    EXPECT_FALSE(parsed.ok());
+    EXPECT_EQ(parsed.error().code(), ErrorCode::invalid_argument);
+    return parsed.error().message();
+}
+
+std::string text_of(const std::vector<std::string>& arguments) {
+    const auto parsed = parse_arguments(arguments);
+    EXPECT_TRUE(parsed.ok());
+    return std::get<Text>(*parsed).text;
+}
+
+TEST(Arguments, MountTakesEveryOptionAsAFlag) {
+    const auto arguments =
+        mount_of({"/s", "/m", "--world-size=4", "-f", "--log-file=l", "--ds-config=c", "--io=direct", "--allow-other"});
+    EXPECT_EQ(arguments.source, "/s");
+    EXPECT_EQ(arguments.mount_point, "/m");
+    EXPECT_EQ(arguments.world_size, 4U);
+    EXPECT_TRUE(arguments.foreground);
+    EXPECT_TRUE(arguments.allow_other);
+    EXPECT_EQ(arguments.log_file, "l");
+    EXPECT_EQ(arguments.config_file, "c");
+    EXPECT_EQ(arguments.io, IoMode::direct);
+}
+
+TEST(Arguments, MountHasDefaults) {
+    const auto arguments = mount_of({"/s", "/m"});
+    EXPECT_FALSE(arguments.world_size);
+    EXPECT_FALSE(arguments.foreground);
+    EXPECT_FALSE(arguments.allow_other);
+    EXPECT_EQ(arguments.io, IoMode::automatic);
+    EXPECT_THAT(arguments.kernel_options, IsEmpty());
+}
+
+TEST(Arguments, MountTakesEveryOptionBehindO) {
+    const auto arguments = mount_of({"/s", "/m", "-o", "world_size=4,foreground,log-file=l,allow_other",
+                                     "-ods-config=c,io=cached", "-o", R"(context=a\,b)"});
+    EXPECT_EQ(arguments.world_size, 4U);
+    EXPECT_TRUE(arguments.foreground);
+    EXPECT_TRUE(arguments.allow_other);
+    EXPECT_EQ(arguments.log_file, "l");
+    EXPECT_EQ(arguments.config_file, "c");
+    EXPECT_EQ(arguments.io, IoMode::cached);
+    EXPECT_THAT(arguments.kernel_options, ElementsAre("context=a,b"));
+}
+
+TEST(Arguments, WordsOfFstabAreIgnored) {
+    const auto arguments = mount_of(
+        {"/s", "/m", "-o", "rw,ro,dev,nodev,suid,nosuid,noatime,defaults,_netdev,nofail,x-systemd.automount,noauto"});
+    EXPECT_THAT(arguments.kernel_options, IsEmpty());
+    EXPECT_FALSE(arguments.world_size);
+}
+
+TEST(Arguments, UnknownOptionsAreNamed) {
+    EXPECT_THAT(error_of({"/s", "/m", "--foo=1"}), HasSubstr("unknown option '--foo=1'"));
+    EXPECT_THAT(error_of({"/s", "/m", "-o", "rw,foo=1"}), HasSubstr("unknown mount option 'foo=1'"));
+    EXPECT_THAT(error_of({"/s", "/m", "/x"}), HasSubstr("unexpected argument '/x'"));
+    EXPECT_THAT(error_of({"inspect", "/s", "--foo"}), HasSubstr("unknown option '--foo'"));
+}
+
+TEST(Arguments, WhatIsMissingIsNamed) {
+    EXPECT_THAT(error_of({}), HasSubstr("SOURCE is missing; usage: ckptfs SOURCE MOUNTPOINT"));
+    EXPECT_THAT(error_of({"/s"}), HasSubstr("MOUNTPOINT is missing"));
+    EXPECT_THAT(error_of({"verify"}), HasSubstr("SOURCE is missing; usage: ckptfs verify"));
+    EXPECT_THAT(error_of({"/s", "/m", "-o"}), HasSubstr("-o needs a list"));
+    EXPECT_THAT(error_of({"/s", "/m", "--log-file"}), HasSubstr("--log-file needs a value"));
+    EXPECT_THAT(error_of({"/s", "/m", "--world-size=3", "-oworld-size=4"}), HasSubstr("may be given once"));
+    EXPECT_THAT(error_of({"/s", "/m", "--io=fast"}), HasSubstr("'fast'"));
+}
+
+TEST(Arguments, TheFirstArgumentChoosesTheCommand) {
+    const auto inspect = std::get<InspectArguments>(*parse_arguments({"inspect", "/s", "--json", "--world-size=2"}));
+    EXPECT_EQ(inspect.source, "/s");
+    EXPECT_TRUE(inspect.json);
+    EXPECT_EQ(inspect.world_size, 2U);
+    const auto verify = std::get<VerifyArguments>(*parse_arguments({"verify", "--tag=t", "/s"}));
+    EXPECT_EQ(verify.source, "/s");
+    EXPECT_EQ(verify.tag, "t");
+    EXPECT_FALSE(verify.world_size);
+    EXPECT_EQ(mount_of({"./inspect", "/m"}).source, "./inspect");
+}
+
+TEST(Arguments, HelpAndVersionAreTexts) {
+    EXPECT_THAT(text_of({"--help"}),
+                testing::AllOf(HasSubstr("Usage: ckptfs SOURCE MOUNTPOINT"), HasSubstr("--world-size"),
+                               HasSubstr("--ds-config"), HasSubstr("inspect"), HasSubstr("verify")));
+    EXPECT_THAT(text_of({"inspect", "--help"}), HasSubstr("--json"));
+    EXPECT_THAT(text_of({"verify", "-h"}), HasSubstr("--tag"));
+    EXPECT_THAT(text_of({"--version"}), testing::MatchesRegex("ckptfs [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+}
+
+struct BadWorldSize {
+    std::string text;
+    std::string says;
+};
+
+class WorldSizes : public testing::TestWithParam<BadWorldSize> {};
+
+TEST_P(WorldSizes, BadOnesAreRefusedByReason) {
+    const auto& [text, says] = GetParam();
+    EXPECT_THAT(error_of({"/s", "/m", "-o", "world-size=" + text, "--io=auto"}), HasSubstr(says));
+    const auto direct = parse_world_size(text);
+    ASSERT_FALSE(direct.ok());
+    EXPECT_THAT(direct.error().message(), HasSubstr("1 to 1,048,576"));
+}
+
+INSTANTIATE_TEST_SUITE_P(Bad, WorldSizes,
+                         testing::Values(BadWorldSize{"0", "is 0"}, BadWorldSize{"-1", "'-1' is negative"},
+                                         BadWorldSize{"abc", "'abc' is not a whole number"},
+                                         BadWorldSize{"1e3", "'1e3' is not a whole"},
+                                         BadWorldSize{"0x4", "not a whole"}, BadWorldSize{" 3", "not a whole"},
+                                         BadWorldSize{"+3", "not a whole"}, BadWorldSize{"3.0", "not a whole"},
+                                         BadWorldSize{"-", "not a whole"},
+                                         BadWorldSize{"1048577", "'1048577' is too large"},
+                                         BadWorldSize{"99999999999999999999", "is too large"}));
+
+TEST(WorldSize, TheWholeRangeIsAccepted) {
+    EXPECT_EQ(*parse_world_size("1"), 1U);
+    EXPECT_EQ(*parse_world_size("1048576"), 1048576U);
+    EXPECT_FALSE(parse_world_size("").ok());
+}
+
+TEST(ExitCodes, EveryErrorHasOne) {
+    const auto status = [](ErrorCode code) { return status_of(exit_code_of(code)); };
+    EXPECT_EQ(status(ErrorCode::verification), 1);
+    EXPECT_EQ(status(ErrorCode::invalid_argument), 2);
+    EXPECT_EQ(status(ErrorCode::not_a_checkpoint), 3);
+    EXPECT_EQ(status(ErrorCode::not_found), 3);
+    EXPECT_EQ(status(ErrorCode::incomplete), 4);
+    EXPECT_EQ(status(ErrorCode::damaged), 4);
+    EXPECT_EQ(status(ErrorCode::inconsistent), 4);
+    EXPECT_EQ(status(ErrorCode::stale), 4);
+    EXPECT_EQ(status(ErrorCode::unsupported), 5);
+    EXPECT_EQ(status(ErrorCode::mount), 6);
+    EXPECT_EQ(status(ErrorCode::io), 7);
+    EXPECT_EQ(status(ErrorCode::internal), 70);
+}
+
+}  // namespace
+}  // namespace ckptfs::cli

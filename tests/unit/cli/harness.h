@@ -1,0 +1,109 @@
+// Command lines in process: real directories, streams and hooks of the test's own, no FUSE, no fork, no libtorch.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <functional>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "ckptfs/open.h"
+#include "cli/run.h"
+#include "pt/zip.h"
+#include "support/temporary_directory.h"
+
+namespace ckptfs::cli::test {
+
+inline const std::filesystem::path fixtures = std::filesystem::path(CKPTFS_TEST_DATA) / "zero";
+
+inline std::string tag_name(const std::filesystem::path& source) {
+    return ckptfs::test::file_bytes((source / "latest").string());
+}
+
+/// What libtorch would hand out: every record, in one chunk.
+inline Result<void> read_records(const File& file, const TorchModule::ChunkVisitor& visit) {
+    CKPTFS_ASSIGN(const auto records, pt::read_directory(file));
+    for (const pt::Record& record : records) {
+        CKPTFS_ASSIGN(const std::string bytes, pt::read_record(file, record));
+        const std::string name = record.name.substr(record.name.find('/') + 1);
+        CKPTFS_TRY(visit(name, 0, bytes.size(), std::as_bytes(std::span(bytes))));
+    }
+    return {};
+}
+
+/// One run of the command line.
+class Harness {
+ public:
+    int run(const std::vector<std::string>& arguments) {
+        out_.str("");
+        error_.str("");
+        const Environment environment{.out = out_,
+                                      .error = error_,
+                                      .working_directory = std::filesystem::path(temporary_.path()),
+                                      .open_source = ckptfs::open_directory,
+                                      .read_with_torch = read_with_torch,
+                                      .check_mount_point =
+                                          [this](const MountOptions& options) {
+                                              checked = options;
+                                              return check_result;
+                                          },
+                                      .mount_and_serve = [this](FileSystem& file_system, const MountOptions& options,
+                                                                const std::function<void()>& on_ready) -> Result<void> {
+                                          if (!serve_result) {
+                                              return serve_result;
+                                          }
+                                          mounts.push_back(options);
+                                          on_ready();
+                                          serve(file_system);
+                                          return {};
+                                      },
+                                      .daemonise =
+                                          [this](const auto& body, int crash_exit_code) {
+                                              ++daemons;
+                                              EXPECT_EQ(crash_exit_code, 70);
+                                              bool ready = false;
+                                              StartReport report = body([&] { ready = true; });
+                                              EXPECT_EQ(ready, report.exit_code == 0);
+                                              return report;
+                                          }};
+        return cli::run(arguments, environment);
+    }
+
+    [[nodiscard]] std::string out() const { return out_.str(); }
+    [[nodiscard]] std::string error() const { return error_.str(); }
+    /// Of the error stream, those that are no warnings.
+    [[nodiscard]] std::vector<std::string> error_lines() const {
+        std::vector<std::string> lines;
+        std::istringstream stream(error_.str());
+        for (std::string line; std::getline(stream, line);) {
+            if (!line.starts_with("ckptfs: warning: ")) {
+                lines.push_back(line);
+            }
+        }
+        return lines;
+    }
+    [[nodiscard]] std::filesystem::path directory() const { return temporary_.path(); }
+
+    /// A copy of a fixture that a test may break.
+    std::filesystem::path copy(const std::string& fixture, const std::string& name = "source") const {
+        std::filesystem::copy(fixtures / fixture, directory() / name, std::filesystem::copy_options::recursive);
+        return directory() / name;
+    }
+
+    std::function<Result<void>(const File&, const TorchModule::ChunkVisitor&)> read_with_torch = read_records;
+    Result<void> check_result;
+    Result<void> serve_result;
+    std::function<void(FileSystem&)> serve = [](FileSystem&) {};
+
+    MountOptions checked;
+    std::vector<MountOptions> mounts;
+    int daemons = 0;
+
+ private:
+    ckptfs::test::TemporaryDirectory temporary_;
+    std::ostringstream out_;
+    std::ostringstream error_;
+};
+
+}  // namespace ckptfs::cli::test

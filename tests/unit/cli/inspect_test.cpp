@@ -1,0 +1,149 @@
+// ckptfs inspect over real checkpoints.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "broken_source.h"
+#include "harness.h"
+
+namespace ckptfs::cli::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+
+TEST(Inspect, SaysWhatACheckpointIs) {
+    Harness harness;
+    ASSERT_EQ(harness.run({"inspect", (fixtures / "stage2_bf16_ws4").string()}), 0) << harness.error();
+    EXPECT_EQ(harness.error(), "");
+    for (const char* part : {"4 data-parallel ranks", "stage 2 (ZeRO-1/2)", "bfloat16", "master float32",
+                             "exp_avg float32", "weight_decay 0.05", "latest  whole", "none found"}) {
+        EXPECT_THAT(harness.out(), HasSubstr(part));
+    }
+    const std::string text = harness.out();
+    EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 24) << "more than a screen";
+}
+
+TEST(Inspect, JsonHoldsTheNumbers) {
+    Harness harness;
+    ASSERT_EQ(harness.run({"inspect", "--json", "--world-size=3", (fixtures / "stage2_bf16_ws4").string()}), 0);
+    const json result = json::parse(harness.out());
+    const json& checkpoint = result["checkpoint"];
+    EXPECT_EQ(checkpoint["stage"], 2);
+    EXPECT_EQ(checkpoint["world_size"], 4);
+    EXPECT_EQ(checkpoint["files"], 5);
+    ASSERT_EQ(checkpoint["groups"].size(), 3U);
+    std::uint64_t numel = 0;
+    for (std::size_t index = 0; index < 3; ++index) {
+        const json& group = checkpoint["groups"][index];
+        numel += group["numel"].get<std::uint64_t>();
+        EXPECT_EQ(group["optimizer_states"]["exp_avg_sq"], "float32");
+        EXPECT_TRUE(group["hyper_parameters"]["lr"].is_number());
+        // The last rank's padding is what the partitions have beyond the elements.
+        std::uint64_t padding = 0;
+        for (const json& run : group["padding"]) {
+            const auto ranks = run["last_rank"].get<std::uint64_t>() - run["first_rank"].get<std::uint64_t>() + 1;
+            padding += ranks * run["numel"].get<std::uint64_t>();
+        }
+        EXPECT_EQ(padding, group["partition_numel"].get<std::uint64_t>() * 4 - group["numel"].get<std::uint64_t>());
+    }
+    EXPECT_EQ(checkpoint["numel"], numel);
+    EXPECT_EQ(result["recut"]["world_size"], 3);
+    EXPECT_EQ(result["recut"]["file_count"], 4);
+    EXPECT_EQ(result["tags"][0]["latest"], true);
+    EXPECT_EQ(result["tags"][0]["whole"], true);
+    EXPECT_TRUE(result["problems"].empty());
+}
+
+TEST(Inspect, RecutNamesTheRanksThatBytesComeFrom) {
+    Harness harness;
+    ASSERT_EQ(harness.run({"inspect", "--world-size=1", (fixtures / "stage2_bf16_ws4").string()}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("re-cut from 4 ranks to 1"));
+    EXPECT_THAT(harness.out(), testing::ContainsRegex("rank 0 \\(.*rank 1 \\(.*rank 2 \\(.*rank 3 \\("));
+    ASSERT_EQ(harness.run({"inspect", "--world-size=4", (fixtures / "stage2_bf16_ws4").string()}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("the source's file as it is"));
+}
+
+TEST(Inspect, FrozenTiedAndBuffersAreCounted) {
+    Harness harness;
+    ASSERT_EQ(harness.run({"inspect", "--json", (fixtures / "frozen_tied_ws2").string()}), 0);
+    const json checkpoint = json::parse(harness.out())["checkpoint"];
+    EXPECT_GT(checkpoint["frozen_parameters"], 0);
+    EXPECT_GT(checkpoint["tied_names"], 0);
+}
+
+TEST(Inspect, LeftOverFilesAreNamed) {
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    const std::string left_over = "bf16_zero_pp_rank_3_mp_rank_00_optim_states.pt";
+    fs::copy_file(source / tag_name(source) / rank_1, source / tag_name(source) / left_over);
+    ASSERT_EQ(harness.run({"inspect", source.string()}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("left over by an older, larger run (" + left_over + ")"));
+}
+
+TEST(Inspect, AcceleratesStepCounterIsNotedWhenGrowing) {
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    std::ofstream(source / "random_states_0.pkl") << "x";
+    ASSERT_EQ(harness.run({"inspect", "--world-size=4", source.string()}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("accelerate"));
+    ASSERT_EQ(harness.run({"inspect", "--world-size=2", source.string()}), 0);
+    EXPECT_THAT(harness.out(), testing::Not(HasSubstr("accelerate")));
+}
+
+TEST(Inspect, EveryFixtureIsDescribed) {
+    int described = 0;
+    for (const auto& entry : fs::directory_iterator(fixtures)) {
+        const std::string name = entry.path().filename().string();
+        if (!entry.is_directory() || name == "universal" || name.starts_with("stage3") ||
+            name.find("_at_ws") != std::string::npos) {
+            continue;
+        }
+        Harness harness;
+        EXPECT_EQ(harness.run({"inspect", "--json", "--world-size=5", entry.path().string()}), 0)
+            << name << ": " << harness.error();
+        EXPECT_TRUE(json::accept(harness.out())) << name;
+        EXPECT_EQ(harness.run({"inspect", "--world-size=5", entry.path().string()}), 0) << name;
+        ++described;
+    }
+    EXPECT_GT(described, 15);
+}
+
+TEST(Inspect, BrokenTagsAreListedBesideWholeOnes) {
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    fs::copy(source / tag_name(source), source / "other", fs::copy_options::recursive);
+    fs::remove(source / tag_name(source) / rank_1);
+    ASSERT_EQ(harness.run({"inspect", "--json", source.string()}), 0);
+    const json result = json::parse(harness.out());
+    EXPECT_EQ(result["checkpoint"]["tag"], "other");
+    EXPECT_EQ(result["tags"][0]["whole"], false);
+    EXPECT_THAT(result["tags"][0]["problem"].get<std::string>(), HasSubstr("rank 1 is missing"));
+    EXPECT_EQ(result["tags"][1]["whole"], true);
+}
+
+TEST(Inspect, AUniversalCheckpointIsNamedAsOne) {
+    Harness harness;
+    EXPECT_EQ(harness.run({"inspect", (fixtures / "universal").string()}), 3);
+    EXPECT_THAT(harness.error(), HasSubstr("universal checkpoint"));
+}
+
+class InspectBadInput : public testing::TestWithParam<Breakage> {};
+
+TEST_P(InspectBadInput, HasTheExitCodeOfTheMount) {
+    const Breakage& breakage = GetParam();
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    breakage.apply(source / tag_name(source));
+    EXPECT_EQ(harness.run({"inspect", source.string()}), breakage.exit_code);
+    ASSERT_THAT(harness.error_lines(), testing::SizeIs(1));
+    EXPECT_THAT(harness.error(), HasSubstr(breakage.says));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, InspectBadInput, testing::ValuesIn(breakages()),
+                         [](const auto& parameter) { return parameter.param.name; });
+
+}  // namespace
+}  // namespace ckptfs::cli::test

@@ -1,0 +1,157 @@
+// ckptfs SOURCE MOUNTPOINT in process: which tag is trusted, what reaches the mount, and bad input of every kind.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "broken_source.h"
+#include "harness.h"
+
+namespace ckptfs::cli::test {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::SizeIs;
+
+class Mounting : public testing::Test {
+ protected:
+    int mount(const fs::path& source, const std::vector<std::string>& more = {"--world-size=2"}) {
+        std::vector<std::string> arguments{source.string(), "mnt"};
+        arguments.insert(arguments.end(), more.begin(), more.end());
+        return harness_.run(arguments);
+    }
+
+    void expect_refused(int exit_code, const std::string& says) const {
+        EXPECT_THAT(harness_.mounts, IsEmpty());
+        ASSERT_THAT(harness_.error_lines(), ElementsAre(testing::StartsWith("ckptfs: ")));
+        EXPECT_THAT(harness_.error_lines().front(), HasSubstr(says)) << exit_code;
+    }
+
+    Harness harness_;
+};
+
+TEST_F(Mounting, DaemonisesAndHandsOverAbsolutePaths) {
+    harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount("source", {"--world-size=2", "--log-file=log", "--io=cached", "-ocontext=c"}), 0)
+        << harness_.error();
+    EXPECT_EQ(harness_.daemons, 1);
+    ASSERT_THAT(harness_.mounts, SizeIs(1));
+    const MountOptions& options = harness_.mounts.front();
+    EXPECT_EQ(options.source, (harness_.directory() / "source").string());
+    EXPECT_EQ(options.mount_point, (harness_.directory() / "mnt").string());
+    EXPECT_EQ(options.io, IoMode::cached);
+    EXPECT_THAT(options.kernel_options, ElementsAre("context=c"));
+    EXPECT_EQ(harness_.error(), "");
+    EXPECT_THAT(ckptfs::test::file_bytes((harness_.directory() / "log").string()), HasSubstr("mounted"));
+}
+
+TEST_F(Mounting, ForegroundDoesNotDaemonise) {
+    harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount("source", {"-f", "--log-file=log"}), 0);
+    EXPECT_EQ(harness_.daemons, 0);
+    EXPECT_THAT(harness_.mounts, SizeIs(1));
+}
+
+TEST_F(Mounting, ShowsTheTagAtTheWorldSize) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    bool looked = false;
+    harness_.serve = [&](FileSystem& file_system) {
+        const auto tag = file_system.lookup(root_inode, tag_name(source));
+        ASSERT_TRUE(tag.ok());
+        EXPECT_TRUE(file_system.lookup(tag.value.attributes.inode, rank_1).ok());
+        EXPECT_FALSE(
+            file_system.lookup(tag.value.attributes.inode, "bf16_zero_pp_rank_2_mp_rank_00_optim_states.pt").ok());
+        looked = true;
+    };
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_TRUE(looked);
+}
+
+TEST_F(Mounting, ATagDirectoryIsASourceToo) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount(source / tag_name(source)), 0) << harness_.error();
+}
+
+TEST_F(Mounting, TagsOfTrainersLieDeeper) {
+    fs::create_directories(harness_.directory() / "out");
+    harness_.copy("stage1_bf16_ws3", "out/checkpoint-2");
+    EXPECT_EQ(mount("out"), 0) << harness_.error();
+}
+
+TEST_F(Mounting, ABrokenLatestIsAWarningWhileAnotherTagIsWhole) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::copy(source / tag_name(source), source / "older", fs::copy_options::recursive);
+    fs::remove(source / tag_name(source) / rank_1);
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_THAT(harness_.error_lines(), IsEmpty());
+    EXPECT_THAT(harness_.error(), HasSubstr("ckptfs: warning: "));
+    EXPECT_THAT(harness_.error(), HasSubstr("rank 1 is missing"));
+}
+
+TEST_F(Mounting, TheReasonOfTheTagThatLatestNamesIsTheError) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::copy(source / tag_name(source), source / "zz_newer", fs::copy_options::recursive);
+    fs::remove(source / tag_name(source) / rank_1);
+    fs::remove(source / "zz_newer" / model_states);
+    EXPECT_EQ(mount("source"), 4);
+    expect_refused(4, "rank 1 is missing");
+}
+
+TEST_F(Mounting, LatestMayEndInANewline) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    std::ofstream(source / "latest", std::ios::app) << " \n";
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_EQ(harness_.error(), "");
+}
+
+TEST_F(Mounting, LatestMustNotLeadElsewhere) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    std::ofstream(source / "latest", std::ios::trunc) << "../" << tag_name(source);
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_THAT(harness_.error(), HasSubstr("expected the name of a tag directory"));
+}
+
+TEST_F(Mounting, FailuresOfHooksComeThrough) {
+    harness_.copy("stage1_bf16_ws3");
+    harness_.check_result = Error(ErrorCode::mount, "not empty");
+    EXPECT_EQ(mount("source"), 6);
+    expect_refused(6, "not empty");
+    harness_.check_result = {};
+    harness_.serve_result = Error(ErrorCode::io, "no device", ENODEV);
+    EXPECT_EQ(mount("source"), 7);
+    expect_refused(7, "no device");
+    EXPECT_EQ(mount("nowhere"), 3);
+    expect_refused(3, "nowhere");
+    EXPECT_EQ(mount("source", {"--ds-config=none.json"}), 2);
+    expect_refused(2, "none.json");
+    EXPECT_EQ(mount("source", {"--log-file=source/latest/log"}), 2);
+    expect_refused(2, "source/latest/log");
+}
+
+TEST_F(Mounting, ControlCharactersStayOnOneLine) {
+    EXPECT_EQ(mount("no\nwhere\x1b[1m"), 3);
+    expect_refused(3, "no\\x0awhere\\x1b[1m");
+}
+
+class BadInput : public testing::TestWithParam<Breakage> {};
+
+TEST_P(BadInput, IsOneClearSentenceAndNoMount) {
+    const Breakage& breakage = GetParam();
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    breakage.apply(source / tag_name(source));
+    EXPECT_EQ(harness.run({source.string(), "mnt", "--world-size=2"}), breakage.exit_code);
+    EXPECT_THAT(harness.mounts, IsEmpty());
+    EXPECT_EQ(harness.out(), "");
+    ASSERT_THAT(harness.error_lines(), SizeIs(1));
+    EXPECT_THAT(harness.error(), testing::StartsWith("ckptfs: "));
+    EXPECT_THAT(harness.error(), HasSubstr(breakage.says));
+    EXPECT_THAT(harness.error(), HasSubstr(source.string()));
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, BadInput, testing::ValuesIn(breakages()),
+                         [](const auto& parameter) { return parameter.param.name; });
+
+}  // namespace
+}  // namespace ckptfs::cli::test
