@@ -19,15 +19,12 @@ const Node** value_slot(Node& node, std::string_view key) {
         }
         return nullptr;
     };
-    for (auto mutation = node.mutations.rbegin(); mutation != node.mutations.rend(); ++mutation) {
-        if (mutation->kind != Mutation::Kind::set_items) {
-            continue;
-        }
-        if (const Node** slot = search(mutation->items)) {
-            return slot;
-        }
+    const Node** last = node.kind == Kind::dict ? search(node.items) : nullptr;
+    for (Mutation& mutation : node.mutations) {
+        const Node** slot = mutation.kind == Mutation::Kind::set_items ? search(mutation.items) : nullptr;
+        last = slot != nullptr ? slot : last;
     }
-    return node.kind == Kind::dict ? search(node.items) : nullptr;
+    return last;
 }
 
 }  // namespace

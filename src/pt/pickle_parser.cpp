@@ -49,7 +49,7 @@ std::uint64_t held_by(const std::string& text) {
 
 template <class T>
 std::uint64_t held_by(const std::vector<T>& vector) {
-    return vector.capacity() * sizeof(T);
+    return vector.capacity() * sizeof(typename std::vector<T>::value_type);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include "pt/pickle_writer.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <utility>
 
@@ -14,7 +15,7 @@ namespace {
 
 /// Opcodes before which the parts of a value stand on the stack without a MARK.
 Op tuple_opcode(const Node* node) {
-    constexpr Op by_size[] = {Op::empty_tuple, Op::tuple1, Op::tuple2, Op::tuple3};
+    constexpr std::array by_size = {Op::empty_tuple, Op::tuple1, Op::tuple2, Op::tuple3};
     const bool marked = node->items.size() > 3 || Op{node->opcode} == Op::tuple;
     return marked ? Op::tuple : by_size[node->items.size()];
 }

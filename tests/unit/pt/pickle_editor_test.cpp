@@ -40,10 +40,9 @@ TEST(PickleEditor, ScalarsAsPythonWritesThem) {
 }
 
 TEST(PickleEditor, StringsByProtocol) {
-    EXPECT_EQ(written_root(2, [](Editor& editor) { return editor.string("ab"); }), raw("X\x02\0\0\0"
-                                                                                       "abq\0"));
-    EXPECT_EQ(written_root(4, [](Editor& editor) { return editor.string("ab"); }), raw("\x95\x06\0\0\0\0\0\0\0\x8c\x02"
-                                                                                       "ab\x94"));
+    EXPECT_EQ(written_root(2, [](Editor& editor) { return editor.string("ab"); }), raw("X\x02\0\0\0abq\0"));
+    EXPECT_EQ(written_root(4, [](Editor& editor) { return editor.string("ab"); }),
+              raw("\x95\x06\0\0\0\0\0\0\0\x8c\2ab\x94"));
 }
 
 TEST(PickleEditor, ContainersAsPythonWritesThem) {
@@ -61,15 +60,10 @@ TEST(PickleEditor, ContainersAsPythonWritesThem) {
         return written_root(2, [&](Editor& editor) { return editor.list(ones(editor, count)); });
     };
     EXPECT_EQ(list(0), raw("]q\0"));
-    EXPECT_EQ(list(1), raw("]q\0K\x01"
-                           "a"));
-    EXPECT_EQ(list(2), raw("]q\0(K\x01K\x01"
-                           "e"));
-    EXPECT_EQ(list(1000).substr(2000), raw("K\x01K\x01"
-                                           "e"));
-    EXPECT_EQ(list(1001).substr(2000), raw("K\x01K\x01"
-                                           "e(K\x01"
-                                           "e"));
+    EXPECT_EQ(list(1), raw("]q\0K\1a"));
+    EXPECT_EQ(list(2), raw("]q\0(K\x01K\1e"));
+    EXPECT_EQ(list(1000).substr(2000), raw("K\x01K\1e"));
+    EXPECT_EQ(list(1001).substr(2000), raw("K\x01K\1e(K\1e"));
     const auto dict = [&](std::size_t count) {
         return written_root(2, [&](Editor& editor) { return editor.dict(ones(editor, 2 * count)); });
     };
@@ -82,8 +76,7 @@ TEST(PickleEditor, ContainersAsPythonWritesThem) {
 TEST(PickleEditor, ObjectsByProtocol) {
     const auto make = [](Editor& editor) { return editor.reduce(editor.global("m", "f"), editor.tuple({})); };
     EXPECT_EQ(written_root(2, make), raw("cm\nf\nq\0)Rq\x01"));
-    EXPECT_EQ(written_root(4, make), raw("\x95\x0e\0\0\0\0\0\0\0\x8c\x01m\x94\x8c\x01"
-                                         "f\x94\x93\x94)R\x94"));
+    EXPECT_EQ(written_root(4, make), raw("\x95\x0e\0\0\0\0\0\0\0\x8c\x01m\x94\x8c\1f\x94\x93\x94)R\x94"));
     EXPECT_EQ(written_root(2, [](Editor& editor) { return editor.persistent_id(editor.string("k")); }),
               raw("X\x01\0\0\0kq\0Q"));
 }
@@ -103,16 +96,13 @@ TEST(PickleEditor, ReplacingReachesEveryReference) {
 }
 
 TEST(PickleEditor, ReplacementsCanBeReplacedAndTakenBack) {
-    const std::string bytes = protocol2(
-        "](K\x01K\x02"
-        "e.");
+    const std::string bytes = protocol2("](K\x01K\2e.");
     Editor editor(parsed(bytes));
     const Node* first = editor.root()->items[0];
     const Node* second = editor.integer(5);
     editor.replace(first, second);
     editor.replace(first, editor.integer(6));
-    EXPECT_EQ(written(editor), protocol2("](K\x06K\x02"
-                                         "e."));
+    EXPECT_EQ(written(editor), protocol2("](K\x06K\2e."));
     EXPECT_EQ(editor.resolve(second)->integer, 6);
     editor.replace(second, first);
     EXPECT_EQ(written(editor), bytes);
@@ -122,12 +112,9 @@ TEST(PickleEditor, ReplacementsCanBeReplacedAndTakenBack) {
 
 TEST(PickleEditor, UneditedNeighboursKeepTheirBytes) {
     // BININT2 and BINUNICODE where Python would be shorter.
-    Editor editor(
-        parsed(raw("\x80\x04](M\x01\0X\x01\0\0\0aK\x02"
-                   "e.")));
+    Editor editor(parsed(raw("\x80\x04](M\x01\0X\x01\0\0\0aK\2e.")));
     ASSERT_TRUE(editor.set_item(editor.root(), 2, editor.integer(300)).ok());
-    EXPECT_EQ(written(editor).substr(11), raw("](M\x01\0X\x01\0\0\0aM\x2c\x01"
-                                              "e."));
+    EXPECT_EQ(written(editor).substr(11), raw("](M\x01\0X\x01\0\0\0aM\x2c\1e."));
 }
 
 TEST(PickleEditor, SetItemOfDicts) {
@@ -188,8 +175,8 @@ TEST(PickleEditor, PersistentIdsInOrderOfWriting) {
     const Node* root = editor.base().root();
     const auto before = editor.persistent_ids();
     ASSERT_TRUE(before.ok());
-    const std::vector<const Node*> expected = {root->items[0], root->items[1], root->items[2], root->items[3]->items[0]->items[1],
-                                               root->items[3]};
+    const std::vector<const Node*> expected = {root->items[0], root->items[1], root->items[2],
+                                               root->items[3]->items[0]->items[1], root->items[3]};
     EXPECT_EQ(*before, expected);
     const Node* fresh = editor.persistent_id(editor.string("fresh"));
     editor.replace(root->items[1], editor.list({fresh, fresh}));
@@ -212,9 +199,7 @@ TEST(PickleEditor, AValueIsWrittenWhereItComesFirst) {
 
 TEST(PickleEditor, ValuesOfOtherTreesCanBeUsed) {
     const auto other = parsed(golden("shared.2.c"));
-    Editor editor(
-        parsed(protocol2("](K\x01K\x02K\x03"
-                         "e.")));
+    Editor editor(parsed(protocol2("](K\x01K\x02K\3e.")));
     ASSERT_TRUE(editor.set_item(editor.root(), 1, other->root()).ok());
     ASSERT_TRUE(editor.set_item(editor.root(), 2, other->root()->items[2]).ok());
     const auto tree = parsed(written(editor));

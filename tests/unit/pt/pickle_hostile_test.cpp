@@ -93,9 +93,7 @@ TEST(PickleHostile, LengthsBeyondTheEnd) {
 
 TEST(PickleHostile, FramesMustHold) {
     // The frame ends within the string; a frame begins within a frame; a frame of its own is fine.
-    expect_error(raw("\x80\x04\x95\x03\0\0\0\0\0\0\0\x8c\x04"
-                     "abcd."),
-                 ErrorCode::damaged, "frame");
+    expect_error(raw("\x80\x04\x95\x03\0\0\0\0\0\0\0\x8c\4abcd."), ErrorCode::damaged, "frame");
     expect_error(raw("\x80\x04\x95\x0b\0\0\0\0\0\0\0\x95\x01\0\0\0\0\0\0\0N."), ErrorCode::damaged, "frame");
     EXPECT_TRUE(Tree::parse(raw("\x80\x04\x95\x02\0\0\0\0\0\0\0N.")).ok());
     EXPECT_TRUE(Tree::parse(raw("\x80\x04\x95\x01\0\0\0\0\0\0\0N\x95\x01\0\0\0\0\0\0\0.")).ok());
@@ -125,10 +123,8 @@ TEST(PickleHostile, OtherProtocols) {
     expect_error(raw("\x80\x01N."), ErrorCode::unsupported, "protocol 1");
     expect_error(raw("\x80\x06N."), ErrorCode::unsupported, "protocol 6");
     expect_error(raw("\x80\x02\x80\x02N."), ErrorCode::damaged, "offset 2");
-    for (const char* body : {"I01\n", "L1L\n", "F1.0\n", "S'a'\n", "T\x01",
-                             "U\x01"
-                             "a",
-                             "Va\n", "Pa\n", "g0\n", "p0\n", "d", "l", "ia\nb\n", "o", "2"}) {
+    for (const char* body : {"I01\n", "L1L\n", "F1.0\n", "S'a'\n", "T\x01", "U\1a", "Va\n", "Pa\n", "g0\n", "p0\n", "d",
+                             "l", "ia\nb\n", "o", "2"}) {
         expect_error(protocol2("N" + std::string(body) + "."), ErrorCode::unsupported, "offset 3");
     }
     expect_error(protocol2("\x7f."), ErrorCode::damaged, "no such opcode");

@@ -36,8 +36,9 @@ TEST_P(PickleParser, Scalars) {
 
 TEST_P(PickleParser, Integers) {
     const Node* list = root("integers");
-    const std::int64_t first[] = {0, 1, 255, 256, 65535, 65536, INT32_MAX, 0x80000000LL, INT32_MIN, INT32_MIN - 1LL};
-    for (std::size_t i = 0; i < std::size(first); ++i) {
+    const std::vector<std::int64_t> first = {0,     1,         255,          256,       65535,
+                                             65536, INT32_MAX, 0x80000000LL, INT32_MIN, INT32_MIN - 1LL};
+    for (std::size_t i = 0; i < first.size(); ++i) {
         EXPECT_EQ(item(list, i)->kind, Kind::integer);
         EXPECT_EQ(item(list, i)->integer, first[i]);
     }
@@ -182,10 +183,7 @@ TEST(PickleQueries, NothingIsAskedOfNothing) {
 
 // As in Python, where a later SETITEM wins.
 TEST(PickleQueries, TheLastOfEqualKeysCounts) {
-    const auto tree =
-        parsed(raw("\x80\x02}(X\x01\x00\x00\x00"
-                   "aK\x01X\x01\x00\x00\x00"
-                   "aK\x02u."));
+    const auto tree = parsed(raw("\x80\x02}(X\x01\x00\x00\0aK\x01X\x01\x00\x00\0aK\x02u."));
     EXPECT_EQ(find(tree->root(), "a")->integer, 2);
     EXPECT_EQ(dict_items(tree->root()).size(), 2U);
 }

@@ -25,26 +25,18 @@ TEST(PickleRoundtrip, MemoryIsCountedAndBounded) {
 }
 
 TEST(PickleRoundtrip, UnusualOpcodesAreKept) {
-    const std::string pickles[] = {
-        raw("\x80\x02(t."),       // an empty tuple by TUPLE
-        raw("\x80\x02(K\x01t."),  // one value by TUPLE
-        raw("\x80\x02](e."),      // an empty batch in an empty list
-        raw("\x80\x02](K\x01"
-            "eK\x02"
-            "a(K\x03K\x04"
-            "e."),  // batches of one, one without MARK, and two
+    const std::vector<std::string> pickles = {
+        raw("\x80\x02(t."),                    // an empty tuple by TUPLE
+        raw("\x80\x02(K\x01t."),               // one value by TUPLE
+        raw("\x80\x02](e."),                   // an empty batch in an empty list
+        raw("\x80\x02](K\1eK\2a(K\x03K\4e."),  // batches of one, one without MARK, and two
         raw("\x80\x02}(K\x01K\x02uK\x03K\x04s."),
-        raw("\x80\x02]M\x05\x00"
-            "a."),                     // a small integer by BININT2
-        raw("\x80\x02\x8a\x01\x05."),  // and by LONG1
-        raw("\x80\x03X\x01\x00\x00\x00"
-            "a."),  // a short string by BINUNICODE
-        raw("\x80\x03\x8d\x01\x00\x00\x00\x00\x00\x00\x00"
-            "a."),
-        raw("\x80\x03\x8e\x01\x00\x00\x00\x00\x00\x00\x00"
-            "a."),
-        raw("\x80\x02"
-            "ca\nb\n)R."),  // nothing memoized
+        raw("\x80\x02]M\x05\0a."),         // a small integer by BININT2
+        raw("\x80\x02\x8a\x01\x05."),      // and by LONG1
+        raw("\x80\x03X\x01\x00\x00\0a."),  // a short string by BINUNICODE
+        raw("\x80\x03\x8d\x01\x00\x00\x00\x00\x00\x00\0a."),
+        raw("\x80\x03\x8e\x01\x00\x00\x00\x00\x00\x00\0a."),
+        raw("\x80\2ca\nb\n)R."),  // nothing memoized
     };
     for (const std::string& pickle : pickles) {
         EXPECT_EQ(rewritten(pickle), pickle);
@@ -53,10 +45,7 @@ TEST(PickleRoundtrip, UnusualOpcodesAreKept) {
 
 // Memo slots are numbered anew, in order of writing.
 TEST(PickleRoundtrip, SparseMemoSlotsBecomeDense) {
-    EXPECT_EQ(rewritten(raw("\x80\x02]q\x05(]q\x07h\x07h\x05"
-                            "e.")),
-              raw("\x80\x02]q\x00(]q\x01h\x01h\x00"
-                  "e."));
+    EXPECT_EQ(rewritten(raw("\x80\x02]q\x05(]q\x07h\x07h\5e.")), raw("\x80\x02]q\x00(]q\x01h\x01h\0e."));
 }
 
 // A value that is made and dropped leaves no trace.
