@@ -2,6 +2,7 @@
 #include "harness.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <set>
 #include <stdexcept>
@@ -41,8 +42,8 @@ std::string describe(const naive::Settings& settings) {
 }
 
 std::string describe(const naive::Checkpoint& checkpoint) {
-    constexpr const char* formats[] = {"zero12", "elastic", "bf16_optimizer"};
-    std::string text = std::string(formats[static_cast<int>(checkpoint.format)]) + " stage " +
+    constexpr std::array<const char*, 3> formats{"zero12", "elastic", "bf16_optimizer"};
+    std::string text = std::string(formats.at(static_cast<std::size_t>(checkpoint.format))) + " stage " +
                        std::to_string(checkpoint.stage) + " " + checkpoint.weight_type + " on " + checkpoint.location +
                        describe(checkpoint.settings) + (checkpoint.flat_module ? "" : ", module not flat") +
                        (checkpoint.has_slice_mappings ? "" : ", no slice mappings");

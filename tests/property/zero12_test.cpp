@@ -15,7 +15,7 @@ namespace ckptfs::test {
 namespace {
 
 constexpr std::uint64_t default_seed = 20'240'607;
-constexpr std::uint64_t default_cases = 3'000;
+constexpr std::uint64_t default_cases = 2'500;
 constexpr int max_failures = 5;
 
 std::uint64_t setting(const char* name, std::uint64_t otherwise) {

@@ -196,7 +196,7 @@ class Reader {
         const std::size_t count = little(1);
         check(count <= 8, "an integer of 64 bits");
         const std::uint64_t raw = little(count);
-        const unsigned unused = static_cast<unsigned>(64 - 8 * count);
+        const auto unused = static_cast<unsigned>(64 - 8 * count);
         return count == 0 ? 0 : static_cast<std::int64_t>(raw << unused) >> unused;
     }
 

@@ -1,4 +1,6 @@
 // Writes opcodes as Python's pickler does at protocol 2; section 8 of the format description lists them.
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <map>
 #include <stdexcept>
@@ -90,8 +92,8 @@ class Writer {
         for (const Value& item : items) {
             write(*item);
         }
-        constexpr char opcodes[] = {'\x85', '\x86', '\x87'};
-        out_.bytes += items.size() > 3 ? 't' : opcodes[items.size() - 1];
+        constexpr std::array<char, 3> opcodes{'\x85', '\x86', '\x87'};
+        out_.bytes += items.size() > 3 ? 't' : opcodes.at(items.size() - 1);
         put();
     }
 

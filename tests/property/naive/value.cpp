@@ -1,6 +1,7 @@
 // Builds and compares the model's values.
 #include "naive/value.h"
 
+#include <array>
 #include <bit>
 #include <map>
 #include <stdexcept>
@@ -20,9 +21,9 @@ bool is_shareable(Kind kind) {
 }
 
 std::string describe(const Node& node) {
-    constexpr const char* names[] = {"None", "bool",        "int",    "float",  "str",     "tuple", "list",
-                                     "dict", "OrderedDict", "global", "object", "storage", "tensor"};
-    std::string text = names[static_cast<int>(node.kind)];
+    constexpr std::array<const char*, 13> names{"None", "bool",        "int",    "float",  "str",     "tuple", "list",
+                                                "dict", "OrderedDict", "global", "object", "storage", "tensor"};
+    std::string text = names.at(static_cast<std::size_t>(node.kind));
     switch (node.kind) {
         case Kind::boolean:
         case Kind::integer:
@@ -86,7 +87,8 @@ class Comparer {
                 const Node& key = *e.items[i - i % 2];
                 name = (i % 2 == 0 ? "key " : "") + (key.kind == Kind::string ? key.text : std::to_string(key.integer));
             }
-            std::string found = compare(a.items[i], e.items[i], path + "[" + name + "]");
+            name.insert(0, path + "[").push_back(']');
+            std::string found = compare(a.items[i], e.items[i], name);
             if (!found.empty()) {
                 return found;
             }
@@ -216,6 +218,7 @@ Value new_object(std::string_view module, std::string_view name, Value state) {
 
 Value torch_size(const std::vector<std::uint64_t>& shape) {
     std::vector<Value> extents;
+    extents.reserve(shape.size());
     for (const std::uint64_t extent : shape) {
         extents.push_back(integer(extent));
     }

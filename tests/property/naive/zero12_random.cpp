@@ -2,6 +2,7 @@
 #include "naive/zero12_random.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 namespace naive {
@@ -63,9 +64,9 @@ class Generator {
     }
 
     void draw_engine() {
-        constexpr const char* weight_types[] = {"BFloat16Storage", "HalfStorage", "FloatStorage"};
+        constexpr std::array<const char*, 3> weight_types{"BFloat16Storage", "HalfStorage", "FloatStorage"};
         const std::uint64_t type = random_.below(3);
-        checkpoint_.weight_type = weight_types[type];
+        checkpoint_.weight_type = weight_types.at(type);
         checkpoint_.bf16 = type == 0;
         checkpoint_.stage = random_.one_in(2) ? 1 : 2;
         if (random_.one_in(6)) {

@@ -77,7 +77,7 @@ std::string write_zip(const std::vector<Record>& records) {
         out += "PK\3\4";
         little(out, 0, 2);
         little(out, flags, 2);
-        little(out, 0, 2 + 4 + 12);
+        out.append(2 + 4 + 12, '\0');
         little(out, record.name.size(), 2);
         little(out, padding + 4, 2);
         out += record.name + "FB";
@@ -97,7 +97,7 @@ std::string write_zip(const std::vector<Record>& records) {
         little(directory, record.bytes.size(), 4);
         little(directory, record.bytes.size(), 4);
         little(directory, record.name.size(), 2);
-        little(directory, 0, 2 + 2 + 2 + 2 + 4);
+        directory.append(2 + 2 + 2 + 2 + 4, '\0');
         little(directory, header, 4);
         directory += record.name;
     }
@@ -204,27 +204,26 @@ Value read_pt(std::string_view file, const std::string& file_name) {
         throw std::runtime_error("zip: expected " + prefix + "data.pkl first");
     }
     Value root = read_pickle(records.front().bytes, load);
-    std::vector<std::pair<std::string, std::string>> small{{"data.pkl", records.front().bytes},
-                                                           {".format_version", "1"},
-                                                           {".storage_alignment", "64"},
-                                                           {"byteorder", "little"}};
-    std::vector<std::pair<std::string, std::string>> last{{"version", "3\n"}};
-    if (records.size() != small.size() + storage_count + 2) {
+    std::vector<std::string> names{"data.pkl", ".format_version", ".storage_alignment", "byteorder"};
+    for (std::size_t i = 0; i < storage_count; ++i) {
+        names.push_back("data/" + std::to_string(i));
+    }
+    names.insert(names.end(), {"version", ".data/serialization_id"});
+    const std::map<std::string, std::string> contents{
+        {".format_version", "1"}, {".storage_alignment", "64"}, {"byteorder", "little"}, {"version", "3\n"}};
+    if (records.size() != names.size()) {
         throw std::runtime_error("zip: " + std::to_string(records.size()) + " records for " +
                                  std::to_string(storage_count) + " storages");
     }
-    for (std::size_t i = 0; i + 1 < records.size(); ++i) {
-        const bool is_storage = i >= small.size() && i < small.size() + storage_count;
-        const std::string name = is_storage ? "data/" + std::to_string(i - small.size())
-                                            : (i < small.size() ? small[i].first : last.front().first);
-        const std::string& bytes =
-            is_storage ? records[i].bytes : (i < small.size() ? small[i].second : last.front().second);
-        if (records[i].name != prefix + name || records[i].bytes != bytes) {
-            throw std::runtime_error("zip: record " + std::to_string(i) + " is " + records[i].name + ", expected " +
-                                     prefix + name + " with its usual content");
+    for (std::size_t i = 0; i < records.size(); ++i) {
+        const auto content = contents.find(names[i]);
+        if (records[i].name != prefix + names[i] ||
+            (content != contents.end() && records[i].bytes != content->second)) {
+            throw std::runtime_error("zip: " + records[i].name + " stands where " + names[i] +
+                                     " belongs, or is not its usual self");
         }
     }
-    if (records.back().name != prefix + ".data/serialization_id" || !is_serialization_id(records.back().bytes)) {
+    if (!is_serialization_id(records.back().bytes)) {
         throw std::runtime_error("zip: the last record is not a serialization id of 40 digits");
     }
     return root;
