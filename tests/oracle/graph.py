@@ -136,23 +136,25 @@ class _Unpickler(pickle._Unpickler):
         return tensor
 
 
-def compare(expected_path, found_path, ignore=lambda path: False, unordered=lambda path: False):
+def compare(expected_path, found_path, ignore=lambda path: False, unordered=lambda path: False,
+            widened=lambda path: False):
     """Returns a list of differences, empty when the files hold the same graph and the same bytes, padding included.
 
     Storage keys may be numbered otherwise; what shares a storage, or is one list or dictionary, must be so in both.
     `ignore` takes a path such as ("optimizer_state_dict", "group_paddings", 0) and says whether to pass over it;
-    `unordered` says so of the order of a dictionary's keys.
+    `unordered` says so of the order of a dictionary's keys, `widened` that one tensor may be bf16 where the other is fp32.
     """
     with Archive(expected_path) as expected, Archive(found_path) as found:
-        comparison = _Comparison(expected, found, ignore, unordered)
+        comparison = _Comparison(expected, found, ignore, unordered, widened)
         comparison.walk(expected.graph, found.graph, ())
         return comparison.differences
 
 
 class _Comparison:
-    def __init__(self, expected, found, ignore, unordered):
+    def __init__(self, expected, found, ignore, unordered, widened):
         self.differences = []
-        self._expected, self._found, self._ignore, self._unordered = expected, found, ignore, unordered
+        self._expected, self._found = expected, found
+        self._ignore, self._unordered, self._widened = ignore, unordered, widened
         self._twins = {}  # identity in the expected graph -> the node it was met with
         self._reverse = {}
         self._storages = {}
@@ -214,7 +216,8 @@ class _Comparison:
             self._differ(path, f"{expected!r} became {found!r}")
 
     def _tensors(self, expected, found, path):
-        if expected.geometry != found.geometry:
+        skip = 1 if self._widened(path) else 0  # the storage's kind
+        if expected.geometry[skip:] != found.geometry[skip:]:
             self._differ(path, f"tensor {expected.geometry} became {found.geometry}")
         self._sequences(expected.extra, found.extra, path + ("<extra>",))
         pair = expected.storage.key, found.storage.key
@@ -227,15 +230,24 @@ class _Comparison:
 
     def _bytes(self, expected, found, path):
         old, new = self._expected.bytes_of(expected), self._found.bytes_of(found)
+        if expected.kind != found.kind:
+            old, new = _as_fp32(expected, old), _as_fp32(found, new)
         if old == new:
             return
-        step = ELEMENT_SIZE[expected.kind]
+        step = max(ELEMENT_SIZE[expected.kind], ELEMENT_SIZE[found.kind])
         places = [i // step for i in range(0, min(len(old), len(new)), step) if old[i:i + step] != new[i:i + step]]
         self._differ(path, f"data: {len(places)} of {len(old) // step} elements differ, at {places[:6]}...; "
                            f"{len(old)} bytes became {len(new)}")
 
     def _differ(self, path, what):
         self.differences.append(f"{'/'.join(str(part) for part in path)}: {what}")
+
+
+def _as_fp32(storage, data):
+    """bf16 is the upper half of fp32."""
+    if storage.kind != "BFloat16Storage":
+        return data
+    return b"".join(b"\0\0" + data[i:i + 2] for i in range(0, len(data), 2))
 
 
 def _kind(node):

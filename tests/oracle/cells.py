@@ -1,0 +1,123 @@
+"""The one table of what the oracle must show: every cell by name, and the truth that it is held against."""
+from dataclasses import dataclass
+import hashlib
+
+from recipe import Recipe
+
+UNIVERSAL = "universal"  # DeepSpeed's own universal checkpoint, loaded at N: everything equal, losses too
+SOURCE = "source"  # the source gathered per parameter: the universal checkpoint loses or breaks something here
+FRESH = "fresh"  # the source, and the losses of a run that starts at N: nothing was trained before the save
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One thing to show. `check` names the function of checks.py that shows it."""
+
+    name: str
+    recipe: Recipe
+    source: int  # A: the world size that saves
+    target: int  # N: the world size that resumes
+    truth: str = UNIVERSAL
+    quick: bool = False
+    check: str = "resume"
+    twin: Recipe = None  # another recipe whose losses must be the same
+    further: tuple = ()  # chain: the world sizes after N; old_writer: the fixture's folder
+
+
+CORE_PAIRS = ((3, 2), (2, 3), (4, 1), (1, 4), (3, 3), (2, 8))
+
+
+def _core():
+    kinds = [(stage, dtype) for stage in (1, 2) for dtype in ("bf16", "fp16", "fp32")]
+    for turn, (stage, dtype) in enumerate(kinds):
+        for number, (source, target) in enumerate(CORE_PAIRS):
+            # The quick ones go along the diagonal: every stage with every dtype, and every pair once.
+            yield Cell(f"core/stage{stage}-{dtype}/{source}to{target}", Recipe(stage=stage, dtype=dtype), source, target,
+                       quick=number == turn)
+
+
+def _variant(name, first, second, truth=UNIVERSAL, twin=None, quick=True):
+    """Two pairs of a variant, each (recipe, A, N); the first is in the quick subset."""
+    for turn, (recipe, source, target) in enumerate((first, second)):
+        yield Cell(f"{name}/stage{recipe.stage}-{recipe.dtype}/{source}to{target}", recipe, source, target, truth,
+                   quick=quick and turn == 0, twin=recipe.but(**twin) if twin else None)
+
+
+def _variants():
+    bf16 = Recipe(stage=2, dtype="bf16")
+    fp32 = Recipe(stage=1, dtype="fp32")
+    fp16 = Recipe(stage=2, dtype="fp16")
+    one = Recipe(stage=1, dtype="bf16")
+    yield from _variant("one-group", (bf16.but(groups=1), 3, 2), (fp32.but(groups=1), 2, 4))
+    yield from _variant("three-groups", (bf16.but(groups=3), 4, 3), (fp16.but(groups=3), 2, 3))
+    yield from _variant("sgd-momentum", (bf16.but(optimizer="sgd_momentum"), 3, 2),
+                        (fp32.but(optimizer="sgd_momentum"), 2, 3), SOURCE)
+    yield from _variant("rmsprop", (fp32.but(optimizer="rmsprop"), 2, 3), (bf16.but(optimizer="rmsprop"), 3, 2), SOURCE)
+    yield from _variant("amsgrad", (bf16.but(optimizer="amsgrad"), 3, 2), (fp32.but(optimizer="amsgrad"), 2, 4), SOURCE)
+    yield from _variant("adagrad", (bf16.but(optimizer="adagrad", groups=1), 3, 2),
+                        (fp32.but(optimizer="adagrad", groups=1), 2, 3), SOURCE)
+    yield from _variant("cpu-adam", (bf16.but(optimizer="cpu_adam"), 2, 3), (fp32.but(optimizer="cpu_adam"), 3, 2))
+    yield from _variant("lion", (bf16.but(optimizer="lion"), 3, 2), (fp32.but(optimizer="lion"), 2, 3), SOURCE)
+    yield from _variant("muon", (one.but(optimizer="muon"), 3, 2), (bf16.but(optimizer="muon"), 2, 4), SOURCE)
+    yield from _variant("muon-offload", (bf16.but(optimizer="muon", offload=True), 3, 2),
+                        (one.but(optimizer="muon", offload=True), 2, 3), SOURCE, quick=False)
+    yield from _variant("round-robin", (bf16.but(round_robin=True), 3, 2), (fp32.but(round_robin=True), 2, 4), SOURCE,
+                        twin={"round_robin": False})
+    yield from _variant("alignment", (bf16.but(alignment=True), 3, 2), (fp32.but(alignment=True), 2, 4))
+    yield from _variant("round-robin-alignment", (fp16.but(round_robin=True, alignment=True), 3, 4),
+                        (one.but(round_robin=True, alignment=True), 4, 3), SOURCE, twin={"round_robin": False},
+                        quick=False)
+    yield from _variant("offload", (bf16.but(optimizer="cpu_adam", offload=True), 3, 2),
+                        (one.but(offload=True), 2, 3))
+    yield from _variant("frozen-tied", (bf16.but(frozen=True), 3, 2), (fp32.but(frozen=True), 2, 3))
+    yield from _variant("frozen-changed", (bf16.but(frozen=True, drift=True), 2, 3),
+                        (fp16.but(frozen=True, drift=True), 3, 2), SOURCE)
+    yield from _variant("bf16-optimizer", (one.but(bf16_optimizer=True), 3, 2), (one.but(bf16_optimizer=True), 2, 4))
+    yield from _variant("elastic", (bf16.but(elastic=True, optimizer="fused_adam"), 3, 2),
+                        (fp32.but(elastic=True, optimizer="fused_adam"), 2, 3), SOURCE, twin={"elastic": False})
+    yield from _variant("overflow", (fp16.but(overflow=True, steps=5), 3, 2),
+                        (fp16.but(stage=1, overflow=True, steps=5), 2, 3))
+    yield from _variant("zero-steps", (bf16.but(steps=0), 3, 2), (fp16.but(stage=1, steps=0), 2, 3), FRESH)
+
+
+def _special():
+    bf16, fp32 = Recipe(stage=2, dtype="bf16"), Recipe(stage=1, dtype="fp32")
+    fp16 = Recipe(stage=2, dtype="fp16")
+    tiny = Recipe(width=3, vocabulary=5, layers=0)
+    yield Cell("tiny-group/stage2-bf16/5to2", tiny, 5, 2, quick=True)
+    yield Cell("tiny-group/stage2-bf16/2to8", tiny, 2, 8)
+    chains = {"adamw": bf16, "fp16": fp16, "round-robin": bf16.but(round_robin=True),
+              "alignment": fp32.but(alignment=True), "bf16-optimizer": Recipe(stage=1, bf16_optimizer=True),
+              "elastic": bf16.but(elastic=True, optimizer="fused_adam"), "frozen-changed": bf16.but(frozen=True, drift=True)}
+    for name, recipe in chains.items():
+        yield Cell(f"chain/{name}/3to2to4to3", recipe, 3, 2, SOURCE, quick=name in ("adamw", "round-robin"), check="chain",
+                   further=(4, 3))
+    for version in ("0.14.5", "0.16.9"):
+        for fixture, recipe, source in OLD_FIXTURES:
+            yield Cell(f"old-writer/{version}/{fixture}/{source}to2", recipe, source, 2, SOURCE, quick=True,
+                       check="old_writer", further=(f"{version}_{fixture}_ws{source}",))
+    yield Cell("zero-to-fp32/stage2-bf16/3to2", bf16, 3, 2, SOURCE, quick=True, check="zero_to_fp32")
+    yield Cell("zero-to-fp32/stage1-round-robin/3to4", fp32.but(round_robin=True), 3, 4, SOURCE, check="zero_to_fp32")
+    yield Cell("weights-only-load/stage2-bf16/3to2", bf16.but(frozen=True, drift=True), 3, 2, SOURCE, quick=True,
+               check="load_weights")
+    yield Cell("weights-only-load/stage1-fp32/2to3", fp32, 2, 3, SOURCE, check="load_weights")
+    yield Cell("native-refusal/stage2-bf16/3to2", bf16, 3, 2, SOURCE, quick=True, check="native_refusal")
+    yield Cell("native-refusal/stage1-fp32/2to3", fp32, 2, 3, SOURCE, check="native_refusal")
+
+
+# (name, recipe, world size): what tests/data/zero/old holds for each old version of DeepSpeed.
+OLD_FIXTURES = (
+    ("stage1_bf16", Recipe(stage=1, width=7, vocabulary=11, layers=1), 3),
+    ("stage2_fp16", Recipe(stage=2, dtype="fp16", width=7, vocabulary=11, layers=1), 3),
+    ("tiny_group", Recipe(stage=2, dtype="fp32", width=3, vocabulary=5, layers=0), 5),
+)
+
+CELLS = (*_core(), *_variants(), *_special())
+
+
+def table_hash():
+    return hashlib.sha256("\n".join(repr(cell) for cell in CELLS).encode()).hexdigest()[:16]
+
+
+if len({cell.name for cell in CELLS}) != len(CELLS):
+    raise ValueError("two cells have one name")

@@ -1,0 +1,194 @@
+"""What a cell does: train, save, mount, resume, and hold all that came of it against the cell's truth."""
+import filecmp
+import os
+import pathlib
+import subprocess
+import sys
+
+import gather
+import graph
+from mounting import mounted
+import ranks
+import trainer
+import universal
+
+OLD = pathlib.Path(__file__).resolve().parents[1] / "data" / "zero" / "old"
+STEPS = 2  # after a resume
+
+
+class Mismatch(AssertionError):
+    """What was found is not what the truth says."""
+
+
+class Session:
+    """Checkpoints that cells share, in one directory: each trained, converted or resumed once."""
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+        self.log = str(self.directory / "ranks.log")
+
+    def trained(self, recipe, world_size):
+        return self._once(f"{recipe.key}-trained-{world_size}", lambda target: self.run(
+            recipe, world_size, steps=recipe.steps, save=target))
+
+    def universal_of(self, recipe, world_size):
+        return self._once(f"{recipe.key}-universal-{world_size}", lambda target: universal.convert(
+            self.trained(recipe, world_size), target, self.log))
+
+    def run(self, recipe, world_size, **job):
+        return trainer.run(trainer.Job(recipe, world_size, **job), self.log)
+
+    def _once(self, name, make):
+        target = self.directory / name
+        if not target.exists():
+            unfinished = str(target) + ".unfinished"
+            make(unfinished)
+            os.rename(unfinished, target)
+        return str(target)
+
+
+def resume(cell, session, scratch):
+    """Train at A, mount at N, resume from the mount, save at once, take two steps, save."""
+    source = session.trained(cell.recipe, cell.source)
+    loaded, stepped = f"{scratch}/loaded", f"{scratch}/stepped"
+    with mounted(source, cell.target) as mount:
+        if cell.source == cell.target:
+            expect_same_bytes(source, mount.path)
+        reports = session.run(cell.recipe, cell.target, load=mount.path, save_loaded=loaded, steps=STEPS, save=stepped)
+        expect_same_objects(loaded, mount.path, widened=is_muon_momentum if cell.recipe.optimizer == "muon" else never)
+    expect_same_parameters(source, loaded)
+    if cell.truth == "universal":
+        expect_same_as_universal(cell, session, scratch, reports, loaded, stepped)
+    if cell.truth == "fresh":
+        expect_same_losses(reports, session.run(cell.recipe, cell.target, steps=STEPS))
+    if cell.twin:
+        expect_same_losses(reports, resume_universal(cell.twin, cell, session))
+
+
+def chain(cell, session, scratch):
+    """A mount of the save of a mount of the save ... back at A: the source again."""
+    source = link = session.trained(cell.recipe, cell.source)
+    for world_size in (cell.target, *cell.further):
+        saved = f"{scratch}/at-{world_size}"
+        with mounted(link, world_size) as mount:
+            session.run(cell.recipe, world_size, load=mount.path, save_loaded=saved)
+        link = saved
+    expect_same_objects(source, link)
+
+
+def old_writer(cell, session, scratch):
+    """A fixture that an old DeepSpeed wrote, resumed at N by the DeepSpeed of today."""
+    source, loaded = str(OLD / cell.further[0]), f"{scratch}/loaded"
+    with mounted(source, cell.target) as mount:
+        session.run(cell.recipe, cell.target, load=mount.path, save_loaded=loaded)
+    expect_same_parameters(source, loaded)
+
+
+def zero_to_fp32(cell, session, scratch):
+    """The script that DeepSpeed leaves beside the tags, run from where it lies, unmodified."""
+    source = session.trained(cell.recipe, cell.source)
+
+    def weights(root, target):
+        subprocess.run([sys.executable, f"{root}/zero_to_fp32.py", root, target], check=True, capture_output=True,
+                       timeout=120)
+        (file,) = pathlib.Path(target).glob("pytorch_model*.bin")
+        return gather.load(file)
+
+    expected = weights(source, f"{scratch}/expected")
+    with mounted(source, cell.target) as mount:
+        found = weights(mount.path, f"{scratch}/found")
+    if expected.keys() != found.keys():
+        raise Mismatch(f"names: {sorted(expected.keys() ^ found.keys())}")
+    wrong = [name for name in expected if not gather.same_bits(expected[name], found[name])]
+    if wrong:
+        raise Mismatch(f"consolidated weights differ: {wrong}")
+
+
+def load_weights(cell, session, scratch):
+    """load_optimizer_states=False works natively at any world size: the mount must give the same weights."""
+    source = session.trained(cell.recipe, cell.source)
+    expected = session.run(cell.recipe, cell.target, load=source, load_optimizer=False)
+    with mounted(source, cell.target) as mount:
+        found = session.run(cell.recipe, cell.target, load=mount.path, load_optimizer=False)
+    for rank, (one, other) in enumerate(zip(expected, found, strict=True)):
+        if one.weights != other.weights:
+            raise Mismatch(f"rank {rank}: {[n for n in one.weights if one.weights[n] != other.weights.get(n)]}")
+
+
+def native_refusal(cell, session, scratch):
+    """Without ckptfs the resume fails; with it, it works (the other cells). The day this fails, DeepSpeed has learnt it."""
+    source = session.trained(cell.recipe, cell.source)
+    try:
+        session.run(cell.recipe, cell.target, load=source)
+    except ranks.RankError as refusal:
+        if "Automatic adjustment of ZeRO's optimizer state partitioning" not in refusal.detail:
+            raise
+        return
+    raise Mismatch("DeepSpeed resumed at another world size by itself")
+
+
+def resume_universal(recipe, cell, session, **saves):
+    return session.run(recipe, cell.target, load=session.universal_of(recipe, cell.source), universal=True, steps=STEPS,
+                       **saves)
+
+
+def expect_same_as_universal(cell, session, scratch, reports, loaded, stepped):
+    truth_loaded, truth_stepped = f"{scratch}/universal-loaded", f"{scratch}/universal-stepped"
+    truth = resume_universal(cell.recipe, cell, session, save_loaded=truth_loaded, save=truth_stepped)
+    expect_same_losses(reports, truth)
+    for expected, found in ((truth_loaded, loaded), (truth_stepped, stepped)):
+        expect_same_objects(expected, found, universal.not_carried, universal.listed_by_directory)
+
+
+def expect_same_losses(found, truth):
+    """Losses, loss scale, learning rates and counters of every rank."""
+    for rank, (one, other) in enumerate(zip(truth, found, strict=True)):
+        for part in ("losses", "loss_scale", "learning_rates", "global_steps", "skipped_steps"):
+            if getattr(one, part) != getattr(other, part):
+                raise Mismatch(f"rank {rank}, {part}: {getattr(one, part)} became {getattr(other, part)}")
+
+
+def expect_same_parameters(source, saved):
+    """Masters, states, weights and scalars, gathered per parameter. Loading widens Muon's momentum to fp32."""
+    differences = gather.gather(gather.tag_of(source)).differences(gather.gather(gather.tag_of(saved)),
+                                                                    but=("momentum_buffer",))
+    if differences:
+        raise Mismatch(f"gathered per parameter: {summary(differences)}")
+
+
+def never(path):
+    return False
+
+
+def is_config(path):
+    return path[:1] == ("ds_config",)
+
+
+def is_muon_momentum(path):
+    return path[:1] == ("optimizer_state_dict",) and path[-1] == "momentum_buffer"
+
+
+def expect_same_objects(expected, found, ignore=is_config, unordered=never, widened=never):
+    """The latest tags of two roots: the same files, and in each .pt the same graph and bytes, padding included."""
+    expected, found = gather.tag_of(str(expected)), gather.tag_of(str(found))
+    if sorted(os.listdir(expected)) != sorted(os.listdir(found)):
+        raise Mismatch(f"files: {sorted(os.listdir(expected))} became {sorted(os.listdir(found))}")
+    for name in sorted(os.listdir(expected)):
+        differences = graph.compare(f"{expected}/{name}", f"{found}/{name}", ignore, unordered, widened)
+        if differences:
+            raise Mismatch(f"{name}: {summary(differences)}")
+
+
+def expect_same_bytes(source, view):
+    for folder, _, names in os.walk(source):
+        inside = os.path.relpath(folder, source)
+        if sorted(os.listdir(folder)) != sorted(os.listdir(os.path.join(view, inside))):
+            raise Mismatch(f"{inside}: other names")
+        for name in names:
+            if not filecmp.cmp(os.path.join(folder, name), os.path.join(view, inside, name), shallow=False):
+                raise Mismatch(f"{inside}/{name}: other bytes, although the world size is the same")
+
+
+def summary(differences):
+    more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+    return "; ".join(differences[:3]) + more

@@ -1,0 +1,74 @@
+"""What came of the cells: the line of each, and the document of a full run."""
+from dataclasses import dataclass
+import importlib.metadata
+import pathlib
+import platform
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+
+TRUTHS = {
+    "universal": "DeepSpeed's universal checkpoint at N, and the source per parameter",
+    "source": "the source, per parameter",
+    "fresh": "the source, per parameter; losses of a run that starts at N",
+}
+CHECKS = {
+    "chain": "the source, object for object",
+    "zero_to_fp32": "the script on the source",
+    "load_weights": "the same load from the source",
+    "native_refusal": "DeepSpeed's error",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    cell: object
+    passed: bool
+    problem: str  # empty when passed
+    seconds: float
+
+    @property
+    def line(self):
+        verdict = "ok    " if self.passed else "FAILED"
+        text = f"{verdict} {self.seconds:6.1f} s  {self.cell.name}"
+        return text if self.passed else f"{text}\n{self.problem.rstrip()}"
+
+
+def write(file, results, table_hash):
+    failed = sum(not result.passed for result in results)
+    lines = [
+        "# The oracle",
+        "",
+        "Real DeepSpeed resumes from a mount at another world size, and everything is held, bit for bit, against the oracle",
+        "named in the table. What a cell does is in `tests/oracle/checks.py`, the table itself in `tests/oracle/cells.py`.",
+        "Written by `tests/oracle/run_oracle.py --full --report docs/oracle.md`.",
+        "",
+        f"**{len(results) - failed} passed, {failed} failed.** {versions()}.",
+        f"Commit `{commit()}`, hash of the table of cells `{table_hash}`.",
+        "",
+        "| cell | held against | result |",
+        "| --- | --- | --- |",
+    ]
+    lines += [f"| {r.cell.name} | {truth(r.cell)} | {'passed' if r.passed else 'FAILED'} |" for r in results]
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def truth(cell):
+    text = CHECKS.get(cell.check, TRUTHS[cell.truth])
+    if cell.twin:
+        text += "; losses of the same training without it"
+    return text
+
+
+def versions():
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("deepspeed", "torch", "numpy"))
+    return f"{packages}, Python {platform.python_version()}, {platform.system()} {platform.release()}"
+
+
+def commit():
+    def git(*arguments):
+        return subprocess.run(["git", "-c", f"safe.directory={ROOT}", "-C", str(ROOT), *arguments], capture_output=True,
+                              text=True, check=True).stdout.strip()
+
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", "src", "include", "tests/oracle", "CMakeLists.txt")
+    return git("rev-parse", "HEAD") + (" with changes" if changed else "")

@@ -1,0 +1,200 @@
+#!/usr/bin/env python3
+"""Shows with real DeepSpeed that a job resumes from a mount as it would from its own checkpoint: runs the cells of cells.py.
+
+Exit code 0 when every chosen cell ran and passed. A line a cell, and at the end 'N passed, M failed'.
+"""
+import argparse
+import contextlib
+import fnmatch
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from xml.sax.saxutils import quoteattr
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
+
+from cells import CELLS, table_hash  # noqa: E402
+import mounting  # noqa: E402
+import report  # noqa: E402
+
+CELL_TIMEOUT = 300.0
+
+
+def main():
+    options = parse_arguments()
+    missing = what_is_missing()
+    chosen = [cell for cell in CELLS if options.full or options.only or cell.quick]
+    if options.only:
+        chosen = [cell for cell in chosen if fnmatch.fnmatch(cell.name, options.only)]
+    if options.list:
+        print("\n".join(cell.name for cell in chosen))
+        return 0
+    if missing:
+        return give_up(missing, chosen, options)
+    if not chosen:
+        print(f"no cell is named {options.only}")
+        return 1
+    results = run(chosen)
+    failed = [result for result in results if not result.passed]
+    print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
+    if options.junit:
+        write_junit(options.junit, results)
+    if options.report:
+        report.write(options.report, results, table_hash())
+    return 1 if failed or len(results) != len(chosen) else 0
+
+
+def parse_arguments():
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("--full", action="store_true", help="every cell, not the quick subset")
+    arguments.add_argument("--only", metavar="PATTERN", help="the cells, quick or not, whose names match the shell pattern")
+    arguments.add_argument("--list", action="store_true", help="print the names of the chosen cells and run nothing")
+    arguments.add_argument("--report", metavar="FILE", type=pathlib.Path, help="with --full: write the results as a document")
+    arguments.add_argument("--junit", metavar="FILE", type=pathlib.Path, help="write the results as JUnit XML")
+    options = arguments.parse_args()
+    if options.report and not options.full:
+        arguments.error("--report needs --full: a document of some cells would pass for one of all")
+    if options.report and options.only:
+        arguments.error("--report and --only exclude each other")
+    return options
+
+
+def what_is_missing():
+    """Why the oracle cannot run here; None when it can."""
+    if not os.path.exists("/dev/fuse"):
+        return "/dev/fuse is missing"
+    try:
+        import ranks  # noqa: F401  sets the environment that DeepSpeed reads on import
+
+        import deepspeed  # noqa: F401
+    except ImportError as error:
+        return f"DeepSpeed cannot be imported: {error}"
+    return None
+
+
+def give_up(missing, chosen, options):
+    under_ci = os.environ.get("CI") == "true"
+    print(f"{'FAILED' if under_ci else 'SKIPPED'}: {len(chosen)} cells cannot run: {missing}")
+    if options.junit:
+        write_junit(options.junit, [report.Result(cell, False, missing, 0.0) for cell in chosen], skipped=not under_ci)
+    return 1 if under_ci or options.full else 0
+
+
+def run(chosen):
+    if not mounting.BINARY.exists():
+        sys.exit(f"{mounting.BINARY} is missing: build it, or say where it is in CKPTFS_BINARY")
+    results = []
+    with tempfile.TemporaryDirectory(prefix="ckptfs-oracle-", ignore_cleanup_errors=True) as directory:
+        tempfile.tempdir = directory  # all that is mounted or written lies below
+        try:
+            build_operators(chosen, directory)
+            for cell in chosen:
+                results.append(run_cell(cell, directory))
+                print(results[-1].line, flush=True)
+        finally:
+            unmount_below(directory)
+            tempfile.tempdir = None
+    return results
+
+
+def build_operators(chosen, directory):
+    """DeepSpeed compiles these on first use, a minute each: once, before a cell's time runs."""
+    from deepspeed.ops import op_builder
+
+    import ranks
+
+    needed = {"cpu_adam": "CPUAdamBuilder", "fused_adam": "FusedAdamBuilder", "muon": "FusedAdamBuilder",
+              "lion": "FusedLionBuilder"}
+    for name in sorted({needed[cell.recipe.optimizer] for cell in chosen if cell.recipe.optimizer in needed}):
+        start = time.monotonic()
+        ranks.in_child(lambda: build(name), timeout=900, log=f"{directory}/operators.log")
+        print(f"operator {name.removesuffix('Builder')}: ready after {time.monotonic() - start:.0f} s", flush=True)
+
+
+def build(name):
+    from deepspeed.accelerator import get_accelerator
+
+    get_accelerator().create_op_builder(name).load(verbose=False)
+
+
+def run_cell(cell, directory):
+    """Runs the cell in a process group of its own, which can be ended as a whole."""
+    start = time.monotonic()
+    said = pathlib.Path(directory, "said")
+    sys.stdout.flush()
+    pid = os.fork()
+    if pid == 0:
+        _cell_main(cell, directory, said)
+    status = wait(pid, start + CELL_TIMEOUT)
+    seconds = time.monotonic() - start
+    if status is None:
+        end_group(pid)
+        unmount_below(directory)
+        return report.Result(cell, False, f"not done within {CELL_TIMEOUT:.0f} s", seconds)
+    return report.Result(cell, status == 0, said.read_text() if status else "", seconds)
+
+
+def _cell_main(cell, directory, said):
+    """Never returns."""
+    code = 1
+    try:
+        os.setpgid(0, 0)
+        said.write_text("the cell's process was killed")
+        import checks
+
+        with tempfile.TemporaryDirectory(prefix="cell-") as scratch:
+            getattr(checks, cell.check)(cell, checks.Session(directory), scratch)
+        code = 0
+    except BaseException as error:
+        said.write_text(getattr(error, "detail", None) or "".join(traceback.format_exception(error)))
+    finally:
+        os._exit(code)
+
+
+def wait(pid, deadline):
+    """The exit status, or None when it has not ended by the deadline."""
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status
+        if time.monotonic() > deadline:
+            return None
+        time.sleep(0.01)
+
+
+def end_group(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+
+
+def unmount_below(directory):
+    with open("/proc/mounts", encoding="utf-8") as mounts:
+        points = [line.split()[1] for line in mounts]
+    for point in points:
+        if point.startswith(f"{directory}/"):
+            subprocess.run(["fusermount3", "-u", "-z", point], check=False)
+
+
+def write_junit(file, results, skipped=False):
+    lines = [f'<testsuite name="oracle" tests="{len(results)}" errors="0" '
+             f'failures="{0 if skipped else sum(not r.passed for r in results)}" '
+             f'skipped="{len(results) if skipped else 0}">']
+    for result in results:
+        lines.append(f'<testcase classname="oracle" name={quoteattr(result.cell.name)} time="{result.seconds:.2f}">')
+        if not result.passed:
+            lines.append(f"<{'skipped' if skipped else 'failure'} message={quoteattr(result.problem)}/>")
+        lines.append("</testcase>")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join([*lines, "</testsuite>"]) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
