@@ -20,7 +20,7 @@ class DirectorySource final : public Source {
     /// `path`: as the user wrote it; also what messages name. Raises the process's soft limit of open files.
     static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path);
     static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path,
-                                                               std::shared_ptr<const SystemCalls> calls);
+                                                                         std::shared_ptr<const SystemCalls> calls);
 
     [[nodiscard]] std::string display(std::string_view path) const override;
     Result<FileInfo> stat(const std::string& path) const override;

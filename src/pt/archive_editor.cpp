@@ -50,10 +50,12 @@ const Node* ArchiveEditor::make_tensor(const TensorRef& like, std::size_t storag
                                        const std::vector<std::int64_t>& strides) {
     NewStorage& target = new_storages_[storage];
     std::vector<const Node*> size_nodes;
+    size_nodes.reserve(sizes.size());
     for (const std::uint64_t size : sizes) {
         size_nodes.push_back(pickle_.integer(static_cast<std::int64_t>(size)));
     }
     std::vector<const Node*> stride_nodes;
+    stride_nodes.reserve(strides.size());
     for (const std::int64_t stride : strides) {
         stride_nodes.push_back(pickle_.integer(stride));
     }
