@@ -20,6 +20,7 @@ std::string repeat(const std::string& pattern, std::size_t nbytes) {
 
 Value integers(const std::vector<std::uint64_t>& numbers) {
     std::vector<Value> items;
+    items.reserve(numbers.size());
     for (const std::uint64_t item : numbers) {
         items.push_back(integer(item));
     }
