@@ -39,8 +39,8 @@ Json as_hyper_parameter(const Node* node) {
 }
 
 /// Of every group that the first rank's param_groups has; the elastic form has none.
-std::vector<Json> hyper_parameters(const zero::ModelParallelRank& family) {
-    std::vector<Json> result;
+std::vector<HyperParameters> hyper_parameters(const zero::ModelParallelRank& family) {
+    std::vector<HyperParameters> result;
     const Node* root = family.optimizer.front().structure->root();
     const Node* base = pickle::find(pickle::find(root, "optimizer_state_dict"), "base_optimizer_state");
     const Node* groups = pickle::find(base, "param_groups");
@@ -48,10 +48,10 @@ std::vector<Json> hyper_parameters(const zero::ModelParallelRank& family) {
         return result;
     }
     for (const Node* group : groups->items) {
-        Json values = Json::object();
+        HyperParameters values;
         for (const auto& [key, value] : pickle::dict_items(group)) {
             if (key->kind == pickle::Kind::string && key->text != "params") {
-                values[key->text] = as_hyper_parameter(value);
+                values.emplace_back(key->text, as_hyper_parameter(value));
             }
         }
         result.push_back(std::move(values));
@@ -72,7 +72,6 @@ GroupDescription describe_group(const zero::ParameterGroup& group, const zero::F
     for (const zero::State& state : group.states) {
         result.states.push_back({state.key, std::string(pt::name(state.dtype))});
     }
-    result.hyper_parameters = Json::object();
     return result;
 }
 
@@ -147,7 +146,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
         return result;
     }
     CKPTFS_ASSIGN(result.module, describe_module(family));
-    const std::vector<Json> values = hyper_parameters(family);
+    const std::vector<HyperParameters> values = hyper_parameters(family);
     CKPTFS_ASSIGN(const auto target, view::target_layout(checkpoint, checkpoint.world_size, std::nullopt));
     for (std::size_t index = 0; index < family.groups.size(); ++index) {
         GroupDescription group = describe_group(family.groups[index], target.groups[index], checkpoint.format);

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ckptfs/result.h"
@@ -25,6 +26,9 @@ struct GroupCut {
     std::vector<std::uint64_t> padding_numel;  ///< by rank, as DeepSpeed counts it
 };
 
+/// Names and values, in the order of the file.
+using HyperParameters = std::vector<std::pair<std::string, nlohmann::ordered_json>>;
+
 struct GroupDescription {
     std::uint64_t parameters = 0;
     std::uint64_t numel = 0;  ///< of all parameters, without padding
@@ -32,7 +36,7 @@ struct GroupDescription {
     std::string weights_dtype;  ///< empty where `module` has no flat buffer
     std::string master_dtype;
     std::vector<StateDescription> states;
-    nlohmann::ordered_json hyper_parameters;  ///< an object; empty where the files have none
+    HyperParameters hyper_parameters;  ///< empty where the files have none
 };
 
 /// Names in `module` that no optimizer owns.

@@ -26,6 +26,10 @@ Json cut_json(const GroupCut& cut) {
 }
 
 Json group_json(const GroupDescription& group) {
+    Json hyper_parameters = Json::object();
+    for (const auto& [name, value] : group.hyper_parameters) {
+        hyper_parameters[name] = value;
+    }
     Json states = Json::object();
     for (const StateDescription& state : group.states) {
         states[state.key] = state.dtype;
@@ -35,7 +39,7 @@ Json group_json(const GroupDescription& group) {
             {"weights_dtype", group.weights_dtype.empty() ? Json() : Json(group.weights_dtype)},
             {"master_dtype", group.master_dtype},
             {"optimizer_states", std::move(states)},
-            {"hyper_parameters", group.hyper_parameters},
+            {"hyper_parameters", std::move(hyper_parameters)},
             {"partition_numel", group.cut.partition_numel},
             {"padding", padding_json(group.cut.padding_numel)}};
 }

@@ -1,4 +1,5 @@
 // A description for people: one screen.
+#include <algorithm>
 #include <array>
 #include <set>
 #include <sstream>
@@ -21,13 +22,14 @@ std::string line(const char* label, const std::string& value) {
     return result + value + "\n";
 }
 
-std::string hyper_parameters(const nlohmann::ordered_json& values) {
+std::string hyper_parameters(const HyperParameters& values) {
     std::vector<std::string> words;
     for (const char* key : shown_hyper_parameters) {
-        const auto found = values.find(key);
-        if (found != values.end() && !found->is_null()) {
+        const auto found =
+            std::find_if(values.begin(), values.end(), [&](const auto& value) { return value.first == key; });
+        if (found != values.end() && !found->second.is_null()) {
             words.push_back(std::string(key) + " " +
-                            found->dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+                            found->second.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
         }
     }
     return joined(words, ", ");

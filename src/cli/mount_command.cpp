@@ -44,7 +44,7 @@ class Mounting {
 
     Result<void> run(const std::function<void()>& ready) {
         CKPTFS_TRY(start_log(arguments_));
-        CKPTFS_ASSIGN(auto target, read_view_options(arguments_.config_file));
+        CKPTFS_ASSIGN(const auto target, read_view_options(arguments_.config_file));
         const MountOptions options{.source = arguments_.source,
                                    .mount_point = arguments_.mount_point,
                                    .io = arguments_.io,
@@ -52,7 +52,7 @@ class Mounting {
                                    .kernel_options = arguments_.kernel_options};
         CKPTFS_ASSIGN(const auto source, environment_.open_source(arguments_.source));
         CKPTFS_TRY(environment_.check_mount_point(options));
-        const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(std::move(target));
+        const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
         CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
         CKPTFS_ASSIGN(const auto file_system,
                       FileSystem::create(source, reader,
@@ -95,14 +95,14 @@ class Mounting {
 
 }  // namespace
 
-StartReport mount(const MountArguments& given, const Environment& environment) {
-    const MountArguments arguments = with_absolute_paths(given, environment.working_directory);
-    if (arguments.foreground) {
-        return report_of(Mounting(arguments, environment).run([] {}));
+StartReport mount(const MountArguments& arguments, const Environment& environment) {
+    const MountArguments absolute = with_absolute_paths(arguments, environment.working_directory);
+    if (absolute.foreground) {
+        return report_of(Mounting(absolute, environment).run([] {}));
     }
     const auto body = [&](const std::function<void()>& ready) {
         std::atomic<bool> is_ready = false;
-        const auto result = Mounting(arguments, environment).run([&] {
+        const auto result = Mounting(absolute, environment).run([&] {
             is_ready = true;
             ready();
         });

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "cli/text.h"
 
@@ -68,7 +69,10 @@ Result<MountOptionWords> split_mount_options(std::string_view list) {
                                                           " after -o: see `ckptfs --help` for those that there are");
         }
         const std::string value = equals == std::string::npos ? "" : word.substr(equals);
-        result.arguments.push_back((name == "f" ? "-" : "--") + name + value);
+        std::string argument = name == "f" ? "-" : "--";
+        argument += name;
+        argument += value;
+        result.arguments.push_back(std::move(argument));
     }
     return result;
 }

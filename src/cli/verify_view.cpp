@@ -156,9 +156,9 @@ class ViewVerifier {
         if (const std::string wrong = coverage_.check(group, source, view); !wrong.empty()) {
             problems_.add(where + ", " + label + ": " + wrong);
         }
-        for (std::size_t index = 0; index < group.parameters.size(); ++index) {
-            const zero::Parameter& parameter = group.parameters[index];
-            const std::uint64_t itemsize = pt::itemsize(source.dtype);
+        const std::uint64_t itemsize = pt::itemsize(source.dtype);
+        std::size_t index = 0;
+        for (const zero::Parameter& parameter : group.parameters) {
             const auto gather = [&](const zero::State& state) {
                 return [&map = state.parameters[index], itemsize](std::uint64_t from, std::uint64_t count,
                                                                   PieceList& out) {
@@ -167,6 +167,7 @@ class ViewVerifier {
             };
             CKPTFS_TRY(compare("parameter " + in_quotes(parameter.name) + ", " + label, gather(source), gather(view),
                                parameter.numel, itemsize));
+            ++index;
         }
         return {};
     }

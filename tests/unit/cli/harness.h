@@ -21,6 +21,20 @@ inline std::string tag_name(const std::filesystem::path& source) {
     return ckptfs::test::file_bytes((source / "latest").string());
 }
 
+/// The checkpoints among the fixtures that can be shown at any world size and are no other's expected view.
+inline std::vector<std::filesystem::path> whole_fixtures() {
+    std::vector<std::filesystem::path> result;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(fixtures)) {
+        const std::filesystem::path directory = entry.path().parent_path();
+        const std::string name = directory.filename().string();
+        if (entry.path().filename() == "latest" && name != "universal" && !name.starts_with("stage3") &&
+            name.find("_at_ws") == std::string::npos) {
+            result.push_back(directory);
+        }
+    }
+    return result;
+}
+
 /// What libtorch would hand out: every record, in one chunk.
 inline Result<void> read_records(const File& file, const TorchModule::ChunkVisitor& visit) {
     CKPTFS_ASSIGN(const auto records, pt::read_directory(file));
