@@ -4,6 +4,9 @@
 function(ckptfs_warnings target)
   target_compile_options(${target} PRIVATE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion
                          -Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual -Wcast-qual)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    target_compile_options(${target} PRIVATE -Wno-restrict)  # false for "literal" + std::string when optimised (GCC bug 105651)
+  endif()
   if(CKPTFS_WARNINGS_AS_ERRORS)
     target_compile_options(${target} PRIVATE -Werror)
   endif()

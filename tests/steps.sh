@@ -39,7 +39,7 @@ compile() {  # compile DIRECTORY [TARGETS...]
     local directory=$1
     shift
     # All errors at once rather than the first.
-    cmake --build "$directory" ${1:+--target "$@"} -- -k 0
+    cmake --build "$directory" ${1:+--target "$@"} -- -k 0 --quiet
 }
 
 run_ctest() {  # run_ctest STEP DIRECTORY LABELS
