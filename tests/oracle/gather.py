@@ -21,15 +21,15 @@ class Gathered:
     weights: dict  # name -> tensor: the module as it was saved
     counters: dict
 
-    def differences(self, other, but=()):
-        """Names of what differs, bit for bit. `but` lists state keys whose dtype may differ."""
+    def differences(self, other, widened=()):
+        """Names of what differs, bit for bit. `widened` lists state keys and weights that may be 16-bit in one, fp32 in the other."""
         found = []
         for kind in ("masters", "states", "weights"):
             mine, theirs = getattr(self, kind), getattr(other, kind)
             found += [f"{kind}: {name} is in one only" for name in mine.keys() ^ theirs.keys()]
             for name in mine.keys() & theirs.keys():
-                changed = kind == "states" and name[1] in but
-                if not same_bits(mine[name], theirs[name], may_widen=changed):
+                may_widen = (name[1] if kind == "states" else name) in widened
+                if not same_bits(mine[name], theirs[name], may_widen):
                     found.append(f"{kind}: {name}")
         for kind in ("scalars", "optimizer_fields", "counters"):
             mine, theirs = plain(getattr(self, kind)), plain(getattr(other, kind))
