@@ -36,8 +36,9 @@ for step in "${steps[@]}"; do
     begin=$SECONDS
     rm -f "$logs/$step".*
     set_up_environment
-    # Each step in a shell of its own: `set -e` works there, and a broken step cannot take the others along.
-    bash -euo pipefail -c 'source tests/steps.sh; "step_$1"' step "$step" < /dev/null 2>&1 | tee "$logs/$step.log"
+    # Each step in a shell of its own: `set -e` works there, and a broken step cannot take the others along. Signals that
+    # this shell ignores because of how it was started (nohup, in the background) would be ignored by daemons under test.
+    env --default-signal=HUP,INT,QUIT bash -euo pipefail -c 'source tests/steps.sh; "step_$1"' step "$step" < /dev/null 2>&1 | tee "$logs/$step.log"
     status=${PIPESTATUS[0]}
     seconds[$step]=$((SECONDS - begin))
     count_results "$step" "$status"
