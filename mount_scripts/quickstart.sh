@@ -4,7 +4,7 @@
 # Leaves the mount (below $TMPDIR or /tmp) and the build directory build/ behind, nothing else.
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 repository=$(dirname "$here")
 build=$repository/build
 
@@ -17,7 +17,7 @@ die() {
 source_dir=${1:-$here/sample}
 world_size=${2:-3}
 [[ -d $source_dir ]] || die "'$source_dir' is not a directory; give the directory that was passed to save_checkpoint()"
-source_dir=$(cd "$source_dir" && pwd)
+source_dir=$(cd "$source_dir" && pwd -P)
 [[ $world_size =~ ^[1-9][0-9]*$ ]] || die "'$world_size' is not a world size; give the number of ranks that will resume"
 [[ -c /dev/fuse ]] || die "/dev/fuse is missing: load the kernel module fuse, or start the container with --device /dev/fuse --cap-add SYS_ADMIN"
 
