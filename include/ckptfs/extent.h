@@ -30,7 +30,7 @@ struct Piece {
 
 /// Collects pieces in order. Drops empty ones and joins neighbours that continue each other.
 class PieceList {
-   public:
+ public:
     void add_source(const File* file, std::uint64_t offset, std::uint64_t length);
     void add_zeros(std::uint64_t length);
     /// Copies `bytes` to the end of the literals.
@@ -41,7 +41,7 @@ class PieceList {
     [[nodiscard]] const std::vector<Piece>& pieces() const { return pieces_; }
     [[nodiscard]] const std::string& literals() const { return literals_; }
 
-   private:
+ private:
     friend class VirtualFile;
     void add(const Piece& piece);
 
@@ -52,9 +52,9 @@ class PieceList {
 
 /// A file that exists only as a list of pieces. Nothing is read before read() asks for it, and nothing is kept.
 class VirtualFile final : public File {
-   public:
-    /// Checks every source piece against its file's size and the total against overflow; `internal` if one does not fit.
-    /// `owner` keeps the files behind the pieces alive.
+ public:
+    /// Checks every source piece against its file's size and the total against overflow; `internal` if one does not
+    /// fit. `owner` keeps the files behind the pieces alive.
     static Result<std::shared_ptr<const VirtualFile>> create(std::string name, PieceList pieces,
                                                              std::shared_ptr<const void> owner);
 
@@ -67,7 +67,7 @@ class VirtualFile final : public File {
     /// What this object holds in memory, in bytes, for a cache's budget.
     [[nodiscard]] std::uint64_t memory_nbytes() const;
 
-   private:
+ private:
     VirtualFile(std::string name, PieceList list, std::vector<std::uint64_t> ends, std::shared_ptr<const void> owner);
 
     std::string name_;

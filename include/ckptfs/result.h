@@ -28,7 +28,7 @@ enum class ErrorCode {
 
 /// A clear sentence for people, a code for programs.
 class Error {
-   public:
+ public:
     Error(ErrorCode code, std::string message, int system_errno = 0)
         : code_(code), system_errno_(system_errno), message_(std::move(message)) {}
 
@@ -42,50 +42,53 @@ class Error {
         return {code_, std::string(context) + ": " + message_, system_errno_};
     }
 
-   private:
+ private:
     ErrorCode code_;
     int system_errno_;
     std::string message_;
 };
 
-/// The errno that a file system call answers with: ENOENT for not_found, ESTALE for stale, else EIO (or the system's own).
+/// The errno that a file system call answers with: ENOENT for not_found, ESTALE for stale, else EIO (or the system's
+/// own).
 [[nodiscard]] int errno_of(const Error& error);
 
 /// Either a value or an Error. Reading the value of an error is a bug of the caller and terminates.
 template <class T>
 class [[nodiscard]] Result {
-   public:
+ public:
     Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT(google-explicit-constructor)
     Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
     [[nodiscard]] bool ok() const { return state_.index() == 0; }
-    explicit operator bool() const { return ok(); }
+    [[nodiscard]] explicit operator bool() const { return ok(); }
 
     T& value() & { return std::get<0>(state_); }
     const T& value() const& { return std::get<0>(state_); }
-    T&& value() && { return std::get<0>(std::move(state_)); }
+    // By value, so that `for (auto& x : *call())` does not walk what is gone.
+    T value() && { return std::get<0>(std::move(state_)); }
     T& operator*() & { return value(); }
     const T& operator*() const& { return value(); }
+    T operator*() && { return std::get<0>(std::move(state_)); }
     T* operator->() { return &value(); }
     const T* operator->() const { return &value(); }
 
     [[nodiscard]] const Error& error() const { return std::get<1>(state_); }
 
-   private:
+ private:
     std::variant<T, Error> state_;
 };
 
 template <>
 class [[nodiscard]] Result<void> {
-   public:
+ public:
     Result() = default;
     Result(Error error) : error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
 
     [[nodiscard]] bool ok() const { return !error_; }
-    explicit operator bool() const { return ok(); }
+    [[nodiscard]] explicit operator bool() const { return ok(); }
     [[nodiscard]] const Error& error() const { return *error_; }
 
-   private:
+ private:
     std::optional<Error> error_;
 };
 
@@ -95,12 +98,12 @@ class [[nodiscard]] Result<void> {
 #define CKPTFS_CONCAT(a, b) CKPTFS_CONCAT_INNER(a, b)
 
 /// CKPTFS_TRY(call): returns the call's error from the enclosing function, if there is one.
-#define CKPTFS_TRY(expression)                         \
-    do {                                               \
-        auto ckptfs_result = (expression);             \
-        if (!ckptfs_result.ok()) {                     \
-            return std::move(ckptfs_result).error();   \
-        }                                              \
+#define CKPTFS_TRY(expression)                       \
+    do {                                             \
+        auto ckptfs_result = (expression);           \
+        if (!ckptfs_result.ok()) {                   \
+            return std::move(ckptfs_result).error(); \
+        }                                            \
     } while (false)
 
 /// CKPTFS_ASSIGN(auto x, call): the value, or the call's error returned from the enclosing function.

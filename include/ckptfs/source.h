@@ -43,7 +43,7 @@ struct DirectoryEntry {
 
 /// One generation of a file's bytes. Immutable and safe for concurrent use.
 class File {
-   public:
+ public:
     File() = default;
     File(const File&) = delete;
     File& operator=(const File&) = delete;
@@ -63,7 +63,7 @@ class File {
 /// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself.
 /// Safe for concurrent use.
 class Source {
-   public:
+ public:
     Source() = default;
     Source(const Source&) = delete;
     Source& operator=(const Source&) = delete;

@@ -18,7 +18,7 @@ inline constexpr std::uint64_t max_world_size = 1'048'576;
 
 /// The virtual files of one tag directory under one target layout. Immutable, safe for concurrent use.
 class View {
-   public:
+ public:
     View() = default;
     View(const View&) = delete;
     View& operator=(const View&) = delete;
@@ -39,7 +39,7 @@ class View {
 
 /// One generation of a tag directory as it was read: whole and usable, or broken with the reason.
 class Tag {
-   public:
+ public:
     Tag() = default;
     Tag(const Tag&) = delete;
     Tag& operator=(const Tag&) = delete;
@@ -51,7 +51,8 @@ class Tag {
     [[nodiscard]] virtual std::uint64_t world_size() const = 0;
     /// The names in the tag directory that a view replaces. All else there passes through.
     [[nodiscard]] virtual const std::vector<std::string>& replaced_files() const = 0;
-    /// The stamps of the replaced files, in the same order: as long as they are the directory's, this generation stands.
+    /// The stamps of the replaced files, in the same order: as long as they are the directory's, this generation
+    /// stands.
     [[nodiscard]] virtual const std::vector<FileStamp>& stamps() const = 0;
     /// The files at `world_size`. An error is about this world size alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const = 0;
@@ -59,7 +60,7 @@ class Tag {
 
 /// Recognises and reads tag directories, so that the file system need not know any layout.
 class TagReader {
-   public:
+ public:
     TagReader() = default;
     TagReader(const TagReader&) = delete;
     TagReader& operator=(const TagReader&) = delete;

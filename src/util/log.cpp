@@ -30,11 +30,19 @@ void write(spdlog::level::level_enum level, std::string_view message) noexcept {
 
 }  // namespace
 
-void info(std::string_view message) noexcept { write(spdlog::level::info, message); }
-void warn(std::string_view message) noexcept { write(spdlog::level::warn, message); }
-void error(std::string_view message) noexcept { write(spdlog::level::err, message); }
+void info(std::string_view message) noexcept {
+    write(spdlog::level::info, message);
+}
+void warn(std::string_view message) noexcept {
+    write(spdlog::level::warn, message);
+}
+void error(std::string_view message) noexcept {
+    write(spdlog::level::err, message);
+}
 
-void to_stderr() { install(std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), pattern); }
+void to_stderr() {
+    install(std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), pattern);
+}
 
 Result<void> to_file(const std::string& path) {
     try {
@@ -46,6 +54,8 @@ Result<void> to_file(const std::string& path) {
     return {};
 }
 
-void to_syslog() { install(std::make_shared<spdlog::sinks::syslog_sink_mt>("ckptfs", LOG_PID, LOG_DAEMON, false), "%v"); }
+void to_syslog() {
+    install(std::make_shared<spdlog::sinks::syslog_sink_mt>("ckptfs", LOG_PID, LOG_DAEMON, false), "%v");
+}
 
 }  // namespace ckptfs::log
