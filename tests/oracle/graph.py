@@ -69,14 +69,23 @@ class Archive:
     def records(self):
         return [name.split("/", 1)[1] for name in self._zip.namelist()]
 
+    @property
+    def directory_offset(self):
+        return self._zip.start_dir
+
+    def size(self, name):
+        return self._zip.getinfo(f"{self.root}/{name}").file_size
+
+    def place(self, name):
+        """The offset of the record's data in the file."""
+        start = self._zip.getinfo(f"{self.root}/{name}").header_offset
+        self._zip.fp.seek(start)
+        header = self._zip.fp.read(30)
+        return start + 30 + int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little")
+
     def record(self, name):
-        info = self._zip.getinfo(f"{self.root}/{name}")
-        file = self._zip.fp
-        file.seek(info.header_offset)
-        header = file.read(30)
-        file.seek(info.header_offset + 30 + int.from_bytes(header[26:28], "little") +
-                  int.from_bytes(header[28:30], "little"))
-        return file.read(info.file_size)
+        self._zip.fp.seek(self.place(name))
+        return self._zip.fp.read(self.size(name))
 
     def bytes_of(self, storage):
         return self.record(f"data/{storage.key}")

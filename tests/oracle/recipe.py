@@ -155,8 +155,6 @@ def ds_config(recipe, world_size, universal=False):
             "type": "Muon",
             "params": {"lr": recipe.learning_rate, "weight_decay": 0.01, "momentum": 0.9},
         }
-    if recipe.optimizer == "lion":
-        config["optimizer"] = {"type": "Lion", "params": {"lr": recipe.learning_rate / 10}}
     if recipe.optimizer == "fused_adam":
         config["optimizer"] = {"type": "AdamW", "params": {"lr": recipe.learning_rate}}
     if universal:
@@ -180,12 +178,17 @@ def parameter_groups(model, recipe):
 def client_optimizer(groups, recipe):
     """The optimizer that the training script makes itself; None where the config names one."""
     lr, optim = recipe.learning_rate, torch.optim
-    if recipe.optimizer in ("muon", "lion", "fused_adam"):
+    if recipe.optimizer in ("muon", "fused_adam"):
         return None
     if recipe.optimizer == "cpu_adam":
         from deepspeed.ops.adam import DeepSpeedCPUAdam
 
         return DeepSpeedCPUAdam(groups, lr=lr)
+    if recipe.optimizer == "lion":
+        from deepspeed.ops.lion import DeepSpeedCPULion
+
+        # It adds this key of Adam's to its groups when it loads: with it from the start, a load changes nothing.
+        return DeepSpeedCPULion([group | {"amsgrad": False} for group in groups], lr=lr / 10)
     makers = {
         "adamw": lambda: optim.AdamW(groups, lr=lr, foreach=False),
         "amsgrad": lambda: optim.Adam(groups, lr=lr, amsgrad=True),

@@ -111,7 +111,7 @@ def build_operators(chosen, directory):
     import ranks
 
     needed = {"cpu_adam": "CPUAdamBuilder", "fused_adam": "FusedAdamBuilder", "muon": "FusedAdamBuilder",
-              "lion": "FusedLionBuilder"}
+              "lion": "CPULionBuilder"}
     for name in sorted({needed[cell.recipe.optimizer] for cell in chosen if cell.recipe.optimizer in needed}):
         start = time.monotonic()
         ranks.in_child(lambda: build(name), timeout=900, log=f"{directory}/operators.log")

@@ -86,9 +86,9 @@ def _end(daemon, point):
     """Unmounts and waits for the daemon. Returns what went wrong, as text."""
     wrong = ""
     if is_mounted(point):
-        done = subprocess.run(["fusermount3", "-u", point], capture_output=True, text=True)
-        if done.returncode != 0:
-            wrong += f"error: fusermount3: {done.stderr}"
+        complaint = _unmount(point)
+        if complaint:
+            wrong += f"error: fusermount3: {complaint}"
             subprocess.run(["fusermount3", "-u", "-z", point], check=False)
     else:
         wrong += "" if daemon.poll() else "error: the mount was gone before its end\n"
@@ -100,6 +100,16 @@ def _end(daemon, point):
     if is_mounted(point):
         wrong += f"error: {point} is still mounted\n"
     return wrong
+
+
+def _unmount(point, patience=5.0):
+    """Returns what fusermount3 complains of, empty when it unmounted. Files that were just closed may be busy for a moment."""
+    deadline = time.monotonic() + patience
+    while True:
+        done = subprocess.run(["fusermount3", "-u", point], capture_output=True, text=True)
+        if done.returncode == 0 or time.monotonic() > deadline:
+            return done.stderr
+        time.sleep(0.05)
 
 
 def _number(path, field):
