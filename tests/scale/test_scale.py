@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "oracle")]
+sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "oracle")]
 
 import ranks  # noqa: E402,F401  sets what DeepSpeed reads when it is imported
 
@@ -17,9 +17,12 @@ if os.environ.get("CI") != "true":
 
 import gather  # noqa: E402
 import graph  # noqa: E402
+import large_checkpoint  # noqa: E402
+from large_checkpoint import RANKS  # noqa: E402
 from mounting import ROOT, mounted  # noqa: E402
-import sparse_checkpoint  # noqa: E402
 
+# 8 billion parameters, 112 GB.
+MODEL = large_checkpoint.Model(layers=32, width=4096, hidden=14336, key_value=1024, vocabulary=128256)
 MEMORY_KIB = 100_000_000 // 1024
 A_FILE = 64 * 1024  # what may be read of each file besides its pickle and its directory
 SAMPLE = ROOT / "mount_scripts" / "sample"
@@ -32,11 +35,12 @@ class Sparse:
 
     def __init__(self, root):
         self.root = root
-        self.groups = sparse_checkpoint.make(root)
+        self.groups = large_checkpoint.make_sparse(root, MODEL)
         self.marks = list(self._chosen_marks())
         for number, mark in enumerate(self.marks):
-            with open(place(root, self.groups, sparse_checkpoint.RANKS, *mark)[0], "r+b") as file:
-                file.seek(place(root, self.groups, sparse_checkpoint.RANKS, *mark)[1])
+            path, offset = place(root, self.groups, RANKS, *mark)
+            with open(path, "r+b") as file:
+                file.seek(offset)
                 file.write(struct.pack("<f", number + 1))
 
     def _chosen_marks(self):
@@ -46,7 +50,7 @@ class Sparse:
                 if name in group.shapes:
                     numel = group.shapes[name].numel()
                     yield from ((index, name, element, part) for element in (0, numel // 3, numel - 1) for part in PARTS)
-            boundary = group.partition_numel(sparse_checkpoint.RANKS)
+            boundary = group.partition_numel(RANKS)
             for flat in (boundary - 1, boundary, 3 * boundary - 1, 3 * boundary):
                 if flat < group.numel:
                     name, element = parameter_at(group, flat)

@@ -86,7 +86,7 @@ def _end(daemon, point):
     """Unmounts and waits for the daemon. Returns what went wrong, as text."""
     wrong = ""
     if is_mounted(point):
-        complaint = _unmount(point)
+        complaint = unmount(point)
         if complaint:
             wrong += f"error: fusermount3: {complaint}"
             subprocess.run(["fusermount3", "-u", "-z", point], check=False)
@@ -102,7 +102,7 @@ def _end(daemon, point):
     return wrong
 
 
-def _unmount(point, patience=5.0):
+def unmount(point, patience=5.0):
     """Returns what fusermount3 complains of, empty when it unmounted. Files that were just closed may be busy for a moment."""
     deadline = time.monotonic() + patience
     while True:

@@ -1,0 +1,136 @@
+"""Writes checkpoints as large as wanted in the layout of a transformer under ZeRO-2 in bf16 with AdamW, saved at 4 ranks.
+
+Objects that are no tensors come from a small checkpoint that DeepSpeed saved.
+"""
+from collections import OrderedDict
+import contextlib
+import copy
+from dataclasses import dataclass
+import pathlib
+import tempfile
+
+import gather
+import torch
+
+DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "zero"
+TEMPLATE = DATA / "stage2_bf16_ws4"  # three groups, four ranks
+RANKS = 4
+
+
+@dataclass(frozen=True)
+class Group:
+    shapes: OrderedDict  # name -> torch.Size
+
+    @property
+    def numel(self):
+        return sum(shape.numel() for shape in self.shapes.values())
+
+    def partition_numel(self, world_size):
+        return -(-self.numel // (2 * world_size)) * 2
+
+    def offset(self, name):
+        names = list(self.shapes)
+        return sum(self.shapes[before].numel() for before in names[:names.index(name)])
+
+
+@dataclass(frozen=True)
+class Model:
+    layers: int
+    width: int
+    hidden: int
+    key_value: int
+    vocabulary: int
+
+    def groups(self):
+        """The embedding, the matrices, the norms."""
+        width, matrices, norms = self.width, OrderedDict(), OrderedDict()
+        shapes = {"q": (width, width), "k": (self.key_value, width), "v": (self.key_value, width), "o": (width, width),
+                  "gate": (self.hidden, width), "up": (self.hidden, width), "down": (width, self.hidden)}
+        for layer in range(self.layers):
+            for name, shape in shapes.items():
+                matrices[f"layers.{layer}.{name}.weight"] = torch.Size(shape)
+            for name in ("norm1", "norm2"):
+                norms[f"layers.{layer}.{name}.weight"] = torch.Size((width,))
+        matrices["head.weight"] = torch.Size((self.vocabulary, width))
+        norms["norm.weight"] = torch.Size((width,))
+        return [Group(OrderedDict({"embedding.weight": torch.Size((self.vocabulary, width))})), Group(matrices), Group(norms)]
+
+
+def make_sparse(root, model):
+    """Tensors are holes: apparent size, hardly any on disk."""
+    layout = model.groups()
+    with tempfile.NamedTemporaryFile() as hole:
+        hole.truncate(4 * max(group.partition_numel(RANKS) * RANKS for group in layout))
+
+        def tensor(numel, dtype=torch.float32):
+            """Maps the hole, as memory of this size need not be there."""
+            return torch.from_file(hole.name, shared=True, size=numel, dtype=dtype)
+
+        _make(root, layout, tensor, torch.serialization.skip_data())
+    return layout
+
+
+def make_full(root, model):
+    """Tensors are random numbers."""
+    generator = torch.Generator().manual_seed(0)
+
+    def tensor(numel, dtype=torch.float32):
+        return torch.rand(numel, generator=generator).to(dtype)
+
+    _make(root, model.groups(), tensor, contextlib.nullcontext())
+
+
+def _make(root, layout, tensor, saving):
+    template = pathlib.Path(gather.tag_of(TEMPLATE))
+    tag = pathlib.Path(root, template.name)
+    tag.mkdir(parents=True)
+    pathlib.Path(root, "latest").write_text(template.name, encoding="ascii")
+    name = "mp_rank_00_model_states.pt"
+    content = _model(gather.load(template / name), layout, tensor)
+    with saving:
+        torch.save(content, tag / name)
+    for rank in range(RANKS):
+        name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+        content = _optimizer(gather.load(template / name), layout, rank, tensor)
+        with saving:
+            torch.save(content, tag / name)
+
+
+def _model(content, layout, tensor):
+    module, metadata = OrderedDict(), content["module"]._metadata
+    for group in layout:
+        flat = tensor(group.partition_numel(RANKS) * RANKS, torch.bfloat16)
+        for name, shape in group.shapes.items():
+            start = group.offset(name)
+            module[name] = flat[start:start + shape.numel()].view(shape)
+    module._metadata = metadata
+    content.update(module=module, buffer_names=[], param_shapes=[group.shapes for group in layout], shared_params={},
+                   frozen_param_shapes=OrderedDict(), frozen_param_fragments=OrderedDict())
+    return content
+
+
+def _optimizer(content, layout, rank, tensor):
+    state = content["optimizer_state_dict"]
+    for index, group in enumerate(layout):
+        partition = group.partition_numel(RANKS)
+        lean = max(0, min(partition, group.numel - rank * partition))
+        master = tensor(partition).requires_grad_(True)
+        state["single_partition_of_fp32_groups"][index] = master[:lean]
+        entry = state["base_optimizer_state"]["state"][index]
+        entry.update(exp_avg=tensor(partition), exp_avg_sq=tensor(partition))
+        state["group_paddings"][index] = partition - lean
+        state["param_alignment_paddings"][index] = [0] * len(group.shapes)
+        state["param_slice_mappings"][index] = _mapping(group, rank, state["param_slice_mappings"][index])
+    return content
+
+
+def _mapping(group, rank, example):
+    place = next(iter(example.values()))
+    partition, start, result = group.partition_numel(RANKS), 0, OrderedDict()
+    for name, shape in group.shapes.items():
+        first, last = max(start, rank * partition), min(start + shape.numel(), (rank + 1) * partition)
+        if first < last:
+            result[name] = copy.copy(place)
+            result[name].start, result[name].numel = first - rank * partition, last - first
+        start += shape.numel()
+    return result
