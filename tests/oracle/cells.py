@@ -104,6 +104,9 @@ def _special():
                check="load_weights")
     yield Cell("weights-only-load/stage1-fp32/2to3", fp32, 2, 3, SOURCE, check="load_weights")
     yield Cell("native-refusal/stage2-bf16/3to2", bf16, 3, 2, SOURCE, quick=True, check="native_refusal")
+    # Narrow enough that the last rank's last element of the last group is padding.
+    yield Cell("planted-fault/stage2-bf16/3to4", Recipe(width=7, vocabulary=11, layers=1), 3, 4, SOURCE, quick=True,
+               check="planted_fault")
     yield Cell("native-refusal/stage1-fp32/2to3", fp32, 2, 3, SOURCE, check="native_refusal")
 
 

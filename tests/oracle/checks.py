@@ -1,7 +1,9 @@
 """What a cell does: train, save, mount, resume, and hold all that came of it against the cell's truth."""
+import contextlib
 import filecmp
 import os
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -129,6 +131,49 @@ def native_refusal(cell, session, scratch):
             raise
         return
     raise Mismatch("DeepSpeed resumed at another world size by itself")
+
+
+def planted_fault(cell, session, scratch):
+    """The twin of all that compares: one wrong bit of a master, and one of a padding, must be found."""
+    source, copy = session.trained(cell.recipe, cell.source), f"{scratch}/copy"
+    with mounted(source, cell.target) as mount:
+        shutil.copytree(mount.path, copy)
+        expect_same_objects(mount.path, copy)
+        with flipped(copy, cell.target - 1, element=0):
+            must_find(expect_same_parameters, source, copy)
+            must_find(expect_same_objects, mount.path, copy)
+        with flipped(copy, cell.target - 1, element=-1):
+            expect_same_parameters(source, copy)
+            must_find(expect_same_objects, mount.path, copy)
+    expect_same_parameters(source, copy)
+
+
+@contextlib.contextmanager
+def flipped(root, rank, element):
+    """One bit of the last group's master is the other on `rank`: of its first element, or of the last, which is padding."""
+    (path,) = pathlib.Path(gather.tag_of(root)).glob(f"*zero_pp_rank_{rank}_*")
+    with graph.Archive(path) as archive:
+        storage = archive.graph["optimizer_state_dict"]["single_partition_of_fp32_groups"][-1].storage
+        place = archive.place(f"data/{storage.key}") + 4 * (element % storage.numel)
+
+    def flip():
+        with open(path, "r+b") as file:
+            file.seek(place)
+            value = file.read(1)[0]
+            file.seek(place)
+            file.write(bytes([value ^ 1]))
+
+    flip()
+    yield
+    flip()
+
+
+def must_find(check, *arguments):
+    try:
+        check(*arguments)
+    except Mismatch:
+        return
+    raise Mismatch(f"{check.__name__} did not find the planted fault")
 
 
 def resume_universal(recipe, cell, session, **saves):

@@ -17,6 +17,7 @@ CHECKS = {
     "zero_to_fp32": "the script on the source",
     "load_weights": "the same load from the source",
     "native_refusal": "DeepSpeed's error",
+    "planted_fault": "faults planted in a copy, which the comparisons must find",
 }
 
 
