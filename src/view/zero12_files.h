@@ -20,7 +20,8 @@ struct TargetLayout {
     /// Whether ranks keep Muon's momentum whole (they do unless the optimizer is offloaded); nullopt: as the source
     /// does.
     std::optional<bool> whole_momentum;
-    bool same_as_source = false;  ///< every group is cut as it was: the files can pass through
+    std::optional<zero::LayoutConfig> settings;  ///< of the config that will resume, where it was given
+    bool same_as_source = false;                 ///< every group is cut as it was: the files can pass through
 };
 
 /// `target`: the layout settings of the engine that will load; nullopt: each group keeps the rules of its source.

@@ -3,8 +3,9 @@
 #include <unordered_map>
 
 #include "pt/archive.h"
+#include "view/dict_edit.h"
 #include "view/partition_content.h"
-#include "view/refilled.h"
+#include "view/stored_config.h"
 #include "view/zero12_files.h"
 
 namespace ckptfs::view {
@@ -95,6 +96,7 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
     TargetLayout result;
     result.world_size = world_size;
     if (target) {
+        result.settings = target;
         result.whole_momentum = !target->optimizer_offloaded;
     }
     result.same_as_source = world_size == checkpoint.world_size;
@@ -144,6 +146,7 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
     }
     const Node* world_size = editor.pickle().integer(static_cast<std::int64_t>(target.world_size));
     CKPTFS_TRY(editor.pickle().set_item(root, "dp_world_size", world_size));
+    CKPTFS_TRY(store_target_rules(editor.pickle(), root, target));
     return editor.lay_out(file_name, checkpoint);
 }
 

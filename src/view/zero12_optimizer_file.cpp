@@ -3,8 +3,9 @@
 #include <optional>
 
 #include "pt/archive.h"
+#include "view/dict_edit.h"
 #include "view/partition_content.h"
-#include "view/refilled.h"
+#include "view/stored_config.h"
 #include "view/zero12_files.h"
 
 namespace ckptfs::view {
@@ -39,6 +40,7 @@ class OptimizerEdit {
         CKPTFS_TRY(edit_paddings());
         CKPTFS_TRY(edit_partition_count());
         CKPTFS_TRY(edit_slice_mappings());
+        CKPTFS_TRY(store_target_rules(pickle_, source_.structure->root(), target_));
         return editor_.lay_out(file_name, std::move(owner));
     }
 
@@ -57,8 +59,8 @@ class OptimizerEdit {
     Result<const Node*> flat_tensor(const State& state, std::uint64_t numel, std::uint64_t visible_numel,
                                     PieceList content) {
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(state.example));
-        // What lay on the device of the first rank's partitions lies on this rank's device.
-        const bool with_partitions = like.storage.location == family_.optimizer.front().location;
+        // What lay on the device of its rank's partitions lies on this rank's device.
+        const bool with_partitions = like.storage.location == family_.optimizer[state.example_rank].location;
         const std::string_view location = with_partitions ? source_.location : like.storage.location;
         const std::size_t storage = editor_.add_storage(state.dtype, numel, location, std::move(content));
         return editor_.tensor(like, storage, 0, {visible_numel});
@@ -88,18 +90,27 @@ class OptimizerEdit {
         }
         const Node* state = pickle::find(base, "state");
         const Node* param_groups = pickle::find(base, "param_groups");
-        std::vector<const Node*> items;
+        std::vector<const Node*> added;
         for (std::size_t g = 0; g < layouts_.size(); ++g) {
             const Node* id = pickle::find(param_groups->items[g], "params")->items.front();
             const Node* entry = pickle::find(state, id->integer);
-            if (!family_.groups[g].has_state || (entry == nullptr && !has_state(g))) {
+            if (entry == nullptr && !(family_.groups[g].has_state && has_state(g))) {
                 continue;
             }
             CKPTFS_ASSIGN(const Node* edited, state_dict(entry, g));
-            items.push_back(pickle_.integer(id->integer));
-            items.push_back(edited);
+            if (entry != nullptr) {
+                pickle_.replace(entry, edited);
+            } else {
+                added.insert(added.end(), {pickle_.integer(id->integer), edited});
+            }
         }
-        return pickle_.set_item(base, "state", pickle_.dict(std::move(items)));
+        if (added.empty()) {
+            return {};
+        }
+        std::vector<const Node*> items = state->items;
+        items.insert(items.end(), added.begin(), added.end());
+        pickle_.replace(state, refilled(pickle_, state, std::move(items)));
+        return {};
     }
 
     [[nodiscard]] bool is_whole(const State& state) const {
@@ -179,15 +190,8 @@ class OptimizerEdit {
             }
             groups.push_back(pickle_.list(std::move(numels)));
         }
-        if (present) {
-            return set_list("param_alignment_paddings", std::move(groups));
-        }
         // An engine with alignment takes a file without this key for one without alignment.
-        Node* extended = pickle_.copy(optimizer_);
-        extended->items.insert(extended->items.end(),
-                               {pickle_.string("param_alignment_paddings"), pickle_.list(std::move(groups))});
-        pickle_.replace(optimizer_, extended);
-        return {};
+        return set_or_add(pickle_, optimizer_, "param_alignment_paddings", pickle_.list(std::move(groups)));
     }
 
     Result<void> edit_partition_count() {

@@ -2,8 +2,8 @@
 #include "view/zero_tag.h"
 
 #include <algorithm>
-#include <atomic>
-#include <charconv>
+#include <mutex>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -17,21 +17,45 @@ namespace {
 
 constexpr std::size_t model_states_index = 0;
 
+/// Sizes that were computed once, 8 bytes each, in blocks that exist where somebody asked. 0: not known.
+class SizeTable {
+ public:
+    [[nodiscard]] std::uint64_t find(std::size_t index) const {
+        const std::lock_guard lock(mutex_);
+        const auto block = blocks_.find(index / block_count);
+        return block == blocks_.end() ? 0 : block->second[index % block_count];
+    }
+    void set(std::size_t index, std::uint64_t size) {
+        const std::lock_guard lock(mutex_);
+        auto& block = blocks_[index / block_count];
+        block.resize(block_count);
+        block[index % block_count] = size;
+    }
+
+ private:
+    static constexpr std::size_t block_count = 256;
+    mutable std::mutex mutex_;
+    std::unordered_map<std::size_t, std::vector<std::uint64_t>> blocks_;
+};
+
 // File 0 is the model states, file 1 + r the optimizer file of rank r.
 class WorldSizeView final : public View {
  public:
-    WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint, std::uint64_t world_size, TargetLayout target)
+    WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint, std::uint64_t world_size, TargetLayout target,
+                  std::shared_ptr<FileCache> cache)
         : checkpoint_(std::move(checkpoint)),
           rank_count_(checkpoint_->format == zero::Format::stage0 ? 0 : world_size),
           pass_through_(checkpoint_->format == zero::Format::stage0 || target.same_as_source),
           target_(std::move(target)),
-          sizes_(file_count()) {
+          cache_(std::move(cache)) {
         for (const zero::RankFile& rank : family().optimizer) {
             newest_.stamp.mtime_ns = std::max(newest_.stamp.mtime_ns, rank.info.stamp.mtime_ns);
             newest_.stamp.ctime_ns = std::max(newest_.stamp.ctime_ns, rank.info.stamp.ctime_ns);
             newest_.atime_ns = std::max(newest_.atime_ns, rank.info.atime_ns);
         }
     }
+
+    ~WorldSizeView() override { cache_->forget(this); }
 
     [[nodiscard]] std::size_t file_count() const override { return 1 + rank_count_; }
 
@@ -56,12 +80,11 @@ class WorldSizeView final : public View {
     }
 
     [[nodiscard]] Result<std::uint64_t> file_size(std::size_t index) const override {
-        const std::uint64_t known = sizes_[index].load(std::memory_order_relaxed);
-        if (known != 0) {
+        if (const std::uint64_t known = sizes_.find(index)) {
             return known;
         }
         CKPTFS_ASSIGN(const std::shared_ptr<const File> file, open(index));
-        sizes_[index].store(file->size(), std::memory_order_relaxed);
+        sizes_.set(index, file->size());
         return file->size();
     }
 
@@ -84,11 +107,11 @@ class WorldSizeView final : public View {
         if (pass_through_) {
             return index == model_states_index ? family().model_states->file() : family().optimizer[index - 1].file;
         }
-        if (auto cached = cache_.find(index)) {
+        if (auto cached = cache_->find(this, index)) {
             return std::shared_ptr<const File>(std::move(cached));
         }
         CKPTFS_ASSIGN(std::shared_ptr<const VirtualFile> built, build(index));
-        cache_.insert(index, built);
+        cache_->insert(this, index, built);
         return std::shared_ptr<const File>(std::move(built));
     }
 
@@ -109,15 +132,33 @@ class WorldSizeView final : public View {
     bool pass_through_;
     TargetLayout target_;
     FileInfo newest_;
-    mutable std::vector<std::atomic<std::uint64_t>> sizes_;  // 0: not yet known
-    mutable FileCache cache_;
+    mutable SizeTable sizes_;
+    std::shared_ptr<FileCache> cache_;
 };
+
+Result<std::shared_ptr<const View>> make_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
+                                              std::uint64_t world_size, const ViewOptions& options,
+                                              std::shared_ptr<FileCache> cache) {
+    if (world_size == 0 || world_size > max_world_size) {
+        return Error(ErrorCode::invalid_argument, "a world size of " + std::to_string(world_size) +
+                                                      " is not possible; give one from 1 to " +
+                                                      std::to_string(max_world_size));
+    }
+    CKPTFS_ASSIGN(TargetLayout target, target_layout(*checkpoint, world_size, options.target));
+    return std::shared_ptr<const View>(
+        std::make_shared<WorldSizeView>(std::move(checkpoint), world_size, std::move(target), std::move(cache)));
+}
 
 class ZeroTag final : public Tag {
  public:
     ZeroTag(std::vector<std::string> names, std::vector<FileStamp> stamps,
-            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint, ViewOptions options)
-        : names_(std::move(names)), stamps_(std::move(stamps)), checkpoint_(std::move(checkpoint)), options_(options) {}
+            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint, ViewOptions options,
+            std::shared_ptr<FileCache> cache)
+        : names_(std::move(names)),
+          stamps_(std::move(stamps)),
+          checkpoint_(std::move(checkpoint)),
+          options_(options),
+          cache_(std::move(cache)) {}
 
     [[nodiscard]] const Error* problem() const override { return checkpoint_.ok() ? nullptr : &checkpoint_.error(); }
     [[nodiscard]] std::uint64_t world_size() const override {
@@ -129,7 +170,7 @@ class ZeroTag final : public Tag {
         if (!checkpoint_.ok()) {
             return checkpoint_.error();
         }
-        return world_size_view(*checkpoint_, world_size, options_);
+        return make_view(*checkpoint_, world_size, options_, cache_);
     }
 
  private:
@@ -137,6 +178,7 @@ class ZeroTag final : public Tag {
     std::vector<FileStamp> stamps_;
     Result<std::shared_ptr<const zero::Checkpoint>> checkpoint_;
     ViewOptions options_;
+    std::shared_ptr<FileCache> cache_;
 };
 
 class ZeroTagReader final : public TagReader {
@@ -166,25 +208,19 @@ class ZeroTagReader final : public TagReader {
         }();
         auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory)
                                      : Result<std::shared_ptr<const zero::Checkpoint>>(taken.error());
-        return std::make_shared<ZeroTag>(std::move(names), std::move(stamps), std::move(checkpoint), options_);
+        return std::make_shared<ZeroTag>(std::move(names), std::move(stamps), std::move(checkpoint), options_, cache_);
     }
 
  private:
     ViewOptions options_;
+    std::shared_ptr<FileCache> cache_ = std::make_shared<FileCache>();
 };
 
 }  // namespace
 
 Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
                                                     std::uint64_t world_size, const ViewOptions& options) {
-    if (world_size == 0 || world_size > max_world_size) {
-        return Error(ErrorCode::invalid_argument, "a world size of " + std::to_string(world_size) +
-                                                      " is not possible; give one from 1 to " +
-                                                      std::to_string(max_world_size));
-    }
-    CKPTFS_ASSIGN(TargetLayout target, target_layout(*checkpoint, world_size, options.target));
-    return std::shared_ptr<const View>(
-        std::make_shared<WorldSizeView>(std::move(checkpoint), world_size, std::move(target)));
+    return make_view(std::move(checkpoint), world_size, options, std::make_shared<FileCache>());
 }
 
 std::unique_ptr<TagReader> zero_tag_reader(ViewOptions options) {

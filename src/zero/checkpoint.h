@@ -47,6 +47,7 @@ struct State {
     std::vector<Shard> shards;              ///< by rank; the maps point into it, so a State moves but is never copied
     std::vector<ElementMap> parameters;     ///< one for each parameter of the group, in optimizer order
     const pickle::Node* example = nullptr;  ///< a tensor of this state in some rank's tree: its form, not its data
+    std::size_t example_rank = 0;           ///< whose file the example is in
     bool muon_momentum = false;             ///< of a group that Muon steps, under ZeRO-1/2
     bool whole_parameters = false;  ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
 };

@@ -2,7 +2,7 @@
 #include "zero/group_reader.h"
 
 #include <algorithm>
-#include <array>
+#include <unordered_set>
 
 #include "zero/refusal.h"
 
@@ -25,7 +25,11 @@ Result<GroupLayout> lay_out_group(const ModelStates& states, std::size_t group, 
     for (const Parameter& parameter : result.parameters) {
         numels.push_back(parameter.numel);
     }
-    CKPTFS_ASSIGN(result.layout, flat_layout(numels, states.world_size, rules));
+    auto layout = flat_layout(numels, states.world_size, rules);
+    if (!layout) {
+        return layout.error().within(states.archive->file()->name() + ": param_shapes");
+    }
+    result.layout = *std::move(layout);
     CKPTFS_ASSIGN(result.weights, find_weights(states, result.parameters, result.layout));
     return result;
 }
@@ -35,39 +39,82 @@ bool paddings_agree(const OptimizerFile& file, std::size_t group, const FlatLayo
            (*file.alignment_paddings)[group] == layout.alignment_after;
 }
 
-// The stored config says which rules the engine was asked to follow; an engine may have had reasons not to (a pipeline
-// turns round robin off). The module's tensors show what it did, so other rules are tried where those of the config do
-// not fit.
-Result<GroupLayout> find_group_layout(const ModelStates& states, const OptimizerFile& file, std::size_t group) {
-    if (file.format == Format::bf16_optimizer) {
+// The parameters that the ranks' param_slice_mappings name, in order of first appearance: without alignment padding
+// that is optimizer order, whatever order they lie in.
+std::vector<std::string> mapped_order(const std::vector<OptimizerFile>& files, std::size_t group) {
+    std::vector<std::string> order;
+    std::unordered_set<std::string_view> seen;
+    for (const OptimizerFile& file : files) {
+        for (const std::string& name : file.groups[group].slices) {
+            if (seen.insert(name).second) {
+                order.push_back(name);
+            }
+        }
+    }
+    return order;
+}
+
+std::vector<std::string> names_of(const std::vector<Parameter>& parameters) {
+    std::vector<std::string> names;
+    for (const Parameter& parameter : parameters) {
+        if (parameter.numel > 0) {
+            names.push_back(parameter.name);
+        }
+    }
+    return names;
+}
+
+std::vector<std::string> sorted(std::vector<std::string> names) {
+    std::sort(names.begin(), names.end());
+    return names;
+}
+
+// Whether the flat buffer is in round-robin order. The files themselves tell where they can; else the stored config.
+Result<bool> is_round_robin(const ModelStates& states, const std::vector<OptimizerFile>& files, std::size_t group,
+                            bool aligned) {
+    const bool configured = states.config.round_robin_gradients;
+    const std::vector<std::string> mapped = mapped_order(files, group);
+    if (aligned || sorted(mapped) != sorted(names_of(states.groups[group]))) {
+        return configured;
+    }
+    for (const bool candidate : {configured, !configured}) {
+        if (names_of(optimizer_order(states.groups[group], states.world_size, candidate)) == mapped) {
+            return candidate;
+        }
+    }
+    return Place{states.archive->file()->name(), "param_shapes"}.inconsistent(
+        "the parameters of group " + std::to_string(group) +
+        " lie in another order than param_slice_mappings of the optimizer files explain; restore the files of one "
+        "save");
+}
+
+Result<GroupLayout> lay_out_candidate(const ModelStates& states, const std::vector<OptimizerFile>& files,
+                                      std::size_t group, std::uint64_t alignment) {
+    CKPTFS_ASSIGN(const bool round_robin, is_round_robin(states, files, group, alignment > 1));
+    CKPTFS_ASSIGN(GroupLayout found, lay_out_group(states, group, FlatRules{round_robin, alignment}));
+    if (!paddings_agree(files.front(), group, found.layout)) {
+        return Place{states.archive->file()->name(), "ds_config"}.inconsistent(
+            "zero_optimization.parameter_alignment does not explain param_alignment_paddings of the optimizer files");
+    }
+    return found;
+}
+
+// The stored config says which alignment the engine was asked for; the module's tensors and param_alignment_paddings
+// show what it did, so the other one is tried where that of the config does not fit them.
+Result<GroupLayout> find_group_layout(const ModelStates& states, const std::vector<OptimizerFile>& files,
+                                      std::size_t group) {
+    if (files.front().format == Format::bf16_optimizer) {
         return lay_out_group(states, group, FlatRules{});
     }
     CKPTFS_ASSIGN(const std::uint64_t itemsize, weights_itemsize(states, states.groups[group]));
     const std::uint64_t aligned = alignment_numel(itemsize);
-    const bool round_robin = states.config.round_robin_gradients;
-    const std::uint64_t alignment = states.config.parameter_alignment ? aligned : 1;
-    const std::array<FlatRules, 4> candidates{FlatRules{round_robin, alignment}, FlatRules{!round_robin, alignment},
-                                              FlatRules{round_robin, aligned + 1 - alignment},
-                                              FlatRules{!round_robin, aligned + 1 - alignment}};
-    std::optional<Error> first_error;
-    for (const FlatRules& rules : candidates) {
-        auto found = lay_out_group(states, group, rules);
-        if (!found.ok()) {
-            if (found.error().code() != ErrorCode::inconsistent) {
-                return found.error();
-            }
-        } else if (paddings_agree(file, group, found->layout) &&
-                   (&rules == candidates.data() || found->weights.state)) {
-            return found;
-        }
-        if (!first_error) {
-            first_error = found.ok() ? Place{states.archive->file()->name(), "ds_config"}.inconsistent(
-                                           "zero_optimization.parameter_alignment does not explain "
-                                           "param_alignment_paddings of the optimizer files")
-                                     : found.error();
-        }
+    const bool configured = states.config.parameter_alignment;
+    auto found = lay_out_candidate(states, files, group, configured ? aligned : 1);
+    if (found.ok() || found.error().code() != ErrorCode::inconsistent) {
+        return found;
     }
-    return *first_error;
+    auto other = lay_out_candidate(states, files, group, configured ? 1 : aligned);
+    return other.ok() && other->weights.state ? std::move(other) : std::move(found);
 }
 
 const StateEntry* find_entry(const GroupEntry& group, const std::string& key) {
@@ -169,11 +216,19 @@ class GroupJoin {
         for (const StateEntry* entry : entries) {
             if (entry != nullptr && state.example == nullptr) {
                 state.example = entry->node;  // of the first rank that has it, whose tree is always kept
+                state.example_rank = state.shards.size();
                 state.dtype = entry->dtype;
             }
             state.shards.push_back(entry != nullptr ? entry->shard : Shard{});
         }
         if (whole) {
+            for (std::size_t rank = 0; rank < entries.size(); ++rank) {
+                const StateEntry* entry = entries[rank];
+                if (entry != nullptr && (entry->dtype != state.dtype || entry->dimensions != 1)) {
+                    return ranks_error(rank, "state '" + key + "' is not the flat tensor of " +
+                                                 std::string(pt::name(state.dtype)) + " that other ranks have");
+                }
+            }
             map_whole_parameters(layout_, state);
             return std::optional(std::move(state));
         }
@@ -185,31 +240,41 @@ class GroupJoin {
     }
 
     Result<void> check_steps() const {
-        std::optional<double> first;
-        for (std::size_t rank = 0; rank < files_.size(); ++rank) {
-            const GroupEntry& group = files_[rank].groups[group_];
-            std::optional<double> step = group.step;
-            if (const StateEntry* entry = find_entry(group, "step")) {
-                CKPTFS_ASSIGN(step, scalar_value(*entry));
-            }
-            if (rank == 0) {
-                first = step;
-            } else if (step && first && *step != *first) {
-                return ranks_error(rank, "it is at optimizer step " + std::to_string(static_cast<long long>(*step)) +
-                                             ", rank 0 at step " + std::to_string(static_cast<long long>(*first)));
+        CKPTFS_ASSIGN(const std::optional<double> first, step_of(0));
+        for (std::size_t rank = 1; rank < files_.size(); ++rank) {
+            CKPTFS_ASSIGN(const std::optional<double> step, step_of(rank));
+            if (step != first && !(files_[rank].groups[group_].use_muon && !(step && first))) {
+                return ranks_error(rank,
+                                   "it is at optimizer step " + text_of(step) + ", rank 0 at step " + text_of(first));
             }
         }
         return {};
     }
 
  private:
+    [[nodiscard]] Result<std::optional<double>> step_of(std::size_t rank) const {
+        const GroupEntry& group = files_[rank].groups[group_];
+        if (const StateEntry* entry = find_entry(group, "step")) {
+            return scalar_value(*entry);
+        }
+        return group.step ? group.step : files_[rank].elastic_step;
+    }
+
+    [[nodiscard]] static std::string text_of(const std::optional<double>& step) {
+        return step ? std::to_string(static_cast<long long>(*step)) : "none";
+    }
+
     // In a plain file a state is as long as the partition, in an elastic one shorter by the rank's padding.
     [[nodiscard]] std::uint64_t state_numel(std::size_t rank) const {
         if (files_.front().format != Format::zero12_elastic) {
             return layout_.partition_numel;
         }
         const std::uint64_t padding = files_[rank].groups[group_].padding_numel;
-        return padding > layout_.partition_numel ? 0 : layout_.partition_numel - padding;
+        const std::uint64_t numel = layout_.partition_numel;
+        // Writers before 0.16.4 charge all padding to the last rank and slice [:numel - padding] all the same, which
+        // for a negative bound leaves numel + (numel - padding) elements.
+        const std::uint64_t kept = padding <= numel ? numel : 2 * numel;
+        return padding >= kept ? 0 : kept - padding;
     }
 
     [[nodiscard]] std::vector<const StateEntry*> entries_of(const std::string& key) const {
@@ -232,7 +297,8 @@ class GroupJoin {
     }
 
     [[nodiscard]] bool is_whole(const State& state, const std::vector<const StateEntry*>& entries) const {
-        if (!state.muon_momentum || config_.optimizer_offloaded) {
+        // An offloaded optimizer keeps Muon's momentum as every other state. Lengths decide where both could be.
+        if (!state.muon_momentum || (config_.optimizer_offloaded && is_partitioned(state.key, entries))) {
             return false;
         }
         for (std::size_t rank = 0; rank < entries.size(); ++rank) {
@@ -247,6 +313,10 @@ class GroupJoin {
     Result<void> check_scalar(const std::string& key, const std::vector<const StateEntry*>& entries) const {
         for (std::size_t rank = 0; rank < entries.size(); ++rank) {
             const StateEntry* entry = entries[rank];
+            if (entry != nullptr && !entry->tensor && entry->held_numel > 1) {
+                return refuse(Refusal::not_element_wise, ranks_[rank].file->name(),
+                              "state '" + key + "' is an object with tensors inside");
+            }
             if (entry == nullptr || !entry->tensor || entry->shard.numel <= 1) {
                 continue;
             }
@@ -309,7 +379,7 @@ Result<std::vector<ParameterGroup>> join_ranks(const ModelStates& states, const 
     CKPTFS_TRY(check_same_shape(states, files, ranks));
     std::vector<ParameterGroup> groups;
     for (std::size_t g = 0; g < states.groups.size(); ++g) {
-        CKPTFS_ASSIGN(GroupLayout found, find_group_layout(states, files.front(), g));
+        CKPTFS_ASSIGN(GroupLayout found, find_group_layout(states, files, g));
         const GroupJoin join(files, ranks, g, found.layout, states.config);
         CKPTFS_TRY(join.check_steps());
         ParameterGroup group;

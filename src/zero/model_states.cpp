@@ -41,11 +41,11 @@ bool enabled(const Node* ds_config, std::string_view section) {
 }
 
 Result<std::optional<pt::TensorRef>> module_tensor(const ModelStates& states, const Parameter& parameter) {
-    const Node* node = pickle::find(pickle::find(states.archive->root(), "module"), parameter.name);
-    if (node == nullptr || !pt::is_tensor(node)) {
+    const auto entry = states.module.find(parameter.name);
+    if (entry == states.module.end() || !pt::is_tensor(entry->second)) {
         return std::optional<pt::TensorRef>();
     }
-    auto tensor = pt::tensor_ref(node);
+    auto tensor = pt::tensor_ref(entry->second);
     if (!tensor) {
         return tensor.error().within(states.archive->file()->name() + ": module." + parameter.name);
     }
@@ -83,6 +83,9 @@ Result<ModelStates> read_model_states(std::shared_ptr<const File> file) {
     if (const Node* version = pickle::find(root.node, "ds_version");
         version != nullptr && version->kind == Kind::string) {
         states.deepspeed_version = version->text;
+    }
+    for (const auto& [name, value] : pickle::dict_items(pickle::find(root.node, "module"))) {
+        states.module.insert_or_assign(name->text, value);
     }
     const Node* shapes = pickle::find(root.node, "param_shapes");
     if (shapes != nullptr && shapes->kind != Kind::none) {

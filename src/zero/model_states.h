@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "ckptfs/result.h"
@@ -21,7 +23,8 @@ struct ModelStates {
     LayoutConfig config;
     std::uint64_t default_itemsize = 4;  ///< of parameters whose tensors are elsewhere (pipeline layers)
     std::string deepspeed_version;
-    std::vector<std::vector<Parameter>> groups;  ///< param_shapes: in flat order
+    std::vector<std::vector<Parameter>> groups;                        ///< param_shapes: in flat order
+    std::unordered_map<std::string_view, const pickle::Node*> module;  ///< by name; keys point into the tree
 };
 
 Result<ModelStates> read_model_states(std::shared_ptr<const File> file);

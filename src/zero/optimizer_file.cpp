@@ -1,9 +1,12 @@
 // Takes an optimizer file apart; the fields are those of stage_1_and_2.py and bf16_optimizer.py state_dict().
 #include "zero/optimizer_file.h"
 
+#include <algorithm>
 #include <array>
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <unordered_set>
 
 #include "zero/refusal.h"
 
@@ -20,6 +23,29 @@ std::optional<double> number_of(const Node* node) {
     return node != nullptr && node->kind == Kind::real ? std::optional(node->real) : std::nullopt;
 }
 
+// Of all storages that hang anywhere below `node`. Without recursion: a hostile tree is as deep as it likes.
+Result<std::uint64_t> largest_storage(const Node* node) {
+    std::uint64_t numel = 0;
+    std::unordered_set<const Node*> seen;
+    std::vector<const Node*> open{node};
+    while (!open.empty()) {
+        const Node* at = open.back();
+        open.pop_back();
+        if (!seen.insert(at).second) {
+            continue;
+        }
+        if (at->kind == Kind::persistent_id) {
+            CKPTFS_ASSIGN(const pt::StorageRef storage, pt::storage_ref(at));
+            numel = std::max(numel, storage.numel);
+        }
+        open.insert(open.end(), at->items.begin(), at->items.end());
+        for (const pickle::Mutation& mutation : at->mutations) {
+            open.insert(open.end(), mutation.items.begin(), mutation.items.end());
+        }
+    }
+    return numel;
+}
+
 Result<StateEntry> state_entry(std::string key, const Field& field, const pt::Archive& archive) {
     StateEntry entry;
     entry.key = std::move(key);
@@ -27,6 +53,7 @@ Result<StateEntry> state_entry(std::string key, const Field& field, const pt::Ar
     entry.tensor = pt::is_tensor(field.node);
     if (!entry.tensor) {
         entry.number = number_of(field.node);
+        CKPTFS_ASSIGN(entry.held_numel, largest_storage(field.node));
         return entry;
     }
     auto tensor = pt::tensor_ref(field.node);
@@ -139,6 +166,17 @@ Result<void> read_paddings(const Field& optimizer, OptimizerFile& out) {
     return {};
 }
 
+void read_slices(const Node* mappings, std::vector<GroupEntry>& groups) {
+    if (mappings == nullptr || mappings->kind != Kind::list || mappings->items.size() != groups.size()) {
+        return;  // files before 0.7.4 have none
+    }
+    for (std::size_t g = 0; g < groups.size(); ++g) {
+        for (const auto& [name, address] : pickle::dict_items(mappings->items[g])) {
+            groups[g].slices.push_back(name->text);
+        }
+    }
+}
+
 // ZeroStageEnum(1), an int in old files.
 int stage_of(const Node* node) {
     if (node != nullptr && node->kind == Kind::object && node->items.size() > 1 && !node->items[1]->items.empty()) {
@@ -210,6 +248,8 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std:
     CKPTFS_TRY(read_states(base, *out.archive, path, out.groups));
     CKPTFS_TRY(read_param_groups(base, path, out.groups));
     CKPTFS_TRY(read_paddings(optimizer, out));
+    read_slices(pickle::find(optimizer.node, "param_slice_mappings"), out.groups);
+    out.elastic_step = number_of(pickle::find(optimizer.node, "base_optimizer_state_step"));
     return out;
 }
 
@@ -245,26 +285,59 @@ void OptimizerFile::forget_tree() {
     archive.reset();
 }
 
+namespace {
+
+template <class T>
+double as_double(const std::array<std::byte, 8>& bytes) {
+    T number{};
+    std::memcpy(&number, bytes.data(), sizeof number);
+    return static_cast<double>(number);
+}
+
+// IEEE binary16; what counts steps is never subnormal.
+double half_as_double(std::uint16_t bits) {
+    const int exponent = (bits >> 10U) & 0x1fU;
+    const double fraction = 1.0 + (bits & 0x3ffU) / 1024.0;
+    const double magnitude = exponent == 0 ? 0.0 : std::ldexp(fraction, exponent - 15);
+    return (bits & 0x8000U) != 0 ? -magnitude : magnitude;
+}
+
+std::optional<double> decode(pt::DType dtype, const std::array<std::byte, 8>& bytes) {
+    std::uint16_t bits = 0;
+    std::memcpy(&bits, bytes.data(), sizeof bits);
+    switch (dtype) {
+        case pt::DType::float32:
+            return as_double<float>(bytes);
+        case pt::DType::float64:
+            return as_double<double>(bytes);
+        case pt::DType::int64:
+            return as_double<std::int64_t>(bytes);
+        case pt::DType::int32:
+            return as_double<std::int32_t>(bytes);
+        case pt::DType::int16:
+            return as_double<std::int16_t>(bytes);
+        case pt::DType::bfloat16:
+            return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
+        case pt::DType::float16:
+            return half_as_double(bits);
+        default:
+            return std::nullopt;
+    }
+}
+
+}  // namespace
+
 Result<std::optional<double>> scalar_value(const StateEntry& entry) {
     if (!entry.tensor || entry.shard.numel != 1) {
         return entry.number;
     }
     std::array<std::byte, 8> bytes{};
-    const std::span<std::byte> value = std::span(bytes).first(std::min<std::size_t>(8, pt::itemsize(entry.dtype)));
-    CKPTFS_TRY(entry.shard.file->read(entry.shard.offset, value));
-    switch (entry.dtype) {
-        case pt::DType::float32: {
-            float number = 0;
-            std::memcpy(&number, bytes.data(), sizeof number);
-            return std::optional(static_cast<double>(number));
-        }
-        case pt::DType::float64:
-            return std::optional(std::bit_cast<double>(bytes));
-        case pt::DType::int64:
-            return std::optional(static_cast<double>(std::bit_cast<std::int64_t>(bytes)));
-        default:
-            return std::optional<double>();
+    const std::size_t nbytes = pt::itemsize(entry.dtype);
+    if (nbytes > bytes.size()) {
+        return std::optional<double>();
     }
+    CKPTFS_TRY(entry.shard.file->read(entry.shard.offset, std::span(bytes).first(nbytes)));
+    return decode(entry.dtype, bytes);
 }
 
 }  // namespace ckptfs::zero

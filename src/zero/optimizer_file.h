@@ -22,6 +22,7 @@ struct StateEntry {
     pt::DType dtype = pt::DType::float32;
     Shard shard;                   ///< of a contiguous tensor
     std::optional<double> number;  ///< of a Python int or float
+    std::uint64_t held_numel = 0;  ///< of something else than a tensor: elements of the largest storage inside it
 };
 
 struct GroupEntry {
@@ -30,7 +31,8 @@ struct GroupEntry {
     std::vector<StateEntry> states;   ///< in the file's order
     std::uint64_t padding_numel = 0;  ///< as the file's group_paddings says; 0 where it has none
     bool use_muon = false;
-    std::optional<double> step;  ///< of FusedAdam, which counts in its param_groups
+    std::vector<std::string> slices;  ///< the parameters that param_slice_mappings names, in its order
+    std::optional<double> step;       ///< of FusedAdam, which counts in its param_groups
 };
 
 struct OptimizerFile {
@@ -40,7 +42,8 @@ struct OptimizerFile {
     std::vector<GroupEntry> groups;
     std::optional<std::vector<std::vector<std::uint64_t>>> alignment_paddings;  ///< param_alignment_paddings
     std::string deepspeed_version;
-    std::string location;  ///< of the fp32 partitions: "cpu", "cuda:3"
+    std::optional<double> elastic_step;  ///< base_optimizer_state_step
+    std::string location;                ///< of the fp32 partitions: "cpu", "cuda:3"
 
     /// The pickle with every field blanked that depends on the rank or the world size: equal for ranks of one
     /// structure.

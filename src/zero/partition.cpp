@@ -63,9 +63,12 @@ Result<FlatLayout> flat_layout(std::span<const std::uint64_t> numels, std::uint6
             return overflow;
         }
         const bool last = i + 1 == order.size();
-        const std::uint64_t aligned_end = ceil_divide(*end, rules.alignment_numel) * rules.alignment_numel;
-        layout.alignment_after.push_back(last ? 0 : aligned_end - *end);
-        cursor = last ? *end : aligned_end;
+        const auto next = checked_multiply(ceil_divide(*end, rules.alignment_numel), rules.alignment_numel);
+        if (!next) {
+            return overflow;
+        }
+        layout.alignment_after.push_back(last ? 0 : *next - *end);
+        cursor = last ? *end : *next;
     }
     layout.end_numel = cursor;
     const std::uint64_t granule = nccl_start_alignment_factor * world_size;

@@ -30,9 +30,11 @@ struct Inventory {
 Inventory take_inventory(const std::vector<DirectoryEntry>& listing) {
     Inventory inventory;
     for (const DirectoryEntry& entry : listing) {
-        if (entry.type == FileType::directory) {
+        if (entry.type != FileType::regular) {  // directories may be symbolic links
             inventory.universal |= entry.name == "zero";
             inventory.swapped |= entry.name == "offloaded_tensors";
+        }
+        if (entry.type == FileType::directory) {
             continue;
         }
         auto name = parse_shard_name(entry.name);

@@ -251,6 +251,31 @@ std::string check_return(const Case& drawn, const Files& at_to, naive::Random& r
     return check_view(*opened.view, expected, from, choose_ranks(from, false, random), random, kept);
 }
 
+naive::Value find(const naive::Value& dict, std::string_view key) {
+    for (std::size_t i = 0; i + 1 < dict->items.size(); i += 2) {
+        if (dict->items[i]->text == key) {
+            return dict->items[i + 1];
+        }
+    }
+    return nullptr;
+}
+
+// A file cut by another config's rules names that config's rules: key by key, where they differ from the stored ones.
+void store_rules(const naive::Value& ds_config, const naive::Settings& stored, const naive::Settings& target) {
+    const auto store = [zero = find(ds_config, "zero_optimization")](std::string_view key, bool was, bool is) {
+        if (was == is) {
+            return;
+        }
+        if (const naive::Value value = find(zero, key)) {
+            value->integer = is ? 1 : 0;
+        } else {
+            naive::set(zero, key, naive::boolean(is));
+        }
+    };
+    store("round_robin_gradients", stored.round_robin, target.round_robin);
+    store("parameter_alignment", stored.alignment, target.alignment);
+}
+
 std::string run(const Case& drawn, naive::Random& random) {
     const std::uint64_t from = drawn.from;
     const std::uint64_t to = drawn.to;
@@ -271,6 +296,7 @@ std::string run(const Case& drawn, naive::Random& random) {
     if (to == from && same(drawn.target, drawn.checkpoint.settings)) {
         return check_pass_through(*opened.view, files);
     }
+    store_rules(drawn.checkpoint.ds_config, drawn.checkpoint.settings, drawn.target);
     const naive::Save expected(drawn.checkpoint, to, drawn.target, [from](std::uint64_t rank) { return rank % from; },
                                {});
     if (to == from) {

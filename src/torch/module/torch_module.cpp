@@ -62,6 +62,9 @@ bool stream_record([[maybe_unused]] Reader& reader, [[maybe_unused]] const Ckptf
         auto chunks = reader.createChunkReaderIter(name, nbytes, chunk_nbytes);
         for (std::uint64_t done = 0; done < nbytes;) {
             const std::size_t count = chunks.next(buffer.data());
+            if (count == 0) {
+                throw std::runtime_error("record '" + name + "' ends after " + std::to_string(done) + " bytes");
+            }
             give(sink, name, done, nbytes, buffer.data(), count);
             done += count;
         }

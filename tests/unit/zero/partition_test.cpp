@@ -68,5 +68,12 @@ TEST(Partition, OverflowIsAnError) {
     EXPECT_EQ(layout.error().code(), ErrorCode::damaged);
 }
 
+TEST(Partition, OverflowOfTheAlignmentIsAnError) {
+    const std::vector<std::uint64_t> numels{std::numeric_limits<std::uint64_t>::max(), 1};
+    const auto layout = flat_layout(numels, 2, {false, 8});
+    ASSERT_FALSE(layout.ok());
+    EXPECT_EQ(layout.error().code(), ErrorCode::damaged);
+}
+
 }  // namespace
 }  // namespace ckptfs::zero

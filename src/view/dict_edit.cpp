@@ -1,5 +1,5 @@
 // See the header.
-#include "view/refilled.h"
+#include "view/dict_edit.h"
 
 namespace ckptfs::view {
 
@@ -17,6 +17,17 @@ const pickle::Node* refilled(pickle::Editor& pickle, const pickle::Node* like, s
         filled->mutations.insert(filled->mutations.begin(), std::move(set));
     }
     return filled;
+}
+
+Result<void> set_or_add(pickle::Editor& pickle, const pickle::Node* dict, std::string_view key,
+                        const pickle::Node* value) {
+    if (pickle::find(dict, key) != nullptr) {
+        return pickle.set_item(dict, key, value);
+    }
+    pickle::Node* extended = pickle.copy(dict);
+    extended->items.insert(extended->items.end(), {pickle.string(key), value});
+    pickle.replace(dict, extended);
+    return {};
 }
 
 }  // namespace ckptfs::view

@@ -1,0 +1,26 @@
+// See the header.
+#include "view/stored_config.h"
+
+#include "view/dict_edit.h"
+
+namespace ckptfs::view {
+
+Result<void> store_target_rules(pickle::Editor& pickle, const pickle::Node* root, const TargetLayout& target) {
+    const pickle::Node* ds_config = pickle::find(root, "ds_config");
+    const pickle::Node* zero = pickle::find(ds_config, "zero_optimization");
+    if (!target.settings || zero == nullptr || zero->kind != pickle::Kind::dict) {
+        return {};
+    }
+    const zero::LayoutConfig stored = zero::layout_config(ds_config);
+    if (target.settings->round_robin_gradients != stored.round_robin_gradients) {
+        CKPTFS_TRY(
+            set_or_add(pickle, zero, "round_robin_gradients", pickle.boolean(target.settings->round_robin_gradients)));
+    }
+    if (target.settings->parameter_alignment != stored.parameter_alignment) {
+        CKPTFS_TRY(
+            set_or_add(pickle, zero, "parameter_alignment", pickle.boolean(target.settings->parameter_alignment)));
+    }
+    return {};
+}
+
+}  // namespace ckptfs::view
