@@ -60,7 +60,7 @@ std::string support_markdown() {
         "BF16_Optimizer, plain and\n"
         "elastic; fp32, fp16 and bf16; any optimizer whose states are element-wise, and Muon) at any world size from 1 "
         "to 1,048,576.\n"
-        "Stage 0 passes through: nothing in it depends on the world size.\n\n"
+        "Stage 0 (one model-parallel rank, no experts) passes through: nothing in it depends on the world size.\n\n"
         "What cannot be re-cut is refused by name. The list is closed: any other refusal is a bug.\n\n"
         "| layout | recognised by | instead |\n| --- | --- | --- |\n";
     for (const RefusalEntry& entry : entries) {

@@ -6,8 +6,10 @@
 #include <fstream>
 #include <set>
 
+#include "io/counting_source.h"
 #include "io/posix_source.h"
 #include "support/graph_compare.h"
+#include "support/memory_source.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 
@@ -153,16 +155,56 @@ TEST(WorldSizeView, AlignmentOfTheResumingConfig) {
 }
 
 TEST(WorldSizeView, ReadsNoTensorToBuildItsFiles) {
-    const Loaded source = load(data / "stage1_bf16_ws3");
-    const auto view = view_at(source, 2);
+    auto directory = io::DirectorySource::open_directory((data / "stage1_bf16_ws3").string());
+    ASSERT_TRUE(directory.ok());
+    const io::CountingSource source(*directory);
+    const auto checkpoint = zero::read_checkpoint(source, latest(data / "stage1_bf16_ws3"));
+    ASSERT_TRUE(checkpoint.ok());
+    const std::uint64_t read_by_reader = source.counters().nbytes;
+    const auto view = world_size_view(*checkpoint, 2, {});
+    ASSERT_TRUE(view.ok());
+    for (std::size_t i = 0; i < (*view)->file_count(); ++i) {
+        ASSERT_TRUE((*view)->file_size(i).ok());
+        ASSERT_TRUE((*view)->open(i).ok());
+    }
+    EXPECT_EQ(source.counters().nbytes, read_by_reader);
+    std::vector<std::byte> byte(1);
+    const auto file = (*view)->open(1);
+    ASSERT_TRUE((*file)->read((*file)->size() / 2, byte).ok());
+    EXPECT_GT(source.counters().nbytes, read_by_reader) << "the counter counts";
+}
+
+// A copy of a view is a checkpoint like any other, also where it was cut by another config than its source's.
+TEST(WorldSizeView, ViewUnderAnotherConfigReadsAsWhatItIs) {
+    const Loaded plain = load(data / "stage1_bf16_ws3");
+    ViewOptions options;
+    options.target = zero::LayoutConfig{.round_robin_gradients = true, .bf16 = true};
+    const auto view = view_at(plain, 2, options);
+    test::MemorySource copy;
     for (std::size_t i = 0; i < view->file_count(); ++i) {
-        const auto file = std::dynamic_pointer_cast<const VirtualFile>(*view->open(i));
-        ASSERT_NE(file, nullptr);
-        std::uint64_t from_source = 0;
-        for (const Piece& piece : file->pieces()) {
-            from_source += piece.kind == Piece::Kind::source ? piece.length : 0;
+        const std::vector<std::byte> bytes = whole(**view->open(i));
+        copy.add("tag/" + view->file_name(i), std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()));
+    }
+    const auto again = zero::read_checkpoint(copy, "tag");
+    ASSERT_TRUE(again.ok()) << again.error().message();
+    const auto& before = plain.checkpoint->model_parallel.front().groups;
+    const auto& after = (*again)->model_parallel.front().groups;
+    ASSERT_EQ(before.size(), after.size());
+    for (std::size_t g = 0; g < before.size(); ++g) {
+        EXPECT_TRUE(after[g].rules.round_robin);
+        ASSERT_EQ(before[g].parameters.size(), after[g].parameters.size());
+        for (std::size_t p = 0; p < before[g].parameters.size(); ++p) {
+            EXPECT_EQ(before[g].parameters[p].name, after[g].parameters[p].name);
         }
-        EXPECT_GT(from_source, 0U);
+    }
+    // And back, under the first config, it is the source again.
+    ViewOptions first;
+    first.target = zero::LayoutConfig{.bf16 = true};
+    const auto back = world_size_view(*again, 3, first);
+    ASSERT_TRUE(back.ok());
+    for (std::size_t i = 0; i < (*back)->file_count(); ++i) {
+        const auto original = plain.source->open(plain.tag + "/" + (*back)->file_name(i));
+        EXPECT_THAT(graph_differences(*(*back)->open(i), *original, {"ds_config"}), testing::IsEmpty());
     }
 }
 
