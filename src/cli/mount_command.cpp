@@ -59,7 +59,7 @@ class Mounting {
                                          {.world_size = arguments_.world_size, .source_path = arguments_.source}));
         file_system->adopt(whole.directory, whole.tag);
         return environment_.mount_and_serve(*file_system, options, [&] {
-            log::info("mounted " + printable(arguments_.source) + " on " + printable(arguments_.mount_point));
+            log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
             ready();
         });
     }
@@ -83,7 +83,7 @@ class Mounting {
 
     /// In the log, and in front of whoever waits for the shell's prompt.
     void warn(const std::string& message) {
-        log::warn(printable(message));
+        log::warn(message);
         if (!arguments_.foreground) {
             environment_.error << "ckptfs: warning: " << printable(message) << '\n' << std::flush;
         }
@@ -107,7 +107,7 @@ StartReport mount(const MountArguments& arguments, const Environment& environmen
             ready();
         });
         if (!result && is_ready) {
-            log::error(printable(result.error().message()));
+            log::error(result.error().message());
         }
         return report_of(result);
     };

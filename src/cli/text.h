@@ -6,11 +6,11 @@
 #include <string_view>
 #include <vector>
 
+#include "util/printable.h"
+
 namespace ckptfs::cli {
 
-/// `text` in one line: control characters, which file names may hold, as \xNN.
-[[nodiscard]] std::string printable(std::string_view text);
-/// The same in single quotes.
+/// printable() in single quotes.
 [[nodiscard]] std::string in_quotes(std::string_view text);
 
 /// With thousands separators: "1,048,576".

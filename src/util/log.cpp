@@ -8,6 +8,8 @@
 
 #include <memory>
 
+#include "util/printable.h"
+
 namespace ckptfs::log {
 namespace {
 
@@ -23,7 +25,7 @@ void install(spdlog::sink_ptr sink, const char* format) {
 
 void write(spdlog::level::level_enum level, std::string_view message) noexcept {
     try {
-        spdlog::log(level, "{}", message);
+        spdlog::log(level, "{}", printable(message));
     } catch (...) {  // NOLINT(bugprone-empty-catch): a log line that cannot be written is lost, by design
     }
 }

@@ -8,6 +8,7 @@
 
 namespace ckptfs::log {
 
+/// Control characters are escaped: a file name cannot forge a line.
 void info(std::string_view message) noexcept;
 void warn(std::string_view message) noexcept;
 void error(std::string_view message) noexcept;
