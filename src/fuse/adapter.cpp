@@ -289,7 +289,6 @@ fuse_lowlevel_ops make_operations() {
     operations.setxattr = read_only;
     operations.removexattr = read_only;
     operations.create = read_only;
-    operations.write_buf = nullptr;
     operations.fallocate = read_only;
     operations.copy_file_range = read_only;
     return operations;

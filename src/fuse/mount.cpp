@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -16,8 +17,10 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <system_error>
 #include <thread>
+#include <utility>
 
 #include "fuse/adapter.h"
 #include "fuse/mount_point.h"
@@ -102,7 +105,7 @@ class Session {
     ~Session() {
         if (session_ != nullptr) {
             fuse_remove_signal_handlers(session_);
-            fuse_session_unmount(session_);
+            unmount();
             fuse_session_destroy(session_);
         }
         fuse_opt_free_args(&arguments_);
@@ -111,6 +114,14 @@ class Session {
     Session& operator=(const Session&) = delete;
 
     [[nodiscard]] fuse_session* get() const { return session_; }
+
+    void unmount() {
+        if (!leaves_mount_point_) {
+            fuse_session_unmount(session_);
+        }
+    }
+    /// From now on nothing is unmounted. libfuse unmounts by path, whoever has mounted there meanwhile.
+    void leave_mount_point() { leaves_mount_point_ = true; }
 
  private:
     void add(const std::string& argument) { fuse_opt_add_arg(&arguments_, argument.c_str()); }
@@ -121,6 +132,7 @@ class Session {
 
     fuse_args arguments_ = FUSE_ARGS_INIT(0, nullptr);
     fuse_session* session_ = nullptr;
+    bool leaves_mount_point_ = false;
 };
 
 #if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
@@ -198,18 +210,53 @@ class ReadinessProbe {
     std::thread thread_;
 };
 
-// libfuse takes a connection that was aborted (in /sys/fs/fuse/connections) for one that was unmounted.
-void clear_aborted_mount(const std::string& mount_point) {
-    if (is_mounted(mount_point) && ::umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
-        log::warn("the mount is still there; clear it with: fusermount3 -u '" + mount_point + "'");
+// The mount of a session, and how it ends: what others have mounted on the same place stays.
+class OwnMount {
+ public:
+    /// Right after mounting.
+    explicit OwnMount(std::string real_mount_point) : mount_point_(std::move(real_mount_point)) {
+        if (const auto entry = mounted_on(mount_point_)) {
+            device_ = entry->device;
+        }
     }
-}
+
+    [[nodiscard]] bool is_covered() const {
+        const auto entry = mounted_on(mount_point_);
+        return entry && entry->device != device_;
+    }
+
+    /// libfuse takes a connection that was aborted (in /sys/fs/fuse/connections) for one that was unmounted.
+    void clear_if_aborted() const {
+        const auto entry = mounted_on(mount_point_);
+        if (!entry || entry->device != device_) {
+            return;
+        }
+        // Once our mount is gone, its device number can be that of the next one: that one answers.
+        struct statvfs unused {};
+        if (::statvfs(mount_point_.c_str(), &unused) == 0 || errno != ENOTCONN) {
+            return;
+        }
+        if (::umount2(mount_point_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+            log::warn("the mount is still there; clear it with: fusermount3 -u '" + mount_point_ + "'");
+        }
+    }
+
+ private:
+    std::string mount_point_;
+    std::string device_;
+};
 
 int serve(fuse_session* session) {
     const std::unique_ptr<fuse_loop_config, decltype(&fuse_loop_cfg_destroy)> config(fuse_loop_cfg_create(),
                                                                                      &fuse_loop_cfg_destroy);
     fuse_loop_cfg_set_max_threads(config.get(), max_threads);
     return fuse_session_loop_mt(session, config.get());
+}
+
+// libfuse has a negative errno for most failures, but -1 for a thread or buffer that it cannot have.
+std::string reason_of(int outcome) {
+    return outcome == -1 ? "libfuse cannot get the threads or the memory that it needs"
+                         : std::generic_category().message(-outcome);
 }
 
 }  // namespace
@@ -221,7 +268,7 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     const LibfuseMessages messages;
     LibfuseMessages::collect(true);
     Adapter adapter{file_system, options.io, {}, false};
-    const Session session(adapter, options);
+    Session session(adapter, options);
     if (session.get() == nullptr) {
         return Error(ErrorCode::invalid_argument,
                      "the mount options are not accepted: " + LibfuseMessages::collected());
@@ -231,17 +278,21 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
         return Error(ErrorCode::mount,
                      "mounting on '" + options.mount_point + "' failed: " + LibfuseMessages::collected());
     }
+    const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));
     LibfuseMessages::collect(false);
     ReadinessProbe probe(options.mount_point, on_ready);
     const int outcome = serve(session.get());
     const int failure = probe.failure();
-    fuse_session_unmount(session.get());  // before joining: a probe that still waits gets its error
+    if (own.is_covered()) {
+        log::info("something else is mounted on '" + options.mount_point + "' by now, and stays");
+        session.leave_mount_point();
+    }
+    session.unmount();  // before joining: a probe that still waits gets its error
     probe.join();
-    clear_aborted_mount(real_mount_point);
+    own.clear_if_aborted();
     if (outcome < 0) {
-        return Error(ErrorCode::mount,
-                     "serving '" + options.mount_point + "' failed: " + std::generic_category().message(-outcome));
+        return Error(ErrorCode::mount, "serving '" + options.mount_point + "' failed: " + reason_of(outcome));
     }
     if (failure != 0) {
         return Error(ErrorCode::mount, "the mount on '" + options.mount_point +

@@ -15,6 +15,7 @@
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "fuse/mount.h"
 
@@ -67,8 +68,10 @@ std::string unescape(std::string_view text) {
 }
 
 Result<void> check_not_mounted(const std::string& mount_point, const std::string& real_mount_point) {
-    if (const auto source = mounted_source(real_mount_point)) {
-        return cannot(mount_point, quoted(*source) + " is mounted there already; unmount it with: fusermount3 -u " +
+    const auto found = mounted_on(real_mount_point);
+    if (found && found->type == "fuse.ckptfs") {
+        return cannot(mount_point, quoted(found->source) +
+                                       " is mounted there already; unmount it with: fusermount3 -u " +
                                        quoted(mount_point));
     }
     return {};
@@ -154,7 +157,8 @@ Result<std::string> real_path(const std::string& path) {
     return std::string(real.get());
 }
 
-std::optional<std::string> mounted_source(const std::string& real_mount_point) {
+std::optional<MountEntry> mounted_on(const std::string& real_mount_point) {
+    std::optional<MountEntry> found;
     std::ifstream mounts("/proc/self/mountinfo");
     std::string line;
     while (std::getline(mounts, line)) {
@@ -162,19 +166,17 @@ std::optional<std::string> mounted_source(const std::string& real_mount_point) {
         std::istringstream fields(line);
         std::string field;
         std::string at;
-        for (int i = 0; i < 5; ++i) {
-            fields >> at;
-        }
+        MountEntry entry;
+        fields >> field >> field >> entry.device >> field >> at;
         while (fields >> field && field != "-") {
         }
-        std::string type;
-        std::string source;
-        fields >> type >> source;
-        if (type == "fuse.ckptfs" && unescape(at) == real_mount_point) {
-            return unescape(source);
+        fields >> entry.type >> entry.source;
+        if (unescape(at) == real_mount_point) {
+            entry.source = unescape(entry.source);
+            found = std::move(entry);  // later lines lie above
         }
     }
-    return std::nullopt;
+    return found;
 }
 
 Result<void> check_mount_point(const MountOptions& options) {

@@ -11,10 +11,14 @@ namespace ckptfs {
 /// `path` without symbolic links, "." and "..".
 Result<std::string> real_path(const std::string& path);
 
-/// What is mounted by ckptfs on exactly `real_mount_point`: its source as /proc/self/mountinfo has it.
-std::optional<std::string> mounted_source(const std::string& real_mount_point);
-inline bool is_mounted(const std::string& real_mount_point) {
-    return mounted_source(real_mount_point).has_value();
-}
+/// A mount, as /proc/self/mountinfo has it.
+struct MountEntry {
+    std::string device;  ///< "MAJOR:MINOR"
+    std::string type;    ///< "fuse.ckptfs" for ours
+    std::string source;
+};
+
+/// The uppermost of the mounts on exactly `real_mount_point`: the one that unmounting would take.
+std::optional<MountEntry> mounted_on(const std::string& real_mount_point);
 
 }  // namespace ckptfs
