@@ -6,8 +6,10 @@
 #include "cli/environment.h"
 #include "cli/exit_code.h"
 #include "cli/run.h"
+#include "util/standard_streams.h"
 
 int main(int argc, char** argv) {
+    ckptfs::occupy_standard_streams();
     auto environment = ckptfs::cli::real_environment();
     if (!environment) {
         std::cerr << "ckptfs: " << environment.error().message() << '\n';

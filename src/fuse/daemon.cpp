@@ -1,6 +1,7 @@
 // Fork first, report through a pipe, let go of the shell.
 #include "fuse/daemon.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -13,7 +14,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <system_error>
+#include <vector>
+
+#include "util/log.h"
 
 namespace ckptfs {
 namespace {
@@ -22,7 +27,8 @@ std::string message_of(int reason) {
     return std::generic_category().message(reason);
 }
 
-void write_all(int descriptor, const void* data, std::size_t nbytes) {
+// False: the parent is gone, nobody is left to tell.
+bool write_all(int descriptor, const void* data, std::size_t nbytes) {
     const auto* at = static_cast<const char*>(data);
     while (nbytes > 0) {
         const ssize_t done = ::write(descriptor, at, nbytes);
@@ -30,11 +36,12 @@ void write_all(int descriptor, const void* data, std::size_t nbytes) {
             continue;
         }
         if (done <= 0) {
-            return;  // the parent is gone: nobody left to tell
+            return false;
         }
         at += done;
         nbytes -= static_cast<std::size_t>(done);
     }
+    return true;
 }
 
 std::string read_all(int descriptor) {
@@ -53,10 +60,18 @@ std::string read_all(int descriptor) {
 }
 
 // On the pipe: the exit code, then the message.
-void send(int descriptor, const StartReport& report) {
+bool send(int descriptor, const StartReport& report) {
     const std::int32_t exit_code = report.exit_code;
-    write_all(descriptor, &exit_code, sizeof(exit_code));
-    write_all(descriptor, report.message.data(), report.message.size());
+    return write_all(descriptor, &exit_code, sizeof(exit_code)) &&
+           write_all(descriptor, report.message.data(), report.message.size());
+}
+
+// Its status. Once it has been asked for, it is gone, and asking again gives 0.
+int wait_for(pid_t child) {
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return status;
 }
 
 StartReport receive(int descriptor, pid_t child, int crash_exit_code) {
@@ -66,9 +81,7 @@ StartReport receive(int descriptor, pid_t child, int crash_exit_code) {
         std::memcpy(&exit_code, text.data(), sizeof(exit_code));
         return {exit_code, text.substr(sizeof(exit_code))};
     }
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
+    const int status = wait_for(child);
     const auto how = WIFSIGNALED(status) ? "killed by signal " + std::to_string(WTERMSIG(status))
                                          : "with exit code " + std::to_string(WEXITSTATUS(status));
     return {crash_exit_code, "the daemon ended before the mount was ready, " + how};
@@ -79,6 +92,87 @@ void point_at_null(int descriptor) {
     if (null >= 0) {
         ::dup2(null, descriptor);
         ::close(null);
+    }
+}
+
+// The child has a session of its own, so that neither the terminal nor whoever kills the waiting parent reaches it:
+// what would end the parent is passed on, and ends the parent once the child has ended.
+class SignalsForChild {
+ public:
+    SignalsForChild() {
+        sigemptyset(&forwarded_);
+        for (const int number : numbers) {
+            sigaddset(&forwarded_, number);
+        }
+        ::pthread_sigmask(SIG_BLOCK, &forwarded_, &mask_before_);
+    }
+    SignalsForChild(const SignalsForChild&) = delete;
+    SignalsForChild& operator=(const SignalsForChild&) = delete;
+    ~SignalsForChild() { restore(); }
+
+    /// In the child, or where there is none.
+    void restore() {
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+            if (installed_.at(i)) {
+                ::sigaction(numbers.at(i), &before_.at(i), nullptr);
+            }
+        }
+        installed_.fill(false);
+        ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+    }
+
+    void forward_to(pid_t child) {
+        child_ = child;
+        received_ = 0;
+        struct sigaction forwarding {};
+        forwarding.sa_handler = forward;
+        for (std::size_t i = 0; i < numbers.size(); ++i) {
+            ::sigaction(numbers.at(i), nullptr, &before_.at(i));
+            if (before_.at(i).sa_handler != SIG_IGN) {  // nohup, or a job in the background
+                ::sigaction(numbers.at(i), &forwarding, nullptr);
+                installed_.at(i) = true;
+            }
+        }
+        ::pthread_sigmask(SIG_SETMASK, &mask_before_, nullptr);
+    }
+
+    /// The signal that came, 0 if none.
+    [[nodiscard]] static int received() { return received_; }
+
+ private:
+    static void forward(int number) {
+        const int reason = errno;
+        received_ = number;
+        ::kill(child_, number);
+        errno = reason;
+    }
+
+    static constexpr std::array<int, 3> numbers{SIGINT, SIGTERM, SIGHUP};
+    static inline volatile pid_t child_ = 0;
+    static inline volatile std::sig_atomic_t received_ = 0;
+
+    sigset_t forwarded_{};
+    sigset_t mask_before_{};
+    std::array<struct sigaction, numbers.size()> before_{};
+    std::array<bool, numbers.size()> installed_{};
+};
+
+// For a system or a sandbox without close_range().
+void close_one_by_one(int first) {
+    std::vector<int> open;
+    {
+        const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir("/proc/self/fd"), &::closedir);
+        if (!listing) {
+            return;
+        }
+        while (const auto* entry = ::readdir(listing.get())) {                   // NOLINT(concurrency-mt-unsafe)
+            open.push_back(std::atoi(static_cast<const char*>(entry->d_name)));  // NOLINT(cert-err34-c): numbers
+        }
+    }
+    for (const int descriptor : open) {
+        if (descriptor >= first) {
+            ::close(descriptor);
+        }
     }
 }
 
@@ -94,7 +188,10 @@ int let_go_of_the_shell(int pipe) {
     if (pipe != kept) {
         ::dup3(pipe, kept, O_CLOEXEC);
     }
-    ::close_range(kept + 1, UINT_MAX, 0);
+    if (::close_range(kept + 1, UINT_MAX, 0) != 0) {
+        close_one_by_one(kept + 1);
+    }
+    ::signal(SIGPIPE, SIG_IGN);  // a parent that is gone is found by writing to it
     return kept;
 }
 
@@ -106,6 +203,7 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
         return {crash_exit_code, "no pipe to the daemon: " + message_of(errno)};
     }
     std::fflush(nullptr);
+    SignalsForChild signals;
     const pid_t child = ::fork();
     if (child < 0) {
         const int reason = errno;
@@ -115,14 +213,25 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
     }
     if (child > 0) {
         ::close(pipe[1]);
+        signals.forward_to(child);
         auto report = receive(pipe[0], child, crash_exit_code);
         ::close(pipe[0]);
+        signals.restore();  // whoever does not want to wait for the child's end sends a second one
+        if (const int number = SignalsForChild::received()) {
+            wait_for(child);
+            ::raise(number);
+            return {crash_exit_code, "interrupted by signal " + std::to_string(number)};
+        }
         return report;
     }
 
+    signals.restore();
     int descriptor = let_go_of_the_shell(pipe[1]);
     const auto report = body([&descriptor] {
-        send(descriptor, {});
+        if (!send(descriptor, {})) {
+            log::warn("nobody waits for the mount any more: unmounting it");
+            ::kill(::getpid(), SIGTERM);  // to the thread that serves
+        }
         point_at_null(STDERR_FILENO);
         ::close(descriptor);
         descriptor = -1;
