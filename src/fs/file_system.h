@@ -48,7 +48,6 @@ struct Attributes {
 
 /// How long the kernel may rely on an answer without asking again.
 using Lifetime = std::chrono::duration<double>;
-inline constexpr Lifetime forever{1e9};
 
 struct LookedUpEntry {
     Attributes attributes;

@@ -40,7 +40,7 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, std
                                            int statistics_descriptor)
     : tree_(std::move(tree)), world_size_(world_size), statistics_descriptor_(statistics_descriptor) {
     if (world_size_) {
-        root_ = std::make_shared<MirroredDirectory>(tree_->directory(""), *world_size_, root_inode, 0);
+        root_ = std::make_shared<MirroredDirectory>(tree_->directory(""), *world_size_, root_inode);
     }
 }
 
@@ -114,9 +114,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& 
         const auto& content = files->content();
         if (content.view) {
             if (const auto index = content.view->find(name)) {
-                // The root keeps its inode whatever its generation, and so does a directory whose inode is an old one.
-                const bool parent_may_change = inode == root_inode || directory.signature() != generation->signature();
-                return virtual_entry(directory, files, *index, name, parent_may_change);
+                return virtual_entry(directory, files, *index, name, remaining((*snapshot)->checked_at, tree_->now()));
             }
         }
         if (content.shards.contains(name)) {
@@ -146,15 +144,14 @@ Outcome<LookedUpEntry> FileSystem::Implementation::directory_entry(const std::st
     }
     // A directory that cannot be listed can still be seen, as in the source.
     const auto generation = snapshot ? (*snapshot)->generation : nullptr;
-    const std::uint64_t signature = generation ? generation->signature() : 0;
     auto hasher = identity_of(world_size, path).add(number(Kind::directory));
     if (generation) {
-        hasher.add(signature);
+        hasher.add(generation->signature());
     } else {
         hasher.add(info.stamp.device).add(info.stamp.inode);
     }
-    const auto inode = inodes_.remember(
-        hasher.identity(), std::make_shared<MirroredDirectory>(std::move(source), world_size, parent, signature));
+    const auto inode =
+        inodes_.remember(hasher.identity(), std::make_shared<MirroredDirectory>(std::move(source), world_size, parent));
 
     LookedUpEntry entry;
     entry.attributes = passed_through_attributes(info, inode);
@@ -196,7 +193,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::broken_shard_entry(const Mirr
 Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredDirectory& directory,
                                                                  const std::shared_ptr<const TagFiles>& files,
                                                                  std::size_t index, std::string_view name,
-                                                                 bool parent_may_change) {
+                                                                 Lifetime lifetime) {
     const auto& view = *files->content().view;
     const auto size = view.file_size(index);
     if (!size) {
@@ -206,8 +203,10 @@ Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredD
     LookedUpEntry entry;
     const auto inode = inodes_.remember(identity, VirtualFileNode{files, index});
     entry.attributes = virtual_attributes(view.file_info(index), inode, *size);
-    entry.entry_lifetime = parent_may_change ? Lifetime{freshness} : forever;
-    entry.attributes_lifetime = forever;
+    // Not for ever, though name and inode stay together within a generation: the way to the directory may be an old
+    // handle or working directory, which nothing else makes the kernel ask about again.
+    entry.entry_lifetime = lifetime;
+    entry.attributes_lifetime = freshness;
     return entry;
 }
 
@@ -225,7 +224,7 @@ Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode)
         if (!size) {
             return answer(size.error());
         }
-        return FileAttributes{virtual_attributes(view.file_info(file->index), inode, *size), forever};
+        return FileAttributes{virtual_attributes(view.file_info(file->index), inode, *size), freshness};
     }
     const auto* directory = std::get_if<std::shared_ptr<MirroredDirectory>>(&*node);
     const auto info = tree_->source().stat(directory != nullptr ? (*directory)->source()->path() : "");

@@ -72,7 +72,7 @@ class FileSystem::Implementation {
                                               const std::shared_ptr<const TagFiles>& files, std::string_view name);
     Outcome<LookedUpEntry> virtual_entry(const MirroredDirectory& directory,
                                          const std::shared_ptr<const TagFiles>& files, std::size_t index,
-                                         std::string_view name, bool parent_may_change);
+                                         std::string_view name, Lifetime lifetime);
 
     Outcome<OpenedFile> open_passed_through(const PassedThrough& node);
     Outcome<OpenedFile> open_virtual(const VirtualFileNode& node);

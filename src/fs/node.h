@@ -20,15 +20,12 @@ struct WorldSizeListing {};
 /// a generation that is gone: the way to it may be a process's working directory.
 class MirroredDirectory {
  public:
-    MirroredDirectory(std::shared_ptr<SourceDirectory> source, std::uint64_t world_size, std::uint64_t parent_inode,
-                      std::uint64_t signature)
-        : source_(std::move(source)), world_size_(world_size), parent_inode_(parent_inode), signature_(signature) {}
+    MirroredDirectory(std::shared_ptr<SourceDirectory> source, std::uint64_t world_size, std::uint64_t parent_inode)
+        : source_(std::move(source)), world_size_(world_size), parent_inode_(parent_inode) {}
 
     [[nodiscard]] const std::shared_ptr<SourceDirectory>& source() const { return source_; }
     [[nodiscard]] std::uint64_t world_size() const { return world_size_; }
     [[nodiscard]] std::uint64_t parent_inode() const { return parent_inode_; }
-    /// Of the tag generation that the inode number belongs to; 0: none.
-    [[nodiscard]] std::uint64_t signature() const { return signature_; }
 
     /// Keeps the files of the last generation asked for, so that the tag stays in memory as long as this inode.
     std::shared_ptr<const TagFiles> files(const std::shared_ptr<TagGeneration>& generation) {
@@ -43,7 +40,6 @@ class MirroredDirectory {
     std::shared_ptr<SourceDirectory> source_;
     std::uint64_t world_size_;
     std::uint64_t parent_inode_;
-    std::uint64_t signature_;
 
     std::mutex mutex_;
     std::shared_ptr<const TagFiles> files_;

@@ -54,9 +54,14 @@ Outcome<OpenedFile> FileSystem::Implementation::open(std::uint64_t inode) {
 }
 
 Outcome<OpenedFile> FileSystem::Implementation::open_virtual(const VirtualFileNode& node) {
-    // The kernel may come here by an entry that it holds for ever; ESTALE makes it look the name up again.
+    // The kernel may come here by an entry of the last second; ESTALE makes it look the name up again. The stamps are
+    // taken anew, since whoever opens after a save wants what was saved.
     const auto snapshot = node.files->directory()->current();
     if (snapshot && (*snapshot)->generation.get() != &node.files->generation()) {
+        return Errno{ESTALE};
+    }
+    if (!node.files->generation().is_current()) {
+        node.files->directory()->expire();
         return Errno{ESTALE};
     }
     const auto& view = *node.files->content().view;

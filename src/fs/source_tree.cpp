@@ -18,6 +18,15 @@ std::uint64_t signature_of(const TagGeneration::Shards& shards) {
     return std::max<std::uint64_t>(hasher.identity().inode, 1);
 }
 
+std::string child_of(const std::string& directory, std::string_view name) {
+    return directory.empty() ? std::string(name) : directory + "/" + std::string(name);
+}
+
+FileStamp stamp_of(const Source& source, const std::string& path) {
+    const auto info = source.stat_target(path);
+    return info ? info->stamp : FileStamp{};
+}
+
 }  // namespace
 
 SourceTree::SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader,
@@ -60,26 +69,42 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
     const std::lock_guard lock(read_mutex_);
     if (!tag_) {
         set_tag(tree_->reader().read(tree_->source(), path_));
+        if (tag_->problem() == nullptr && !read_from_these_shards(*tag_)) {
+            tree_->directory(path_)->expire();
+        }
     }
     return tag_;
 }
 
-void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
-    if (tag->problem() != nullptr || tag->replaced_files().size() != tag->stamps().size()) {
-        return;
+bool TagGeneration::is_current() const {
+    for (std::size_t i = 0; i < shards_.names.size(); ++i) {
+        if (stamp_of(tree_->source(), child_of(path_, shards_.names[i])) != shards_.stamps[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool TagGeneration::read_from_these_shards(const Tag& tag) const {
+    if (tag.replaced_files().size() != tag.stamps().size()) {
+        return false;
     }
     std::map<std::string_view, const FileStamp*> unmatched;
     for (std::size_t i = 0; i < shards_.names.size(); ++i) {
         unmatched.emplace(shards_.names[i], &shards_.stamps[i]);
     }
-    for (std::size_t i = 0; i < tag->stamps().size(); ++i) {
-        const auto match = unmatched.find(tag->replaced_files()[i]);
-        if (match == unmatched.end() || *match->second != tag->stamps()[i]) {
-            return;
+    for (std::size_t i = 0; i < tag.stamps().size(); ++i) {
+        const auto match = unmatched.find(tag.replaced_files()[i]);
+        if (match == unmatched.end() || *match->second != tag.stamps()[i]) {
+            return false;
         }
         unmatched.erase(match);
     }
-    if (!unmatched.empty()) {
+    return unmatched.empty();
+}
+
+void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
+    if (tag->problem() != nullptr || !read_from_these_shards(*tag)) {
         return;
     }
     const std::lock_guard lock(read_mutex_);
@@ -154,7 +179,7 @@ SourceDirectory::SourceDirectory(std::shared_ptr<SourceTree> tree, std::string p
     : tree_(std::move(tree)), path_(std::move(path)) {}
 
 std::string SourceDirectory::child(std::string_view name) const {
-    return path_.empty() ? std::string(name) : path_ + "/" + std::string(name);
+    return child_of(path_, name);
 }
 
 Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::current() {
@@ -194,8 +219,7 @@ std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<
     std::sort(shards.names.begin(), shards.names.end());
     shards.stamps.reserve(shards.names.size());
     for (const auto& name : shards.names) {
-        const auto info = tree_->source().stat_target(child(name));
-        shards.stamps.push_back(info ? info->stamp : FileStamp{});
+        shards.stamps.push_back(stamp_of(tree_->source(), child(name)));
     }
     return std::make_shared<TagGeneration>(tree_, path_, std::move(shards));
 }

@@ -73,9 +73,13 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     /// A hash of the shards, never 0.
     [[nodiscard]] std::uint64_t signature() const { return signature_; }
 
+    /// Whether the shards have these stamps still: one look at each.
+    [[nodiscard]] bool is_current() const;
+
     /// The directory, for messages.
     [[nodiscard]] std::string display() const;
-    /// Reads the tag on the first call; concurrent first calls wait for that one read.
+    /// Reads the tag on the first call; concurrent first calls wait for that one read. If the shards changed before
+    /// they were read, the directory expires, so that the next look at it starts a new generation.
     std::shared_ptr<const Tag> tag();
     /// Takes a tag read elsewhere, if it is whole and was read from these very shards.
     void adopt(const std::shared_ptr<const Tag>& tag);
@@ -87,6 +91,7 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
                                              const std::shared_ptr<SourceDirectory>& directory);
 
  private:
+    [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
     void set_tag(std::shared_ptr<const Tag> tag);
 
     std::shared_ptr<SourceTree> tree_;

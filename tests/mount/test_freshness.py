@@ -118,6 +118,28 @@ def test_a_working_directory_in_a_replaced_tag_leads_to_the_new_one(source, moun
         os.close(directory)
 
 
+def test_a_name_in_an_old_directory_is_stated_anew(source, mounted):
+    mount = mounted(source, "--world-size=3")
+    directory = os.open(mount.path / TAG, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        before = os.stat(MODEL_STATES, dir_fd=directory)
+        replace_tag_by_rename(source / TAG)
+        time.sleep(VISIBLE_S)
+        after = os.stat(MODEL_STATES, dir_fd=directory)
+        assert after.st_ino != before.st_ino
+        assert after.st_size == (OTHER / MODEL_STATES).stat().st_size
+    finally:
+        os.close(directory)
+
+
+def test_an_open_at_once_after_a_save_reads_what_was_saved(source, mounted):
+    mount = mounted(source, "--world-size=3")
+    path = mount.path / TAG / OPTIMIZER
+    assert path.stat().st_size
+    replace_tag_by_rename(source / TAG)
+    assert path.read_bytes() == (OTHER / OPTIMIZER).read_bytes()
+
+
 def test_a_tag_that_breaks_gives_errors_and_a_reason(source, mounted):
     shutil.copytree(source / TAG, source / "global_step9")
     broken = source / "global_step9" / OPTIMIZER

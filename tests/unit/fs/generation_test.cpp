@@ -29,6 +29,7 @@ TEST_F(Generation, TheKernelAsksAgainWhenTheListingIsASecondOld) {
     EXPECT_EQ(walk(*fs, "step1").entry_lifetime, Lifetime{1});
     pass(400);
     EXPECT_NEAR(walk(*fs, "step1").entry_lifetime.count(), 0.6, 1e-9);
+    EXPECT_NEAR(walk(*fs, "step1/rank_0.pt").entry_lifetime.count(), 0.6, 1e-9);
 }
 
 TEST_F(Generation, AnUnchangedTagIsNotReadAgain) {
@@ -77,6 +78,25 @@ TEST_F(Generation, AnOpenFileGoesStaleAndTheNextLookupIsFresh) {
         << "being stale is reason enough to look again at once";
 }
 
+TEST_F(Generation, AnOpenAtOnceAfterASaveSeesTheSave) {
+    const auto fs = make(3);
+    const auto old_file = inode(*fs, "step1/rank_0.pt");
+    source_->put_file("step1/b.shard", "XXX");
+    EXPECT_EQ(fs->open(old_file).error, ESTALE);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: AAAXXX");
+}
+
+TEST_F(Generation, ATagThatChangedBeforeItWasReadIsLookedAtAgainAtOnce) {
+    const auto fs = make(3);
+    const auto tag = inode(*fs, "step1");
+    source_->put_file("step1/b.shard", "XXX");
+    ASSERT_TRUE(fs->lookup(tag, "rank_0.pt").ok());
+    const auto next = inode(*fs, "step1");
+    EXPECT_NE(next, tag);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: AAAXXX");
+    EXPECT_EQ(inode(*fs, "step1"), next) << "and then it stays";
+}
+
 TEST_F(Generation, AnOldDirectoryInodeLeadsToTheNewGeneration) {
     const auto fs = make(3);
     const auto old_tag = inode(*fs, "step1");
@@ -85,7 +105,7 @@ TEST_F(Generation, AnOldDirectoryInodeLeadsToTheNewGeneration) {
     const auto found = fs->lookup(old_tag, "rank_0.pt");
     ASSERT_TRUE(found.ok());
     EXPECT_EQ(read_all(*fs, found.value.attributes.inode).value, "rank 0 of 3: AAABBBCCC");
-    EXPECT_EQ(found.value.entry_lifetime, Lifetime{1}) << "not for ever under an inode of another generation";
+    EXPECT_EQ(found.value.entry_lifetime, Lifetime{1});
 }
 
 TEST_F(Generation, AListingStaysAsItWasWhenOpened) {

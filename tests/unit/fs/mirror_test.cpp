@@ -74,7 +74,7 @@ TEST_F(Mirror, ShardsOfATagAreReplacedAndTheRestPasses) {
     EXPECT_EQ(reader_->reads(), 1);
 }
 
-TEST_F(Mirror, VirtualFilesHaveExactSizesAndLiveForever) {
+TEST_F(Mirror, VirtualFilesHaveExactSizesAndAreAskedForAgain) {
     source_->set_mode("step1/b.shard", 0640);
     const auto fs = make(3);
     const auto entry = walk(*fs, "step1/rank_1.pt");
@@ -82,9 +82,9 @@ TEST_F(Mirror, VirtualFilesHaveExactSizesAndLiveForever) {
     EXPECT_EQ(entry.attributes.blocks, 1U);
     EXPECT_EQ(entry.attributes.mode, 0440U);
     EXPECT_EQ(entry.attributes.nlink, 1U);
-    EXPECT_EQ(entry.entry_lifetime, forever);
-    EXPECT_EQ(entry.attributes_lifetime, forever);
-    EXPECT_EQ(fs->getattr(entry.attributes.inode).value.lifetime, forever);
+    EXPECT_EQ(entry.entry_lifetime, Lifetime{1});
+    EXPECT_EQ(entry.attributes_lifetime, Lifetime{1});
+    EXPECT_EQ(fs->getattr(entry.attributes.inode).value.lifetime, Lifetime{1});
     EXPECT_TRUE(fs->open(entry.attributes.inode).value.read_once);
     EXPECT_FALSE(fs->open(inode(*fs, "step1/rank_0.pt")).value.read_once);
 }
