@@ -82,7 +82,7 @@ class Source {
 
     virtual Result<std::string> read_link(const std::string& path) const = 0;
 
-    /// Pins the generation that is there now. Symbolic links are followed. Holds no descriptor between reads.
+    /// Pins the generation that is there now, following symbolic links. Few descriptors stay open, however many files.
     virtual Result<std::shared_ptr<const File>> open(const std::string& path) const = 0;
 };
 
