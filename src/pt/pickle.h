@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -28,7 +29,8 @@ enum class Kind : std::uint8_t {
     dict,  ///< `items`: key, value, key, value …
     set,
     frozenset,
-    global,  ///< `text`: module, '\n', name; `items`: both as strings where STACK_GLOBAL took them from the stack
+    global,  ///< `items`: module and name as strings where STACK_GLOBAL takes them from the stack, else `text`: module,
+             ///< '\n', name; see global_name()
     object,  ///< made by REDUCE, NEWOBJ or NEWOBJ_EX: `items` = callable, arguments[, keyword arguments]; see
              ///< `mutations`
     persistent_id,  ///< `items` = the id
@@ -166,6 +168,15 @@ class Editor {
 // Helpers to read a tree; each takes a node that may be nullptr and then answers as for a node of another kind.
 // They know nothing of an Editor: what they return may have been replaced there (resolve() tells).
 
+struct GlobalName {
+    std::string_view module;
+    std::string_view name;
+
+    bool operator==(const GlobalName&) const = default;
+};
+
+/// What a global names, as views into the tree; nullopt for another node.
+[[nodiscard]] std::optional<GlobalName> global_name(const Node* node);
 [[nodiscard]] bool is_global(const Node* node, std::string_view module, std::string_view name);
 /// An object made by calling module.name, by whichever opcode.
 [[nodiscard]] bool is_object_of(const Node* node, std::string_view module, std::string_view name);

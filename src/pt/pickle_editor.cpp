@@ -102,9 +102,10 @@ const Node* Editor::global(std::string_view module, std::string_view name) {
     Node node;
     node.kind = Kind::global;
     node.memoized = true;
-    node.text = std::string(module) + '\n' + std::string(name);
     if (base_->protocol() >= first_framed_protocol) {
         node.items = {string(module), string(name)};
+    } else {
+        node.text = std::string(module) + '\n' + std::string(name);
     }
     return add(std::move(node));
 }

@@ -109,11 +109,7 @@ bool Parser::push_stack_global() {
     if (module->kind != Kind::string || name->kind != Kind::string) {
         return fail("a module or name that is not a string");
     }
-    if (!push_composed(Kind::global, 2)) {
-        return false;
-    }
-    stack_.back().node->text = module->text + '\n' + name->text;
-    return true;
+    return push_composed(Kind::global, 2);
 }
 
 bool Parser::push_extension(Number code) {

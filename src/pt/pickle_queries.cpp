@@ -7,23 +7,48 @@ namespace ckptfs::pickle {
 
 namespace {
 
+/// The value of the last pair in (key, value, key, value …) whose key matches, or nullptr.
 template <class Matches>
-const Node* find_last(const Node* dict, Matches matches) {
-    const auto entries = dict_items(dict);
-    const auto found =
-        std::find_if(entries.rbegin(), entries.rend(), [&](const auto& entry) { return matches(entry.first); });
-    return found == entries.rend() ? nullptr : found->second;
+const Node* find_last_in(const std::vector<const Node*>& items, const Matches& matches) {
+    for (std::size_t end = items.size() / 2 * 2; end > 0; end -= 2) {
+        if (matches(items[end - 2])) {
+            return items[end - 1];
+        }
+    }
+    return nullptr;
+}
+
+template <class Matches>
+const Node* find_last(const Node* dict, const Matches& matches) {
+    if (!is_dict_like(dict)) {
+        return nullptr;
+    }
+    for (auto mutation = dict->mutations.rbegin(); mutation != dict->mutations.rend(); ++mutation) {
+        const Node* const found =
+            mutation->kind == Mutation::Kind::set_items ? find_last_in(mutation->items, matches) : nullptr;
+        if (found != nullptr) {
+            return found;
+        }
+    }
+    return dict->kind == Kind::dict ? find_last_in(dict->items, matches) : nullptr;
 }
 
 }  // namespace
 
-bool is_global(const Node* node, std::string_view module, std::string_view name) {
+std::optional<GlobalName> global_name(const Node* node) {
     if (node == nullptr || node->kind != Kind::global) {
-        return false;
+        return std::nullopt;
+    }
+    if (!node->items.empty()) {
+        return GlobalName{node->items[0]->text, node->items[1]->text};
     }
     const std::string_view text = node->text;
-    return text.size() == module.size() + 1 + name.size() && text.substr(0, module.size()) == module &&
-           text[module.size()] == '\n' && text.substr(module.size() + 1) == name;
+    const std::size_t split = text.find('\n');
+    return GlobalName{text.substr(0, split), text.substr(split + 1)};
+}
+
+bool is_global(const Node* node, std::string_view module, std::string_view name) {
+    return global_name(node) == GlobalName{module, name};
 }
 
 bool is_object_of(const Node* node, std::string_view module, std::string_view name) {

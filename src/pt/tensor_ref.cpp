@@ -95,11 +95,8 @@ Result<std::vector<std::uint64_t>> counts_of(const Node* node, const char* what)
 }
 
 std::optional<DType> dtype_of_global(const Node* node) {
-    constexpr std::string_view module = "torch\n";
-    if (node == nullptr || node->kind != Kind::global || !node->text.starts_with(module)) {
-        return std::nullopt;
-    }
-    return dtype_of_name(std::string_view(node->text).substr(module.size()));
+    const auto global = global_name(node);
+    return global && global->module == "torch" ? dtype_of_name(global->name) : std::nullopt;
 }
 
 /// The element type: that of the storage, except that _rebuild_tensor_v3 names one for an untyped storage.
@@ -112,10 +109,9 @@ Result<DType> dtype_of_call(const Call& call, const StorageRef& storage) {
         call.arguments->items.size() > dtype_argument ? call.arguments->items[dtype_argument] : nullptr;
     const auto dtype = dtype_of_global(named);
     if (!dtype) {
+        const auto global = global_name(named);
         return Error(ErrorCode::unsupported, "a tensor has an unknown dtype" +
-                                                 (named != nullptr && named->kind == Kind::global
-                                                      ? " '" + named->text.substr(named->text.find('\n') + 1) + "'"
-                                                      : std::string()));
+                                                 (global ? " '" + std::string(global->name) + "'" : std::string()));
     }
     return *dtype;
 }
@@ -165,16 +161,12 @@ Result<StorageRef> storage_ref(const Node* persistent_id) {
         !is_string(id->items[0], "storage")) {
         return Error(ErrorCode::damaged, "a persistent id is not a storage's");
     }
-    const Node* const type = id->items[1];
+    const auto type = global_name(id->items[1]);
     const auto numel = count_of(id->items[4]);
-    if (type->kind != Kind::global || id->items[2]->kind != Kind::string || id->items[3]->kind != Kind::string ||
-        !numel) {
+    if (!type || id->items[2]->kind != Kind::string || id->items[3]->kind != Kind::string || !numel) {
         return Error(ErrorCode::damaged, "a storage's persistent id is not (class, key, location, number of elements)");
     }
-    const std::string_view text = type->text;
-    const std::size_t split = text.find('\n');
-    const std::string_view module = text.substr(0, split);
-    const std::string_view name = split == std::string_view::npos ? std::string_view() : text.substr(split + 1);
+    const auto& [module, name] = *type;
     const bool known_module = module == "torch" || module == "torch.storage" || module == "torch.cuda";
     const auto dtype = known_module ? dtype_of_storage_class(name) : std::nullopt;
     if (!dtype) {

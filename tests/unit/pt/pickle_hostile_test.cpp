@@ -1,4 +1,5 @@
 // Pickles that nobody honest wrote: an error or a sound tree, never a crash, never more memory than the input allows.
+#include <chrono>
 #include <cstdint>
 #include <random>
 
@@ -197,6 +198,29 @@ TEST(PickleHostile, SharedTuplesStayShared) {
     }
     // Sixty levels of pairs: 2^60 values if identity were lost.
     EXPECT_LT(rewritten(protocol2("(" + body + "t.")).size(), body.size() + 64);
+}
+
+// Two long strings in the memo, and thousands of globals that name them in five bytes each.
+TEST(PickleHostile, GlobalsDoNotUnfoldTheirNames) {
+    constexpr std::uint32_t name_nbytes = 25'000;
+    const std::string module(name_nbytes, 'm');
+    const std::string name(name_nbytes, 'n');
+    const std::string pickle = raw("\x80\x04(X") + four_bytes(name_nbytes) + module + "\x94X" +
+                               four_bytes(name_nbytes) + name + "\x94" + repeated(raw("h\0h\1\x93"), 4'000) + "t.";
+    const auto tree = parsed(pickle);
+    EXPECT_LT(tree->memory_nbytes(), 64 * pickle.size());
+    EXPECT_TRUE(is_global(tree->root()->items.back(), module, name));
+    EXPECT_FALSE(is_global(tree->root()->items.back(), module, module));
+    EXPECT_LT(rewritten(pickle).size(), 2 * pickle.size());
+}
+
+TEST(PickleHostile, LookingUpALateKeyOfALongDictIsQuick) {
+    const auto tree = parsed(protocol2("}(" + repeated(raw("K\0N"), 200'000) + raw("X\4\0\0\0lastK\7u.")));
+    const auto start = std::chrono::steady_clock::now();
+    for (int i = 0; i < 20'000; ++i) {
+        ASSERT_EQ(find(tree->root(), "last")->integer, 7);
+    }
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(5));
 }
 
 }  // namespace
