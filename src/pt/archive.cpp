@@ -1,7 +1,9 @@
 // Opening a .pt: directory, pickle, small records, and a place for every storage.
 #include "pt/archive.h"
 
-#include <limits>
+#include <unistd.h>
+
+#include <algorithm>
 #include <utility>
 
 #include "util/checked.h"
@@ -14,6 +16,15 @@ constexpr std::string_view storage_prefix = "data/";
 /// Of one extra record, and of all of a file together: what is kept in memory.
 constexpr std::uint64_t largest_kept_record = std::uint64_t{64} << 10;
 constexpr std::uint64_t most_kept_records = std::uint64_t{256} << 10;
+
+/// A tree takes up to about this many times the bytes of its pickle.
+constexpr std::uint64_t tree_growth = 32;
+
+std::uint64_t memory_nbytes() {
+    const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
+    const std::int64_t page_nbytes = ::sysconf(_SC_PAGESIZE);
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(pages, 0)) * static_cast<std::uint64_t>(page_nbytes);
+}
 
 Error damaged(const File& file, const std::string& what) {
     return {ErrorCode::damaged, "'" + file.name() + "' is damaged: " + what};
@@ -73,6 +84,14 @@ Result<void> Archive::find_root() {
         return damaged(*file_, "it is a zip archive without data.pkl, which torch.save always writes");
     }
     root_name_ = pickle->name.substr(0, pickle->name.find('/'));
+    // A sparse file can claim any size, and memory that is only claimed is not refused until it is used.
+    const std::uint64_t memory = memory_nbytes();
+    if (pickle->nbytes > memory / 2 / tree_growth) {
+        return damaged(*file_, "'" + pickle->name + "' claims " + std::to_string(pickle->nbytes) +
+                                   " bytes; its tree could take " + std::to_string(tree_growth) +
+                                   " times as much, more than half of the memory here (" + std::to_string(memory) +
+                                   " bytes)");
+    }
     CKPTFS_ASSIGN(const std::string bytes, read_record(*file_, *pickle));
     auto tree = pickle::Tree::parse(bytes);
     if (!tree.ok()) {

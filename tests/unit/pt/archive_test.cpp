@@ -168,6 +168,19 @@ TEST(Archive, AFlippedBitInThePickleIsNoticed) {
     EXPECT_THAT(archive.error().message(), HasSubstr("CRC"));
 }
 
+TEST(Archive, APickleTooLargeForMemoryIsRefusedUnread) {
+    constexpr std::uint64_t claimed = std::uint64_t{900} << 30;
+    const test::SparseFile hole(claimed);
+    PieceList content;
+    content.add_source(&hole, 0, claimed);
+    ZipLayout layout;
+    layout.add("a/data.pkl", content, 0);
+    const auto archive = Archive::open(*VirtualFile::create("sparse.pt", std::move(layout).finish(), nullptr));
+    ASSERT_FALSE(archive.ok());
+    EXPECT_EQ(archive.error().code(), ErrorCode::damaged);
+    EXPECT_THAT(archive.error().message(), HasSubstr(std::to_string(claimed) + " bytes; its tree"));
+}
+
 TEST(Archive, LargeExtraRecordsAreNotKept) {
     std::vector<std::pair<std::string, std::string>> records = {{"a/data.pkl", "\x80\x02N."}};
     for (int i = 0; i < 10; ++i) {
