@@ -46,17 +46,9 @@ class Hash {
 /// The alignment that the template declares, if this layout can keep it.
 std::uint64_t declared_alignment(const std::vector<ExtraRecord>& extras) {
     for (const ExtraRecord& extra : extras) {
-        if (extra.name != ".storage_alignment" || !extra.bytes) {
-            continue;
+        if (extra.name == ".storage_alignment" && extra.bytes) {
+            return parse_alignment(*extra.bytes).value_or(default_alignment);
         }
-        std::uint64_t alignment = 0;
-        for (const char digit : *extra.bytes) {
-            if (digit < '0' || digit > '9' || alignment > ZipLayout::largest_alignment) {
-                return default_alignment;
-            }
-            alignment = alignment * 10 + static_cast<std::uint64_t>(digit - '0');
-        }
-        return alignment >= 1 && alignment <= ZipLayout::largest_alignment ? alignment : default_alignment;
     }
     return default_alignment;
 }

@@ -20,7 +20,8 @@ struct Record {
     std::uint32_t crc32 = 0;  ///< 0: unknown
 };
 
-/// The checked directory: every record stored, in bounds, sizes agreeing, none overlapping.
+/// The checked directory: every record stored, in bounds, sizes agreeing, none overlapping. Local headers are held
+/// against it, except where a file in PyTorch's own layout has so many storages that a sample of theirs has to do.
 /// Records come in the order of their place in the file.
 /// `incomplete` where the end record is missing (a save still running or cut short), `unsupported` for legacy
 /// (non-zip) files and deflated members, `damaged` for everything that contradicts itself.
@@ -29,7 +30,8 @@ Result<std::vector<Record>> read_directory(const File& file);
 /// As zip records carry it.
 [[nodiscard]] std::uint32_t crc32_of(std::string_view bytes);
 
-/// The bytes of one record. Checks its CRC where the directory has one (and says `damaged` where it differs).
+/// The bytes of one record, which the caller knows to be few enough for memory. Checks its CRC where the directory has
+/// one (and says `damaged` where it differs).
 Result<std::string> read_record(const File& file, const Record& record);
 
 }  // namespace ckptfs::pt

@@ -2,15 +2,13 @@
 #include <zlib.h>
 
 #include <algorithm>
-#include <limits>
-#include <new>
-#include <stdexcept>
 #include <unordered_set>
 #include <utility>
 
 #include "pt/zip.h"
 #include "pt/zip_end.h"
 #include "pt/zip_format.h"
+#include "pt/zip_layout.h"
 #include "util/checked.h"
 
 namespace ckptfs::pt {
@@ -22,7 +20,11 @@ using zip::load;
 constexpr std::uint64_t window_nbytes = std::uint64_t{256} << 10;
 /// Local headers with at most this much between them are read together: an extra read costs more than that.
 constexpr std::uint64_t largest_header_gap = 512;
-constexpr std::uint64_t most_headers_nbytes = std::uint64_t{64} << 10;
+constexpr std::uint64_t most_joined_nbytes = std::uint64_t{64} << 10;
+/// Where all local headers can be read with at most this many bytes, they are.
+constexpr std::uint64_t most_headers_nbytes = std::uint64_t{32} << 10;
+/// Elsewhere, of the storages' records, about this many are.
+constexpr std::size_t sampled_storages = 64;
 
 Error damaged(const File& file, const std::string& what) {
     return {ErrorCode::damaged, "'" + file.name() + "' is damaged: " + what};
@@ -64,7 +66,7 @@ class Window {
     std::size_t at_ = 0;
 };
 
-/// A directory entry beside its record.
+/// A directory entry beside its record, whose data offset is 0 until it is known.
 struct Entry {
     Record record;
     std::uint16_t flags = 0;
@@ -187,12 +189,12 @@ std::uint64_t header_window(const Entry& entry) {
 /// Reads the local headers of a file in ascending order, neighbours together.
 class HeaderReader {
  public:
-    HeaderReader(const File& file, const std::vector<Entry>& entries, std::uint64_t end)
+    HeaderReader(const File& file, const std::vector<Entry*>& entries, std::uint64_t end)
         : file_(file), entries_(entries), end_(end) {}
 
     /// What header_window() names, cut at the directory. Calls come with ascending indices.
     Result<std::string_view> get(std::size_t index) {
-        const Entry& entry = entries_[index];
+        const Entry& entry = *entries_[index];
         const std::uint64_t start = entry.record.header_offset;
         const std::uint64_t stop = std::min(end_, start + header_window(entry));
         if (start < offset_ || stop > offset_ + bytes_.size()) {
@@ -203,12 +205,12 @@ class HeaderReader {
 
  private:
     Result<void> fill(std::size_t index) {
-        offset_ = entries_[index].record.header_offset;
+        offset_ = entries_[index]->record.header_offset;
         std::uint64_t stop = offset_;
         for (std::size_t i = index; i < entries_.size(); ++i) {
-            const std::uint64_t start = entries_[i].record.header_offset;
-            const std::uint64_t next_stop = std::min(end_, start + header_window(entries_[i]));
-            if (i > index && (start > stop + largest_header_gap || next_stop - offset_ > most_headers_nbytes)) {
+            const std::uint64_t start = entries_[i]->record.header_offset;
+            const std::uint64_t next_stop = std::min(end_, start + header_window(*entries_[i]));
+            if (i > index && (start > stop + largest_header_gap || next_stop - offset_ > most_joined_nbytes)) {
                 break;
             }
             stop = std::max(stop, next_stop);
@@ -218,7 +220,7 @@ class HeaderReader {
     }
 
     const File& file_;
-    const std::vector<Entry>& entries_;
+    const std::vector<Entry*>& entries_;
     const std::uint64_t end_;
     std::uint64_t offset_ = 0;
     std::string bytes_;
@@ -270,18 +272,108 @@ Result<void> check_header(const File& file, Entry& entry, std::string_view heade
     return {};
 }
 
-Result<void> check_headers(const File& file, std::vector<Entry>& entries, std::uint64_t directory_offset) {
+/// `entries`: in ascending order.
+Result<void> check_headers(const File& file, const std::vector<Entry*>& entries, std::uint64_t directory_offset) {
     HeaderReader reader(file, entries, directory_offset);
     for (std::size_t i = 0; i < entries.size(); ++i) {
         CKPTFS_ASSIGN(const std::string_view header, reader.get(i));
-        CKPTFS_TRY(check_header(file, entries[i], header, directory_offset));
-        const std::uint64_t end = entries[i].record.data_offset + entries[i].record.nbytes;
-        if (i + 1 < entries.size() && entries[i + 1].record.header_offset < end) {
-            return damaged(file, "'" + entries[i].record.name + "' and '" + entries[i + 1].record.name +
-                                     "' share bytes of the file");
+        CKPTFS_TRY(check_header(file, *entries[i], header, directory_offset));
+    }
+    return {};
+}
+
+Result<void> check_overlaps(const File& file, const std::vector<Entry>& entries) {
+    for (std::size_t i = 0; i + 1 < entries.size(); ++i) {
+        const Record& record = entries[i].record;
+        const Record& next = entries[i + 1].record;
+        if (next.header_offset < record.data_offset + record.nbytes) {
+            return damaged(file, "'" + record.name + "' and '" + next.name + "' share bytes of the file");
         }
     }
     return {};
+}
+
+/// The most that reading all local headers can take.
+std::uint64_t headers_nbytes_most(const std::vector<Entry>& entries, std::uint64_t directory_offset) {
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        const std::uint64_t next = i + 1 < entries.size() ? entries[i + 1].record.header_offset : directory_offset;
+        sum += std::min(next - entries[i].record.header_offset, header_window(entries[i]) + largest_header_gap);
+    }
+    return sum;
+}
+
+/// A record's name without the archive's root directory.
+std::string_view name_in_archive(const Record& record) {
+    return std::string_view(record.name).substr(record.name.find('/') + 1);
+}
+
+bool is_storage(const Entry& entry) {
+    return name_in_archive(entry.record).starts_with("data/");
+}
+
+/// The entries of all records but the storages', and of some of these: the last of a row, and others spread evenly.
+std::vector<Entry*> sample(std::vector<Entry>& entries) {
+    std::vector<Entry*> sampled;
+    const std::size_t step = entries.size() / sampled_storages + 1;
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        const bool last = i + 1 == entries.size() || !is_storage(entries[i + 1]);
+        if (last || i % step == 0 || !is_storage(entries[i])) {
+            sampled.push_back(&entries[i]);
+        }
+    }
+    return sampled;
+}
+
+Result<std::uint64_t> declared_alignment(const File& file, const std::vector<Entry>& entries) {
+    constexpr std::uint64_t most_digits = 5;
+    const auto found = std::find_if(entries.begin(), entries.end(), [](const Entry& entry) {
+        return name_in_archive(entry.record) == ".storage_alignment" && entry.record.nbytes <= most_digits;
+    });
+    if (found == entries.end()) {
+        return default_alignment;
+    }
+    CKPTFS_ASSIGN(const std::string digits, read_record(file, found->record));
+    return parse_alignment(digits).value_or(default_alignment);
+}
+
+/// Gives the records whose headers were not read the place that PyTorch's rule gives them. False unless each record
+/// ends, by that rule, exactly where the next header begins, and the headers that were read say the same.
+bool place_by_rule(std::vector<Entry>& entries, std::uint64_t alignment, std::uint64_t directory_offset) {
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+        Record& record = entries[i].record;
+        if (!fits(record.header_offset, record.nbytes, directory_offset)) {
+            return false;
+        }
+        const RecordLayout layout = record_layout(record.header_offset, record.name.size(), record.nbytes, alignment);
+        const std::uint64_t next = i + 1 < entries.size() ? entries[i + 1].record.header_offset : directory_offset;
+        if (layout.end != next || (record.data_offset != 0 && record.data_offset != layout.data_offset)) {
+            return false;
+        }
+        record.data_offset = layout.data_offset;
+    }
+    return true;
+}
+
+/// Finds where each record's data begins, which only its local header says. In a file of thousands of storages the
+/// headers are many reads, so a sample of them has to do where the directory by itself proves that PyTorch's writer
+/// laid the file out: its rule then gives each data offset, and any header of another length would have moved the
+/// headers behind it. A file in another layout has all its headers read.
+Result<void> place_records(const File& file, std::vector<Entry>& entries, std::uint64_t directory_offset) {
+    if (headers_nbytes_most(entries, directory_offset) > most_headers_nbytes) {
+        CKPTFS_TRY(check_headers(file, sample(entries), directory_offset));
+        CKPTFS_ASSIGN(const std::uint64_t alignment, declared_alignment(file, entries));
+        if (place_by_rule(entries, alignment, directory_offset)) {
+            return {};
+        }
+    }
+    std::vector<Entry*> all;
+    all.reserve(entries.size());
+    for (Entry& entry : entries) {
+        all.push_back(&entry);
+    }
+    CKPTFS_TRY(check_headers(file, all, directory_offset));
+    return check_overlaps(file, entries);
 }
 
 }  // namespace
@@ -298,7 +390,7 @@ Result<std::vector<Record>> read_directory(const File& file) {
                                      std::to_string(entry.record.header_offset));
         }
     }
-    CKPTFS_TRY(check_headers(file, entries, end.directory.offset));
+    CKPTFS_TRY(place_records(file, entries, end.directory.offset));
     std::vector<Record> records;
     records.reserve(entries.size());
     for (Entry& entry : entries) {
@@ -308,16 +400,7 @@ Result<std::vector<Record>> read_directory(const File& file) {
 }
 
 Result<std::string> read_record(const File& file, const Record& record) {
-    std::string bytes;
-    try {
-        bytes.resize(record.nbytes);
-    } catch (const std::bad_alloc&) {
-        return damaged(
-            file, "'" + record.name + "' claims " + std::to_string(record.nbytes) + " bytes, more than memory has");
-    } catch (const std::length_error&) {
-        return damaged(
-            file, "'" + record.name + "' claims " + std::to_string(record.nbytes) + " bytes, more than memory has");
-    }
+    std::string bytes(record.nbytes, '\0');
     CKPTFS_TRY(file.read(record.data_offset, std::as_writable_bytes(std::span(bytes))));
     if (record.crc32 != 0 && crc32_of(bytes) != record.crc32) {
         return damaged(file, "the CRC of '" + record.name + "' does not match its bytes");

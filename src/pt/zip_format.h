@@ -16,6 +16,8 @@ constexpr std::uint32_t zip64_locator_signature = 0x07064b50;    // 4.3.15
 constexpr std::uint32_t end_signature = 0x06054b50;              // 4.3.16
 
 constexpr std::uint64_t local_header_nbytes = 30;
+constexpr std::uint64_t descriptor_nbytes = 16;  // with its signature
+constexpr std::uint64_t zip64_descriptor_nbytes = 24;
 constexpr std::uint64_t central_header_nbytes = 46;
 constexpr std::uint64_t zip64_end_nbytes = 56;
 constexpr std::uint64_t zip64_locator_nbytes = 20;

@@ -15,6 +15,7 @@ using zip::in_zip64;
 constexpr std::uint16_t zip64_made_by = 0x031e;
 constexpr std::uint16_t zip64_needed = 0x2d;
 constexpr std::uint64_t zip64_end_counted_nbytes = 44;
+constexpr std::uint64_t padding_header_nbytes = 4;
 
 /// `stored_nbytes`: PyTorch writes local headers before it knows the stored size, and leaves 0 there.
 std::string zip64_extra(std::uint64_t nbytes, std::uint64_t stored_nbytes, std::uint64_t header_offset) {
@@ -36,6 +37,32 @@ std::string zip64_extra(std::uint64_t nbytes, std::uint64_t stored_nbytes, std::
 
 }  // namespace
 
+std::optional<std::uint64_t> parse_alignment(std::string_view digits) {
+    std::uint64_t alignment = 0;
+    for (const char digit : digits) {
+        if (digit < '0' || digit > '9' || alignment > largest_alignment) {
+            return std::nullopt;
+        }
+        alignment = alignment * 10 + static_cast<std::uint64_t>(digit - '0');
+    }
+    return alignment >= 1 && alignment <= largest_alignment ? std::optional(alignment) : std::nullopt;
+}
+
+RecordLayout record_layout(std::uint64_t header_offset, std::uint64_t name_nbytes, std::uint64_t nbytes,
+                           std::uint64_t alignment) {
+    const std::uint64_t zip64_nbytes = zip64_extra(nbytes, 0, header_offset).size();
+    const std::uint64_t start =
+        header_offset + zip::local_header_nbytes + name_nbytes + zip64_nbytes + padding_header_nbytes;
+    RecordLayout layout;
+    layout.padding = (alignment - start % alignment) % alignment;
+    layout.data_offset = start + layout.padding;
+    layout.end = layout.data_offset + nbytes;
+    if (nbytes > 0) {
+        layout.end += zip64_nbytes > 0 ? zip::zip64_descriptor_nbytes : zip::descriptor_nbytes;
+    }
+    return layout;
+}
+
 void ZipLayout::add(std::string_view name, const PieceList& content, std::uint32_t crc32) {
     const std::uint64_t header_offset = pieces_.nbytes();
     const std::uint64_t nbytes = content.nbytes();
@@ -43,10 +70,7 @@ void ZipLayout::add(std::string_view name, const PieceList& content, std::uint32
     const std::string local_zip64 = zip64_extra(nbytes, 0, header_offset);
     const std::string central_zip64 = zip64_extra(nbytes, nbytes, header_offset);
 
-    constexpr std::uint64_t padding_header_nbytes = 4;
-    const std::uint64_t start =
-        header_offset + zip::local_header_nbytes + name.size() + local_zip64.size() + padding_header_nbytes;
-    const std::uint64_t padding = (alignment_ - start % alignment_) % alignment_;
+    const std::uint64_t padding = record_layout(header_offset, name.size(), nbytes, alignment_).padding;
 
     zip::Writer header;
     header.u32(zip::local_header_signature).u16(0).u16(flags).u16(zip::stored_method).u32(0).u32(0).u32(0).u32(0);
