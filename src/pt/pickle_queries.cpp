@@ -23,9 +23,10 @@ const Node* find_last(const Node* dict, const Matches& matches) {
     if (!is_dict_like(dict)) {
         return nullptr;
     }
-    for (auto mutation = dict->mutations.rbegin(); mutation != dict->mutations.rend(); ++mutation) {
+    for (std::size_t i = dict->mutations.size(); i-- > 0;) {
+        const Mutation& mutation = dict->mutations[i];
         const Node* const found =
-            mutation->kind == Mutation::Kind::set_items ? find_last_in(mutation->items, matches) : nullptr;
+            mutation.kind == Mutation::Kind::set_items ? find_last_in(mutation.items, matches) : nullptr;
         if (found != nullptr) {
             return found;
         }
