@@ -106,11 +106,11 @@ class SignalsForChild {
         }
         ::pthread_sigmask(SIG_BLOCK, &forwarded_, &mask_before_);
     }
+    void block() { ::pthread_sigmask(SIG_BLOCK, &forwarded_, nullptr); }
     SignalsForChild(const SignalsForChild&) = delete;
     SignalsForChild& operator=(const SignalsForChild&) = delete;
-    ~SignalsForChild() { restore(); }
+    ~SignalsForChild() = default;
 
-    /// In the child, or where there is none.
     void restore() {
         for (std::size_t i = 0; i < numbers.size(); ++i) {
             if (installed_.at(i)) {
@@ -122,8 +122,8 @@ class SignalsForChild {
     }
 
     void forward_to(pid_t child) {
-        child_ = child;
-        received_ = 0;
+        child_pid = child;
+        received_signal = 0;
         struct sigaction forwarding {};
         forwarding.sa_handler = forward;
         for (std::size_t i = 0; i < numbers.size(); ++i) {
@@ -137,19 +137,19 @@ class SignalsForChild {
     }
 
     /// The signal that came, 0 if none.
-    [[nodiscard]] static int received() { return received_; }
+    [[nodiscard]] static int received() { return received_signal; }
 
  private:
     static void forward(int number) {
         const int reason = errno;
-        received_ = number;
-        ::kill(child_, number);
+        received_signal = number;
+        ::kill(child_pid, number);
         errno = reason;
     }
 
     static constexpr std::array<int, 3> numbers{SIGINT, SIGTERM, SIGHUP};
-    static inline volatile pid_t child_ = 0;
-    static inline volatile std::sig_atomic_t received_ = 0;
+    static inline volatile pid_t child_pid = 0;
+    static inline volatile std::sig_atomic_t received_signal = 0;
 
     sigset_t forwarded_{};
     sigset_t mask_before_{};
@@ -207,6 +207,7 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
     const pid_t child = ::fork();
     if (child < 0) {
         const int reason = errno;
+        signals.restore();
         ::close(pipe[0]);
         ::close(pipe[1]);
         return {crash_exit_code, "no process for the daemon: " + message_of(reason)};
@@ -216,13 +217,17 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
         signals.forward_to(child);
         auto report = receive(pipe[0], child, crash_exit_code);
         ::close(pipe[0]);
-        signals.restore();  // whoever does not want to wait for the child's end sends a second one
+        signals.block();
         if (const int number = SignalsForChild::received()) {
+            signals.restore();  // whoever does not want to wait for the child's end sends a second one
             wait_for(child);
             ::raise(number);
             return {crash_exit_code, "interrupted by signal " + std::to_string(number)};
         }
-        return report;
+        if (report.exit_code != 0) {
+            signals.restore();
+        }
+        return report;  // of success, with the signals blocked: the exit status must not deny the mount that is there
     }
 
     signals.restore();
