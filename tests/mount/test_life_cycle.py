@@ -213,7 +213,7 @@ def test_closed_standard_streams(source, point, tmp_path, closed):
     unmount(point)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_start_that_is_broken_off_leaves_nothing(source, point, number):
     require_fuse()
     broken_off = 0
@@ -230,6 +230,33 @@ def test_a_start_that_is_broken_off_leaves_nothing(source, point, number):
         wait_until(lambda: not daemons_naming(str(point)), "the daemon's end", 10)
         assert not mounts_below(point)
     assert broken_off > 0
+
+
+def test_a_daemon_whose_parent_was_killed_before_the_mount_ends(source, point):
+    require_fuse()
+    killed = 0
+    for _ in range(20):
+        process = subprocess.Popen([binary(), str(source), str(point), "--world-size=3"], stdin=subprocess.DEVNULL)
+        children = []
+        while not children and process.poll() is None:
+            children = [number for number in daemons_naming(str(point)) if number != process.pid]
+        for child in children:
+            os.kill(child, signal.SIGSTOP)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.3)
+        if process.poll() is None:  # so that the child has not reported yet, and cannot before it goes on
+            process.kill()
+            process.wait()
+            killed += 1
+        for child in children:
+            os.kill(child, signal.SIGCONT)
+        if process.returncode == 0:
+            unmount(point)
+        wait_until(lambda: not daemons_naming(str(point)), "the daemon's end", 10)
+        assert not mounts_below(point)
+        if killed == 3:
+            break
+    assert killed > 0
 
 
 CLOSE_RANGE = 436  # its number on every architecture
