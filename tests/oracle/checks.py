@@ -44,6 +44,7 @@ class Session:
         target = self.directory / name
         if not target.exists():
             unfinished = str(target) + ".unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)  # of a cell that failed half-way
             make(unfinished)
             os.rename(unfinished, target)
         return str(target)

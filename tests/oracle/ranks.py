@@ -13,6 +13,7 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 os.environ.setdefault("DS_IGNORE_CUDA_DETECTION", "1")
 os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["TORCHDYNAMO_DISABLE"] = "1"  # Muon would compile its kernels anew in every rank
 
 
 class RankError(RuntimeError):
