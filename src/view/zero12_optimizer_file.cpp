@@ -15,7 +15,6 @@ using pickle::Kind;
 using pickle::Node;
 using zero::FlatLayout;
 using zero::Format;
-using zero::ParameterGroup;
 using zero::State;
 
 constexpr std::string_view optimizer_key = "optimizer_state_dict";

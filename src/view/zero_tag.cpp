@@ -199,8 +199,9 @@ class ZeroTagReader final : public TagReader {
         const auto taken = [&]() -> Result<void> {
             CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
             for (const std::string& name : zero::shard_files(listing)) {
-                CKPTFS_ASSIGN(const FileInfo info,
-                              source.stat_target(directory.empty() ? name : directory + "/" + name));
+                std::string path = directory;
+                path.append(directory.empty() ? "" : "/").append(name);
+                CKPTFS_ASSIGN(const FileInfo info, source.stat_target(path));
                 names.push_back(name);
                 stamps.push_back(info.stamp);
             }

@@ -16,7 +16,7 @@ bool take(std::string_view& text, std::string_view prefix) {
 }
 
 std::optional<std::string_view> take_digits(std::string_view& text) {
-    const auto end = std::find_if(text.begin(), text.end(), [](char c) { return c < '0' || c > '9'; });
+    const auto* const end = std::find_if(text.begin(), text.end(), [](char c) { return c < '0' || c > '9'; });
     const std::string_view digits = text.substr(0, static_cast<std::size_t>(end - text.begin()));
     if (digits.empty()) {
         return std::nullopt;

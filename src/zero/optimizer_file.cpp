@@ -296,7 +296,7 @@ double as_double(const std::array<std::byte, 8>& bytes) {
 
 // IEEE binary16; what counts steps is never subnormal.
 double half_as_double(std::uint16_t bits) {
-    const int exponent = (bits >> 10U) & 0x1fU;
+    const int exponent = static_cast<int>((bits >> 10U) & 0x1fU);
     const double fraction = 1.0 + (bits & 0x3ffU) / 1024.0;
     const double magnitude = exponent == 0 ? 0.0 : std::ldexp(fraction, exponent - 15);
     return (bits & 0x8000U) != 0 ? -magnitude : magnitude;
