@@ -6,7 +6,9 @@
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "util/printable.h"
 
@@ -47,6 +49,13 @@ void to_stderr() {
 }
 
 Result<void> to_file(const std::string& path) {
+    // spdlog would make missing directories, and a misspelt path would be a log that nobody finds.
+    const std::filesystem::path directory = std::filesystem::path(path).parent_path();
+    std::error_code ignored;
+    if (!directory.empty() && !std::filesystem::is_directory(directory, ignored)) {
+        return Error(ErrorCode::invalid_argument, "the log file '" + path + "' cannot be opened for appending: '" +
+                                                      directory.string() + "' is not a directory");
+    }
     try {
         install(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path), pattern);
     } catch (const spdlog::spdlog_ex& failure) {
