@@ -48,6 +48,12 @@ for step in "${steps[@]}"; do
     [[ $step_failed -eq 0 ]] || echo "--- $step FAILED (log: $logs/$step.log)"
 done
 
+for step in "${steps[@]}"; do
+    if [[ ${outcome[$step]} != *" 0 failed" ]]; then
+        echo "=== end of $logs/$step.log"
+        tail -n 40 "$logs/$step.log"
+    fi
+done
 echo
 echo "=== summary"
 for step in "${steps[@]}"; do
