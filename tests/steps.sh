@@ -9,7 +9,7 @@ jobs=$(nproc)
 
 set_up_environment() {
     local hash
-    hash=$(cat tests/requirements.txt tests/requirements-deepspeed.txt | sha256sum | cut -c 1-12)
+    hash=$(cat tests/requirements{,-deepspeed,-frameworks}.txt | sha256sum | cut -c 1-12)
     venv=${CKPTFS_VENV:-${XDG_CACHE_HOME:-${HOME:?}/.cache}/ckptfs/venv-$hash}
     if [[ -d $venv/bin ]]; then
         export VIRTUAL_ENV=$venv
@@ -92,6 +92,7 @@ step_install() {
         python3 -m venv --clear "$venv"
         "$venv/bin/pip" install -q -r tests/requirements.txt
         DS_BUILD_OPS=0 "$venv/bin/pip" install -q --no-build-isolation -r tests/requirements-deepspeed.txt
+        "$venv/bin/pip" install -q -r tests/requirements-frameworks.txt
         touch "$venv/.complete"
     fi
     "$venv/bin/python3" -c 'import deepspeed, torch; print("torch", torch.__version__, "DeepSpeed", deepspeed.__version__)' 2>&1 | tail -n 1
@@ -148,6 +149,14 @@ step_oracle() {
 
 step_oracle_full() {
     python3 tests/oracle/run_oracle.py --full --report docs/oracle.md --junit "$logs/oracle_full.xml"
+}
+
+step_frameworks() {
+    run_pytest frameworks tests/frameworks -m 'not full'
+}
+
+step_frameworks_full() {
+    run_pytest frameworks_full tests/frameworks
 }
 
 step_scale() {

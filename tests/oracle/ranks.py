@@ -28,11 +28,12 @@ class RankError(RuntimeError):
         return "\n".join(f"--- rank {rank}\n{text}" for rank, text in self.failures.items())
 
 
-def run_ranks(world_size, function, timeout=120.0, log=None):
+def run_ranks(world_size, function, timeout=120.0, log=None, join=None):
     """Returns [function(rank) for each rank], run in `world_size` processes that form a process group.
 
     What a rank returns must pickle. A rank that raises, dies or outlives `timeout` ends all of them: RankError.
-    The ranks' own output goes to the file `log`, or nowhere.
+    The ranks' own output goes to the file `log`, or nowhere. `join(rank, world_size, store)`, if given, is how a rank finds
+    the others; otherwise they meet at the file `store`.
     """
     import deepspeed  # noqa: F401  paid here, inherited by every rank
 
@@ -46,7 +47,7 @@ def run_ranks(world_size, function, timeout=120.0, log=None):
                 pid = os.fork()
                 if pid == 0:
                     os.close(reading)
-                    _rank_main(rank, world_size, function, f"{meeting}/store", writing, log)
+                    _rank_main(rank, world_size, function, f"{meeting}/store", writing, log, join or _join)
                 os.close(writing)
                 pipes[rank], pids[rank] = reading, pid
             return _collect(pipes, timeout)
@@ -61,14 +62,14 @@ def in_child(function, timeout=120.0, log=None):
     return run_ranks(1, lambda rank: function(), timeout, log)[0]
 
 
-def _rank_main(rank, world_size, function, store, writing, log):
+def _rank_main(rank, world_size, function, store, writing, log, join):
     """Never returns: the body of a forked rank."""
     answer = (False, "the rank ended without an answer")
     try:
         sink = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
-        _join(rank, world_size, store)
+        join(rank, world_size, store)
         answer = (True, function(rank))
     except BaseException:
         answer = (False, traceback.format_exc())

@@ -1,0 +1,66 @@
+"""Lightning Fabric: fabric.load(<mount>/...) at another world size."""
+from dataclasses import replace
+import math
+
+import pytest
+
+import checks
+import fabric_job
+from fabric_job import Job
+from mounting import mounted
+from recipe import Recipe
+
+A = 3
+TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
+
+
+@pytest.fixture(scope="session")
+def trained(once):
+    """trained(recipe) -> (the directory of its checkpoint, the losses of a run that went on to step 6)."""
+
+    def get(recipe):
+        def make(root):
+            fabric_job.run(Job(A, recipe, last_step=3, save=str(root / "three")), root / "log")
+            return fabric_job.run(Job(A, recipe, last_step=6, load=str(root / "three")), root / "log")[0].losses
+
+        root, losses = once(f"fabric-{recipe.key}", make)
+        return root / "three", losses
+
+    return get
+
+
+def cell(stage, dtype, world_size, quick=False):
+    return pytest.param(Recipe(stage=stage, dtype=dtype, layers=1), world_size, marks=[] if quick else pytest.mark.full,
+                        id=f"stage{stage}-{dtype}-{A}to{world_size}")
+
+
+@pytest.mark.parametrize("recipe, world_size", [cell(2, "bf16", 4, quick=True), cell(2, "fp32", 1), cell(1, "bf16", 2),
+                                                cell(1, "fp32", 4), cell(3, "bf16", 2), cell(3, "fp32", 4)])
+def test_load_goes_on(trained, tmp_path, recipe, world_size):
+    source, uninterrupted = trained(recipe)
+    loaded = tmp_path / "loaded"
+    with mounted(source.parent, world_size) as mount:
+        reports = fabric_job.run(Job(world_size, recipe, last_step=6, load=f"{mount}/{source.name}", save_loaded=str(loaded)),
+                                 tmp_path / "log")
+        # What was saved straight after the load is what the mount shows, every rank's shard.
+        checks.expect_same_objects(f"{mount}/{source.name}", loaded)
+    if recipe.stage < 3:
+        checks.expect_same_parameters(source, loaded)
+    for report in reports:
+        assert (report.step_at_start, report.note_at_start, len(report.losses)) == (3, f"saved at {A} ranks", 3)
+        for found, truth in zip(report.losses, uninterrupted, strict=True):
+            assert math.isclose(found, truth, rel_tol=TOLERANCE[recipe.dtype])
+
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("stage", [1, 2])
+def test_load_of_the_model_alone_gives_the_same_weights(trained, tmp_path, stage):
+    """Works natively at any world size: the mount must give what the source gives."""
+    source, _ = trained(Recipe(stage=stage, dtype="bf16", layers=1))
+    job = Job(2, Recipe(stage=stage, dtype="bf16", layers=1), last_step=0, weights_only=True)
+    native = fabric_job.run(replace(job, load=str(source)), tmp_path / "log")
+    with mounted(source.parent, 2) as mount:
+        found = fabric_job.run(replace(job, load=f"{mount}/{source.name}"), tmp_path / "log")
+    assert found == native
+    assert found[0].losses != fabric_job.run(job, tmp_path / "log")[0].losses, "nothing was loaded"
