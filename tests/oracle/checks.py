@@ -10,6 +10,7 @@ import sys
 import gather
 import graph
 from mounting import mounted
+from plain import same_bits
 import ranks
 import trainer
 import universal
@@ -106,7 +107,7 @@ def zero_to_fp32(cell, session, scratch):
         found = weights(mount.path, f"{scratch}/found")
     if expected.keys() != found.keys():
         raise Mismatch(f"names: {sorted(expected.keys() ^ found.keys())}")
-    wrong = [name for name in expected if not gather.same_bits(expected[name], found[name])]
+    wrong = [name for name in expected if not same_bits(expected[name], found[name])]
     if wrong:
         raise Mismatch(f"consolidated weights differ: {wrong}")
 

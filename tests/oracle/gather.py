@@ -1,12 +1,15 @@
-"""Gathers a ZeRO-1/2 tag directory per parameter: written from the format's description, apart from the product."""
+"""Gathers a ZeRO tag directory per parameter: written from the format's description, apart from the product."""
 import collections
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 import os
 import re
 
 import torch
 
-OPTIMIZER_FILE = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_00_optim_states\.pt$")
+import gather_stage3
+from plain import plain, same_bits
+
+OPTIMIZER_FILE = re.compile(r"(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d\d)_optim_states\.pt$")
 ALIGNMENT = 2  # DeepSpeedZeroOptimizer.nccl_start_alignment_factor, in elements
 
 
@@ -38,27 +41,6 @@ class Gathered:
         return found
 
 
-def same_bits(one, other, may_widen=False):
-    if may_widen and one.dtype != other.dtype:
-        one, other = one.float(), other.float()
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return torch.equal(one.contiguous().flatten().view(torch.uint8), other.contiguous().flatten().view(torch.uint8))
-
-
-def plain(value):
-    """A form of `value` that compares by content: tensors and objects become what they hold."""
-    if torch.is_tensor(value):
-        return str(value.dtype), tuple(value.shape), value.flatten().tolist()
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
-    if hasattr(value, "__dict__") and not isinstance(value, type):
-        return type(value).__name__, plain(vars(value))
-    return repr(value)
-
-
 def load(path):
     return torch.load(path, map_location="cpu", weights_only=False)
 
@@ -69,10 +51,52 @@ def tag_of(root):
 
 
 def gather(tag):
-    model = load(os.path.join(tag, "mp_rank_00_model_states.pt"))
-    ranks = {int(m[1]): name for name in os.listdir(tag) if (m := OPTIMIZER_FILE.search(name))}
-    world_size = model["dp_world_size"]
+    """All families of the tag, one for each model-parallel rank; where there are several, their names begin with its number."""
+    families = {}
+    for name in os.listdir(tag):
+        if match := OPTIMIZER_FILE.search(name):
+            families.setdefault(int(match[2]), {})[int(match[1])] = name
+    gathered = [_family(tag, family, families[family]) for family in sorted(families)]
+    if len(gathered) == 1:
+        return gathered[0]
+    return Gathered(*(_joined([getattr(family, part.name) for family in gathered]) for part in fields(Gathered)))
+
+
+def _joined(parts):
+    if isinstance(parts[0], list):
+        return sum(parts, [])
+    joined = {}
+    for family, part in enumerate(parts):
+        joined.update({(f"{family}:{key}" if isinstance(key, str) else (f"{family}:{key[0]}", *key[1:])): value
+                       for key, value in part.items()})
+    return joined
+
+
+def _family(tag, family, ranks):
+    stage3 = os.path.join(tag, f"zero_pp_rank_0_mp_rank_{family:02}_model_states.pt")
+    first = load(stage3 if os.path.exists(stage3) else os.path.join(tag, f"mp_rank_{family:02}_model_states.pt"))
+    world_size = first["dp_world_size"]
+    if sorted(ranks) != list(range(world_size)):
+        raise ValueError(f"ranks {sorted(ranks)} where {world_size} are said to be")
     shards = [load(os.path.join(tag, ranks[rank]))["optimizer_state_dict"] for rank in range(world_size)]
+    if os.path.exists(stage3):
+        models = [load(stage3.replace("_rank_0_", f"_rank_{rank}_")) for rank in range(world_size)]
+        masters, states, scalars, weights = gather_stage3.gather(models, shards)
+    else:
+        masters, states, scalars = _gather_flat(first, shards, world_size)
+        weights = dict(first["module"] or _layers(tag))
+    kept = ("loss_scaler", "dynamic_loss_scale", "overflow", "clip_grad", "zero_stage")
+    return Gathered(masters, states, scalars, {key: shards[0][key] for key in kept if key in shards[0]}, weights,
+                    {key: first[key] for key in ("global_steps", "global_samples", "skipped_steps", "lr_scheduler")})
+
+
+def _layers(tag):
+    """The weights of a pipeline: a file for each layer."""
+    files = sorted(name for name in os.listdir(tag) if name.startswith("layer_"))
+    return {f"{file}:{name}": value for file in files for name, value in load(os.path.join(tag, file)).items()}
+
+
+def _gather_flat(model, shards, world_size):
     masters, states, scalars = {}, {}, []
     for group, shapes in enumerate(model["param_shapes"]):
         layout = Layout(shapes, shards[0].get("param_alignment_paddings"), group, world_size)
@@ -91,10 +115,7 @@ def gather(tag):
                     raise ValueError(f"group {group}: ranks disagree on {key}: {parts}")
                 kept[key] = parts[0]
         scalars.append(kept)
-    fields = ("loss_scaler", "dynamic_loss_scale", "overflow", "clip_grad", "zero_stage")
-    return Gathered(masters, states, scalars, {key: shards[0][key] for key in fields if key in shards[0]},
-                    dict(model["module"]),
-                    {key: model[key] for key in ("global_steps", "global_samples", "skipped_steps", "lr_scheduler")})
+    return masters, states, scalars
 
 
 class Layout:

@@ -29,6 +29,16 @@ class Recipe:
     tied: bool = True
     drift: bool = False  # training changes what no optimizer owns: a buffer and the frozen layer
     overflow: bool = False  # fp16: five steps end in the middle of an overflow
+    sub_group_size: int = None  # this and what follows: stage 3
+    offload_parameters: bool = False
+    zero_init: bool = False  # the model is built under deepspeed.zero.Init
+    hpz: int = None  # zero_hpz_partition_size
+    quantized: bool = False  # weights and gradients in transit
+    gathered_save: bool = False  # stage3_gather_16bit_weights_on_model_save
+    persistence: int = None  # stage3_param_persistence_threshold
+    tiny: bool = False  # a parameter of two elements
+    tensor_parallel: int = 1
+    pipeline: int = 1
     width: int = 18
     vocabulary: int = 67
     layers: int = 2
@@ -36,6 +46,10 @@ class Recipe:
 
     def but(self, **changes):
         return replace(self, **changes)
+
+    def data_parallel(self, world_size):
+        """How many of `world_size` ranks hold the same part of the model."""
+        return world_size // (self.tensor_parallel * self.pipeline)
 
     @property
     def key(self):
@@ -74,20 +88,15 @@ class Net(nn.Module):
         self.frozen = None
         if recipe.frozen:
             self.frozen = nn.Linear(width, width + 1)
-            self.empty = nn.Parameter(torch.zeros(0, width))
+            if recipe.stage < 3:  # where DeepSpeed cannot run a model with one
+                self.empty = nn.Parameter(torch.zeros(0, width))
+        self.gain = nn.Parameter(torch.zeros(2)) if recipe.tiny else None
         self.register_buffer("drifting", torch.full((3,), 0.5))
         self.register_buffer("count", torch.tensor([7], dtype=torch.int64))
         self.register_buffer("scratch", torch.ones(2), persistent=False)
-        self._initialise()
 
-    def _initialise(self):
-        """Values depend on names only, never on the order of construction."""
-        for name, parameter in self.named_parameters():
-            seed = int(hashlib.md5(name.encode()).hexdigest()[:8], 16)
-            values = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(seed))
-            values = values * (0.3 if parameter.dim() > 1 else 0.1) + float(name.endswith("norm.weight"))
-            with torch.no_grad():
-                parameter.copy_(values)
+    def initialise(self):
+        initialise(self)
         if self.frozen is not None:
             self.frozen.requires_grad_(False)
 
@@ -97,6 +106,8 @@ class Net(nn.Module):
             x = block(x)
         if self.frozen is not None:
             x = x + 0.1 * self.frozen(x)[..., : x.shape[-1]]
+        if self.gain is not None:
+            x = x * (1 + self.gain.sum())
         logits = self.head(self.norm(x))
         return F.cross_entropy(logits.float().flatten(0, 1), labels.flatten())
 
@@ -104,7 +115,22 @@ class Net(nn.Module):
         with torch.no_grad():
             self.drifting += 0.25
             if self.frozen is not None:
-                self.frozen.bias += 0.5
+                bias = self.frozen.bias
+                getattr(bias, "ds_tensor", bias).add_(0.5)  # at stage 3, the rank's own slice
+
+
+def initialise(model):
+    """Values depend on names only, never on the order of construction."""
+    for name, parameter in model.named_parameters():
+        values = initial(name, parameter.shape)
+        with torch.no_grad():
+            parameter.copy_(values)
+
+
+def initial(name, shape):
+    seed = int(hashlib.md5(name.encode()).hexdigest()[:8], 16)
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+    return values * (0.3 if len(shape) > 1 else 0.1) + float(name.endswith("norm.weight"))
 
 
 def batch(recipe, step):
@@ -124,9 +150,11 @@ def ds_config(recipe, world_size, universal=False):
         zero["elastic_checkpoint"] = True
     if recipe.offload:
         zero["offload_optimizer"] = {"device": "cpu"}
+    if recipe.stage == 3:
+        zero.update(_stage3(recipe))
     config = {
         "train_batch_size": GLOBAL_BATCH,
-        "train_micro_batch_size_per_gpu": GLOBAL_BATCH // world_size,
+        "train_micro_batch_size_per_gpu": GLOBAL_BATCH // recipe.data_parallel(world_size),
         "gradient_accumulation_steps": 1,
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,
@@ -160,6 +188,19 @@ def ds_config(recipe, world_size, universal=False):
     if universal:
         config["checkpoint"] = {"load_universal": True}
     return config
+
+
+def _stage3(recipe):
+    settings = {
+        "sub_group_size": recipe.sub_group_size,
+        "offload_param": {"device": "cpu"} if recipe.offload_parameters else None,
+        "zero_hpz_partition_size": recipe.hpz,
+        "zero_quantized_weights": recipe.quantized or None,
+        "zero_quantized_gradients": recipe.quantized or None,
+        "stage3_gather_16bit_weights_on_model_save": recipe.gathered_save or None,
+        "stage3_param_persistence_threshold": recipe.persistence,
+    }
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def parameter_groups(model, recipe):

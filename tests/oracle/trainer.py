@@ -1,8 +1,12 @@
 """Trains, saves and resumes with real DeepSpeed: the one place of the oracle that drives an engine."""
 from dataclasses import dataclass, field
 
-import ranks
-from recipe import GLOBAL_BATCH, Net, batch, client_optimizer, ds_config, parameter_groups
+import ranks  # before torch: sets its environment
+
+import torch
+
+import parallel
+from recipe import DTYPES, GLOBAL_BATCH, Net, batch, client_optimizer, ds_config, parameter_groups
 
 
 @dataclass(frozen=True)
@@ -36,24 +40,44 @@ class Report:
 
 def run(job, log=None):
     """Returns the ranks' Reports. RankError when any rank fails."""
-    return ranks.run_ranks(job.world_size, lambda rank: _train(job, rank), job.timeout, log)
+    return ranks.run_ranks(job.world_size, lambda rank: _train(job), job.timeout, log)
 
 
 def make_engine(recipe, world_size, universal=False):
     import deepspeed
 
-    model = Net(recipe)
+    config = ds_config(recipe, world_size, universal)
+    arguments = {}
+    if recipe.tensor_parallel > 1:
+        arguments["mpu"] = parallel.ModelParallelUnit(recipe.tensor_parallel)
+    model = _model(recipe, config, arguments.get("mpu"))
     optimizer = client_optimizer(parameter_groups(model, recipe), recipe)
-    arguments = {"optimizer": optimizer}
     if optimizer is None:
         trained = [p for p in model.parameters() if p.requires_grad]
         # Muon splits the parameters into groups itself.
-        arguments = {"model_parameters": trained if recipe.optimizer == "muon" else parameter_groups(model, recipe)}
-    config = ds_config(recipe, world_size, universal)
+        arguments["model_parameters"] = trained if recipe.optimizer == "muon" else parameter_groups(model, recipe)
+    else:
+        arguments["optimizer"] = optimizer
     return deepspeed.initialize(model=model, config=config, **arguments)[0]
 
 
-def _train(job, rank):
+def _model(recipe, config, unit):
+    import deepspeed
+
+    if recipe.pipeline > 1:
+        return parallel.pipeline_module(recipe)
+    if recipe.zero_init:
+        with deepspeed.zero.Init(config_dict_or_path=config, dtype=DTYPES[recipe.dtype]):
+            model = Net(recipe)
+        with deepspeed.zero.GatheredParameters(list(model.parameters()), modifier_rank=0):
+            model.initialise()
+        return model
+    model = parallel.TensorParallelNet(recipe, unit) if unit else Net(recipe)
+    model.initialise()
+    return model
+
+
+def _train(job):
     recipe = job.recipe
     engine = make_engine(recipe, job.world_size, job.universal)
     loaded_from = None
@@ -63,31 +87,40 @@ def _train(job, rank):
             raise RuntimeError(f"DeepSpeed found nothing to load in {job.load}")
     if job.save_loaded:
         engine.save_checkpoint(job.save_loaded, client_state=job.client_state)
-    losses = tuple(_step(engine, job, rank) for _ in range(job.steps))
+    losses = tuple(_step(engine, job) for _ in range(job.steps))
     if job.save:
         engine.save_checkpoint(job.save, client_state=job.client_state)
     return _report(engine, losses, loaded_from)
 
 
-def _step(engine, job, rank):
-    import torch
-
-    share = GLOBAL_BATCH // job.world_size
-    ids, labels = batch(job.recipe, engine.global_steps)
-    mine = slice(rank * share, (rank + 1) * share)
-    loss = engine(ids[mine], labels[mine])
-    engine.backward(loss)
-    engine.step()
-    if job.recipe.drift:
-        engine.module.drift()
-    total = loss.detach().double()
+def _step(engine, job):
+    total = _train_pipeline(engine, job) if job.recipe.pipeline > 1 else _train_batch(engine, job)
     torch.distributed.all_reduce(total)
     return (total / job.world_size).item().hex()
 
 
-def _report(engine, losses, loaded_from):
-    import torch
+def _train_batch(engine, job):
+    loss = engine(*_samples(engine, job))
+    engine.backward(loss)
+    engine.step()
+    if job.recipe.drift:
+        engine.module.drift()
+    return loss.detach().double()
 
+
+def _train_pipeline(engine, job):
+    return engine.train_batch(iter([_samples(engine, job)])).detach().double()
+
+
+def _samples(engine, job):
+    """This rank's share of the batch; ranks that hold one model together have the same."""
+    world_size, rank = engine.dp_world_size, torch.distributed.get_rank(engine.data_parallel_group)
+    share = GLOBAL_BATCH // world_size
+    ids, labels = batch(job.recipe, engine.global_steps)
+    return ids[rank * share:(rank + 1) * share], labels[rank * share:(rank + 1) * share]
+
+
+def _report(engine, losses, loaded_from):
     state = engine.module.state_dict()
     weights = {name: value.detach().contiguous().flatten().view(torch.uint8).numpy().tobytes()
                for name, value in state.items()}

@@ -30,6 +30,7 @@ import universal  # noqa: E402
 from recipe import SAMPLE, Recipe  # noqa: E402
 
 SMALL = Recipe(width=7, vocabulary=11, layers=1)
+THIRD = SMALL.but(stage=3)
 CLIENT_STATE = {"epoch": 3, "note": "kept", "seen": torch.arange(5), "nested": {"rate": 0.5, "none": None}}
 
 # name -> (recipe, world size, twins, whether the universal checkpoint can carry it)
@@ -55,7 +56,23 @@ CHECKPOINTS = {
     "client_state_ws2": (SMALL, 2, (3,), True),
     "tiny_group_ws5": (Recipe(width=3, vocabulary=5, layers=0), 5, (2,), True),
     "stage0_ws2": (SMALL.but(stage=0), 2, (), False),
-    "stage3_ws2": (SMALL.but(stage=3), 2, (), False),
+    "stage3_ws2": (THIRD, 2, (3,), False),
+    "stage3_bf16_ws3": (THIRD.but(groups=1), 3, (2, 4), True),
+    "stage3_fp16_ws2": (THIRD.but(dtype="fp16", groups=1), 2, (3,), True),
+    "stage3_fp32_ws4": (THIRD.but(dtype="fp32", groups=1), 4, (1,), True),
+    "stage3_groups_ws3": (THIRD.but(groups=3), 3, (2, 4), False),
+    "stage3_sub_groups_ws3": (THIRD.but(sub_group_size=20), 3, (2, 4), False),
+    "stage3_frozen_tied_ws2": (THIRD.but(frozen=True, drift=True), 2, (3,), False),
+    "stage3_tiny_parameter_ws3": (THIRD.but(tiny=True, persistence=0), 3, (2, 5), False),
+    "stage3_offload_ws3": (THIRD.but(groups=1, optimizer="cpu_adam", offload=True, offload_parameters=True), 3, (2,), True),
+    "stage3_zero_init_ws3": (THIRD.but(zero_init=True, sub_group_size=60), 3, (2,), False),
+    "stage3_zero_steps_ws2": (THIRD.but(steps=0), 2, (3,), False),
+    "stage3_hpz_ws4": (THIRD.but(groups=1, hpz=2), 4, (2,), True),
+    "stage3_momentum_ws2": (THIRD.but(optimizer="sgd_momentum", dtype="fp32", sub_group_size=60), 2, (3,), False),
+    "tensor_parallel_stage1_ws4": (SMALL.but(stage=1, tensor_parallel=2), 4, (2, 6), False),
+    "tensor_parallel_stage2_ws4": (SMALL.but(tensor_parallel=2), 4, (2, 6), False),
+    "tensor_parallel_stage3_ws4": (THIRD.but(tensor_parallel=2), 4, (2, 6), False),
+    "pipeline_stage1_ws4": (SMALL.but(stage=1, pipeline=2, layers=2), 4, (2, 6), False),
 }
 
 
