@@ -95,8 +95,8 @@ def _special():
     for name, recipe in chains.items():
         yield Cell(f"chain/{name}/3to2to4to3", recipe, 3, 2, SOURCE, quick=name in ("adamw", "round-robin"), check="chain",
                    further=(4, 3))
-    for version in ("0.14.5", "0.16.9"):
-        for fixture, recipe, source in OLD_FIXTURES:
+    for versions, fixture, recipe, source in OLD_FIXTURES:
+        for version in versions:
             yield Cell(f"old-writer/{version}/{fixture}/{source}to2", recipe, source, 2, SOURCE, quick=True,
                        check="old_writer", further=(f"{version}_{fixture}_ws{source}",))
     yield Cell("zero-to-fp32/stage2-bf16/3to2", bf16, 3, 2, SOURCE, quick=True, check="zero_to_fp32")
@@ -111,11 +111,16 @@ def _special():
     yield Cell("native-refusal/stage1-fp32/2to3", fp32, 2, 3, SOURCE, check="native_refusal")
 
 
-# (name, recipe, world size): what tests/data/zero/old holds for each old version of DeepSpeed.
+OLD = ("0.14.5", "0.16.9")
+SMALL = Recipe(width=7, vocabulary=11, layers=1)
+
+# (versions of DeepSpeed, name, recipe, world size): what tests/data/zero/old holds.
 OLD_FIXTURES = (
-    ("stage1_bf16", Recipe(stage=1, width=7, vocabulary=11, layers=1), 3),
-    ("stage2_fp16", Recipe(stage=2, dtype="fp16", width=7, vocabulary=11, layers=1), 3),
-    ("tiny_group", Recipe(stage=2, dtype="fp32", width=3, vocabulary=5, layers=0), 5),
+    (OLD, "stage1_bf16", SMALL.but(stage=1), 3),
+    (OLD, "stage2_fp16", SMALL.but(dtype="fp16"), 3),
+    (OLD, "tiny_group", Recipe(dtype="fp32", width=3, vocabulary=5, layers=0), 5),
+    (("0.12.6",), "stage3_bf16", SMALL.but(stage=3, sub_group_size=60), 3),
+    (("0.12.6",), "stage3_fp16", SMALL.but(stage=3, dtype="fp16"), 3),
 )
 
 CELLS = (*_core(), *_variants(), *_special())
