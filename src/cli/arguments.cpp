@@ -17,6 +17,7 @@ namespace ckptfs::cli {
 namespace {
 
 constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N] [-f] [-o OPTION,...]";
+constexpr const char* run_usage = "ckptfs run SOURCE [--world-size=N|auto] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N] [--tag=NAME]";
 
@@ -27,18 +28,31 @@ constexpr const char* mount_description =
 
 constexpr const char* mount_footer =
     "Other commands:\n"
+    "  ckptfs run SOURCE -- COMMAND              mounts for as long as COMMAND runs\n"
     "  ckptfs inspect SOURCE [--json]            what the checkpoint is\n"
     "  ckptfs verify SOURCE [--world-size=N]     whether it is whole, and whether its view is right\n"
-    "A SOURCE with the name of a command is written ./inspect or ./verify.\n\n"
+    "A SOURCE with the name of a command is written ./run, ./inspect or ./verify.\n\n"
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
     "Exit status: 0 success, 1 verification found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
+
+constexpr const char* run_description =
+    "Mounts a checkpoint, runs COMMAND with `{}` in its arguments replaced by the mount (also in CKPTFS_VIEW), and "
+    "unmounts.\n"
+    "Signals and the exit status pass through. Processes of one machine that ask for the same view share one mount.\n"
+    "--world-size=auto takes WORLD_SIZE, else SLURM_NTASKS, else the number of visible GPUs.\n"
+    "Without --world-size the mount shows a directory world-size-<N>/ for every N.";
+
+constexpr const char* run_footer =
+    "Exit status: COMMAND's; 128+n if signal n ended it; 126 if it cannot be run, 127 if there is none.\n"
+    "What keeps ckptfs itself from mounting has the exit status of `ckptfs --help`, and a line `ckptfs: ...`.";
 
 /// What CLI11 fills in, before it is checked.
 struct Strings {
     std::string source;
     std::string mount_point;
     std::string world_size;
+    std::string dp_size;
     std::string config_file;
     std::string log_file;
     std::string io = "auto";
@@ -92,14 +106,6 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
     return usage_error(what + in_quotes(extra) + "; usage: " + usage);
 }
 
-Result<std::optional<std::uint64_t>> optional_world_size(const CLI::Option* option, const std::string& text) {
-    if (option->count() == 0) {
-        return std::optional<std::uint64_t>();
-    }
-    CKPTFS_ASSIGN(const auto world_size, parse_world_size(text));
-    return std::optional(world_size);
-}
-
 Result<void> expect_given(const std::string& value, const char* name, const char* usage) {
     if (value.empty()) {
         return usage_error(std::string(name) + " is missing; usage: " + usage);
@@ -147,15 +153,70 @@ Result<IoMode> parse_io_mode(const std::string& text) {
     return mode->second;
 }
 
-CLI::Option* add_world_size(CLI::App& app, Strings& strings, const char* description) {
-    return app.add_option("--world-size", strings.world_size, description)->type_name("N");
-}
+/// The options that say which view is meant.
+class TargetOptions {
+ public:
+    TargetOptions(CLI::App& app, Strings& strings, const char* description)
+        : strings_(strings),
+          world_size_(app.add_option("--world-size", strings.world_size, description)->type_name("N")),
+          dp_size_(app.add_option("--dp-size", strings.dp_size,
+                                  "The same in data-parallel ranks: N over the model-parallel degree")
+                       ->type_name("D")) {
+        app.add_option(
+               "--ds-config", strings.config_file,
+               "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
+            ->type_name("FILE");
+    }
 
-void add_config(CLI::App& app, Strings& strings) {
-    app.add_option("--ds-config", strings.config_file,
-                   "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
-        ->type_name("FILE");
-}
+    [[nodiscard]] Result<TargetArguments> parse(bool may_be_of_job = false) const {
+        TargetArguments result;
+        result.config_file = strings_.config_file;
+        if (world_size_->count() > 0 && dp_size_->count() > 0) {
+            return usage_error("--world-size and --dp-size say the same thing in two ways; give one of them");
+        }
+        if (may_be_of_job && strings_.world_size == "auto") {
+            result.of_job = true;
+            return result;
+        }
+        result.counts_data_parallel = dp_size_->count() > 0;
+        if (result.counts_data_parallel || world_size_->count() > 0) {
+            CKPTFS_ASSIGN(result.world_size,
+                          parse_world_size(result.counts_data_parallel ? strings_.dp_size : strings_.world_size));
+        }
+        return result;
+    }
+
+ private:
+    const Strings& strings_;
+    const CLI::Option* world_size_;
+    const CLI::Option* dp_size_;
+};
+
+/// What all commands that mount take.
+class MountingOptions {
+ public:
+    MountingOptions(CLI::App& app, Strings& strings)
+        : strings_(strings), target_(app, strings, "Number of ranks to show the checkpoint at, 1 to 1,048,576") {
+        app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
+        app.add_option("--io", strings.io, "auto, cached or direct: whether the page cache holds what is read")
+            ->type_name("MODE");
+        app.add_option("-o", strings.mount_options, "Any of these options as in fstab: -o world-size=4,io=direct")
+            ->type_name("OPTION,...");
+    }
+
+    [[nodiscard]] Result<void> parse(MountArguments& result, bool may_be_of_job) const {
+        CKPTFS_ASSIGN(result.target, target_.parse(may_be_of_job));
+        CKPTFS_ASSIGN(result.io, parse_io_mode(strings_.io));
+        result.source = strings_.source;
+        result.mount_point = strings_.mount_point;
+        result.log_file = strings_.log_file;
+        return {};
+    }
+
+ private:
+    const Strings& strings_;
+    TargetOptions target_;
+};
 
 Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     MountArguments result;
@@ -164,16 +225,9 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     app.footer(mount_footer);
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_option("MOUNTPOINT", strings.mount_point, "Empty directory to mount on")->type_name("");
-    const auto* world_size =
-        add_world_size(app, strings, "Data-parallel world size to show the checkpoint at, 1 to 1,048,576");
-    add_config(app, strings);
+    const MountingOptions options(app, strings);
     app.add_flag("-f,--foreground", result.foreground, "Stay in the foreground, log to standard error");
-    app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
-    app.add_option("--io", strings.io, "auto, cached or direct: whether the page cache holds what is read")
-        ->type_name("MODE");
     app.add_flag("--allow-other", result.allow_other, "Let other users into the mount");
-    app.add_option("-o", strings.mount_options, "Any of these options as in fstab: -o world-size=4,allow-other")
-        ->type_name("OPTION,...");
     CKPTFS_ASSIGN(auto expanded, expand_mount_options(arguments, result.kernel_options));
     CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), mount_usage));
     if (text) {
@@ -181,12 +235,30 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", mount_usage));
     CKPTFS_TRY(expect_given(strings.mount_point, "MOUNTPOINT", mount_usage));
-    CKPTFS_ASSIGN(result.world_size, optional_world_size(world_size, strings.world_size));
-    CKPTFS_ASSIGN(result.io, parse_io_mode(strings.io));
-    result.source = strings.source;
-    result.mount_point = strings.mount_point;
-    result.config_file = strings.config_file;
-    result.log_file = strings.log_file;
+    CKPTFS_TRY(options.parse(result, false));
+    return Arguments(std::move(result));
+}
+
+Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
+    RunArguments result;
+    Strings strings;
+    CLI::App app(run_description);
+    app.footer(run_footer);
+    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    const MountingOptions options(app, strings);
+    const auto end_of_options = std::find(arguments.begin(), arguments.end(), "--");
+    if (end_of_options != arguments.end()) {
+        result.command.assign(end_of_options + 1, arguments.end());
+    }
+    CKPTFS_ASSIGN(auto expanded,
+                  expand_mount_options({arguments.begin(), end_of_options}, result.mount.kernel_options));
+    CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), run_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "SOURCE", run_usage));
+    CKPTFS_TRY(expect_given(result.command.empty() ? "" : result.command.front(), "COMMAND, after `--`,", run_usage));
+    CKPTFS_TRY(options.parse(result.mount, true));
     return Arguments(std::move(result));
 }
 
@@ -197,16 +269,14 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
         "Says what a checkpoint is: its tags, stage, world size, dtypes, optimizer, parameter groups and problems.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_flag("--json", result.json, "Print JSON instead of text");
-    const auto* world_size = add_world_size(app, strings, "Also show how the ranks are re-cut for N ranks");
-    add_config(app, strings);
+    const TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks");
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, inspect_usage));
     if (text) {
         return Arguments(std::move(*text));
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", inspect_usage));
-    CKPTFS_ASSIGN(result.world_size, optional_world_size(world_size, strings.world_size));
+    CKPTFS_ASSIGN(result.target, target.parse());
     result.source = strings.source;
-    result.config_file = strings.config_file;
     return Arguments(std::move(result));
 }
 
@@ -220,16 +290,14 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
         "source's.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_option("--tag", strings.tag, "Verify this tag only")->type_name("NAME");
-    const auto* world_size = add_world_size(app, strings, "Also verify the view at N ranks");
-    add_config(app, strings);
+    const TargetOptions target(app, strings, "Also verify the view at N ranks");
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, verify_usage));
     if (text) {
         return Arguments(std::move(*text));
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", verify_usage));
-    CKPTFS_ASSIGN(result.world_size, optional_world_size(world_size, strings.world_size));
+    CKPTFS_ASSIGN(result.target, target.parse());
     result.source = strings.source;
-    result.config_file = strings.config_file;
     result.tag = strings.tag;
     return Arguments(std::move(result));
 }
@@ -237,7 +305,7 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
 }  // namespace
 
 Result<std::uint64_t> parse_world_size(std::string_view text) {
-    const std::string range = "; give the number of data-parallel ranks, 1 to " + grouped(max_world_size);
+    const std::string range = "; give the number of ranks, 1 to " + grouped(max_world_size);
     if (text.empty()) {
         return usage_error("the world size is empty" + range);
     }
@@ -261,6 +329,9 @@ Result<std::uint64_t> parse_world_size(std::string_view text) {
 }
 
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
+    if (!arguments.empty() && arguments.front() == "run") {
+        return parse_run({arguments.begin() + 1, arguments.end()});
+    }
     if (!arguments.empty() && arguments.front() == "inspect") {
         return parse_inspect({arguments.begin() + 1, arguments.end()});
     }

@@ -13,29 +13,39 @@
 
 namespace ckptfs::cli {
 
+/// What a view is asked for.
+struct TargetArguments {
+    std::optional<std::uint64_t> world_size;  ///< --world-size, or --dp-size
+    bool counts_data_parallel = false;        ///< it was --dp-size
+    bool of_job = false;                      ///< --world-size=auto: what the job around the process has
+    std::string config_file;                  ///< --ds-config; empty: none
+};
+
 struct MountArguments {
     std::string source;
     std::string mount_point;
-    std::optional<std::uint64_t> world_size;
-    std::string config_file;  ///< --ds-config; empty: none
-    std::string log_file;     ///< empty: syslog, or standard error in the foreground
+    TargetArguments target;
+    std::string log_file;  ///< empty: syslog, or standard error in the foreground
     bool foreground = false;
     bool allow_other = false;
     IoMode io = IoMode::automatic;
     std::vector<std::string> kernel_options;
 };
 
+struct RunArguments {
+    MountArguments mount;  ///< without a mount point
+    std::vector<std::string> command;
+};
+
 struct InspectArguments {
     std::string source;
-    std::optional<std::uint64_t> world_size;
-    std::string config_file;
+    TargetArguments target;
     bool json = false;
 };
 
 struct VerifyArguments {
     std::string source;
-    std::optional<std::uint64_t> world_size;
-    std::string config_file;
+    TargetArguments target;
     std::string tag;  ///< empty: every tag
 };
 
@@ -44,7 +54,7 @@ struct Text {
     std::string text;
 };
 
-using Arguments = std::variant<MountArguments, InspectArguments, VerifyArguments, Text>;
+using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.

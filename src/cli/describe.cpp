@@ -85,8 +85,7 @@ std::set<std::string> strings_in(const Node* list) {
     return result;
 }
 
-Result<ModuleDescription> describe_module(const zero::ModelParallelRank& family) {
-    ModuleDescription result;
+Result<void> add_module(const zero::ModelParallelRank& family, ModuleDescription& result) {
     const Node* root = family.model_states->root();
     const std::set<std::string> buffers = strings_in(pickle::find(root, "buffer_names"));
     std::set<std::string> tied;
@@ -110,7 +109,23 @@ Result<ModuleDescription> describe_module(const zero::ModelParallelRank& family)
             result.frozen_numel += tensor.numel();
         }
     }
-    return result;
+    return {};
+}
+
+void add_groups(const zero::ModelParallelRank& family, const std::vector<zero::FlatLayout>& layouts,
+                zero::Format format, CheckpointDescription& result) {
+    const std::vector<HyperParameters> values = hyper_parameters(family);
+    for (std::size_t index = 0; index < family.groups.size(); ++index) {
+        GroupDescription group = describe_group(family.groups[index], layouts[index], format);
+        group.model_rank = family.rank;
+        group.index = index;
+        if (index < values.size()) {
+            group.hyper_parameters = values[index];
+        }
+        result.parameters += group.parameters;
+        result.numel += group.numel;
+        result.groups.push_back(std::move(group));
+    }
 }
 
 }  // namespace
@@ -119,7 +134,9 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     CheckpointDescription result;
     result.format = zero::name(checkpoint.format);
     result.stage = checkpoint.stage;
-    result.world_size = checkpoint.world_size;
+    result.world_size = checkpoint.world_size();
+    result.dp_world_size = checkpoint.dp_world_size;
+    result.model_parallel_degree = checkpoint.model_parallel.size();
     result.deepspeed_version = checkpoint.deepspeed_version;
     std::set<std::string> used;
     for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
@@ -145,17 +162,10 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     if (checkpoint.format == zero::Format::stage0) {
         return result;
     }
-    CKPTFS_ASSIGN(result.module, describe_module(family));
-    const std::vector<HyperParameters> values = hyper_parameters(family);
-    CKPTFS_ASSIGN(const auto target, view::target_layout(checkpoint, checkpoint.world_size, std::nullopt));
-    for (std::size_t index = 0; index < family.groups.size(); ++index) {
-        GroupDescription group = describe_group(family.groups[index], target.groups[index], checkpoint.format);
-        if (index < values.size()) {
-            group.hyper_parameters = values[index];
-        }
-        result.parameters += group.parameters;
-        result.numel += group.numel;
-        result.groups.push_back(std::move(group));
+    CKPTFS_ASSIGN(const auto target, view::target_layout(checkpoint, checkpoint.dp_world_size, std::nullopt));
+    for (std::size_t rank = 0; rank < checkpoint.model_parallel.size(); ++rank) {
+        CKPTFS_TRY(add_module(checkpoint.model_parallel[rank], result.module));
+        add_groups(checkpoint.model_parallel[rank], target.families[rank], checkpoint.format, result);
     }
     return result;
 }

@@ -30,6 +30,8 @@ struct GroupCut {
 using HyperParameters = std::vector<std::pair<std::string, nlohmann::ordered_json>>;
 
 struct GroupDescription {
+    std::string model_rank;  ///< MM of the files that it is in
+    std::size_t index = 0;   ///< among that model-parallel rank's groups
     std::uint64_t parameters = 0;
     std::uint64_t numel = 0;  ///< of all parameters, without padding
     GroupCut cut;
@@ -50,13 +52,15 @@ struct ModuleDescription {
 struct CheckpointDescription {
     std::string format;
     int stage = 0;
-    std::uint64_t world_size = 0;
+    std::uint64_t world_size = 0;  ///< all ranks
+    std::uint64_t dp_world_size = 0;
+    std::uint64_t model_parallel_degree = 1;
     std::string deepspeed_version;
     std::optional<std::int64_t> global_step;
     std::uint64_t parameters = 0;  ///< optimized ones
     std::uint64_t numel = 0;       ///< of these
     ModuleDescription module;
-    std::vector<GroupDescription> groups;
+    std::vector<GroupDescription> groups;  ///< of all model-parallel ranks
     std::uint64_t files = 0;
     std::uint64_t nbytes = 0;            ///< of these files
     int pickle_protocol = 0;             ///< of the model states
@@ -107,7 +111,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
 
 inline constexpr std::size_t max_listed_files = 32;
 /// Builds metadata of the listed files; reads no tensors.
-Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t world_size,
+Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
                              const std::optional<zero::LayoutConfig>& target);
 
 [[nodiscard]] std::string as_text(const Description& description);

@@ -34,7 +34,8 @@ Json group_json(const GroupDescription& group) {
     for (const StateDescription& state : group.states) {
         states[state.key] = state.dtype;
     }
-    return {{"parameters", group.parameters},
+    return {{"model_parallel_rank", group.model_rank},
+            {"parameters", group.parameters},
             {"numel", group.numel},
             {"weights_dtype", group.weights_dtype.empty() ? Json() : Json(group.weights_dtype)},
             {"master_dtype", group.master_dtype},
@@ -54,6 +55,8 @@ Json checkpoint_json(const Description& description) {
             {"format", checkpoint.format},
             {"stage", checkpoint.stage},
             {"world_size", checkpoint.world_size},
+            {"dp_world_size", checkpoint.dp_world_size},
+            {"model_parallel_degree", checkpoint.model_parallel_degree},
             {"deepspeed_version", checkpoint.deepspeed_version},
             {"global_step", checkpoint.global_step ? Json(*checkpoint.global_step) : Json()},
             {"parameters", checkpoint.parameters},

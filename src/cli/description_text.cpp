@@ -72,13 +72,25 @@ std::string parameters_of(const CheckpointDescription& checkpoint) {
     return result;
 }
 
+std::string group_name(const CheckpointDescription& checkpoint, const GroupDescription& group) {
+    const std::string index = std::to_string(group.index);
+    return checkpoint.model_parallel_degree > 1 ? "mp_rank_" + printable(group.model_rank) + " " + index : index;
+}
+
+std::string written_by(const CheckpointDescription& checkpoint) {
+    if (checkpoint.model_parallel_degree == 1) {
+        return counted(checkpoint.world_size, "data-parallel rank");
+    }
+    return counted(checkpoint.world_size, "rank") + " (" + grouped(checkpoint.dp_world_size) + " data-parallel times " +
+           grouped(checkpoint.model_parallel_degree) + " model-parallel)";
+}
+
 std::string groups_table(const Description& description) {
     const CheckpointDescription& checkpoint = *description.checkpoint;
     std::vector<std::vector<std::string>> rows{
         {"group", "parameters", "elements", "partition", "padding", "hyper-parameters"}};
-    for (std::size_t index = 0; index < checkpoint.groups.size(); ++index) {
-        const GroupDescription& group = checkpoint.groups[index];
-        rows.push_back({std::to_string(index), grouped(group.parameters), grouped(group.numel),
+    for (const GroupDescription& group : checkpoint.groups) {
+        rows.push_back({group_name(checkpoint, group), grouped(group.parameters), grouped(group.numel),
                         grouped(group.cut.partition_numel), per_rank(group.cut.padding_numel),
                         printable(hyper_parameters(group.hyper_parameters))});
     }
@@ -93,9 +105,8 @@ std::string checkpoint_text(const Description& description) {
         tag += ", global step " + std::to_string(*checkpoint.global_step);
     }
     result += line("tag", tag);
-    result += line("written by", counted(checkpoint.world_size, "data-parallel rank") + ", DeepSpeed " +
-                                     printable(checkpoint.deepspeed_version) + ", stage " +
-                                     std::to_string(checkpoint.stage) + " (" + checkpoint.format + ")");
+    result += line("written by", written_by(checkpoint) + ", DeepSpeed " + printable(checkpoint.deepspeed_version) +
+                                     ", stage " + std::to_string(checkpoint.stage) + " (" + checkpoint.format + ")");
     if (!checkpoint.groups.empty()) {
         const std::string weights = of_groups(checkpoint, [](const auto& group) { return group.weights_dtype; });
         result += line("model", (weights.empty() ? "" : weights + ", ") + parameters_of(checkpoint));
@@ -143,8 +154,9 @@ std::string recut_text(const Description& description) {
     for (std::size_t index = 0; index < recut.groups.size(); ++index) {
         const GroupCut& before = checkpoint.groups[index].cut;
         const GroupCut& after = recut.groups[index];
-        groups.push_back({std::to_string(index), grouped(before.partition_numel), per_rank(before.padding_numel), "->",
-                          grouped(after.partition_numel), per_rank(after.padding_numel)});
+        groups.push_back({group_name(checkpoint, checkpoint.groups[index]), grouped(before.partition_numel),
+                          per_rank(before.padding_numel), "->", grouped(after.partition_numel),
+                          per_rank(after.padding_numel)});
     }
     if (groups.size() > 1) {
         result << table(groups, {true, true, false, false, true, false}, "  ") << "\n";

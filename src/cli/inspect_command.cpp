@@ -27,7 +27,7 @@ class Inspection {
         : arguments_(arguments), environment_(environment) {}
 
     Result<void> run() {
-        CKPTFS_ASSIGN(options_, read_view_options(arguments_.config_file));
+        CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(source_, environment_.open_source(arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
         CKPTFS_ASSIGN(const auto found, survey(*source_, *reader));
@@ -56,7 +56,7 @@ class Inspection {
                 first_problem_ = checkpoint.error();
             }
         } else {
-            tag.world_size = (*checkpoint)->world_size;
+            tag.world_size = (*checkpoint)->world_size();
             if (!description_.checkpoint) {
                 CKPTFS_TRY(describe_tag(place.directory, *checkpoint));
             }
@@ -70,18 +70,20 @@ class Inspection {
         CKPTFS_ASSIGN(description_.checkpoint, describe(*checkpoint, listing));
         description_.described_tag = directory;
         note_left_over(description_.checkpoint->left_over);
-        if (!arguments_.world_size) {
+        if (!arguments_.target.world_size) {
             return {};
         }
-        CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.world_size, options_));
-        CKPTFS_ASSIGN(description_.recut, describe_recut(*checkpoint, *view, *arguments_.world_size, options_.target));
+        CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size, options_));
+        CKPTFS_ASSIGN(const auto dp_world_size,
+                      view::dp_world_size_at(*checkpoint, *arguments_.target.world_size, options_));
+        CKPTFS_ASSIGN(description_.recut, describe_recut(*checkpoint, *view, dp_world_size, options_.target));
         // accelerate counts micro-steps per rank and starts ranks without a file at 0: they wait for each other for
         // ever where the counter is no multiple of the new gradient_accumulation_steps.
         const std::string random_states = beside(directory, "random_states_0.pkl");
-        if (*arguments_.world_size > checkpoint->world_size && source_->stat_target(random_states)) {
+        if (description_.recut->world_size > checkpoint->world_size() && source_->stat_target(random_states)) {
             description_.problems.push_back(
                 in_quotes(source_->display(random_states)) + " is accelerate's: at more ranks than " +
-                std::to_string(checkpoint->world_size) +
+                std::to_string(checkpoint->world_size()) +
                 " the new ones have none and count steps from 0, so a run may hang unless the saved step count is a "
                 "multiple of gradient_accumulation_steps");
         }

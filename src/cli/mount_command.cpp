@@ -15,16 +15,6 @@
 namespace ckptfs::cli {
 namespace {
 
-/// Paths absolute: a daemon's working directory is "/".
-MountArguments with_absolute_paths(MountArguments arguments, const std::filesystem::path& working_directory) {
-    for (std::string* path : {&arguments.source, &arguments.mount_point, &arguments.config_file, &arguments.log_file}) {
-        if (!path->empty()) {
-            *path = (working_directory / *path).string();
-        }
-    }
-    return arguments;
-}
-
 Result<void> start_log(const MountArguments& arguments) {
     if (!arguments.log_file.empty()) {
         return log::to_file(arguments.log_file);
@@ -39,24 +29,25 @@ Result<void> start_log(const MountArguments& arguments) {
 
 class Mounting {
  public:
-    Mounting(const MountArguments& arguments, const Environment& environment)
-        : arguments_(arguments), environment_(environment) {}
+    Mounting(const MountArguments& arguments, const Environment& environment, MountEnds ends)
+        : arguments_(arguments), environment_(environment), ends_(ends) {}
 
     Result<void> run(const std::function<void()>& ready) {
         CKPTFS_TRY(start_log(arguments_));
-        CKPTFS_ASSIGN(const auto target, read_view_options(arguments_.config_file));
+        CKPTFS_ASSIGN(const auto target, read_view_options(arguments_.target));
         const MountOptions options{.source = arguments_.source,
                                    .mount_point = arguments_.mount_point,
                                    .io = arguments_.io,
                                    .allow_other = arguments_.allow_other,
+                                   .ends_by_own_signals = ends_ == MountEnds::by_own_signals,
                                    .kernel_options = arguments_.kernel_options};
         CKPTFS_ASSIGN(const auto source, environment_.open_source(arguments_.source));
         CKPTFS_TRY(environment_.check_mount_point(options));
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
         CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
-        CKPTFS_ASSIGN(const auto file_system,
-                      FileSystem::create(source, reader,
-                                         {.world_size = arguments_.world_size, .source_path = arguments_.source}));
+        CKPTFS_ASSIGN(const auto file_system, FileSystem::create(source, reader,
+                                                                 {.world_size = arguments_.target.world_size,
+                                                                  .source_path = arguments_.source}));
         file_system->adopt(whole.directory, whole.tag);
         return environment_.mount_and_serve(*file_system, options, [&] {
             log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
@@ -69,8 +60,8 @@ class Mounting {
         CKPTFS_ASSIGN(const auto found, survey(source, reader));
         std::vector<Error> broken;
         CKPTFS_ASSIGN(auto whole, first_whole_tag(source, reader, found, broken));
-        if (arguments_.world_size) {
-            CKPTFS_TRY(whole.tag->at_world_size(*arguments_.world_size));
+        if (arguments_.target.world_size) {
+            CKPTFS_TRY(whole.tag->at_world_size(*arguments_.target.world_size));
         }
         for (const Error& problem : found.problems) {
             warn(problem.message());
@@ -91,18 +82,35 @@ class Mounting {
 
     const MountArguments& arguments_;
     const Environment& environment_;
+    MountEnds ends_;
 };
 
 }  // namespace
 
+// A daemon's working directory is "/".
+MountArguments with_absolute_paths(MountArguments arguments, const std::filesystem::path& working_directory) {
+    for (std::string* path :
+         {&arguments.source, &arguments.mount_point, &arguments.target.config_file, &arguments.log_file}) {
+        if (!path->empty()) {
+            *path = (working_directory / *path).string();
+        }
+    }
+    return arguments;
+}
+
+Result<void> serve_mount(const MountArguments& arguments, const Environment& environment, MountEnds ends,
+                         const std::function<void()>& ready) {
+    return Mounting(arguments, environment, ends).run(ready);
+}
+
 StartReport mount(const MountArguments& arguments, const Environment& environment) {
     const MountArguments absolute = with_absolute_paths(arguments, environment.working_directory);
     if (absolute.foreground) {
-        return report_of(Mounting(absolute, environment).run([] {}));
+        return report_of(serve_mount(absolute, environment, MountEnds::by_signals, [] {}));
     }
     const auto body = [&](const std::function<void()>& ready) {
         std::atomic<bool> is_ready = false;
-        const auto result = Mounting(absolute, environment).run([&] {
+        const auto result = serve_mount(absolute, environment, MountEnds::by_signals, [&] {
             is_ready = true;
             ready();
         });

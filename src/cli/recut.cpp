@@ -14,12 +14,15 @@ std::string base_name(const std::string& path) {
     return path.substr(path.rfind('/') + 1);
 }
 
+// With several model-parallel ranks the number alone would not say which file it is.
 std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const std::string& file) {
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
-        for (std::size_t rank = 0; rank < family.optimizer.size(); ++rank) {
-            if (family.optimizer[rank].name == file) {
-                return rank;
-            }
+    if (checkpoint.model_parallel.size() > 1) {
+        return std::nullopt;
+    }
+    const auto& optimizer = checkpoint.model_parallel.front().optimizer;
+    for (std::size_t rank = 0; rank < optimizer.size(); ++rank) {
+        if (optimizer[rank].name == file) {
+            return rank;
         }
     }
     return std::nullopt;
@@ -60,13 +63,15 @@ GroupCut cut_of(const zero::FlatLayout& layout, zero::Format format) {
     return result;
 }
 
-Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t world_size,
+Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
                              const std::optional<zero::LayoutConfig>& target) {
     Recut result;
-    result.world_size = world_size;
-    CKPTFS_ASSIGN(const auto layout, view::target_layout(checkpoint, world_size, target));
-    for (const zero::FlatLayout& group : layout.groups) {
-        result.groups.push_back(cut_of(group, checkpoint.format));
+    result.world_size = dp_world_size * checkpoint.model_parallel.size();
+    CKPTFS_ASSIGN(const auto layout, view::target_layout(checkpoint, dp_world_size, target));
+    for (const auto& family : layout.families) {
+        for (const zero::FlatLayout& group : family) {
+            result.groups.push_back(cut_of(group, checkpoint.format));
+        }
     }
     result.file_count = view.file_count();
     for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {

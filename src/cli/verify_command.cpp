@@ -22,7 +22,7 @@ class Verification {
         : arguments_(arguments), environment_(environment) {}
 
     Result<void> run() {
-        CKPTFS_ASSIGN(options_, read_view_options(arguments_.config_file));
+        CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(source_, environment_.open_source(arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
         CKPTFS_ASSIGN(auto found, survey(*source_, *reader));
@@ -81,7 +81,7 @@ class Verification {
 
     Result<void> verify_content(const std::shared_ptr<const zero::Checkpoint>& checkpoint, Problems& problems) {
         CKPTFS_ASSIGN(const auto totals, verify_files(*checkpoint, problems));
-        environment_.out << "  source: " << counted(checkpoint->world_size, "rank") << ", "
+        environment_.out << "  source: " << counted(checkpoint->world_size(), "rank") << ", "
                          << counted(totals.files, "file") << ", " << human_nbytes(totals.nbytes) << " in "
                          << counted(totals.records, "record") << " read, "
                          << (totals.records_without_crc == 0
@@ -89,17 +89,18 @@ class Verification {
                                  : grouped(totals.records_without_crc) + " of them without a CRC")
                          << '\n'
                          << std::flush;
-        if (problems.count() > 0 || !arguments_.world_size) {
+        if (problems.count() > 0 || !arguments_.target.world_size) {
             return {};
         }
-        return verify_at_world_size(checkpoint, *arguments_.world_size, problems);
+        return verify_at_world_size(checkpoint, *arguments_.target.world_size, problems);
     }
 
     Result<void> verify_at_world_size(const std::shared_ptr<const zero::Checkpoint>& checkpoint,
                                       std::uint64_t world_size, Problems& problems) {
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, world_size, options_));
+        CKPTFS_ASSIGN(const auto dp_world_size, view::dp_world_size_at(*checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto totals,
-                      verify_view(*checkpoint, view, world_size, environment_.read_with_torch, problems));
+                      verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch, problems));
         environment_.out << "  view at " << world_size << ": " << counted(totals.files, "file") << " and "
                          << counted(totals.records, "record") << " read by libtorch, "
                          << counted(totals.tensors, "tensor") << " (" << human_nbytes(totals.compared_nbytes)
@@ -122,9 +123,9 @@ class Verification {
             const ErrorCode code = all_unsupported_ ? ErrorCode::unsupported : ErrorCode::verification;
             return Error(code, name + " did not pass verification: " + first_problem_->message());
         }
-        const std::string what = arguments_.world_size
-                                     ? " whole, and shown right at world size " + std::to_string(*arguments_.world_size)
-                                     : std::string(" whole");
+        const std::string what = arguments_.target.world_size ? " whole, and shown right at world size " +
+                                                                    std::to_string(*arguments_.target.world_size)
+                                                              : std::string(" whole");
         environment_.out << "OK: " << name << ": " << counted(tag_count, "tag") << what << '\n';
         return {};
     }

@@ -88,13 +88,13 @@ class ViewVerifier {
     ViewVerifier(const zero::Checkpoint& source, const zero::Checkpoint& view, Problems& problems, ViewTotals& totals)
         : source_(source), view_(view), problems_(problems), totals_(totals) {}
 
-    Result<void> run(std::uint64_t world_size) {
+    Result<void> run(std::uint64_t dp_world_size) {
         const bool stage0 = source_.format == zero::Format::stage0;
-        if (view_.format != source_.format || (!stage0 && view_.world_size != world_size) ||
+        if (view_.format != source_.format || (!stage0 && view_.dp_world_size != dp_world_size) ||
             view_.model_parallel.size() != source_.model_parallel.size()) {
-            problems_.add("the view is of " + std::string(name(view_.format)) + " at world size " +
-                          std::to_string(view_.world_size) + ", expected " + std::string(name(source_.format)) +
-                          " at " + std::to_string(world_size));
+            problems_.add("the view is of " + std::string(name(view_.format)) + " at data-parallel size " +
+                          std::to_string(view_.dp_world_size) + ", expected " + std::string(name(source_.format)) +
+                          " at " + std::to_string(dp_world_size));
             return {};
         }
         for (std::size_t rank = 0; rank < source_.model_parallel.size(); ++rank) {
@@ -220,7 +220,7 @@ class ViewVerifier {
 }  // namespace
 
 Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
-                               std::uint64_t world_size, const TorchReader& read_with_torch, Problems& problems) {
+                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems) {
     ViewTotals totals;
     TorchCheck torch(read_with_torch, totals);
     for (std::size_t index = 0; index < view->file_count(); ++index) {
@@ -235,13 +235,13 @@ Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared
             problems.add(in_quotes(view->file_name(index)) + ": " + checked.error().message());
         }
     }
-    const ViewSource files(view, "the view at world size " + std::to_string(world_size));
+    const ViewSource files(view, "the view at data-parallel size " + std::to_string(dp_world_size));
     const auto read_back = zero::read_checkpoint(files, "");
     if (!read_back) {
         problems.add("the view cannot be read as a checkpoint: " + read_back.error().message());
         return totals;
     }
-    CKPTFS_TRY(ViewVerifier(source, **read_back, problems, totals).run(world_size));
+    CKPTFS_TRY(ViewVerifier(source, **read_back, problems, totals).run(dp_world_size));
     return totals;
 }
 

@@ -22,13 +22,13 @@ struct ViewTotals {
 
 using TorchReader = std::function<Result<void>(const File& file, const TorchModule::ChunkVisitor& visit)>;
 
-/// Checks that, of `source` shown by `view` at `world_size`,
+/// Checks that, of `source` shown by `view` at `dp_world_size`,
 /// - every file can be read whole by libtorch, whose reader finds the same records with the same bytes as ckptfs's own,
-/// - the files, read as a checkpoint, are one of world_size ranks with the source's parameters, groups and states,
+/// - the files, read as a checkpoint, are one of dp_world_size ranks with the source's parameters, groups and states,
 /// - of every group and state the source's elements are shown exactly once,
 /// - every parameter's states and every tensor of `module` are equal to the source's, byte for byte.
 /// What does not hold goes to `problems`, by name. Fails where the source cannot be read or libtorch not be loaded.
 Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
-                               std::uint64_t world_size, const TorchReader& read_with_torch, Problems& problems);
+                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems);
 
 }  // namespace ckptfs::cli

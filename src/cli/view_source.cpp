@@ -62,12 +62,13 @@ Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) co
     return index ? view_->open(*index) : absent(path);
 }
 
-Result<view::ViewOptions> read_view_options(const std::string& config_file) {
+Result<view::ViewOptions> read_view_options(const TargetArguments& arguments) {
     view::ViewOptions options;
-    if (config_file.empty()) {
+    options.counts_data_parallel = arguments.counts_data_parallel;
+    if (arguments.config_file.empty()) {
         return options;
     }
-    const auto target = zero::read_layout_config(config_file);
+    const auto target = zero::read_layout_config(arguments.config_file);
     if (!target) {
         const Error& error = target.error();
         // `not_found` would be taken for a word about SOURCE.

@@ -8,6 +8,7 @@
 
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
+#include "cli/arguments.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
@@ -32,7 +33,7 @@ class ViewSource final : public Source {
     std::string name_;
 };
 
-/// From --ds-config; an empty path gives the settings stored in the checkpoint.
-Result<view::ViewOptions> read_view_options(const std::string& config_file);
+/// Reads --ds-config; without it the settings are those stored in the checkpoint.
+Result<view::ViewOptions> read_view_options(const TargetArguments& arguments);
 
 }  // namespace ckptfs::cli

@@ -10,13 +10,14 @@
 
 #include "ckptfs/extent.h"
 #include "ckptfs/result.h"
+#include "view/recut.h"
 #include "zero/checkpoint.h"
 
 namespace ckptfs::view {
 
 struct TargetLayout {
-    std::uint64_t world_size = 1;
-    std::vector<zero::FlatLayout> groups;  ///< by parameter group
+    std::uint64_t dp_world_size = 1;
+    std::vector<std::vector<zero::FlatLayout>> families;  ///< by model-parallel rank, then by parameter group
     /// Whether ranks keep Muon's momentum whole (they do unless the optimizer is offloaded); nullopt: as the source
     /// does.
     std::optional<bool> whole_momentum;
@@ -25,15 +26,21 @@ struct TargetLayout {
 };
 
 /// `target`: the layout settings of the engine that will load; nullopt: each group keeps the rules of its source.
-Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
                                    const std::optional<zero::LayoutConfig>& target);
 
+/// `family`: index of the model-parallel rank; `rank`: data-parallel.
 Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::uint64_t rank,
-    const std::string& file_name);
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
+    std::uint64_t rank, const std::string& file_name);
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target,
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
     const std::string& file_name);
+
+/// Both kinds of files, of every family.
+Result<std::unique_ptr<const Recut>> zero12_recut(std::shared_ptr<const zero::Checkpoint> checkpoint,
+                                                  std::uint64_t dp_world_size,
+                                                  const std::optional<zero::LayoutConfig>& target);
 
 }  // namespace ckptfs::view

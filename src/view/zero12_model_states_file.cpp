@@ -18,7 +18,6 @@ using zero::State;
 
 /// A group's flat buffer in the new file, and how positions in the old one move into it.
 struct MovedBuffer {
-    const ParameterGroup* group = nullptr;
     const FlatLayout* layout = nullptr;
     std::size_t storage = 0;
     FlatLayout source_layout;
@@ -91,51 +90,55 @@ Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::siz
 
 }  // namespace
 
-Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
                                    const std::optional<zero::LayoutConfig>& target) {
     TargetLayout result;
-    result.world_size = world_size;
+    result.dp_world_size = dp_world_size;
     if (target) {
         result.settings = target;
         result.whole_momentum = !target->optimizer_offloaded;
     }
-    result.same_as_source = world_size == checkpoint.world_size;
-    for (const ParameterGroup& group : checkpoint.model_parallel.front().groups) {
-        zero::FlatRules rules = group.rules;
-        // BF16_Optimizer knows neither setting.
-        if (target && checkpoint.format != zero::Format::bf16_optimizer) {
-            rules.round_robin = target->round_robin_gradients;
-            rules.alignment_numel = target->parameter_alignment ? zero::alignment_numel(group.weights_itemsize) : 1;
-        }
-        CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), world_size, rules));
-        result.groups.push_back(std::move(layout));
-        result.same_as_source &= rules == group.rules;
-        for (const State& state : group.states) {
-            result.same_as_source &= !state.muon_momentum ||
-                                     result.whole_momentum.value_or(state.whole_parameters) == state.whole_parameters;
+    result.same_as_source = dp_world_size == checkpoint.dp_world_size;
+    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+        std::vector<FlatLayout>& layouts = result.families.emplace_back();
+        for (const ParameterGroup& group : family.groups) {
+            zero::FlatRules rules = group.rules;
+            // BF16_Optimizer knows neither setting.
+            if (target && checkpoint.format != zero::Format::bf16_optimizer) {
+                rules.round_robin = target->round_robin_gradients;
+                rules.alignment_numel = target->parameter_alignment ? zero::alignment_numel(group.weights_itemsize) : 1;
+            }
+            CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), dp_world_size, rules));
+            layouts.push_back(std::move(layout));
+            result.same_as_source &= rules == group.rules;
+            for (const State& state : group.states) {
+                result.same_as_source &= !state.muon_momentum || result.whole_momentum.value_or(
+                                                                     state.whole_parameters) == state.whole_parameters;
+            }
         }
     }
     return result;
 }
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target,
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family_index,
     const std::string& file_name) {
-    const std::vector<FlatLayout>& layouts = target.groups;
-    const zero::ModelParallelRank& family = checkpoint->model_parallel.front();
+    const std::vector<FlatLayout>& layouts = target.families[family_index];
+    const zero::ModelParallelRank& family = checkpoint->model_parallel[family_index];
     pt::ArchiveEditor editor(family.model_states);
     const Node* root = family.model_states->root();
     const Node* shapes = pickle::find(root, "param_shapes");
     for (std::size_t g = 0; g < layouts.size(); ++g) {
         const ParameterGroup& group = family.groups[g];
-        CKPTFS_ASSIGN(FlatLayout source_layout, zero::flat_layout(numels(group), checkpoint->world_size, group.rules));
+        CKPTFS_ASSIGN(FlatLayout source_layout,
+                      zero::flat_layout(numels(group), checkpoint->dp_world_size, group.rules));
         if (group.weights) {
             CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(group.weights->example));
             const std::size_t storage =
                 editor.add_storage(group.weights->dtype, layouts[g].padded_numel, like.storage.location,
                                    flat_content(*group.weights, layouts[g], 0, layouts[g].padded_numel));
             CKPTFS_TRY(move_tensors(editor, pickle::find(root, "module"), *group.weights,
-                                    {&group, &layouts[g], storage, source_layout}));
+                                    {&layouts[g], storage, source_layout}));
         }
         const bool same_order = std::equal(
             source_layout.slots.begin(), source_layout.slots.end(), layouts[g].slots.begin(), layouts[g].slots.end(),
@@ -144,7 +147,7 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
             CKPTFS_TRY(reorder_shapes(editor.pickle(), shapes, g, group, layouts[g]));
         }
     }
-    const Node* world_size = editor.pickle().integer(static_cast<std::int64_t>(target.world_size));
+    const Node* world_size = editor.pickle().integer(static_cast<std::int64_t>(target.dp_world_size));
     CKPTFS_TRY(editor.pickle().set_item(root, "dp_world_size", world_size));
     CKPTFS_TRY(store_target_rules(editor.pickle(), root, target));
     return editor.lay_out(file_name, checkpoint);

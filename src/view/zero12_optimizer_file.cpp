@@ -22,13 +22,14 @@ constexpr std::string_view optimizer_key = "optimizer_state_dict";
 /// Builds one rank's optimizer file.
 class OptimizerEdit {
  public:
-    OptimizerEdit(const zero::Checkpoint& checkpoint, const TargetLayout& target, std::uint64_t rank)
+    OptimizerEdit(const zero::Checkpoint& checkpoint, const TargetLayout& target, std::size_t family,
+                  std::uint64_t rank)
         : checkpoint_(checkpoint),
-          family_(checkpoint.model_parallel.front()),
+          family_(checkpoint.model_parallel[family]),
           target_(target),
-          layouts_(target.groups),
+          layouts_(target.families[family]),
           rank_(rank),
-          source_(family_.optimizer[rank % checkpoint.world_size]),
+          source_(family_.optimizer[rank % checkpoint.dp_world_size]),
           editor_(source_.structure, source_.places),
           pickle_(editor_.pickle()),
           optimizer_(pickle::find(source_.structure->root(), optimizer_key)) {}
@@ -279,9 +280,9 @@ class OptimizerEdit {
 }  // namespace
 
 Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::uint64_t rank,
-    const std::string& file_name) {
-    return OptimizerEdit(*checkpoint, target, rank).build(file_name, checkpoint);
+    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
+    std::uint64_t rank, const std::string& file_name) {
+    return OptimizerEdit(*checkpoint, target, family, rank).build(file_name, checkpoint);
 }
 
 }  // namespace ckptfs::view

@@ -15,7 +15,14 @@ namespace ckptfs::view {
 struct ViewOptions {
     /// The layout settings of the config that will resume (--ds-config); those stored in the checkpoint where absent.
     std::optional<zero::LayoutConfig> target;
+    /// World sizes count data-parallel ranks (--dp-size) rather than all ranks, as WORLD_SIZE does.
+    bool counts_data_parallel = false;
 };
+
+/// The data-parallel size of `checkpoint` at `world_size`. `invalid_argument` where its model-parallel degree does not
+/// divide that.
+Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+                                       const ViewOptions& options);
 
 /// The files of `checkpoint`, which was read from `directory` of `source`, at `world_size`.
 /// At the source's own world size and settings the original files pass through, byte for byte.

@@ -28,6 +28,8 @@ std::string_view name(Format format) {
             return "ZeRO-1/2, elastic";
         case Format::bf16_optimizer:
             return "BF16_Optimizer";
+        case Format::zero3:
+            return "ZeRO-3";
     }
     return "unknown";
 }

@@ -13,6 +13,8 @@
 #include "pt/archive.h"
 #include "pt/dtype.h"
 #include "zero/config.h"
+#include "zero/partition.h"
+#include "zero/zero3_partition.h"
 
 namespace ckptfs::zero {
 
@@ -66,25 +68,38 @@ struct ParameterGroup {
     std::optional<State> weights;        ///< the group's flat buffer behind `module`; absent where `module` is not flat
     std::uint64_t weights_itemsize = 4;  ///< of the parameters' own dtype, which alignment depends on
     bool has_state = false;              ///< the optimizer has stepped: `state` has an entry for this group
+    std::vector<std::int64_t> ds_ids;    ///< stage 3: what its engine numbers each parameter; empty where files do not
 };
 
-/// A rank's optimizer file: its tree (shared with all ranks of the same structure) and where its kept storages lie.
+/// A parameter that no optimizer owns, under stage 3: each rank keeps its share.
+struct FrozenParameter {
+    Parameter parameter;
+    State fragments;  ///< of this one parameter
+};
+
+/// A rank's file: its tree (shared with all ranks of the same structure) and where its kept storages lie.
 struct RankFile {
     std::string name;  ///< in the tag directory
     std::shared_ptr<const File> file;
     FileInfo info;
     std::string location;                          ///< of its fp32 partitions: "cpu", "cuda:3"
-    std::shared_ptr<const pt::Archive> structure;  ///< the first rank's whose tree differs only in re-cut fields
-    std::vector<pt::RecordPlace> places;           ///< of structure->storages(), in this rank's file
+    /// The first rank's whose tree differs only in re-cut fields; nullptr where there are so many different ones (stage
+    /// 3) that this file's own has to be read again when it is needed.
+    std::shared_ptr<const pt::Archive> structure;
+    std::vector<pt::RecordPlace> places;  ///< of structure->storages(), in this rank's file
 };
 
 /// One model-parallel rank: its files form a family that is cut over the data-parallel ranks on its own.
 struct ModelParallelRank {
+    std::string rank;  ///< MM, as the file names write it
     std::vector<ParameterGroup> groups;
     std::string model_states_name;
     std::shared_ptr<const pt::Archive> model_states;
     FileInfo model_states_info;
-    std::vector<RankFile> optimizer;  ///< by data-parallel rank
+    std::vector<RankFile> model_states_shards;  ///< stage 3 only: by data-parallel rank; model_states is rank 0's
+    std::vector<SubGroup> sub_groups;           ///< stage 3 only: as the source is cut, of all groups in their order
+    std::vector<FrozenParameter> frozen;        ///< stage 3 only
+    std::vector<RankFile> optimizer;            ///< by data-parallel rank
 };
 
 enum class Format : std::uint8_t {
@@ -92,6 +107,7 @@ enum class Format : std::uint8_t {
     zero12,          ///< DeepSpeedZeroOptimizer: stages 1 and 2
     zero12_elastic,  ///< the same with zero_optimization.elastic_checkpoint: lean states in a list
     bf16_optimizer,  ///< BF16_Optimizer: stage 1
+    zero3,           ///< DeepSpeedZeroOptimizer_Stage3
 };
 [[nodiscard]] std::string_view name(Format format);
 
@@ -99,12 +115,15 @@ enum class Format : std::uint8_t {
 struct Checkpoint {
     Format format = Format::zero12;
     int stage = 0;
-    std::uint64_t world_size = 0;  ///< data-parallel, of the source
-    std::string optimizer_prefix;  ///< of the optimizer files' names: "bf16_" or ""
-    std::string optimizer_suffix;  ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
-    LayoutConfig config;           ///< the layout settings stored in the checkpoint
+    std::uint64_t dp_world_size = 0;  ///< of the source
+    std::string optimizer_prefix;     ///< of the optimizer files' names: "bf16_" or ""
+    std::string optimizer_suffix;     ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
+    LayoutConfig config;              ///< the layout settings stored in the checkpoint
     std::string deepspeed_version;
     std::vector<ModelParallelRank> model_parallel;
+
+    /// All ranks that wrote it: data-parallel times model-parallel.
+    [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * model_parallel.size(); }
 };
 
 }  // namespace ckptfs::zero

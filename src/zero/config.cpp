@@ -44,6 +44,20 @@ bool truth(const nlohmann::json& value) {
     return value.is_string() && is_true_word(value.get<std::string>());
 }
 
+// As DeepSpeed's int() takes it, 1e9 included; what is no such number ("auto") leaves the default.
+void set_sub_group_size(LayoutConfig& config, double value) {
+    constexpr double most = 9e18;
+    if (value >= 0 && value <= most) {
+        config.sub_group_size = static_cast<std::uint64_t>(value);
+    }
+}
+
+void set_sub_group_size(LayoutConfig& config, std::int64_t value) {
+    if (value >= 0) {
+        config.sub_group_size = static_cast<std::uint64_t>(value);
+    }
+}
+
 void set_offload(LayoutConfig& config, std::string_view device) {
     config.optimizer_offloaded = !device.empty() && device != "none";
     config.optimizer_on_nvme = device == "nvme";
@@ -65,6 +79,13 @@ LayoutConfig layout_config(const pickle::Node* ds_config) {
     LayoutConfig config;
     config.round_robin_gradients = truth(pickle::find(zero, "round_robin_gradients"));
     config.parameter_alignment = truth(pickle::find(zero, "parameter_alignment"));
+    config.quantized_nontrainable_weights = truth(pickle::find(zero, "zero_quantized_nontrainable_weights"));
+    const pickle::Node* size = pickle::find(zero, "sub_group_size");
+    if (size != nullptr && size->kind == pickle::Kind::integer) {
+        set_sub_group_size(config, size->integer);
+    } else if (size != nullptr && size->kind == pickle::Kind::real) {
+        set_sub_group_size(config, size->real);
+    }
     const pickle::Node* bf16 = pickle::find(ds_config, "bf16");
     config.bf16 = truth(pickle::find(bf16 != nullptr ? bf16 : pickle::find(ds_config, "bfloat16"), "enabled"));
     const pickle::Node* device = pickle::find(pickle::find(zero, "offload_optimizer"), "device");
@@ -92,6 +113,13 @@ Result<LayoutConfig> read_layout_config(const std::string& path) {
     LayoutConfig config;
     config.round_robin_gradients = truth(member(zero, "round_robin_gradients"));
     config.parameter_alignment = truth(member(zero, "parameter_alignment"));
+    config.quantized_nontrainable_weights = truth(member(zero, "zero_quantized_nontrainable_weights"));
+    const nlohmann::json& size = member(zero, "sub_group_size");
+    if (size.is_number_integer()) {
+        set_sub_group_size(config, size.get<std::int64_t>());
+    } else if (size.is_number()) {
+        set_sub_group_size(config, size.get<double>());
+    }
     config.bf16 = truth(member(member(json, json.contains("bf16") ? "bf16" : "bfloat16"), "enabled"));
     const nlohmann::json& device = member(member(zero, "offload_optimizer"), "device");
     if (device.is_string()) {

@@ -1,12 +1,14 @@
 // The settings of a DeepSpeed config that enter the layout of a checkpoint.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 
 #include "ckptfs/result.h"
 #include "pt/pickle.h"
 #include "zero/partition.h"
+#include "zero/zero3_partition.h"
 
 namespace ckptfs::zero {
 
@@ -20,6 +22,9 @@ struct LayoutConfig {
     bool bf16 = false;                 ///< bf16.enabled: decides the prefix of optimizer files
     bool optimizer_offloaded = false;  ///< offload_optimizer.device is not "none"
     bool optimizer_on_nvme = false;    ///< offload_optimizer.device is "nvme"
+    std::uint64_t sub_group_size =
+        default_sub_group_size;                   ///< stage 3: elements of a rank after which a sub-group ends
+    bool quantized_nontrainable_weights = false;  ///< stage 3: zero_quantized_nontrainable_weights
 
     bool operator==(const LayoutConfig&) const = default;
 };

@@ -92,4 +92,8 @@ std::string optimizer_file_name(std::string_view prefix, std::uint64_t data_rank
     return name;
 }
 
+std::string model_states_shard_name(std::uint64_t data_rank, std::string_view model_rank) {
+    return optimizer_file_name("", data_rank, model_rank, "_model_states.pt");
+}
+
 }  // namespace ckptfs::zero

@@ -28,5 +28,6 @@ struct ShardName {
 
 [[nodiscard]] std::string optimizer_file_name(std::string_view prefix, std::uint64_t data_rank,
                                               std::string_view model_rank, std::string_view suffix);
+[[nodiscard]] std::string model_states_shard_name(std::uint64_t data_rank, std::string_view model_rank);
 
 }  // namespace ckptfs::zero

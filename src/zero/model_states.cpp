@@ -11,30 +11,6 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-Result<std::vector<Parameter>> read_group(const Field& group) {
-    CKPTFS_TRY(group.expect_dict());
-    std::vector<Parameter> parameters;
-    for (const auto& [key, value] : pickle::dict_items(group.node)) {
-        if (key->kind != Kind::string) {
-            return group.place.damaged("parameter names that are strings");
-        }
-        Parameter parameter;
-        parameter.name = key->text;
-        const Field shape{value, group.place.in(key->text)};
-        CKPTFS_ASSIGN(parameter.shape, shape.as_shape());
-        parameter.numel = 1;
-        for (const std::uint64_t extent : parameter.shape) {
-            const auto numel = checked_multiply(parameter.numel, extent);
-            if (!numel) {
-                return shape.place.damaged("a shape whose element count fits in 64 bits");
-            }
-            parameter.numel = *numel;
-        }
-        parameters.push_back(std::move(parameter));
-    }
-    return parameters;
-}
-
 bool enabled(const Node* ds_config, std::string_view section) {
     const Node* value = pickle::find(pickle::find(ds_config, section), "enabled");
     return value != nullptr && value->kind == Kind::boolean && value->integer != 0;
@@ -58,10 +34,39 @@ Result<std::optional<pt::TensorRef>> module_tensor(const ModelStates& states, co
 
 }  // namespace
 
+Result<std::vector<Parameter>> read_shapes(const Field& shapes) {
+    CKPTFS_TRY(shapes.expect_dict());
+    std::vector<Parameter> parameters;
+    for (const auto& [key, value] : pickle::dict_items(shapes.node)) {
+        if (key->kind != Kind::string) {
+            return shapes.place.damaged("parameter names that are strings");
+        }
+        Parameter parameter;
+        parameter.name = key->text;
+        const Field shape{value, shapes.place.in(key->text)};
+        CKPTFS_ASSIGN(parameter.shape, shape.as_shape());
+        parameter.numel = 1;
+        for (const std::uint64_t extent : parameter.shape) {
+            const auto numel = checked_multiply(parameter.numel, extent);
+            if (!numel) {
+                return shape.place.damaged("a shape whose element count fits in 64 bits");
+            }
+            parameter.numel = *numel;
+        }
+        parameters.push_back(std::move(parameter));
+    }
+    return parameters;
+}
+
 Result<ModelStates> read_model_states(std::shared_ptr<const File> file) {
+    CKPTFS_ASSIGN(std::shared_ptr<const pt::Archive> archive, pt::Archive::open(std::move(file)));
+    return read_model_states(std::move(archive));
+}
+
+Result<ModelStates> read_model_states(std::shared_ptr<const pt::Archive> archive) {
     ModelStates states;
-    const std::string path = file->name();
-    CKPTFS_ASSIGN(states.archive, pt::Archive::open(std::move(file)));
+    const std::string path = archive->file()->name();
+    states.archive = std::move(archive);
     const Field root{states.archive->root(), {path, ""}};
     if (!pickle::is_dict_like(root.node) || pickle::find(root.node, "dp_world_size") == nullptr) {
         return Error(ErrorCode::not_a_checkpoint,
@@ -73,7 +78,11 @@ Result<ModelStates> read_model_states(std::shared_ptr<const File> file) {
         return world_size.place.damaged("a world size of at least 1 and found 0");
     }
     if (const Node* node = pickle::find(root.node, "mp_world_size")) {
-        CKPTFS_ASSIGN(states.model_parallel, (Field{node, root.place.in("mp_world_size")}.as_count()));
+        const Field degree{node, root.place.in("mp_world_size")};
+        CKPTFS_ASSIGN(states.model_parallel, degree.as_count());
+        if (states.model_parallel == 0) {
+            return degree.place.damaged("a degree of at least 1 and found 0");
+        }
     }
     const Node* optimizer = pickle::find(root.node, "optimizer");
     states.holds_optimizer = optimizer != nullptr && optimizer->kind != Kind::none;
@@ -91,7 +100,7 @@ Result<ModelStates> read_model_states(std::shared_ptr<const File> file) {
     if (shapes != nullptr && shapes->kind != Kind::none) {
         CKPTFS_ASSIGN(const std::vector<Field> groups, (Field{shapes, root.place.in("param_shapes")}.as_list()));
         for (const Field& group : groups) {
-            CKPTFS_ASSIGN(std::vector<Parameter> parameters, read_group(group));
+            CKPTFS_ASSIGN(std::vector<Parameter> parameters, read_shapes(group));
             states.groups.push_back(std::move(parameters));
         }
     }

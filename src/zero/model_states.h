@@ -1,4 +1,4 @@
-// The model-states file of stages 0 to 2: parameters in flat order, and the flat buffers behind `module`.
+// A model-states file: parameters in flat order, and, at stages 1 and 2, the flat buffers behind `module`.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,15 @@ struct ModelStates {
     LayoutConfig config;
     std::uint64_t default_itemsize = 4;  ///< of parameters whose tensors are elsewhere (pipeline layers)
     std::string deepspeed_version;
-    std::vector<std::vector<Parameter>> groups;                        ///< param_shapes: in flat order
+    std::vector<std::vector<Parameter>> groups;  ///< param_shapes (sub-groups at stage 3): in flat order
     std::unordered_map<std::string_view, const pickle::Node*> module;  ///< by name; keys point into the tree
 };
 
 Result<ModelStates> read_model_states(std::shared_ptr<const File> file);
+Result<ModelStates> read_model_states(std::shared_ptr<const pt::Archive> archive);
+
+/// Names and shapes: a group's entry in param_shapes, or frozen_param_shapes.
+Result<std::vector<Parameter>> read_shapes(const Field& shapes);
 
 /// Turns the flat order of `flat_parameters`, as it was at `world_size`, into optimizer order.
 [[nodiscard]] std::vector<Parameter> optimizer_order(const std::vector<Parameter>& flat_parameters,

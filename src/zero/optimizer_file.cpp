@@ -16,13 +16,6 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-std::optional<double> number_of(const Node* node) {
-    if (node != nullptr && node->kind == Kind::integer) {
-        return static_cast<double>(node->integer);
-    }
-    return node != nullptr && node->kind == Kind::real ? std::optional(node->real) : std::nullopt;
-}
-
 // Of all storages that hang anywhere below `node`. Without recursion: a hostile tree is as deep as it likes.
 Result<std::uint64_t> largest_storage(const Node* node) {
     std::uint64_t numel = 0;
@@ -44,31 +37,6 @@ Result<std::uint64_t> largest_storage(const Node* node) {
         }
     }
     return numel;
-}
-
-Result<StateEntry> state_entry(std::string key, const Field& field, const pt::Archive& archive) {
-    StateEntry entry;
-    entry.key = std::move(key);
-    entry.node = field.node;
-    entry.tensor = pt::is_tensor(field.node);
-    if (!entry.tensor) {
-        entry.number = number_of(field.node);
-        CKPTFS_ASSIGN(entry.held_numel, largest_storage(field.node));
-        return entry;
-    }
-    auto tensor = pt::tensor_ref(field.node);
-    if (!tensor) {
-        return tensor.error().within(field.place.file + ": " + field.place.field);
-    }
-    const auto index = archive.storage_index(tensor->storage.key);
-    if (!index || !tensor->contiguous()) {
-        return field.place.damaged("a contiguous tensor");
-    }
-    const pt::RecordPlace& place = archive.storages()[*index].place;
-    entry.dimensions = tensor->sizes.size();
-    entry.dtype = tensor->storage.dtype;
-    entry.shard = {place.file, place.offset + tensor->offset_numel * pt::itemsize(entry.dtype), tensor->numel()};
-    return entry;
 }
 
 Result<std::vector<Field>> state_dicts(const Field& base, std::size_t group_count) {
@@ -117,25 +85,14 @@ Result<void> read_param_groups(const Field& base, const std::string& path, std::
     return {};
 }
 
-Result<void> read_states(const Field& base, const pt::Archive& archive, const std::string& path,
-                         std::vector<GroupEntry>& groups) {
+Result<void> read_states(const Field& base, const pt::Archive& archive, std::vector<GroupEntry>& groups) {
     CKPTFS_ASSIGN(const std::vector<Field> dicts, state_dicts(base, groups.size()));
     for (std::size_t g = 0; g < groups.size(); ++g) {
         if (dicts[g].node == nullptr) {
             continue;
         }
-        CKPTFS_TRY(dicts[g].expect_dict());
         groups[g].has_state = true;
-        for (const auto& [key, value] : pickle::dict_items(dicts[g].node)) {
-            if (key->kind != Kind::string) {
-                return dicts[g].place.damaged("state names that are strings");
-            }
-            if (key->text == "worker_error" || key->text == "server_error") {
-                return refuse(Refusal::one_bit_optimizer, path, "state '" + key->text + "'");
-            }
-            CKPTFS_ASSIGN(StateEntry entry, state_entry(key->text, {value, dicts[g].place.in(key->text)}, archive));
-            groups[g].states.push_back(std::move(entry));
-        }
+        CKPTFS_ASSIGN(groups[g].states, read_entries(dicts[g], archive));
     }
     return {};
 }
@@ -177,14 +134,6 @@ void read_slices(const Node* mappings, std::vector<GroupEntry>& groups) {
     }
 }
 
-// ZeroStageEnum(1), an int in old files.
-int stage_of(const Node* node) {
-    if (node != nullptr && node->kind == Kind::object && node->items.size() > 1 && !node->items[1]->items.empty()) {
-        node = node->items[1]->items.front();
-    }
-    return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
-}
-
 Result<void> check_partition_count(const Field& optimizer, std::uint64_t world_size) {
     const Node* node = pickle::find(optimizer.node, "partition_count");
     if (node == nullptr) {
@@ -205,6 +154,63 @@ Result<void> check_partition_count(const Field& optimizer, std::uint64_t world_s
 }
 
 }  // namespace
+
+std::optional<double> number_of(const Node* node) {
+    if (node != nullptr && node->kind == Kind::integer) {
+        return static_cast<double>(node->integer);
+    }
+    return node != nullptr && node->kind == Kind::real ? std::optional(node->real) : std::nullopt;
+}
+
+Result<StateEntry> read_entry(std::string key, const Field& field, const pt::Archive& archive) {
+    StateEntry entry;
+    entry.key = std::move(key);
+    entry.node = field.node;
+    entry.tensor = pt::is_tensor(field.node);
+    if (!entry.tensor) {
+        entry.number = number_of(field.node);
+        CKPTFS_ASSIGN(entry.held_numel, largest_storage(field.node));
+        return entry;
+    }
+    auto tensor = pt::tensor_ref(field.node);
+    if (!tensor) {
+        return tensor.error().within(field.place.file + ": " + field.place.field);
+    }
+    const auto index = archive.storage_index(tensor->storage.key);
+    if (!index || !tensor->contiguous()) {
+        return field.place.damaged("a contiguous tensor");
+    }
+    const pt::RecordPlace& place = archive.storages()[*index].place;
+    entry.dimensions = tensor->sizes.size();
+    entry.dtype = tensor->storage.dtype;
+    entry.storage = *index;
+    entry.storage_offset = tensor->offset_numel * pt::itemsize(entry.dtype);
+    entry.shard = {place.file, place.offset + entry.storage_offset, tensor->numel()};
+    return entry;
+}
+
+Result<std::vector<StateEntry>> read_entries(const Field& dict, const pt::Archive& archive) {
+    CKPTFS_TRY(dict.expect_dict());
+    std::vector<StateEntry> entries;
+    for (const auto& [key, value] : pickle::dict_items(dict.node)) {
+        if (key->kind != Kind::string) {
+            return dict.place.damaged("state names that are strings");
+        }
+        if (key->text == "worker_error" || key->text == "server_error") {
+            return refuse(Refusal::one_bit_optimizer, dict.place.file, "state '" + key->text + "'");
+        }
+        CKPTFS_ASSIGN(StateEntry entry, read_entry(key->text, {value, dict.place.in(key->text)}, archive));
+        entries.push_back(std::move(entry));
+    }
+    return entries;
+}
+
+int stage_of(const Node* node) {
+    if (node != nullptr && node->kind == Kind::object && node->items.size() > 1 && !node->items[1]->items.empty()) {
+        node = node->items[1]->items.front();
+    }
+    return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
+}
 
 Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size) {
     const std::string path = file->name();
@@ -237,7 +243,7 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std:
         out.deepspeed_version = version->text;
     }
     for (const Field& master : master_list) {
-        CKPTFS_ASSIGN(StateEntry entry, state_entry("fp32", master, *out.archive));
+        CKPTFS_ASSIGN(StateEntry entry, read_entry("fp32", master, *out.archive));
         if (!entry.tensor || entry.dimensions != 1) {
             return master.place.damaged("a flat tensor");
         }
@@ -245,7 +251,7 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std:
         out.location = tensor.storage.location;
         out.groups.emplace_back().master = std::move(entry);
     }
-    CKPTFS_TRY(read_states(base, *out.archive, path, out.groups));
+    CKPTFS_TRY(read_states(base, *out.archive, out.groups));
     CKPTFS_TRY(read_param_groups(base, path, out.groups));
     CKPTFS_TRY(read_paddings(optimizer, out));
     read_slices(pickle::find(optimizer.node, "param_slice_mappings"), out.groups);

@@ -20,9 +20,11 @@ struct StateEntry {
     bool tensor = false;
     std::uint64_t dimensions = 0;
     pt::DType dtype = pt::DType::float32;
-    Shard shard;                   ///< of a contiguous tensor
-    std::optional<double> number;  ///< of a Python int or float
-    std::uint64_t held_numel = 0;  ///< of something else than a tensor: elements of the largest storage inside it
+    Shard shard;                       ///< of a contiguous tensor
+    std::size_t storage = 0;           ///< of that tensor, as an index into the archive's storages()
+    std::uint64_t storage_offset = 0;  ///< where in that storage it begins, in bytes
+    std::optional<double> number;      ///< of a Python int or float
+    std::uint64_t held_numel = 0;      ///< of something else than a tensor: elements of the largest storage inside it
 };
 
 struct GroupEntry {
@@ -51,6 +53,15 @@ struct OptimizerFile {
     /// Drops the tree and every pointer into it; what was read from it stays.
     void forget_tree();
 };
+
+/// The value `field` of a state dict, or a flat partition. `damaged` for a tensor that is not contiguous.
+Result<StateEntry> read_entry(std::string key, const Field& field, const pt::Archive& archive);
+/// The entries of one state dict. `unsupported` for 1-bit optimizers.
+Result<std::vector<StateEntry>> read_entries(const Field& dict, const pt::Archive& archive);
+/// What FusedAdam counts in a param_groups entry.
+[[nodiscard]] std::optional<double> number_of(const pickle::Node* node);
+/// Of `zero_stage`: ZeroStageEnum(1), an int in old files; 1 where there is none.
+[[nodiscard]] int stage_of(const pickle::Node* node);
 
 /// Checks the fields that are read; refuses what cannot be re-cut.
 Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size);

@@ -11,9 +11,6 @@ constexpr std::array entries{
     RefusalEntry{Refusal::stage3, "ZeRO stage 3",
                  "files `zero_pp_rank_*_mp_rank_*_model_states.pt`, or `fp32_flat_groups` in an optimizer file",
                  "convert it with DeepSpeed's ds_to_universal.py until a version of ckptfs reads stage 3"},
-    RefusalEntry{Refusal::model_parallel, "more than one model-parallel rank",
-                 "`mp_world_size` above 1, or files `mp_rank_01_*`",
-                 "resume at the world size that wrote it, or convert it with DeepSpeed's ds_to_universal.py"},
     RefusalEntry{Refusal::mixture_of_experts, "mixture of experts",
                  "expert files (`layer_*_expert_*`, `expp_rank_*`), parameter groups with `moe: True`, or automatic "
                  "expert parallelism",
@@ -28,6 +25,12 @@ constexpr std::array entries{
     RefusalEntry{Refusal::nvme_offload, "optimizer state swapped to NVMe",
                  "a directory `offloaded_tensors`, or `offload_optimizer.device: nvme` in the stored config",
                  "save with offload_optimizer.device cpu: the swapped state is not in the checkpoint's files"},
+    RefusalEntry{Refusal::mics, "MiCS",
+                 "`partition_count` below `dp_world_size` at stage 3: each group of ranks holds the whole model",
+                 "resume at the world size that wrote it, and save without mics_shard_size"},
+    RefusalEntry{Refusal::quantized_weights, "quantised frozen weights",
+                 "`zero_quantized_nontrainable_weights: true` in the stored config",
+                 "resume at the world size that wrote it, and save without that setting"},
     RefusalEntry{Refusal::legacy_container, "legacy container",
                  "a `.pt` file that is not a zip archive (written by torch before 1.6, or with "
                  "checkpoint.checkpoint_serialization false)",
@@ -60,7 +63,11 @@ std::string support_markdown() {
         "BF16_Optimizer, plain and\n"
         "elastic; fp32, fp16 and bf16; any optimizer whose states are element-wise, and Muon) at any world size from 1 "
         "to 1,048,576.\n"
-        "Stage 0 (one model-parallel rank, no experts) passes through: nothing in it depends on the world size.\n\n"
+        "Stage 0 (without experts) passes through: nothing in it depends on the world size.\n"
+        "Tensor and pipeline parallelism are kept at the degrees that wrote the checkpoint: each model-parallel rank's "
+        "files are re-cut over its\n"
+        "data-parallel ranks, and a world size that the degree does not divide is an error. Another degree cannot be "
+        "shown.\n\n"
         "What cannot be re-cut is refused by name. The list is closed: any other refusal is a bug.\n\n"
         "| layout | recognised by | instead |\n| --- | --- | --- |\n";
     for (const RefusalEntry& entry : entries) {

@@ -11,11 +11,12 @@ namespace ckptfs::zero {
 
 enum class Refusal {
     stage3,
-    model_parallel,
     mixture_of_experts,
     not_element_wise,
     one_bit_optimizer,
     nvme_offload,
+    mics,
+    quantized_weights,
     legacy_container,
     deflated_container,
 };

@@ -38,17 +38,17 @@ TEST(Arguments, MountTakesEveryOptionAsAFlag) {
         mount_of({"/s", "/m", "--world-size=4", "-f", "--log-file=l", "--ds-config=c", "--io=direct", "--allow-other"});
     EXPECT_EQ(arguments.source, "/s");
     EXPECT_EQ(arguments.mount_point, "/m");
-    EXPECT_EQ(arguments.world_size, 4U);
+    EXPECT_EQ(arguments.target.world_size, 4U);
     EXPECT_TRUE(arguments.foreground);
     EXPECT_TRUE(arguments.allow_other);
     EXPECT_EQ(arguments.log_file, "l");
-    EXPECT_EQ(arguments.config_file, "c");
+    EXPECT_EQ(arguments.target.config_file, "c");
     EXPECT_EQ(arguments.io, IoMode::direct);
 }
 
 TEST(Arguments, MountHasDefaults) {
     const auto arguments = mount_of({"/s", "/m"});
-    EXPECT_FALSE(arguments.world_size);
+    EXPECT_FALSE(arguments.target.world_size);
     EXPECT_FALSE(arguments.foreground);
     EXPECT_FALSE(arguments.allow_other);
     EXPECT_EQ(arguments.io, IoMode::automatic);
@@ -58,11 +58,11 @@ TEST(Arguments, MountHasDefaults) {
 TEST(Arguments, MountTakesEveryOptionBehindO) {
     const auto arguments = mount_of({"/s", "/m", "-o", "world_size=4,foreground,log-file=l,allow_other",
                                      "-ods-config=c,io=cached", "-o", R"(context=a\,b)"});
-    EXPECT_EQ(arguments.world_size, 4U);
+    EXPECT_EQ(arguments.target.world_size, 4U);
     EXPECT_TRUE(arguments.foreground);
     EXPECT_TRUE(arguments.allow_other);
     EXPECT_EQ(arguments.log_file, "l");
-    EXPECT_EQ(arguments.config_file, "c");
+    EXPECT_EQ(arguments.target.config_file, "c");
     EXPECT_EQ(arguments.io, IoMode::cached);
     EXPECT_THAT(arguments.kernel_options, ElementsAre("context=a,b"));
 }
@@ -71,7 +71,7 @@ TEST(Arguments, WordsOfFstabAreIgnored) {
     const auto arguments = mount_of(
         {"/s", "/m", "-o", "rw,ro,dev,nodev,suid,nosuid,noatime,defaults,_netdev,nofail,x-systemd.automount,noauto"});
     EXPECT_THAT(arguments.kernel_options, IsEmpty());
-    EXPECT_FALSE(arguments.world_size);
+    EXPECT_FALSE(arguments.target.world_size);
 }
 
 TEST(Arguments, UnknownOptionsAreNamed) {
@@ -95,11 +95,11 @@ TEST(Arguments, TheFirstArgumentChoosesTheCommand) {
     const auto inspect = std::get<InspectArguments>(*parse_arguments({"inspect", "/s", "--json", "--world-size=2"}));
     EXPECT_EQ(inspect.source, "/s");
     EXPECT_TRUE(inspect.json);
-    EXPECT_EQ(inspect.world_size, 2U);
+    EXPECT_EQ(inspect.target.world_size, 2U);
     const auto verify = std::get<VerifyArguments>(*parse_arguments({"verify", "--tag=t", "/s"}));
     EXPECT_EQ(verify.source, "/s");
     EXPECT_EQ(verify.tag, "t");
-    EXPECT_FALSE(verify.world_size);
+    EXPECT_FALSE(verify.target.world_size);
     EXPECT_EQ(mount_of({"./inspect", "/m"}).source, "./inspect");
 }
 

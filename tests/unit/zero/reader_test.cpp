@@ -188,7 +188,7 @@ TEST_P(WholeTag, IsReadAsWhatItIs) {
     const Checkpoint& checkpoint = **read_result;
     EXPECT_EQ(checkpoint.format, expected.format);
     EXPECT_EQ(checkpoint.stage, expected.stage);
-    EXPECT_EQ(checkpoint.world_size, expected.world_size);
+    EXPECT_EQ(checkpoint.dp_world_size, expected.world_size);
     std::vector<std::string> keys;
     for (const State& state : checkpoint.model_parallel.front().groups.front().states) {
         keys.push_back(state.key);

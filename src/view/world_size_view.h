@@ -1,0 +1,73 @@
+// The view of a ZeRO checkpoint at another world size: names, times and sizes of its files; a Recut builds them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "ckptfs/view.h"
+#include "view/file_cache.h"
+#include "view/recut.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::view {
+
+/// Sizes that were computed once, 8 bytes each, in blocks that exist where somebody asked.
+class SizeTable {
+ public:
+    /// 0: not known.
+    [[nodiscard]] std::uint64_t find(std::size_t index) const;
+    void set(std::size_t index, std::uint64_t size);
+
+ private:
+    static constexpr std::size_t block_count = 256;
+    mutable std::mutex mutex_;
+    std::unordered_map<std::size_t, std::vector<std::uint64_t>> blocks_;
+};
+
+/// Family by family: first its model states, then its optimizer files by data-parallel rank.
+class WorldSizeView final : public View {
+ public:
+    /// `recut` may be nullptr for a checkpoint of which nothing depends on the world size.
+    WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint, std::uint64_t dp_world_size,
+                  std::unique_ptr<const Recut> recut, std::shared_ptr<FileCache> cache);
+    ~WorldSizeView() override;
+
+    [[nodiscard]] std::size_t file_count() const override;
+    [[nodiscard]] std::string file_name(std::size_t index) const override;
+    [[nodiscard]] std::optional<std::size_t> find(std::string_view name) const override;
+    [[nodiscard]] Result<std::uint64_t> file_size(std::size_t index) const override;
+    [[nodiscard]] FileInfo file_info(std::size_t index) const override;
+    [[nodiscard]] bool read_once(std::size_t index) const override;
+    [[nodiscard]] Result<std::shared_ptr<const File>> open(std::size_t index) const override;
+
+ private:
+    /// What file an index stands for.
+    struct Place {
+        std::size_t family = 0;
+        bool optimizer = false;
+        std::uint64_t rank = 0;
+    };
+    [[nodiscard]] Place place(std::size_t index) const;
+    [[nodiscard]] std::size_t index_of(const Place& place) const;
+    [[nodiscard]] std::size_t files_per_family() const { return model_states_count_ + optimizer_count_; }
+    [[nodiscard]] const zero::ModelParallelRank& family(const Place& place) const;
+
+    [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> build(const Place& place, const std::string& name) const;
+
+    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::unique_ptr<const Recut> recut_;
+    std::uint64_t model_states_count_;
+    std::uint64_t optimizer_count_;
+    bool pass_through_;
+    FileInfo newest_;
+    mutable SizeTable sizes_;
+    std::shared_ptr<FileCache> cache_;
+};
+
+}  // namespace ckptfs::view

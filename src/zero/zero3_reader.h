@@ -1,0 +1,24 @@
+// Reads the files of one stage-3 family: metadata only, each different pickle parsed once.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "ckptfs/result.h"
+#include "ckptfs/source.h"
+#include "zero/checkpoint.h"
+#include "zero/model_states.h"
+
+namespace ckptfs::zero {
+
+/// The names of one family's files, by data-parallel rank.
+struct Zero3Names {
+    std::vector<std::string> model_states;
+    std::vector<std::string> optimizer;
+};
+
+/// Fills `family` but for its name. Errors as read_checkpoint().
+Result<void> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
+                               ModelParallelRank& family);
+
+}  // namespace ckptfs::zero
