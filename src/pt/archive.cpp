@@ -37,10 +37,19 @@ Error within(const Error& error, const File& file) {
 }  // namespace
 
 Result<std::shared_ptr<const Archive>> Archive::open(std::shared_ptr<const File> file) {
+    CKPTFS_ASSIGN(Container container, Container::read(std::move(file)));
+    return parse(std::move(container));
+}
+
+Result<std::shared_ptr<const Archive>> Archive::parse(Container container) {
     std::shared_ptr<Archive> archive(new Archive);
-    archive->file_ = std::move(file);
-    CKPTFS_ASSIGN(archive->records_, read_directory(*archive->file_));
-    CKPTFS_TRY(archive->find_root());
+    const std::string pickle = std::exchange(container.pickle, {});
+    archive->container_ = std::move(container);
+    auto tree = pickle::Tree::parse(pickle);
+    if (!tree.ok()) {
+        return within(tree.error().within(archive->root_name() + "/" + std::string(pickle_name)), *archive->file());
+    }
+    archive->tree_ = std::move(tree).value();
     CKPTFS_TRY(archive->read_extra_records());
     CKPTFS_TRY(archive->find_storages());
     return std::shared_ptr<const Archive>(std::move(archive));
@@ -51,18 +60,21 @@ std::optional<std::size_t> Archive::storage_index(std::string_view key) const {
     return found == index_.end() ? std::nullopt : std::optional(found->second);
 }
 
-std::optional<std::string_view> Archive::name_in_root(const Record& record) const {
+std::optional<std::string_view> Container::name_in_root(const Record& record) const {
     std::string_view name = record.name;
-    if (name.size() <= root_name_.size() || !name.starts_with(root_name_) || name[root_name_.size()] != '/') {
+    if (name.size() <= root_name.size() || !name.starts_with(root_name) || name[root_name.size()] != '/') {
         return std::nullopt;
     }
-    name.remove_prefix(root_name_.size() + 1);
+    name.remove_prefix(root_name.size() + 1);
     return name;
 }
 
-Result<void> Archive::find_root() {
+Result<Container> Container::read(std::shared_ptr<const File> file) {
+    Container container;
+    CKPTFS_ASSIGN(container.records, read_directory(*file));
+    container.file = std::move(file);
     const Record* pickle = nullptr;
-    for (const Record& record : records_) {
+    for (const Record& record : container.records) {
         const std::string_view name = record.name;
         const std::size_t slash = name.find('/');
         if (slash == std::string_view::npos) {
@@ -70,53 +82,48 @@ Result<void> Archive::find_root() {
         }
         if (name.substr(slash + 1) == "constants.pkl") {
             return Error(ErrorCode::unsupported,
-                         "'" + file_->name() + "' is a TorchScript archive, not a file of torch.save");
+                         "'" + container.file->name() + "' is a TorchScript archive, not a file of torch.save");
         }
         if (name.substr(slash + 1) != pickle_name) {
             continue;
         }
         if (pickle != nullptr) {
-            return damaged(*file_, "it has both '" + pickle->name + "' and '" + record.name + "'");
+            return damaged(*container.file, "it has both '" + pickle->name + "' and '" + record.name + "'");
         }
         pickle = &record;
     }
     if (pickle == nullptr) {
-        return damaged(*file_, "it is a zip archive without data.pkl, which torch.save always writes");
+        return damaged(*container.file, "it is a zip archive without data.pkl, which torch.save always writes");
     }
-    root_name_ = pickle->name.substr(0, pickle->name.find('/'));
+    container.root_name = pickle->name.substr(0, pickle->name.find('/'));
     // A sparse file can claim any size, and memory that is only claimed is not refused until it is used.
     const std::uint64_t memory = memory_nbytes();
     if (pickle->nbytes > memory / 2 / tree_growth) {
-        return damaged(*file_, "'" + pickle->name + "' claims " + std::to_string(pickle->nbytes) +
-                                   " bytes; its tree could take " + std::to_string(tree_growth) +
-                                   " times as much, more than half of the memory here (" + std::to_string(memory) +
-                                   " bytes)");
+        return damaged(*container.file, "'" + pickle->name + "' claims " + std::to_string(pickle->nbytes) +
+                                            " bytes; its tree could take " + std::to_string(tree_growth) +
+                                            " times as much, more than half of the memory here (" +
+                                            std::to_string(memory) + " bytes)");
     }
-    CKPTFS_ASSIGN(const std::string bytes, read_record(*file_, *pickle));
-    auto tree = pickle::Tree::parse(bytes);
-    if (!tree.ok()) {
-        return within(tree.error().within(pickle->name), *file_);
-    }
-    tree_ = std::move(tree).value();
-    return {};
+    CKPTFS_ASSIGN(container.pickle, read_record(*container.file, *pickle));
+    return container;
 }
 
 Result<void> Archive::read_extra_records() {
     std::uint64_t kept = 0;
-    for (const Record& record : records_) {
-        const auto name = name_in_root(record);
+    for (const Record& record : records()) {
+        const auto name = container_.name_in_root(record);
         if (!name || *name == pickle_name ||
             (name->starts_with(storage_prefix) && name->size() > storage_prefix.size())) {
             continue;
         }
         ExtraRecord extra{
-            std::string(*name), std::nullopt, {file_.get(), record.data_offset, record.nbytes, record.crc32}};
+            std::string(*name), std::nullopt, {file().get(), record.data_offset, record.nbytes, record.crc32}};
         if (record.nbytes <= largest_kept_record && kept + record.nbytes <= most_kept_records) {
-            CKPTFS_ASSIGN(extra.bytes, read_record(*file_, record));
+            CKPTFS_ASSIGN(extra.bytes, read_record(*file(), record));
             kept += record.nbytes;
         }
         if (*name == "byteorder" && extra.bytes != "little") {
-            return Error(ErrorCode::unsupported, "'" + file_->name() + "' was written in the byte order '" +
+            return Error(ErrorCode::unsupported, "'" + file()->name() + "' was written in the byte order '" +
                                                      extra.bytes.value_or("?") + "', not 'little'");
         }
         extra_records_.push_back(std::move(extra));
@@ -125,21 +132,21 @@ Result<void> Archive::read_extra_records() {
 }
 
 Result<void> Archive::find_storages() {
-    std::unordered_map<std::string_view, const Record*> by_key;
-    for (const Record& record : records_) {
-        const auto name = name_in_root(record);
+    std::unordered_map<std::string_view, std::size_t> by_key;
+    for (std::size_t i = 0; i < records().size(); ++i) {
+        const auto name = container_.name_in_root(records()[i]);
         if (name && name->starts_with(storage_prefix)) {
-            by_key.emplace(name->substr(storage_prefix.size()), &record);
+            by_key.emplace(name->substr(storage_prefix.size()), i);
         }
     }
     const auto ids = pickle::Editor(tree_).persistent_ids();
     if (!ids.ok()) {
-        return within(ids.error(), *file_);
+        return within(ids.error(), *file());
     }
     for (const pickle::Node* id : *ids) {
         const auto ref = storage_ref(id);
         if (!ref.ok()) {
-            return within(ref.error(), *file_);
+            return within(ref.error(), *file());
         }
         const std::uint64_t nbytes = ref->numel * itemsize(ref->dtype);
         const auto [known, is_first] = index_.try_emplace(std::string(ref->key), storages_.size());
@@ -147,25 +154,44 @@ Result<void> Archive::find_storages() {
             const Storage& storage = storages_[known->second];
             const bool same = storage.dtype == ref->dtype && storage.numel == ref->numel;
             if (!same && (nbytes != 0 || storage.numel != 0)) {
-                return damaged(*file_, "its pickle describes storage '" + storage.key + "' in two ways");
+                return damaged(*file(), "its pickle describes storage '" + storage.key + "' in two ways");
             }
             continue;
         }
         const auto record = by_key.find(ref->key);
         if (record == by_key.end()) {
-            return damaged(*file_, "storage '" + std::string(ref->key) + "' has no record");
+            return damaged(*file(), "storage '" + std::string(ref->key) + "' has no record");
         }
-        const Record& place = *record->second;
+        const Record& place = records()[record->second];
         if (place.nbytes < nbytes) {
-            return damaged(*file_, "storage '" + std::string(ref->key) + "' should have " + std::to_string(nbytes) +
-                                       " bytes, its record has " + std::to_string(place.nbytes));
+            return damaged(*file(), "storage '" + std::string(ref->key) + "' should have " + std::to_string(nbytes) +
+                                        " bytes, its record has " + std::to_string(place.nbytes));
         }
         storages_.push_back({std::string(ref->key),
                              ref->dtype,
                              ref->numel,
-                             {file_.get(), place.data_offset, place.nbytes, place.crc32}});
+                             {file().get(), place.data_offset, place.nbytes, place.crc32},
+                             record->second});
     }
     return {};
+}
+
+std::optional<std::vector<RecordPlace>> Archive::places_in(const Container& other) const {
+    const bool same = std::equal(records().begin(), records().end(), other.records.begin(), other.records.end(),
+                                 [&](const Record& mine, const Record& theirs) {
+                                     return mine.nbytes == theirs.nbytes &&
+                                            container_.name_in_root(mine) == other.name_in_root(theirs);
+                                 });
+    if (!same) {
+        return std::nullopt;
+    }
+    std::vector<RecordPlace> places;
+    places.reserve(storages_.size());
+    for (const Storage& storage : storages_) {
+        const Record& record = other.records[storage.record];
+        places.push_back({other.file.get(), record.data_offset, record.nbytes, record.crc32});
+    }
+    return places;
 }
 
 }  // namespace ckptfs::pt

@@ -68,6 +68,19 @@ struct ExtraRecord {
     RecordPlace place;
 };
 
+/// What a .pt is before its pickle is parsed.
+struct Container {
+    std::shared_ptr<const File> file;
+    std::vector<Record> records;
+    std::string root_name;
+    std::string pickle;  ///< the bytes of data.pkl
+
+    /// Reads the directory and data.pkl. Errors as Archive::open().
+    static Result<Container> read(std::shared_ptr<const File> file);
+    /// The record's name below the root directory; nullopt for one outside it.
+    [[nodiscard]] std::optional<std::string_view> name_in_root(const Record& record) const;
+};
+
 /// A parsed .pt. Holds its tree and directory, no tensor data. Immutable, safe for concurrent use.
 class Archive {
  public:
@@ -76,17 +89,24 @@ class Archive {
         DType dtype = DType::uint8;
         std::uint64_t numel = 0;
         RecordPlace place;
+        std::size_t record = 0;  ///< index in records()
     };
 
     /// Reads the directory, data.pkl and the small records. Checks that every storage of the tree has its record, of at
     /// least numel elements. `unsupported` for TorchScript and big-endian files.
     static Result<std::shared_ptr<const Archive>> open(std::shared_ptr<const File> file);
+    /// The same, of what was read already.
+    static Result<std::shared_ptr<const Archive>> parse(Container container);
 
-    [[nodiscard]] const std::shared_ptr<const File>& file() const { return file_; }
-    [[nodiscard]] const std::vector<Record>& records() const { return records_; }
+    /// Where the storages of this archive lie in `other`, whose pickle is known to be the same, byte for byte; nullopt
+    /// where its records have other names or sizes.
+    [[nodiscard]] std::optional<std::vector<RecordPlace>> places_in(const Container& other) const;
+
+    [[nodiscard]] const std::shared_ptr<const File>& file() const { return container_.file; }
+    [[nodiscard]] const std::vector<Record>& records() const { return container_.records; }
     /// In the order of the file; those outside the root directory are left out.
     [[nodiscard]] const std::vector<ExtraRecord>& extra_records() const { return extra_records_; }
-    [[nodiscard]] const std::string& root_name() const { return root_name_; }
+    [[nodiscard]] const std::string& root_name() const { return container_.root_name; }
     [[nodiscard]] const pickle::Node* root() const { return tree_->root(); }
     [[nodiscard]] const std::shared_ptr<const pickle::Tree>& tree() const { return tree_; }
     /// In order of first appearance in the pickle.
@@ -96,17 +116,12 @@ class Archive {
 
  private:
     Archive() = default;
-    Result<void> find_root();
     Result<void> read_extra_records();
     Result<void> find_storages();
-    /// The record's name below the root directory; nullopt for one outside it.
-    [[nodiscard]] std::optional<std::string_view> name_in_root(const Record& record) const;
 
     friend class ArchiveEditor;
 
-    std::shared_ptr<const File> file_;
-    std::string root_name_;
-    std::vector<Record> records_;
+    Container container_;  // its pickle's bytes dropped
     std::vector<ExtraRecord> extra_records_;
     std::shared_ptr<const pickle::Tree> tree_;
     std::vector<Storage> storages_;

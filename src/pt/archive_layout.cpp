@@ -177,7 +177,7 @@ PieceList ArchiveEditor::lay_out_records(const std::string& root, const std::str
 
     auto extra = extras.begin();
     for (const Record& record : base_->records()) {
-        const auto name = base_->name_in_root(record);
+        const auto name = base_->container_.name_in_root(record);
         if (!name) {
             continue;
         }
