@@ -1,0 +1,51 @@
+"""accelerate with DeepSpeed: load_state(<mount>/...) at another world size."""
+import math
+
+import pytest
+
+import accelerate_job
+from accelerate_job import Job
+import checks
+from mounting import mounted
+from recipe import Recipe
+
+A = 3
+TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
+
+
+@pytest.fixture(scope="session")
+def trained(once):
+    """trained(recipe) -> (what save_state wrote after three steps, the losses of the three steps after it)."""
+
+    def get(recipe):
+        def make(root):
+            accelerate_job.run(Job(A, recipe, last_step=3, save=str(root / "three")), root / "log")
+            return accelerate_job.run(Job(A, recipe, last_step=6, load=str(root / "three")), root / "log")[0].losses
+
+        root, losses = once(f"accelerate-{recipe.key}", make)
+        return root / "three", losses
+
+    return get
+
+
+def cell(stage, dtype, world_size, quick=False):
+    return pytest.param(Recipe(stage=stage, dtype=dtype, layers=1), world_size, marks=[] if quick else pytest.mark.full,
+                        id=f"stage{stage}-{dtype}-{A}to{world_size}")
+
+
+@pytest.mark.parametrize("recipe, world_size", [cell(2, "bf16", 2, quick=True), cell(2, "fp32", 4), cell(1, "bf16", 4),
+                                                cell(1, "fp32", 1), cell(3, "bf16", 4), cell(3, "fp32", 2)])
+def test_load_state_goes_on(trained, tmp_path, recipe, world_size):
+    source, uninterrupted = trained(recipe)
+    loaded, log = tmp_path / "loaded", tmp_path / "log"
+    with mounted(source.parent, world_size) as mount:
+        reports = accelerate_job.run(
+            Job(world_size, recipe, last_step=6, load=f"{mount}/{source.name}", save_loaded=str(loaded)), log)
+        checks.expect_same_objects(f"{mount}/{source.name}", loaded)
+    if recipe.stage < 3:
+        checks.expect_same_parameters(source, loaded)
+    for report in reports:
+        # The scheduler's file is passed through: it counts a step for each of the ranks that wrote it.
+        assert (report.step_at_start, report.scheduler_at_start, len(report.losses)) == (3, 3 * A, 3)
+        for found, truth in zip(report.losses, uninterrupted, strict=True):
+            assert math.isclose(found, truth, rel_tol=TOLERANCE[recipe.dtype])
