@@ -46,6 +46,13 @@ TEST(Arguments, MountTakesEveryOptionAsAFlag) {
     EXPECT_EQ(arguments.io, IoMode::direct);
 }
 
+TEST(Arguments, WorldSizesCountAllRanksOrTheDataParallelOnes) {
+    EXPECT_FALSE(mount_of({"/s", "/m", "--world-size=4"}).target.counts_data_parallel);
+    const auto arguments = mount_of({"/s", "/m", "-o", "dp_size=4"});
+    EXPECT_TRUE(arguments.target.counts_data_parallel);
+    EXPECT_EQ(arguments.target.world_size, 4U);
+}
+
 TEST(Arguments, MountHasDefaults) {
     const auto arguments = mount_of({"/s", "/m"});
     EXPECT_FALSE(arguments.target.world_size);
@@ -89,6 +96,7 @@ TEST(Arguments, WhatIsMissingIsNamed) {
     EXPECT_THAT(error_of({"/s", "/m", "--log-file"}), HasSubstr("--log-file needs a value"));
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=3", "-oworld-size=4"}), HasSubstr("may be given once"));
     EXPECT_THAT(error_of({"/s", "/m", "--io=fast"}), HasSubstr("'fast'"));
+    EXPECT_THAT(error_of({"/s", "/m", "--world-size=4", "-odp-size=2"}), HasSubstr("give one of them"));
 }
 
 TEST(Arguments, TheFirstArgumentChoosesTheCommand) {

@@ -66,6 +66,24 @@ TEST(Inspect, RecutNamesTheRanksThatBytesComeFrom) {
     EXPECT_THAT(harness.out(), HasSubstr("the source's file as it is"));
 }
 
+TEST(Inspect, ModelParallelFamiliesAreShownWithTheirDegrees) {
+    Harness harness;
+    const std::string source = (fixtures / "tensor_parallel_stage2_ws4").string();
+    ASSERT_EQ(harness.run({"inspect", "--world-size=6", source}), 0) << harness.error();
+    for (const char* part : {"4 ranks (2 data-parallel times 2 model-parallel)", "mp_rank_01 0", "from 4 ranks to 6"}) {
+        EXPECT_THAT(harness.out(), HasSubstr(part));
+    }
+    ASSERT_EQ(harness.run({"inspect", "--json", "--dp-size=3", source}), 0) << harness.error();
+    const json result = json::parse(harness.out());
+    EXPECT_EQ(result["checkpoint"]["world_size"], 4);
+    EXPECT_EQ(result["checkpoint"]["dp_world_size"], 2);
+    EXPECT_EQ(result["checkpoint"]["model_parallel_degree"], 2);
+    EXPECT_EQ(result["recut"]["world_size"], 6);
+    EXPECT_EQ(result["recut"]["file_count"], 8);
+    EXPECT_EQ(harness.run({"inspect", "--world-size=3", source}), 2);
+    EXPECT_THAT(harness.error(), HasSubstr("3 does not fit"));
+}
+
 TEST(Inspect, FrozenTiedAndBuffersAreCounted) {
     Harness harness;
     ASSERT_EQ(harness.run({"inspect", "--json", (fixtures / "frozen_tied_ws2").string()}), 0);
@@ -97,10 +115,10 @@ TEST(Inspect, EveryFixtureIsDescribed) {
     int described = 0;
     for (const fs::path& source : whole_fixtures()) {
         Harness harness;
-        EXPECT_EQ(harness.run({"inspect", "--json", "--world-size=5", source.string()}), 0)
+        EXPECT_EQ(harness.run({"inspect", "--json", "--dp-size=5", source.string()}), 0)
             << source << ": " << harness.error();
         EXPECT_TRUE(json::accept(harness.out())) << source;
-        EXPECT_EQ(harness.run({"inspect", "--world-size=5", source.string()}), 0) << source;
+        EXPECT_EQ(harness.run({"inspect", "--dp-size=5", source.string()}), 0) << source;
         ++described;
     }
     EXPECT_GT(described, 15);

@@ -24,10 +24,10 @@ using testing::Not;
 TEST(Verify, EveryFixturePassesAtEveryWorldSize) {
     int verified = 0;
     for (const fs::path& source : whole_fixtures()) {
-        for (const char* world_size : {"1", "3", "16"}) {
+        for (const char* dp_size : {"1", "3", "16"}) {
             Harness harness;
-            EXPECT_EQ(harness.run({"verify", source.string(), "--world-size", world_size}), 0)
-                << source << " at " << world_size << ": " << harness.error() << harness.out();
+            EXPECT_EQ(harness.run({"verify", source.string(), "--dp-size", dp_size}), 0)
+                << source << " at " << dp_size << ": " << harness.error() << harness.out();
             EXPECT_THAT(harness.out(), HasSubstr("\nOK: "));
             ++verified;
         }
