@@ -27,6 +27,9 @@ class Recut {
     [[nodiscard]] virtual Result<std::shared_ptr<const VirtualFile>> model_states(std::size_t family,
                                                                                   std::uint64_t rank,
                                                                                   const std::string& name) const = 0;
+    /// A rank, none greater than `rank`, whose file of this kind is known to have the same size: so that sizes of many
+    /// files cost the building of few.
+    [[nodiscard]] virtual std::uint64_t sized_like(std::size_t family, bool optimizer, std::uint64_t rank) const = 0;
     /// `rank`: data-parallel, of the target.
     [[nodiscard]] virtual Result<std::shared_ptr<const VirtualFile>> optimizer(std::size_t family, std::uint64_t rank,
                                                                                const std::string& name) const = 0;

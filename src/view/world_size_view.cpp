@@ -94,6 +94,13 @@ Result<std::uint64_t> WorldSizeView::file_size(std::size_t index) const {
     if (const std::uint64_t known = sizes_.find(index)) {
         return known;
     }
+    if (!pass_through_) {
+        const Place at = place(index);
+        const std::uint64_t like = recut_->sized_like(at.family, at.optimizer, at.rank);
+        if (like != at.rank) {
+            return file_size(index_of({at.family, at.optimizer, like}));
+        }
+    }
     CKPTFS_ASSIGN(const std::shared_ptr<const File> file, open(index));
     sizes_.set(index, file->size());
     return file->size();

@@ -13,6 +13,10 @@ class Zero12Recut final : public Recut {
 
     [[nodiscard]] bool same_as_source() const override { return target_.same_as_source; }
     [[nodiscard]] std::uint64_t model_states_count() const override { return 1; }
+    [[nodiscard]] std::uint64_t sized_like(std::size_t /*family*/, bool /*optimizer*/,
+                                           std::uint64_t rank) const override {
+        return rank;  // lean tensors, paddings and slice mappings differ from rank to rank
+    }
     [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> model_states(std::size_t family, std::uint64_t /*rank*/,
                                                                           const std::string& name) const override {
         return recut_model_states_file(checkpoint_, target_, family, name);

@@ -6,6 +6,15 @@
 namespace ckptfs::view {
 namespace {
 
+// Apart from 0 itself.
+std::uint64_t first_of_as_many_digits(std::uint64_t rank) {
+    std::uint64_t first = 1;
+    while (rank / first >= 10) {
+        first *= 10;
+    }
+    return first;
+}
+
 class Zero3Recut final : public Recut {
  public:
     Zero3Recut(std::shared_ptr<const zero::Checkpoint> checkpoint, Zero3Target target)
@@ -13,6 +22,21 @@ class Zero3Recut final : public Recut {
 
     [[nodiscard]] bool same_as_source() const override { return target_.same_as_source; }
     [[nodiscard]] std::uint64_t model_states_count() const override { return target_.dp_world_size; }
+    // Every rank's share is as long as any other's: what makes files differ in size is the tree that they are edited
+    // from, the digits of the rank in the names of their records, and the tied names that only rank 0 lists.
+    [[nodiscard]] std::uint64_t sized_like(std::size_t family, bool optimizer, std::uint64_t rank) const override {
+        const zero::ModelParallelRank& files = checkpoint_->model_parallel[family];
+        const std::vector<zero::RankFile>& ranks = optimizer ? files.optimizer : files.model_states_shards;
+        const auto structure = [&](std::uint64_t r) { return ranks[r % ranks.size()].structure; };
+        if (rank == 0 || structure(rank) == nullptr) {
+            return rank;
+        }
+        std::uint64_t like = first_of_as_many_digits(rank);
+        while (structure(like) != structure(rank)) {
+            ++like;
+        }
+        return like;
+    }
     [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> model_states(std::size_t family, std::uint64_t rank,
                                                                           const std::string& name) const override {
         return recut_model_states_shard(checkpoint_, target_, family, rank, name);

@@ -8,6 +8,7 @@
 #include "view/file_cache.h"
 #include "view/world_size_view.h"
 #include "view/zero12_files.h"
+#include "view/zero3_files.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {
@@ -23,7 +24,9 @@ Result<std::shared_ptr<const View>> make_view(std::shared_ptr<const zero::Checkp
     }
     CKPTFS_ASSIGN(const std::uint64_t dp_world_size, dp_world_size_at(*checkpoint, world_size, options));
     std::unique_ptr<const Recut> recut;
-    if (checkpoint->format != zero::Format::stage0) {
+    if (checkpoint->format == zero::Format::zero3) {
+        CKPTFS_ASSIGN(recut, zero3_recut(checkpoint, dp_world_size, target_sub_group_size(options)));
+    } else if (checkpoint->format != zero::Format::stage0) {
         CKPTFS_ASSIGN(recut, zero12_recut(checkpoint, dp_world_size, options.target));
     }
     return std::shared_ptr<const View>(
@@ -100,6 +103,13 @@ class ZeroTagReader final : public TagReader {
 };
 
 }  // namespace
+
+std::optional<std::uint64_t> target_sub_group_size(const ViewOptions& options) {
+    if (options.sub_group_size || !options.target) {
+        return options.sub_group_size;
+    }
+    return options.target->sub_group_size;
+}
 
 Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
                                        const ViewOptions& options) {

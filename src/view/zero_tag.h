@@ -17,7 +17,12 @@ struct ViewOptions {
     std::optional<zero::LayoutConfig> target;
     /// World sizes count data-parallel ranks (--dp-size) rather than all ranks, as WORLD_SIZE does.
     bool counts_data_parallel = false;
+    /// Stage 3: elements of a rank after which a sub-group ends (--sub-group-size); as `target` says where absent.
+    std::optional<std::uint64_t> sub_group_size = std::nullopt;
 };
+
+/// nullopt: the one stored in the checkpoint.
+[[nodiscard]] std::optional<std::uint64_t> target_sub_group_size(const ViewOptions& options);
 
 /// The data-parallel size of `checkpoint` at `world_size`. `invalid_argument` where its model-parallel degree does not
 /// divide that.

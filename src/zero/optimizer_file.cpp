@@ -226,7 +226,9 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std:
         return refuse(Refusal::mixture_of_experts, path, "automatic expert parallelism: ds_zero_partition_groups");
     }
     if (pickle::find(optimizer.node, "fp32_flat_groups") != nullptr) {
-        return refuse(Refusal::stage3, path, "fp32_flat_groups");
+        return Place{path, "fp32_flat_groups"}.inconsistent(
+            "this file is of stage 3, the model states are not; two saves lie in one directory: restore the files of "
+            "one");
     }
     CKPTFS_TRY(check_partition_count(optimizer, world_size));
     CKPTFS_ASSIGN(const Field masters, optimizer.at("single_partition_of_fp32_groups"));

@@ -2,123 +2,34 @@
 #include "zero/reader.h"
 
 #include <algorithm>
-#include <charconv>
-#include <map>
 #include <utility>
 
 #include "util/path.h"
 #include "zero/file_names.h"
 #include "zero/group_reader.h"
+#include "zero/inventory.h"
 #include "zero/model_states.h"
 #include "zero/optimizer_file.h"
 #include "zero/refusal.h"
+#include "zero/zero3_reader.h"
 
 namespace ckptfs::zero {
 namespace {
-
-struct ModelStatesName {
-    std::string rank;  // MM, as it is written
-    std::string name;
-};
-
-struct Inventory {
-    std::map<std::uint64_t, ModelStatesName> model_states;  // by model-parallel rank
-    std::vector<std::pair<ShardName, std::string>> optimizer;
-    std::string stage3;  // a file that only stage 3 writes
-    std::string expert;
-    bool swapped = false;
-    bool universal = false;
-
-    [[nodiscard]] bool any_zero() const {
-        return !model_states.empty() || !optimizer.empty() || !stage3.empty() || !expert.empty();
-    }
-};
-
-// Too many digits for a number give the largest one, which no checkpoint has.
-std::uint64_t number(const std::string& digits) {
-    std::uint64_t value = 0;
-    const auto result = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    return result.ec == std::errc() ? value : UINT64_MAX;
-}
-
-Inventory take_inventory(const std::vector<DirectoryEntry>& listing) {
-    Inventory inventory;
-    for (const DirectoryEntry& entry : listing) {
-        if (entry.type != FileType::regular) {  // directories may be symbolic links
-            inventory.universal |= entry.name == "zero";
-            inventory.swapped |= entry.name == "offloaded_tensors";
-        }
-        if (entry.type == FileType::directory) {
-            continue;
-        }
-        auto name = parse_shard_name(entry.name);
-        if (!name) {
-            continue;
-        }
-        switch (name->role) {
-            case FileRole::model_states:
-                inventory.model_states.emplace(number(name->model_rank), ModelStatesName{name->model_rank, entry.name});
-                break;
-            case FileRole::model_states_shard:
-                inventory.stage3 = entry.name;
-                break;
-            case FileRole::optimizer_shard:
-                inventory.optimizer.emplace_back(*std::move(name), entry.name);
-                break;
-            case FileRole::expert:
-                inventory.expert = entry.name;
-                break;
-        }
-    }
-    return inventory;
-}
 
 Result<void> refuse_by_listing(const Inventory& inventory, const std::string& path) {
     if (!inventory.expert.empty()) {
         return refuse(Refusal::mixture_of_experts, path, inventory.expert);
     }
-    if (!inventory.stage3.empty()) {
-        return refuse(Refusal::stage3, path, inventory.stage3);
-    }
     if (inventory.swapped) {
         return refuse(Refusal::nvme_offload, path, "offloaded_tensors");
     }
+    if (!inventory.model_states.empty() && !inventory.model_states_shards.empty()) {
+        return Error(ErrorCode::inconsistent,
+                     path + ": it holds both " + inventory.model_states.begin()->second.name + " and " +
+                         inventory.model_states_shards.begin()->second.begin()->second.name +
+                         ", which only stage 3 writes; two saves lie in one directory: remove the files of one");
+    }
     return {};
-}
-
-// The optimizer files of one family's ranks 0 to dp_world_size - 1, with the prefix that the engine would look for.
-Result<std::vector<std::string>> optimizer_names(const Inventory& inventory, const ModelStates& states,
-                                                 const std::string& model_rank, const std::string& path,
-                                                 Checkpoint& checkpoint) {
-    std::map<std::string, std::map<std::uint64_t, std::pair<std::string, std::string>>> by_prefix;
-    for (const auto& [shard, name] : inventory.optimizer) {
-        if (shard.model_rank == model_rank) {
-            by_prefix[shard.prefix][shard.data_rank] = {name, shard.suffix};
-        }
-    }
-    const std::string configured = states.config.bf16 ? "bf16_" : "";
-    const auto chosen = by_prefix.contains(configured) ? by_prefix.find(configured) : by_prefix.begin();
-    std::map<std::uint64_t, std::pair<std::string, std::string>> ranks;
-    if (chosen != by_prefix.end()) {
-        checkpoint.optimizer_prefix = chosen->first;
-        ranks = chosen->second;
-    }
-    std::vector<std::string> names;
-    for (std::uint64_t rank = 0; rank < states.world_size; ++rank) {
-        const auto found = ranks.find(rank);
-        if (found == ranks.end()) {
-            return Error(
-                ErrorCode::incomplete,
-                path + ": the optimizer file of rank " + std::to_string(rank) +
-                    (states.model_parallel > 1 ? " (mp_rank_" + model_rank + ")" : "") +
-                    " is missing: dp_world_size is " + std::to_string(states.world_size) + ", and files of " +
-                    std::to_string(ranks.size()) +
-                    " ranks are there; wait for a running save to finish, or gather the files of all nodes here");
-        }
-        names.push_back(found->second.first);
-        checkpoint.optimizer_suffix = found->second.second;
-    }
-    return names;
 }
 
 Result<void> check_unchanged(const Source& source, const std::string& directory, const ModelParallelRank& family) {
@@ -132,8 +43,10 @@ Result<void> check_unchanged(const Source& source, const std::string& directory,
         return {};
     };
     CKPTFS_TRY(check(family.model_states_name, family.model_states_info.stamp));
-    for (const RankFile& rank : family.optimizer) {
-        CKPTFS_TRY(check(rank.name, rank.info.stamp));
+    for (const auto* ranks : {&family.model_states_shards, &family.optimizer}) {
+        for (const RankFile& rank : *ranks) {
+            CKPTFS_TRY(check(rank.name, rank.info.stamp));
+        }
     }
     return {};
 }
@@ -227,13 +140,13 @@ class TagReading {
  private:
     // The next family, without its optimizer files.
     Result<ModelStates> open_model_states(std::uint64_t rank) {
-        const auto found = inventory_.model_states.find(rank);
-        if (found == inventory_.model_states.end()) {
+        const ModelStatesName* found = inventory_.first_model_states(rank);
+        if (found == nullptr) {
             return missing_model_states(rank);
         }
         ModelParallelRank& family = checkpoint_->model_parallel.emplace_back();
-        family.rank = found->second.rank;
-        family.model_states_name = found->second.name;
+        family.rank = found->rank;
+        family.model_states_name = found->name;
         const std::string file = join_path(directory_, family.model_states_name);
         CKPTFS_ASSIGN(family.model_states_info, source_.stat_target(file));
         CKPTFS_ASSIGN(std::shared_ptr<const File> opened, source_.open(file));
@@ -249,7 +162,8 @@ class TagReading {
 
     [[nodiscard]] Error missing_model_states(std::uint64_t rank) const {
         const std::string digits = std::to_string(rank);
-        const std::string name = "mp_rank_" + std::string(digits.size() < 2 ? "0" : "") + digits + "_model_states.pt";
+        const std::string name = (inventory_.is_stage3() ? "zero_pp_rank_0_mp_rank_" : "mp_rank_") +
+                                 std::string(digits.size() < 2 ? "0" : "") + digits + "_model_states.pt";
         if (rank > 0) {
             return {ErrorCode::incomplete, path_ + ": " + name +
                                                " is missing, but mp_world_size counts it; wait for a running save to "
@@ -277,9 +191,17 @@ class TagReading {
         if (states.config.optimizer_on_nvme) {
             return refuse(Refusal::nvme_offload, path_, "offload_optimizer.device is nvme in ds_config");
         }
-        CKPTFS_ASSIGN(const std::vector<std::string> names,
-                      optimizer_names(inventory_, states, family.rank, path_, *checkpoint_));
-        CKPTFS_ASSIGN(const std::vector<OptimizerFile> files, read_ranks(source_, directory_, names, family));
+        const FamilyKey key{family.rank, states.world_size, states.model_parallel > 1};
+        CKPTFS_ASSIGN(const OptimizerNames optimizer, optimizer_names(inventory_, key, states.config.bf16, path_));
+        checkpoint_->optimizer_prefix = optimizer.prefix;
+        checkpoint_->optimizer_suffix = optimizer.suffix;
+        if (inventory_.is_stage3()) {
+            checkpoint_->format = Format::zero3;
+            checkpoint_->stage = 3;
+            CKPTFS_ASSIGN(const std::vector<std::string> names, model_states_names(inventory_, key, path_));
+            return read_zero3_family(source_, directory_, {names, optimizer.names}, family);
+        }
+        CKPTFS_ASSIGN(const std::vector<OptimizerFile> files, read_ranks(source_, directory_, optimizer.names, family));
         checkpoint_->format = files.front().format;
         checkpoint_->stage = files.front().stage;
         CKPTFS_ASSIGN(family.groups, join_ranks(states, files, family.optimizer));

@@ -8,9 +8,6 @@ namespace ckptfs::zero {
 namespace {
 
 constexpr std::array entries{
-    RefusalEntry{Refusal::stage3, "ZeRO stage 3",
-                 "files `zero_pp_rank_*_mp_rank_*_model_states.pt`, or `fp32_flat_groups` in an optimizer file",
-                 "convert it with DeepSpeed's ds_to_universal.py until a version of ckptfs reads stage 3"},
     RefusalEntry{Refusal::mixture_of_experts, "mixture of experts",
                  "expert files (`layer_*_expert_*`, `expp_rank_*`), parameter groups with `moe: True`, or automatic "
                  "expert parallelism",
@@ -59,10 +56,12 @@ std::string support_markdown() {
     std::string page =
         "# What is supported\n\n"
         "<!-- Generated from src/zero/refusal.cpp; a test compares. -->\n\n"
-        "ckptfs shows checkpoints that DeepSpeed wrote under ZeRO stage 1 or 2 (the ZeRO-1/2 optimizer and "
+        "ckptfs shows checkpoints that DeepSpeed wrote under ZeRO stage 1, 2 or 3 (the ZeRO-1/2 optimizer and "
         "BF16_Optimizer, plain and\n"
-        "elastic; fp32, fp16 and bf16; any optimizer whose states are element-wise, and Muon) at any world size from 1 "
-        "to 1,048,576.\n"
+        "elastic, and the stage-3 optimizer; fp32, fp16 and bf16; any optimizer whose states are element-wise, and "
+        "Muon) "
+        "at any world size\n"
+        "from 1 to 1,048,576.\n"
         "Stage 0 (without experts) passes through: nothing in it depends on the world size.\n"
         "Tensor and pipeline parallelism are kept at the degrees that wrote the checkpoint: each model-parallel rank's "
         "files are re-cut over its\n"

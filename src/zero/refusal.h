@@ -10,7 +10,6 @@
 namespace ckptfs::zero {
 
 enum class Refusal {
-    stage3,
     mixture_of_experts,
     not_element_wise,
     one_bit_optimizer,

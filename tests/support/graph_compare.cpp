@@ -95,11 +95,23 @@ class Comparison {
                              std::to_string(right->storage.numel));
             return;
         }
-        // Everything else of the object: requires_grad, hooks, attributes.
+        compare_wrappers(a, b, path);
+        // Everything else of the object: requires_grad, hooks.
         compare_items({left->rebuild->items.begin() + 4, left->rebuild->items.end()},
                       {right->rebuild->items.begin() + 4, right->rebuild->items.end()}, path + "<tensor>");
         if (storage_bytes(left_, left->storage.key) != storage_bytes(right_, right->storage.key)) {
             differ(path, "bytes of the storage differ");
+        }
+    }
+
+    // Around the call that makes the tensor: its class and attributes.
+    void compare_wrappers(const Node* a, const Node* b, const std::string& path) {
+        const bool from_type = pickle::is_object_of(a, "torch._tensor", "_rebuild_from_type_v2");
+        if (from_type != pickle::is_object_of(b, "torch._tensor", "_rebuild_from_type_v2")) {
+            differ(path, "only one of the tensors has a class or attributes");
+        } else if (from_type) {
+            compare(a->items[1]->items[1], b->items[1]->items[1], path + "<class>");
+            compare(a->items[1]->items[3], b->items[1]->items[3], path + "<attributes>");
         }
     }
 
