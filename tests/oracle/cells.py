@@ -114,16 +114,76 @@ def _special():
 OLD = ("0.14.5", "0.16.9")
 SMALL = Recipe(width=7, vocabulary=11, layers=1)
 
+# At stage 3 the universal load gives every group the hyperparameters of the first: one group where it is the truth.
+THIRD = Recipe(stage=3, groups=1)
+
+
+def _stage3_core():
+    quick = {("bf16", 3, 2), ("fp16", 2, 3)}
+    for dtype in ("bf16", "fp16", "fp32"):
+        for source, target in CORE_PAIRS:
+            yield Cell(f"core/stage3-{dtype}/{source}to{target}", THIRD.but(dtype=dtype), source, target,
+                       quick=(dtype, source, target) in quick)
+
+
+def _stage3_variants():
+    bf16, fp16, fp32 = (THIRD.but(dtype=dtype) for dtype in ("bf16", "fp16", "fp32"))
+    offload = {"optimizer": "cpu_adam", "offload": True, "offload_parameters": True}
+    yield from _variant("three-groups", (bf16.but(groups=3), 3, 5), (fp32.but(groups=3), 4, 3), SOURCE, quick=False)
+    # Of 700 elements: 6 sub-groups at 3 ranks, 8 at 2, 4 at 5.
+    several = {"sub_group_size": 700}
+    yield from _variant("sub-groups", (bf16.but(**several), 3, 2), (fp16.but(**several), 2, 5), SOURCE,
+                        twin={"sub_group_size": None})
+    yield from _variant("sub-groups-and-groups", (bf16.but(groups=3, sub_group_size=300), 2, 8),
+                        (fp32.but(groups=2, sub_group_size=300), 5, 1), SOURCE, quick=False)
+    yield from _variant("frozen-changed", (bf16.but(groups=2, frozen=True, drift=True), 2, 3),
+                        (fp16.but(groups=3, frozen=True, drift=True), 5, 4), SOURCE)
+    yield from _variant("frozen-tied", (bf16.but(frozen=True), 3, 2), (fp32.but(frozen=True, tied=False), 2, 3), SOURCE,
+                        quick=False)
+    yield from _variant("tiny-parameter", (bf16.but(tiny=True), 3, 5), (fp32.but(tiny=True, persistence=0), 4, 8), quick=False)
+    yield from _variant("offload", (bf16.but(**offload), 3, 2), (fp32.but(offload=True), 2, 3), quick=False)
+    yield from _variant("zero-init", (bf16.but(zero_init=True), 3, 2), (fp16.but(zero_init=True), 2, 4), quick=False)
+    yield from _variant("hpz", (bf16.but(hpz=2), 4, 2), (fp32.but(hpz=2), 2, 4), quick=False)
+    yield from _variant("overflow", (fp16.but(overflow=True, steps=5), 3, 2), (fp16.but(overflow=True, steps=5), 2, 3),
+                        quick=False)
+    yield from _variant("zero-steps", (bf16.but(steps=0), 3, 2), (fp16.but(steps=0, groups=2), 2, 3), FRESH, quick=False)
+    for optimizer in ("sgd_momentum", "amsgrad", "rmsprop", "lion", "muon"):
+        yield Cell(f"{optimizer.replace('_', '-')}/stage3-bf16/3to2", bf16.but(optimizer=optimizer, groups=2), 3, 2, SOURCE)
+    chains = {"adamw": bf16.but(groups=2), "fp16": fp16, "fp32": fp32.but(groups=3), "sub-groups": bf16.but(groups=2, **several),
+              "frozen-changed": bf16.but(frozen=True, drift=True), "offload": bf16.but(**offload)}
+    for name, recipe in chains.items():
+        yield Cell(f"chain/stage3-{name}/3to2to4to3", recipe, 3, 2, SOURCE, quick=name == "sub-groups", check="chain",
+                   further=(4, 3))
+    yield Cell("zero-to-fp32/stage3-bf16/3to4", bf16.but(groups=3, frozen=True, drift=True, **several), 3, 4, SOURCE, quick=True,
+               check="zero_to_fp32")
+    yield Cell("native-refusal/stage3-bf16/3to2", bf16, 3, 2, SOURCE, check="native_refusal")
+    yield Cell("planted-fault/stage3-bf16/3to4", SMALL.but(stage=3), 3, 4, SOURCE, check="planted_fault")
+    yield Cell("gathered-save/stage3-bf16/3to2", bf16.but(gathered_save=True), 3, 2, SOURCE, check="gathered_save")
+
+
+def _families():
+    """World sizes are totals: two ranks, or two stages, hold one model together."""
+    recipes = {"tensor-parallel": Recipe(stage=1, tensor_parallel=2),
+               "tensor-parallel-gradients": Recipe(stage=2, tensor_parallel=2),
+               "tensor-parallel-three-groups": Recipe(stage=2, dtype="fp16", groups=3, tensor_parallel=2),
+               "pipeline": Recipe(stage=1, pipeline=2), "pipeline-fp32": Recipe(stage=1, dtype="fp32", groups=1, pipeline=2)}
+    for name, recipe in recipes.items():
+        kind = f"{name}/stage{recipe.stage}-{recipe.dtype}"
+        for target in (2, 6):
+            yield Cell(f"{kind}/4to{target}", recipe, 4, target, SOURCE, quick=name in ("tensor-parallel", "pipeline") and target == 6)
+        yield Cell(f"chain/{kind}/4to2to6to4", recipe, 4, 2, SOURCE, check="chain", further=(6, 4))
+
+
 # (versions of DeepSpeed, name, recipe, world size): what tests/data/zero/old holds.
 OLD_FIXTURES = (
     (OLD, "stage1_bf16", SMALL.but(stage=1), 3),
     (OLD, "stage2_fp16", SMALL.but(dtype="fp16"), 3),
     (OLD, "tiny_group", Recipe(dtype="fp32", width=3, vocabulary=5, layers=0), 5),
-    (("0.12.6",), "stage3_bf16", SMALL.but(stage=3, sub_group_size=60), 3),
+    (("0.12.6",), "stage3_bf16", SMALL.but(stage=3, sub_group_size=20), 3),
     (("0.12.6",), "stage3_fp16", SMALL.but(stage=3, dtype="fp16"), 3),
 )
 
-CELLS = (*_core(), *_variants(), *_special())
+CELLS = (*_core(), *_variants(), *_special(), *_stage3_core(), *_stage3_variants(), *_families())
 
 
 def table_hash():

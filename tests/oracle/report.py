@@ -16,6 +16,7 @@ CHECKS = {
     "chain": "the source, object for object",
     "zero_to_fp32": "the script on the source",
     "load_weights": "the same load from the source",
+    "gathered_save": "the gathered weights of the source",
     "native_refusal": "DeepSpeed's error",
     "planted_fault": "faults planted in a copy, which the comparisons must find",
 }

@@ -8,6 +8,8 @@ import torch
 import parallel
 from recipe import DTYPES, GLOBAL_BATCH, Net, batch, client_optimizer, ds_config, parameter_groups
 
+GATHERED = "weights.bin"  # what a job with stage3_gather_16bit_weights_on_model_save saves beside its tags
+
 
 @dataclass(frozen=True)
 class Job:
@@ -90,6 +92,8 @@ def _train(job):
     losses = tuple(_step(engine, job) for _ in range(job.steps))
     if job.save:
         engine.save_checkpoint(job.save, client_state=job.client_state)
+        if recipe.gathered_save:
+            engine.save_16bit_model(job.save, GATHERED)
     return _report(engine, losses, loaded_from)
 
 

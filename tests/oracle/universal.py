@@ -41,4 +41,5 @@ def not_carried(path):
 
 def listed_by_directory(path):
     """Where a universal load puts keys in the order of a directory listing: the states of one group."""
-    return len(path) == 4 and path[:3] == ("optimizer_state_dict", "base_optimizer_state", "state")
+    inner = (("optimizer_state_dict", name, "state") for name in ("base_optimizer_state", "optimizer_state_dict"))
+    return len(path) == 4 and path[:3] in inner
