@@ -1,5 +1,6 @@
 """Starts the ranks of a training script as torchrun would: they get its variables, and the framework does the rest."""
 import os
+import runpy
 import sys
 
 import ranks
@@ -29,3 +30,9 @@ def run(world_size, function, timeout=240.0, log=None):
     except ranks.RankError as error:
         error.add_note(error.detail)
         raise
+
+
+def script(path, *arguments):
+    """Runs a training script in this process, as its command line would."""
+    sys.argv = [str(path), *map(str, arguments)]
+    runpy.run_path(sys.argv[0], run_name="__main__")

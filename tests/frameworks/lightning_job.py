@@ -38,6 +38,7 @@ class Job:
     save_loaded: str = None  # where DeepSpeed saves straight after the load
     checkpoint: tuple = (("save_top_k", -1),)  # arguments of ModelCheckpoint
     what: str = "fit"  # or validate, test, predict
+    test_best: bool = False  # after fit, test(ckpt_path="best")
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def _train(job):
     result = ()
     if job.what == "fit":
         trainer.fit(module, ckpt_path=job.resume)
+        if job.test_best:
+            result = tuple(trainer.test(module, ckpt_path="best", verbose=False)[0].values())
     elif job.what == "predict":
         result = tuple(mean_over_ranks(loss) for loss in trainer.predict(module, ckpt_path=job.resume))
     else:

@@ -32,3 +32,12 @@ class TrainerCpus(_Cpus, TrainerCUDA):
 
 class FabricCpus(_Cpus, FabricCUDA):
     pass
+
+
+def register():
+    """From now on accelerator="cuda" means the stand-ins."""
+    import lightning.fabric.accelerators as fabric
+    import lightning.pytorch.accelerators as trainer
+
+    trainer.AcceleratorRegistry.register("cuda", TrainerCpus, override=True)
+    fabric.ACCELERATOR_REGISTRY.register("cuda", FabricCpus, override=True)

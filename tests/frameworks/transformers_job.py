@@ -27,7 +27,7 @@ class Job:
     save_loaded: str = None  # where DeepSpeed saves straight after the load
     dtype: str = "bf16"
     keep: int = None  # save_total_limit
-    best: bool = False  # evaluate before each save, load_best_model_at_end
+    best: str = ""  # "keep": evaluate before each save, and hold the first for the best; "load": load it at the end
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,6 @@ class Report:
     losses: tuple  # per step, the mean over the ranks
     learning_rates: tuple
     best: str  # best_model_checkpoint at the end
-    warnings: tuple = ()
 
 
 class Samples(torch.utils.data.Dataset):
@@ -95,7 +94,8 @@ def run(job, log=None):
 def _train(job):
     watch = Watch(job)
     trainer = WatchedTrainer(model=make_model(), args=arguments_of(job), train_dataset=Samples(SAMPLES, 1),
-                             eval_dataset=Samples(GLOBAL_BATCH, 2), callbacks=[watch])
+                             eval_dataset=Samples(GLOBAL_BATCH, 2), callbacks=[watch],
+                             compute_metrics=lambda _: {"minus_step": -watch.trainer.state.global_step})
     watch.trainer = trainer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -108,7 +108,8 @@ def arguments_of(job):
     deepspeed = {"train_micro_batch_size_per_gpu": "auto", "train_batch_size": "auto", "gradient_accumulation_steps": "auto",
                  "gradient_clipping": "auto", "bf16": {"enabled": "auto"}, "zero_allow_untested_optimizer": True,
                  "zero_optimization": {"stage": job.stage}}
-    evaluate = dict(eval_strategy="steps", eval_steps=2, load_best_model_at_end=True) if job.best else {}
+    evaluate = dict(eval_strategy="steps", eval_steps=2, metric_for_best_model="minus_step", greater_is_better=True,
+                    load_best_model_at_end=job.best == "load") if job.best else {}
     return TrainingArguments(
         output_dir=job.output_dir, use_cpu=True, ddp_backend="gloo", deepspeed=deepspeed, bf16=job.dtype == "bf16",
         per_device_train_batch_size=GLOBAL_BATCH // job.world_size, max_steps=job.last_step, save_strategy="steps", save_steps=2,

@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+"""The Hugging Face Trainer with DeepSpeed, resumed at another number of GPUs.
+
+    torchrun --nproc-per-node=4 train_transformers.py --output_dir=run --max_steps=4
+    ckptfs run view
+    torchrun --nproc-per-node=2 train_transformers.py --output_dir=run --max_steps=8 \\
+        --resume_from_checkpoint=view/world-size-2/checkpoint-4
+
+output_dir stays the source of the mount: the mount shows what is saved there within two seconds. save_total_limit deletes
+there as ever, the checkpoint that was resumed from included. load_best_model_at_end stays off: the best checkpoint's path,
+stored in trainer_state.json, names the source, which is cut for the world size before.
+"""
+import torch
+from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+
+GLOBAL_BATCH = 24
+DEEPSPEED = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": "auto"}, "train_batch_size": "auto",
+             "train_micro_batch_size_per_gpu": "auto", "gradient_accumulation_steps": "auto",
+             "zero_allow_untested_optimizer": True}
+
+
+class Sentences(torch.utils.data.Dataset):
+    def __init__(self):
+        self._ids = torch.randint(0, 61, (4 * GLOBAL_BATCH, 6), generator=torch.Generator().manual_seed(0))
+
+    def __len__(self):
+        return len(self._ids)
+
+    def __getitem__(self, index):
+        return {"input_ids": self._ids[index], "labels": self._ids[index]}
+
+
+def main():
+    parser = HfArgumentParser(TrainingArguments)
+    parser.set_defaults(bf16=True, deepspeed=DEEPSPEED, save_steps=4, save_total_limit=2, report_to="none", disable_tqdm=True)
+    [arguments] = parser.parse_args_into_dataclasses()
+    arguments.per_device_train_batch_size = GLOBAL_BATCH // arguments.world_size
+    model = LlamaForCausalLM(LlamaConfig(vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
+                                         num_attention_heads=2, num_key_value_heads=1, pad_token_id=0))
+    trainer = Trainer(model=model, args=arguments, train_dataset=Sentences())
+    trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
+    if arguments.process_index == 0:
+        print(f"at step {trainer.state.global_step} of {arguments.world_size} ranks")
+
+
+if __name__ == "__main__":
+    main()
