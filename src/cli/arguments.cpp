@@ -20,6 +20,7 @@ constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N] [
 constexpr const char* run_usage = "ckptfs run SOURCE [--world-size=N|auto] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N] [--tag=NAME]";
+constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
 constexpr const char* mount_description =
     "Mounts a DeepSpeed ZeRO checkpoint so that it can be resumed from at another world size.\n"
@@ -31,9 +32,11 @@ constexpr const char* mount_footer =
     "  ckptfs run SOURCE -- COMMAND              mounts for as long as COMMAND runs\n"
     "  ckptfs inspect SOURCE [--json]            what the checkpoint is\n"
     "  ckptfs verify SOURCE [--world-size=N]     whether it is whole, and whether its view is right\n"
-    "A SOURCE with the name of a command is written ./run, ./inspect or ./verify.\n\n"
+    "  ckptfs check SOURCE --world-size=N --ds-config=FILE\n"
+    "                                            whether that config resumes it, and which batch sizes keep the batch\n"
+    "A SOURCE with the name of a command is written ./run, ./inspect, ./verify or ./check.\n\n"
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
-    "Exit status: 0 success, 1 verification found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
+    "Exit status: 0 success, 1 verify or check found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
 
 constexpr const char* run_description =
@@ -302,6 +305,28 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
     return Arguments(std::move(result));
 }
 
+Result<Arguments> parse_check(const std::vector<std::string>& arguments) {
+    CheckArguments result;
+    Strings strings;
+    CLI::App app(
+        "Says, before a GPU is allocated, whether a DeepSpeed config resumes the checkpoint at N ranks: what it must "
+        "agree with and does not,\n"
+        "and which micro batch and accumulation keep the global batch. Exit status 1 where it does not agree.");
+    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    app.add_flag("--json", result.json, "Print JSON instead of text");
+    const TargetOptions target(app, strings, "Number of ranks that will resume");
+    CKPTFS_ASSIGN(auto text, run_parser(app, arguments, check_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "SOURCE", check_usage));
+    CKPTFS_TRY(expect_given(strings.world_size + strings.dp_size, "--world-size", check_usage));
+    CKPTFS_TRY(expect_given(strings.config_file, "--ds-config", check_usage));
+    CKPTFS_ASSIGN(result.target, target.parse());
+    result.source = strings.source;
+    return Arguments(std::move(result));
+}
+
 }  // namespace
 
 Result<std::uint64_t> parse_world_size(std::string_view text) {
@@ -337,6 +362,9 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
     }
     if (!arguments.empty() && arguments.front() == "verify") {
         return parse_verify({arguments.begin() + 1, arguments.end()});
+    }
+    if (!arguments.empty() && arguments.front() == "check") {
+        return parse_check({arguments.begin() + 1, arguments.end()});
     }
     return parse_mount(arguments);
 }

@@ -49,12 +49,18 @@ struct VerifyArguments {
     std::string tag;  ///< empty: every tag
 };
 
+struct CheckArguments {
+    std::string source;
+    TargetArguments target;  ///< with a world size and a config
+    bool json = false;
+};
+
 /// --help or --version: what to print.
 struct Text {
     std::string text;
 };
 
-using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, Text>;
+using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.

@@ -1,4 +1,4 @@
-// The three commands. Each does its work through the environment; an error is the sentence for standard error.
+// The commands. Each does its work through the environment; an error is the sentence for standard error.
 #pragma once
 
 #include "ckptfs/result.h"
@@ -10,11 +10,25 @@ namespace ckptfs::cli {
 /// Finds a whole tag and mounts. Returns when the mount answers or, in the foreground, when it is gone.
 StartReport mount(const MountArguments& arguments, const Environment& environment);
 
+/// How a mount ends besides being unmounted.
+enum class MountEnds : unsigned char { by_signals, by_own_signals };
+/// The daemon's part of mount(): everything but forking. Paths are absolute.
+Result<void> serve_mount(const MountArguments& arguments, const Environment& environment, MountEnds ends,
+                         const std::function<void()>& ready);
+[[nodiscard]] MountArguments with_absolute_paths(MountArguments arguments,
+                                                 const std::filesystem::path& working_directory);
+
+/// Runs a command with a view that it shares with others who ask for the same. The exit code is the command's.
+StartReport run_with_view(const RunArguments& arguments, const Environment& environment);
+
 /// Prints what the checkpoint is.
 Result<void> inspect(const InspectArguments& arguments, const Environment& environment);
 
 /// Prints what was verified and a verdict. `verification` when a problem was found.
 Result<void> verify(const VerifyArguments& arguments, const Environment& environment);
+
+/// Prints what a config must agree with to resume the checkpoint. `verification` where it does not.
+Result<void> check(const CheckArguments& arguments, const Environment& environment);
 
 /// The exit status and the sentence of a result. Every status of the program but a crash's comes from here.
 [[nodiscard]] StartReport report_of(const Result<void>& result);

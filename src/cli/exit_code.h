@@ -9,7 +9,7 @@ namespace ckptfs::cli {
 
 enum class ExitCode : std::uint8_t {
     ok = 0,
-    verification = 1,      ///< `verify` found a problem or a difference
+    verification = 1,      ///< `verify` found a problem or a difference, `check` a disagreement
     usage = 2,             ///< the command line asks for something impossible
     not_a_checkpoint = 3,  ///< nothing at SOURCE that can be resumed from: no checkpoint, or weights only
     damaged = 4,           ///< a checkpoint that is incomplete, damaged, inconsistent or changing

@@ -1,6 +1,7 @@
 // Chooses the command and turns what came of it into an exit status, in one place.
 #include "cli/run.h"
 
+#include <csignal>
 #include <exception>
 #include <ostream>
 #include <string>
@@ -22,6 +23,8 @@ struct Runner {
         return report_of(inspect(arguments, environment));
     }
     StartReport operator()(const VerifyArguments& arguments) const { return report_of(verify(arguments, environment)); }
+    StartReport operator()(const CheckArguments& arguments) const { return report_of(check(arguments, environment)); }
+    StartReport operator()(const RunArguments& arguments) const { return run_with_view(arguments, environment); }
     StartReport operator()(const Text& text) const {
         environment.out << text.text;
         return {};
@@ -46,7 +49,7 @@ StartReport report_of(const Result<void>& result) {
     if (result) {
         return {};
     }
-    return {status_of(exit_code_of(result.error().code())), result.error().message()};
+    return {status_of(exit_code_of(result.error().code())), result.error().message(), 0};
 }
 
 int run(const std::vector<std::string>& arguments, const Environment& environment) noexcept {
@@ -56,7 +59,10 @@ int run(const std::vector<std::string>& arguments, const Environment& environmen
     } catch (const std::exception& failure) {
         report = report_of(Error(ErrorCode::internal, std::string("a bug, please report it: ") + failure.what()));
     }
-    if (report.exit_code != 0) {
+    if (report.signal != 0) {
+        ::raise(report.signal);  // who is to end by a signal is seen to
+    }
+    if (!report.message.empty()) {  // a command that was run says itself why it failed
         environment.error << "ckptfs: " << printable(report.message) << '\n' << std::flush;
     }
     return report.exit_code;

@@ -1,6 +1,8 @@
 // See the header.
 #include "view/stored_config.h"
 
+#include <nlohmann/json.hpp>
+
 #include "view/dict_edit.h"
 
 namespace ckptfs::view {
@@ -11,7 +13,7 @@ Result<void> store_target_rules(pickle::Editor& pickle, const pickle::Node* root
     if (!target.settings || zero == nullptr || zero->kind != pickle::Kind::dict) {
         return {};
     }
-    const zero::LayoutConfig stored = zero::layout_config(ds_config);
+    const zero::LayoutConfig stored = zero::layout_config(zero::config_json(ds_config));
     if (target.settings->round_robin_gradients != stored.round_robin_gradients) {
         CKPTFS_TRY(
             set_or_add(pickle, zero, "round_robin_gradients", pickle.boolean(target.settings->round_robin_gradients)));
@@ -27,7 +29,7 @@ Result<void> store_sub_group_size(pickle::Editor& pickle, const pickle::Node* ro
     const pickle::Node* ds_config = pickle::find(root, "ds_config");
     const pickle::Node* zero = pickle::find(ds_config, "zero_optimization");
     if (zero == nullptr || zero->kind != pickle::Kind::dict ||
-        zero::layout_config(ds_config).sub_group_size == sub_group_size) {
+        zero::layout_config(zero::config_json(ds_config)).sub_group_size == sub_group_size) {
         return {};
     }
     return set_or_add(pickle, zero, "sub_group_size", pickle.integer(static_cast<std::int64_t>(sub_group_size)));

@@ -19,21 +19,6 @@ bool is_true_word(std::string_view text) {
     return std::find(words.begin(), words.end(), lower) != words.end();
 }
 
-bool truth(const pickle::Node* node) {
-    if (node == nullptr) {
-        return false;
-    }
-    switch (node->kind) {
-        case pickle::Kind::boolean:
-        case pickle::Kind::integer:
-            return node->integer != 0;
-        case pickle::Kind::string:
-            return is_true_word(node->text);
-        default:
-            return false;
-    }
-}
-
 bool truth(const nlohmann::json& value) {
     if (value.is_boolean()) {
         return value.get<bool>();
@@ -58,11 +43,6 @@ void set_sub_group_size(LayoutConfig& config, std::int64_t value) {
     }
 }
 
-void set_offload(LayoutConfig& config, std::string_view device) {
-    config.optimizer_offloaded = !device.empty() && device != "none";
-    config.optimizer_on_nvme = device == "nvme";
-}
-
 const nlohmann::json& member(const nlohmann::json& object, const char* key) {
     static const nlohmann::json absent;
     if (!object.is_object()) {
@@ -72,62 +52,105 @@ const nlohmann::json& member(const nlohmann::json& object, const char* key) {
     return it == object.end() ? absent : *it;
 }
 
-}  // namespace
+// Configs are small; a hostile one may be deep, wide or cyclic.
+constexpr int max_config_depth = 8;
+constexpr std::size_t max_config_nodes = 10'000;
 
-LayoutConfig layout_config(const pickle::Node* ds_config) {
-    const pickle::Node* zero = pickle::find(ds_config, "zero_optimization");
-    LayoutConfig config;
-    config.round_robin_gradients = truth(pickle::find(zero, "round_robin_gradients"));
-    config.parameter_alignment = truth(pickle::find(zero, "parameter_alignment"));
-    config.quantized_nontrainable_weights = truth(pickle::find(zero, "zero_quantized_nontrainable_weights"));
-    const pickle::Node* size = pickle::find(zero, "sub_group_size");
-    if (size != nullptr && size->kind == pickle::Kind::integer) {
-        set_sub_group_size(config, size->integer);
-    } else if (size != nullptr && size->kind == pickle::Kind::real) {
-        set_sub_group_size(config, size->real);
+nlohmann::json as_json(const pickle::Node* node, int depth, std::size_t& budget) {
+    if (node == nullptr || depth == 0 || budget == 0) {
+        return nullptr;
     }
-    const pickle::Node* bf16 = pickle::find(ds_config, "bf16");
-    config.bf16 = truth(pickle::find(bf16 != nullptr ? bf16 : pickle::find(ds_config, "bfloat16"), "enabled"));
-    const pickle::Node* device = pickle::find(pickle::find(zero, "offload_optimizer"), "device");
-    if (device != nullptr && device->kind == pickle::Kind::string) {
-        set_offload(config, device->text);
-    } else if (truth(pickle::find(zero, "cpu_offload"))) {
-        set_offload(config, "cpu");
+    --budget;
+    switch (node->kind) {
+        case pickle::Kind::boolean:
+            return node->integer != 0;
+        case pickle::Kind::integer:
+            return node->integer;
+        case pickle::Kind::real:
+            return node->real;
+        case pickle::Kind::string:
+            return node->text;
+        default:
+            break;
     }
-    return config;
+    if (!pickle::is_dict_like(node)) {
+        return nullptr;
+    }
+    nlohmann::json object = nlohmann::json::object();
+    for (const auto& [key, value] : pickle::dict_items(node)) {
+        if (key->kind == pickle::Kind::string) {
+            object[key->text] = as_json(value, depth - 1, budget);
+        }
+    }
+    return object;
 }
 
-Result<LayoutConfig> read_layout_config(const std::string& path) {
+}  // namespace
+
+nlohmann::json config_json(const pickle::Node* ds_config) {
+    std::size_t budget = max_config_nodes;
+    return as_json(ds_config, max_config_depth, budget);
+}
+
+Result<nlohmann::json> read_config_file(const std::string& path) {
     std::ifstream stream(path);
     if (!stream) {
         return Error(ErrorCode::not_found, "the DeepSpeed config '" + path + "' cannot be opened");
     }
-    const nlohmann::json json =
-        nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
+    nlohmann::json json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
     if (!json.is_object()) {
         return Error(
             ErrorCode::invalid_argument,
             "the DeepSpeed config '" + path + "' is not a JSON object; pass the file given to deepspeed.initialize");
     }
-    const nlohmann::json& zero = member(json, "zero_optimization");
-    LayoutConfig config;
-    config.round_robin_gradients = truth(member(zero, "round_robin_gradients"));
-    config.parameter_alignment = truth(member(zero, "parameter_alignment"));
-    config.quantized_nontrainable_weights = truth(member(zero, "zero_quantized_nontrainable_weights"));
-    const nlohmann::json& size = member(zero, "sub_group_size");
-    if (size.is_number_integer()) {
-        set_sub_group_size(config, size.get<std::int64_t>());
-    } else if (size.is_number()) {
-        set_sub_group_size(config, size.get<double>());
+    return json;
+}
+
+const nlohmann::json& setting(const nlohmann::json& config, std::initializer_list<const char*> path) {
+    const nlohmann::json* value = &config;
+    for (const char* key : path) {
+        value = &member(*value, key);
     }
-    config.bf16 = truth(member(member(json, json.contains("bf16") ? "bf16" : "bfloat16"), "enabled"));
-    const nlohmann::json& device = member(member(zero, "offload_optimizer"), "device");
+    return *value;
+}
+
+bool enabled(const nlohmann::json& config, std::initializer_list<const char*> path) {
+    return truth(setting(config, path));
+}
+
+std::string offload_device(const nlohmann::json& config, const char* what) {
+    const nlohmann::json& device = setting(config, {"zero_optimization", what, "device"});
     if (device.is_string()) {
-        set_offload(config, device.get<std::string>());
-    } else if (truth(member(zero, "cpu_offload"))) {
-        set_offload(config, "cpu");
+        return device.get<std::string>();
     }
-    return config;
+    // The form before 0.3.16.
+    const bool old =
+        std::string_view(what) == "offload_optimizer" && enabled(config, {"zero_optimization", "cpu_offload"});
+    return old ? "cpu" : "none";
+}
+
+LayoutConfig layout_config(const nlohmann::json& config) {
+    LayoutConfig result;
+    result.round_robin_gradients = enabled(config, {"zero_optimization", "round_robin_gradients"});
+    result.parameter_alignment = enabled(config, {"zero_optimization", "parameter_alignment"});
+    result.quantized_nontrainable_weights =
+        enabled(config, {"zero_optimization", "zero_quantized_nontrainable_weights"});
+    const nlohmann::json& size = setting(config, {"zero_optimization", "sub_group_size"});
+    if (size.is_number_integer()) {
+        set_sub_group_size(result, size.get<std::int64_t>());
+    } else if (size.is_number()) {
+        set_sub_group_size(result, size.get<double>());
+    }
+    result.bf16 = enabled(config, {config.contains("bf16") ? "bf16" : "bfloat16", "enabled"});
+    const std::string device = offload_device(config, "offload_optimizer");
+    result.optimizer_offloaded = !device.empty() && device != "none";
+    result.optimizer_on_nvme = device == "nvme";
+    return result;
+}
+
+Result<LayoutConfig> read_layout_config(const std::string& path) {
+    CKPTFS_ASSIGN(const nlohmann::json config, read_config_file(path));
+    return layout_config(config);
 }
 
 }  // namespace ckptfs::zero

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -29,10 +31,22 @@ struct LayoutConfig {
     bool operator==(const LayoutConfig&) const = default;
 };
 
-/// From the `ds_config` dict that a checkpoint stores. A missing or foreign node gives the defaults.
-[[nodiscard]] LayoutConfig layout_config(const pickle::Node* ds_config);
+/// The `ds_config` dict that a checkpoint stores: its dicts and scalars, null for anything else. nullptr gives null.
+[[nodiscard]] nlohmann::json config_json(const pickle::Node* ds_config);
 
-/// From a DeepSpeed config file (JSON). `not_found`, `io`, or `invalid_argument` where it is not a JSON object.
+/// A DeepSpeed config file. `not_found`, `io`, or `invalid_argument` where it is not a JSON object.
+Result<nlohmann::json> read_config_file(const std::string& path);
+
+/// The value at a path of keys; null where there is none.
+[[nodiscard]] const nlohmann::json& setting(const nlohmann::json& config, std::initializer_list<const char*> path);
+/// Whether it is true as DeepSpeed (pydantic) reads it: true, 1, "yes"; "auto" is not.
+[[nodiscard]] bool enabled(const nlohmann::json& config, std::initializer_list<const char*> path);
+/// `what`: "offload_optimizer" or "offload_param". "none", "cpu" or "nvme".
+[[nodiscard]] std::string offload_device(const nlohmann::json& config, const char* what);
+
+[[nodiscard]] LayoutConfig layout_config(const nlohmann::json& config);
+
+/// From a DeepSpeed config file: errors as of read_config_file.
 Result<LayoutConfig> read_layout_config(const std::string& path);
 
 }  // namespace ckptfs::zero

@@ -2,6 +2,7 @@
 #include "zero/model_states.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "util/checked.h"
 
@@ -87,7 +88,7 @@ Result<ModelStates> read_model_states(std::shared_ptr<const pt::Archive> archive
     const Node* optimizer = pickle::find(root.node, "optimizer");
     states.holds_optimizer = optimizer != nullptr && optimizer->kind != Kind::none;
     const Node* ds_config = pickle::find(root.node, "ds_config");
-    states.config = layout_config(ds_config);
+    states.config = layout_config(config_json(ds_config));
     states.default_itemsize = states.config.bf16 || enabled(ds_config, "fp16") ? 2 : 4;
     if (const Node* version = pickle::find(root.node, "ds_version");
         version != nullptr && version->kind == Kind::string) {

@@ -1,0 +1,205 @@
+// ckptfs check: every disagreement that it promises to name, and the batch arithmetic.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "cli/batch_arithmetic.h"
+#include "harness.h"
+
+namespace ckptfs::cli::test {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+
+class Check : public testing::Test {
+ protected:
+    /// Of the last run, as JSON; the exit status is in `status_`.
+    json check(const std::string& fixture, const json& config, const std::string& size = "--world-size=2") {
+        const std::string file = std::string(temporary_.path()) + "/config.json";
+        std::ofstream(file) << config;
+        const std::string source = (fixtures / fixture).string();
+        status_ = harness_.run({"check", source, size, "--ds-config", file, "--json"});
+        return json::parse(harness_.out(), nullptr, false);
+    }
+
+    static std::vector<std::string> subjects(const json& result, const std::string& kind) {
+        std::vector<std::string> found;
+        for (const json& finding : result["findings"]) {
+            if (finding["kind"] == kind) {
+                found.push_back(finding["subject"]);
+            }
+        }
+        return found;
+    }
+
+    static json bf16(int stage) {
+        return {{"train_micro_batch_size_per_gpu", 2},
+                {"bf16", {{"enabled", true}}},
+                {"zero_optimization", {{"stage", stage}}}};
+    }
+
+    ckptfs::test::TemporaryDirectory temporary_;
+    Harness harness_;
+    int status_ = -1;
+};
+
+TEST_F(Check, AgreesWithTheConfigThatSaved) {
+    const json result = check("stage2_bf16_ws4", bf16(2));
+    EXPECT_EQ(status_, 0) << harness_.error();
+    EXPECT_EQ(result["agrees"], true);
+    EXPECT_THAT(subjects(result, "conflict"), IsEmpty());
+    EXPECT_THAT(subjects(result, "mount"), IsEmpty());
+    EXPECT_THAT(subjects(result, "script"), testing::Contains("parameter groups"));
+}
+
+TEST_F(Check, AnotherStage) {
+    const json result = check("stage2_bf16_ws4", bf16(3));
+    EXPECT_EQ(status_, 1);
+    EXPECT_EQ(result["agrees"], false);
+    EXPECT_THAT(subjects(result, "conflict"), testing::Contains("zero_optimization.stage"));
+    EXPECT_THAT(harness_.error(), HasSubstr("the checkpoint is of stage 2, the config says 3"));
+    EXPECT_EQ((check("stage2_bf16_ws4", bf16(1)), status_), 0) << "DeepSpeed loads stages 1 and 2 into each other";
+}
+
+TEST_F(Check, AnotherDtype) {
+    json config = bf16(2);
+    config["bf16"]["enabled"] = false;
+    EXPECT_THAT(subjects(check("stage2_bf16_ws4", config), "conflict"), testing::Contains("dtype"));
+    config["bf16"]["enabled"] = "auto";
+    const json left_open = check("stage2_bf16_ws4", config);
+    EXPECT_EQ(status_, 0);
+    EXPECT_THAT(subjects(left_open, "script"), testing::Contains("dtype"));
+}
+
+TEST_F(Check, TheOtherOptimizerOfStage1) {
+    json config = bf16(1);
+    EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"),
+                testing::Contains("data_types.grad_accum_dtype"));
+    config["data_types"]["grad_accum_dtype"] = "fp32";
+    EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"), IsEmpty());
+    EXPECT_THAT(subjects(check("stage1_bf16_ws3", config), "conflict"),
+                testing::Contains("data_types.grad_accum_dtype"));
+}
+
+TEST_F(Check, LayoutSettingsThatTheMountMustKnow) {
+    json config = bf16(2);
+    config["zero_optimization"]["round_robin_gradients"] = true;
+    config["zero_optimization"]["parameter_alignment"] = true;
+    const json result = check("stage2_bf16_ws4", config);
+    EXPECT_EQ(status_, 0);
+    EXPECT_THAT(subjects(result, "mount"), testing::ElementsAre("zero_optimization.round_robin_gradients",
+                                                                "zero_optimization.parameter_alignment"));
+    EXPECT_THAT(subjects(check("stage3_sub_groups_ws3", bf16(3)), "mount"),
+                testing::ElementsAre("zero_optimization.sub_group_size"));
+}
+
+TEST_F(Check, Offload) {
+    json config = bf16(2);
+    config["zero_optimization"]["offload_optimizer"]["device"] = "cpu";
+    EXPECT_THAT(subjects(check("stage2_bf16_ws4", config), "note"),
+                testing::Contains("zero_optimization.offload_optimizer.device"));
+    EXPECT_THAT(subjects(check("muon_ws3", config), "mount"),
+                testing::Contains("zero_optimization.offload_optimizer.device"));
+    config["zero_optimization"]["offload_optimizer"]["device"] = "nvme";
+    check("stage2_bf16_ws4", config);
+    EXPECT_EQ(status_, 1);
+}
+
+TEST_F(Check, ModelParallelDegree) {
+    json config = bf16(2);
+    EXPECT_THAT(subjects(check("tensor_parallel_stage2_ws4", config), "script"),
+                testing::Contains("model parallelism"));
+    config["tensor_parallel"]["autotp_size"] = 4;
+    EXPECT_THAT(subjects(check("tensor_parallel_stage2_ws4", config), "conflict"),
+                testing::Contains("tensor_parallel.autotp_size"));
+    check("tensor_parallel_stage2_ws4", bf16(2), "--world-size=3");
+    EXPECT_EQ(status_, 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("3 does not fit"));
+}
+
+TEST_F(Check, BatchThatDeepSpeedWouldRefuse) {
+    json config = bf16(2);
+    config["train_batch_size"] = 9;
+    const json result = check("stage2_bf16_ws4", config);
+    EXPECT_EQ(status_, 1);
+    EXPECT_THAT(subjects(result, "conflict"), testing::Contains("train_batch_size"));
+    EXPECT_TRUE(result["config_batch"].is_null());
+}
+
+TEST_F(Check, ChoicesKeepTheStoredBatch) {
+    const json result = check("stage2_bf16_ws4", bf16(2), "--world-size=6");
+    const std::uint64_t train = result["stored_batch"]["train_batch_size"];
+    ASSERT_FALSE(result["batches_that_keep_it"].empty());
+    for (const json& batch : result["batches_that_keep_it"]) {
+        EXPECT_EQ(batch["train_micro_batch_size_per_gpu"].get<std::uint64_t>() *
+                      batch["gradient_accumulation_steps"].get<std::uint64_t>() * 6,
+                  train);
+    }
+}
+
+TEST_F(Check, TextIsForPeople) {
+    check("stage2_bf16_ws4", bf16(3));
+    const std::string file = std::string(temporary_.path()) + "/config.json";
+    const std::string source = (fixtures / "stage2_bf16_ws4").string();
+    EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config", file}), 1);
+    EXPECT_THAT(harness_.out(), testing::AllOf(HasSubstr("disagrees\n"), HasSubstr("keeps  840 = micro batch 210 x"),
+                                               Not(HasSubstr("OK"))));
+}
+
+TEST_F(Check, WhatIsMissingIsNamed) {
+    EXPECT_EQ(harness_.run({"check", "/s", "--world-size=2"}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("--ds-config is missing"));
+    EXPECT_EQ(harness_.run({"check", "/s", "--ds-config=c"}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("--world-size is missing"));
+    const std::string source = (fixtures / "stage2_bf16_ws4").string();
+    EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config=/nowhere.json"}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("/nowhere.json"));
+}
+
+TEST(BatchArithmetic, FillsInWhatDeepSpeedFillsIn) {
+    const auto batch = [](const json& config) { return batch_of(config, 4).value().value(); };
+    const auto is = [](const Batch& found, std::uint64_t train, std::uint64_t micro, std::uint64_t accumulation) {
+        return found.train == train && found.micro == micro && found.accumulation == accumulation;
+    };
+    EXPECT_TRUE(is(batch({{"train_batch_size", 48}}), 48, 12, 1));
+    EXPECT_TRUE(is(batch({{"train_batch_size", 48}, {"train_micro_batch_size_per_gpu", 4}}), 48, 4, 3));
+    EXPECT_TRUE(is(batch({{"train_batch_size", 48}, {"gradient_accumulation_steps", 6}}), 48, 2, 6));
+    EXPECT_TRUE(is(batch({{"train_micro_batch_size_per_gpu", 4}}), 16, 4, 1));
+    EXPECT_TRUE(is(batch({{"train_micro_batch_size_per_gpu", 4}, {"gradient_accumulation_steps", 3}}), 48, 4, 3));
+}
+
+TEST(BatchArithmetic, WhatDeepSpeedRefuses) {
+    EXPECT_FALSE(batch_of({{"train_batch_size", 50}}, 4).ok());
+    EXPECT_FALSE(batch_of({{"train_batch_size", 48}, {"train_micro_batch_size_per_gpu", 5}}, 4).ok());
+    EXPECT_FALSE(batch_of({{"train_batch_size", 2}}, 4).ok());
+    EXPECT_FALSE(batch_of({{"train_batch_size", 0}}, 4).ok());
+    EXPECT_FALSE(batch_of({{"train_batch_size", -8}}, 4).ok());
+    EXPECT_FALSE(batch_of({{"train_batch_size", "many"}}, 4).ok());
+    EXPECT_FALSE(batch_of({{"train_micro_batch_size_per_gpu", 1e30}}, 4).ok());
+}
+
+TEST(BatchArithmetic, WhatTheConfigLeavesOpen) {
+    EXPECT_FALSE(batch_of(json::object(), 4).value().has_value());
+    EXPECT_FALSE(batch_of({{"train_batch_size", "auto"}}, 4).value().has_value());
+    EXPECT_FALSE(batch_of({{"gradient_accumulation_steps", 2}}, 4).value().has_value());
+}
+
+TEST(BatchArithmetic, ChoicesThatFitTheMemoryComeFirst) {
+    std::vector<std::uint64_t> micros;
+    for (const Batch& batch : batch_choices(48, 4, 2)) {
+        EXPECT_EQ(batch.micro * batch.accumulation * 2, 48U);
+        micros.push_back(batch.micro);
+    }
+    EXPECT_THAT(micros, testing::ElementsAre(4, 3, 2, 1, 6, 8, 12, 24));
+    EXPECT_THAT(batch_choices(48, 4, 5), IsEmpty());
+    EXPECT_THAT(batch_choices(0, 4, 5), IsEmpty());
+}
+
+}  // namespace
+}  // namespace ckptfs::cli::test
