@@ -164,7 +164,8 @@ class Checker {
             if (wanted == saved) {
                 continue;
             }
-            const std::string subject = std::string("zero_optimization.") + what + ".device";
+            std::string subject = "zero_optimization.";
+            subject.append(what).append(".device");
             const std::string both = "it was " + saved + ", the config says " + wanted;
             if (wanted == "nvme") {
                 add(Kind::conflict, subject,
