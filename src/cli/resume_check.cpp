@@ -166,7 +166,8 @@ class Checker {
             }
             std::string subject = "zero_optimization.";
             subject.append(what).append(".device");
-            const std::string both = "it was " + saved + ", the config says " + wanted;
+            std::string both = "it was ";
+            both.append(saved).append(", the config says ").append(wanted);
             if (wanted == "nvme") {
                 add(Kind::conflict, subject,
                     both + ": DeepSpeed reads states for NVMe from files of another form; resume with \"cpu\"");
