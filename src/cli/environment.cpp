@@ -1,7 +1,9 @@
 // The hooks of the real program: directories, libtorch's module, FUSE and fork.
 #include "cli/environment.h"
 
+#include <cstdlib>
 #include <iostream>
+#include <optional>
 #include <system_error>
 
 #include "ckptfs/open.h"
@@ -18,6 +20,11 @@ Result<void> read_with_module(const File& file, const TorchModule::ChunkVisitor&
     return (*module)->read_all_records(file, visit);
 }
 
+std::optional<std::string> variable(const std::string& name) {
+    const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nobody sets any
+    return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
 }  // namespace
 
 Result<Environment> real_environment() {
@@ -29,6 +36,7 @@ Result<Environment> real_environment() {
     return Environment{.out = std::cout,
                        .error = std::cerr,
                        .working_directory = std::move(working_directory),
+                       .variable = variable,
                        .open_source = ckptfs::open_directory,
                        .read_with_torch = read_with_module,
                        .check_mount_point = ckptfs::check_mount_point,

@@ -9,6 +9,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
+#include "cli/job_world_size.h"
 #include "fuse/daemon.h"
 #include "fuse/mount.h"
 #include "torch/torch_loader.h"
@@ -19,6 +20,7 @@ struct Environment {
     std::ostream& out;
     std::ostream& error;
     std::filesystem::path working_directory;  ///< absolute; what relative paths are relative to
+    Variables variable;
 
     std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
     /// TorchModule::read_all_records of the module, which is loaded at the first call.

@@ -79,12 +79,12 @@ StartReport receive(int descriptor, pid_t child, int crash_exit_code) {
     std::int32_t exit_code = 0;
     if (text.size() >= sizeof(exit_code)) {
         std::memcpy(&exit_code, text.data(), sizeof(exit_code));
-        return {exit_code, text.substr(sizeof(exit_code))};
+        return {exit_code, text.substr(sizeof(exit_code)), 0};
     }
     const int status = wait_for(child);
     const auto how = WIFSIGNALED(status) ? "killed by signal " + std::to_string(WTERMSIG(status))
                                          : "with exit code " + std::to_string(WEXITSTATUS(status));
-    return {crash_exit_code, "the daemon ended before the mount was ready, " + how};
+    return {crash_exit_code, "the daemon ended before the mount was ready, " + how, 0};
 }
 
 void point_at_null(int descriptor) {
@@ -200,7 +200,7 @@ int let_go_of_the_shell(int pipe) {
 StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, int crash_exit_code) {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
-        return {crash_exit_code, "no pipe to the daemon: " + message_of(errno)};
+        return {crash_exit_code, "no pipe to the daemon: " + message_of(errno), 0};
     }
     std::fflush(nullptr);
     SignalsForChild signals;
@@ -210,7 +210,7 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
         signals.restore();
         ::close(pipe[0]);
         ::close(pipe[1]);
-        return {crash_exit_code, "no process for the daemon: " + message_of(reason)};
+        return {crash_exit_code, "no process for the daemon: " + message_of(reason), 0};
     }
     if (child > 0) {
         ::close(pipe[1]);
@@ -221,8 +221,7 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
         if (const int number = SignalsForChild::received()) {
             signals.restore();  // whoever does not want to wait for the child's end sends a second one
             wait_for(child);
-            ::raise(number);
-            return {crash_exit_code, "interrupted by signal " + std::to_string(number)};
+            return {crash_exit_code, "interrupted by signal " + std::to_string(number), number};
         }
         if (report.exit_code != 0) {
             signals.restore();

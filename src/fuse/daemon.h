@@ -10,6 +10,7 @@ namespace ckptfs {
 struct StartReport {
     int exit_code = 0;
     std::string message;
+    int signal = 0;  ///< what the parent was to end by while it waited; whoever has the report raises it
 };
 
 /// Forks and runs `body` in the child, which has a session of its own, "/" as its directory, and no descriptor of the
@@ -17,7 +18,7 @@ struct StartReport {
 /// the child needs exists, and with absolute paths only. In the parent: returns {0, ""} when the child calls `ready`,
 /// otherwise what `body` returned, or exit code `crash_exit_code` and how the child died. In the child: never returns;
 /// exits with the code of `body`. SIGINT, SIGTERM and SIGHUP that come to the waiting parent go to the child too, and
-/// end the parent when the child has ended; they stay blocked once `ready` has been called, for the parent to exit.
+/// are reported when the child has ended; they stay blocked once `ready` has been called, for the parent to exit.
 /// Where the parent is gone, `ready` sends SIGTERM to the child itself.
 StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, int crash_exit_code);
 

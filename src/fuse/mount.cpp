@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -17,6 +16,7 @@
 #include <cstdio>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -24,6 +24,7 @@
 
 #include "fuse/adapter.h"
 #include "fuse/mount_point.h"
+#include "fuse/own_signals.h"
 #include "util/log.h"
 
 namespace ckptfs {
@@ -236,7 +237,7 @@ class OwnMount {
         if (::statvfs(mount_point_.c_str(), &unused) == 0 || errno != ENOTCONN) {
             return;
         }
-        if (::umount2(mount_point_.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) != 0) {
+        if (!unmount_lazily(mount_point_)) {
             log::warn("the mount is still there; clear it with: fusermount3 -u '" + mount_point_ + "'");
         }
     }
@@ -272,6 +273,10 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     if (session.get() == nullptr) {
         return Error(ErrorCode::invalid_argument,
                      "the mount options are not accepted: " + LibfuseMessages::collected());
+    }
+    std::optional<OwnSignals> own_signals;
+    if (options.ends_by_own_signals) {
+        own_signals.emplace(session.get());
     }
     if (fuse_set_signal_handlers(session.get()) != 0 ||
         fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {

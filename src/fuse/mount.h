@@ -23,6 +23,8 @@ struct MountOptions {
     std::string mount_point;  ///< absolute
     IoMode io = IoMode::automatic;
     bool allow_other = false;
+    /// Of SIGTERM, SIGINT and SIGHUP only those that this process or its parent sends end the mount.
+    bool ends_by_own_signals = false;
     /// Passed on to the kernel or fusermount3 as `-o`, one option each ("dirsync", "context=..."); checked by them.
     std::vector<std::string> kernel_options;
 };

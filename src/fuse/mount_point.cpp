@@ -2,10 +2,14 @@
 #include "fuse/mount_point.h"
 
 #include <dirent.h>
+#include <spawn.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstdlib>
 #include <fstream>
@@ -177,6 +181,23 @@ std::optional<MountEntry> mounted_on(const std::string& real_mount_point) {
         }
     }
     return found;
+}
+
+bool unmount_lazily(const std::string& mount_point) {
+    if (::umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
+        return true;
+    }
+    // Who is not root has fusermount3 to do it.
+    std::array<std::string, 4> words{"fusermount3", "-uzq", "--", mount_point};
+    std::array<char*, 5> arguments{words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
+    pid_t child = 0;
+    if (::posix_spawnp(&child, words[0].c_str(), nullptr, nullptr, arguments.data(), ::environ) != 0) {
+        return false;
+    }
+    int status = 0;
+    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+    }
+    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 Result<void> check_mount_point(const MountOptions& options) {

@@ -1,0 +1,117 @@
+// ckptfs run: a command with a view that lives as long as it does.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <array>
+#include <csignal>
+#include <ostream>
+#include <utility>
+#include <variant>
+
+#include "cli/commands.h"
+#include "cli/exit_code.h"
+#include "cli/job_world_size.h"
+#include "cli/program.h"
+#include "cli/shared_view.h"
+#include "cli/text.h"
+#include "util/log.h"
+
+namespace ckptfs::cli {
+namespace {
+
+constexpr std::string_view placeholder = "{}";
+constexpr const char* variable_name = "CKPTFS_VIEW";
+
+std::string with_view(std::string word, const std::string& view) {
+    for (std::size_t at = word.find(placeholder); at != std::string::npos; at = word.find(placeholder, at)) {
+        word.replace(at, placeholder.size(), view);
+        at += view.size();
+    }
+    return word;
+}
+
+/// In the daemon. What ends whole jobs or asks them for a checkpoint goes to all their processes; the view is still
+/// needed then. SIGTERM, SIGINT and SIGHUP are dealt with where the mount is served.
+void ignore_signals_of_the_job() {
+    for (const int number : {SIGQUIT, SIGUSR1, SIGUSR2}) {
+        ::signal(number, SIG_IGN);
+    }
+}
+
+StartReport serve(const MountArguments& arguments, const SharedPlace& place, const Environment& environment,
+                  const std::function<void()>& ready) {
+    ignore_signals_of_the_job();
+    ViewKeeper keeper(place);
+    const auto taken = keeper.take();
+    if (!taken) {
+        return report_of(taken.error());
+    }
+    if (!*taken) {
+        return {served_by_another, "another daemon serves the view", 0};
+    }
+    const auto result = serve_mount(arguments, environment, MountEnds::by_own_signals, [&] {
+        if (const auto watching = keeper.watch(); !watching) {
+            log::error(watching.error().message());
+            ::kill(::getpid(), SIGTERM);
+            return;
+        }
+        ready();
+    });
+    keeper.finish();
+    return report_of(result);
+}
+
+Result<TargetArguments> resolve_world_size(TargetArguments target, const Environment& environment) {
+    if (!target.of_job) {
+        return target;
+    }
+    CKPTFS_ASSIGN(const auto found, job_world_size(environment.variable));
+    environment.error << "ckptfs: world size " << found.world_size << ", from " << found.origin << '\n';
+    if (!found.warning.empty()) {
+        environment.error << "ckptfs: warning: " << found.warning << '\n';
+    }
+    environment.error << std::flush;
+    target.world_size = found.world_size;
+    target.of_job = false;
+    return target;
+}
+
+}  // namespace
+
+StartReport run_with_view(const RunArguments& arguments, const Environment& environment) {
+    const SignalMask mask;
+    MountArguments mounted = with_absolute_paths(arguments.mount, environment.working_directory);
+    const auto target = resolve_world_size(mounted.target, environment);
+    if (!target) {
+        return report_of(target.error());
+    }
+    mounted.target = *target;
+    const auto place = SharedPlace::find(mounted, environment.variable);
+    if (!place) {
+        return report_of(place.error());
+    }
+    mounted.mount_point = place->view();
+    const auto start = [&] {
+        return environment.daemonise(
+            [&](const std::function<void()>& ready) { return serve(mounted, *place, environment, ready); },
+            status_of(ExitCode::internal));
+    };
+    auto joined = SharedView::join(*place, start);
+    if (auto* failure = std::get_if<StartReport>(&joined)) {
+        return std::move(*failure);
+    }
+    auto& view = std::get<SharedView>(joined);
+    Program program{.arguments = {}, .environment = {{variable_name, view.path()}}, .inherited = view.descriptor()};
+    for (const std::string& word : arguments.command) {
+        program.arguments.push_back(with_view(word, view.path()));
+    }
+    StartReport report = run_program(program, mask);
+    if (!view.leave()) {
+        environment.error << "ckptfs: warning: " << in_quotes(view.path())
+                          << " is still mounted: its daemon does not end\n"
+                          << std::flush;
+    }
+    return report;
+}
+
+}  // namespace ckptfs::cli
