@@ -12,14 +12,12 @@
 #include <string_view>
 #include <system_error>
 
+#include "cli/exit_code.h"
 #include "cli/text.h"
 
 namespace ckptfs::cli {
 namespace {
 
-constexpr int cannot_be_run = 126;
-constexpr int no_such_program = 127;
-constexpr int signalled = 128;
 constexpr int first_inherited = 100;
 
 constexpr std::array<int, 7> forwarded{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT};
@@ -72,7 +70,7 @@ int spawn(const Program& program, const SignalMask& mask, pid_t& child) {
 }
 
 int exit_code_of_status(int status) {
-    return WIFSIGNALED(status) ? signalled + WTERMSIG(status) : WEXITSTATUS(status);
+    return WIFSIGNALED(status) ? command_signalled + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 }  // namespace
@@ -88,7 +86,7 @@ StartReport run_program(const Program& program, const SignalMask& mask) {
     ::signal(SIGCHLD, SIG_DFL);  // where it is ignored, no status is kept
     pid_t child = 0;
     if (const int failure = spawn(program, mask, child)) {
-        return {failure == ENOENT ? no_such_program : cannot_be_run,
+        return {status_of(failure == ENOENT ? ExitCode::command_not_found : ExitCode::command_refused),
                 in_quotes(program.arguments.front()) + " cannot be run: " + std::generic_category().message(failure),
                 0};
     }

@@ -1,0 +1,127 @@
+// ckptfs run: what stands before `--` is ours, what stands behind it the command's.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <set>
+
+#include "cli/arguments.h"
+#include "cli/shared_place.h"
+#include "support/temporary_directory.h"
+
+namespace ckptfs::cli {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+RunArguments run_of(const std::vector<std::string>& arguments) {
+    const auto parsed = parse_arguments(arguments);
+    EXPECT_TRUE(parsed.ok()) << parsed.error().message();
+    return std::get<RunArguments>(*parsed);
+}
+
+std::string error_of(const std::vector<std::string>& arguments) {
+    const auto parsed = parse_arguments(arguments);
+    EXPECT_FALSE(parsed.ok());
+    EXPECT_EQ(parsed.error().code(), ErrorCode::invalid_argument);
+    return parsed.error().message();
+}
+
+TEST(RunArguments, TakesTheOptionsOfAMount) {
+    const auto run = run_of({"run", "/s", "--world-size=4", "--ds-config=c", "--log-file=l", "-oio=direct,context=x",
+                             "--", "train", "--world-size=9", "--", "-o", "{}"});
+    EXPECT_EQ(run.mount.source, "/s");
+    EXPECT_EQ(run.mount.target.world_size, 4U);
+    EXPECT_EQ(run.mount.target.config_file, "c");
+    EXPECT_EQ(run.mount.log_file, "l");
+    EXPECT_EQ(run.mount.io, IoMode::direct);
+    EXPECT_THAT(run.mount.kernel_options, ElementsAre("context=x"));
+    EXPECT_THAT(run.command, ElementsAre("train", "--world-size=9", "--", "-o", "{}"));
+}
+
+TEST(RunArguments, TheWorldSizeMayBeTheJobs) {
+    EXPECT_TRUE(run_of({"run", "/s", "--world-size=auto", "--", "c"}).mount.target.of_job);
+    EXPECT_TRUE(run_of({"run", "/s", "-oworld_size=auto", "--", "c"}).mount.target.of_job);
+    EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.of_job);
+    EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.world_size);
+    EXPECT_THAT(error_of({"/s", "/m", "--world-size=auto"}), HasSubstr("'auto'"));
+    EXPECT_THAT(error_of({"run", "/s", "--dp-size=auto", "--", "c"}), HasSubstr("'auto'"));
+}
+
+TEST(RunArguments, WhatIsMissingOrTooMuchIsNamed) {
+    EXPECT_THAT(error_of({"run"}), HasSubstr("SOURCE is missing"));
+    EXPECT_THAT(error_of({"run", "--", "c"}), HasSubstr("SOURCE is missing"));
+    for (const auto& arguments :
+         {std::vector<std::string>{"run", "/s"}, {"run", "/s", "--"}, {"run", "/s", "--", ""}}) {
+        EXPECT_THAT(error_of(arguments), HasSubstr("COMMAND, after `--`, is missing"));
+    }
+    EXPECT_THAT(error_of({"run", "/s", "train", "--", "c"}), HasSubstr("unexpected argument 'train'"));
+    // A view of its own has no mount point to choose, no foreground and no other users.
+    EXPECT_THAT(error_of({"run", "/s", "-f", "--", "c"}), HasSubstr("unknown option '-f'"));
+    EXPECT_THAT(error_of({"run", "/s", "-oallow_other", "--", "c"}), HasSubstr("unknown option '--allow-other'"));
+}
+
+TEST(RunArguments, HelpIsThatOfRun) {
+    const auto parsed = parse_arguments({"run", "--help"});
+    ASSERT_TRUE(parsed.ok());
+    EXPECT_THAT(std::get<Text>(*parsed).text, HasSubstr("ckptfs run SOURCE"));
+    EXPECT_EQ(run_of({"run", "/s", "--", "train", "--help"}).command.size(), 2U);
+}
+
+class Places : public testing::Test {
+ protected:
+    std::string place_of(const MountArguments& arguments) const {
+        const auto place = SharedPlace::find(arguments, [this](const std::string& name) {
+            return name == "XDG_RUNTIME_DIR" ? std::optional(runtime_.path()) : std::nullopt;
+        });
+        EXPECT_TRUE(place.ok()) << place.error().message();
+        return place->directory();
+    }
+
+    test::TemporaryDirectory runtime_;
+    test::TemporaryDirectory source_;
+};
+
+TEST_F(Places, AreOnePerViewAndOptions) {
+    source_.write("config", "{}");
+    MountArguments arguments;
+    arguments.source = source_.path();
+    std::vector<std::string> places{place_of(arguments)};
+    EXPECT_EQ(place_of(arguments), places.front());
+    const auto other = [&](const auto& change) {
+        MountArguments changed = arguments;
+        change(changed);
+        places.push_back(place_of(changed));
+    };
+    other([&](MountArguments& changed) { changed.source = runtime_.path(); });
+    other([](MountArguments& changed) { changed.target.world_size = 2; });
+    other([](MountArguments& changed) {
+        changed.target.world_size = 2;
+        changed.target.counts_data_parallel = true;
+    });
+    other([&](MountArguments& changed) { changed.target.config_file = source_ / "config"; });
+    other([](MountArguments& changed) { changed.io = IoMode::direct; });
+    other([](MountArguments& changed) { changed.log_file = "/log"; });
+    other([](MountArguments& changed) { changed.kernel_options = {"context=x"}; });
+    const std::set<std::string> distinct(places.begin(), places.end());
+    EXPECT_EQ(distinct.size(), places.size());
+
+    MountArguments configured = arguments;
+    configured.target.config_file = source_ / "config";
+    const std::string before = place_of(configured);
+    source_.write("config", "{\"a\": 1}");
+    EXPECT_NE(place_of(configured), before);
+}
+
+TEST_F(Places, FollowLinksToTheSource) {
+    std::filesystem::create_directory_symlink(source_.path(), runtime_ / "link");
+    MountArguments direct;
+    direct.source = source_.path();
+    MountArguments linked;
+    linked.source = runtime_ / "link";
+    EXPECT_EQ(place_of(direct), place_of(linked));
+}
+
+}  // namespace
+}  // namespace ckptfs::cli
