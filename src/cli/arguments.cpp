@@ -57,6 +57,7 @@ struct Strings {
     std::string world_size;
     std::string dp_size;
     std::string config_file;
+    std::string sub_group_size;
     std::string log_file;
     std::string io = "auto";
     std::string tag;
@@ -156,6 +157,18 @@ Result<IoMode> parse_io_mode(const std::string& text) {
     return mode->second;
 }
 
+/// A count of elements, as integers are written: DeepSpeed's own default, 1e9, has ten digits.
+Result<std::uint64_t> parse_sub_group_size(const std::string& text) {
+    std::uint64_t value = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (text.empty() || failure != std::errc() || end != text.data() + text.size() || value > INT64_MAX) {
+        return usage_error("the sub-group size " + in_quotes(text) +
+                           " is not a number of elements in decimal digits; give zero_optimization.sub_group_size of "
+                           "the run that will resume");
+    }
+    return value;
+}
+
 /// The options that say which view is meant.
 class TargetOptions {
  public:
@@ -169,11 +182,17 @@ class TargetOptions {
                "--ds-config", strings.config_file,
                "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
             ->type_name("FILE");
+        sub_group_size_ = app.add_option("--sub-group-size", strings.sub_group_size,
+                                         "sub_group_size of the run that will resume, under stage 3")
+                              ->type_name("S");
     }
 
     [[nodiscard]] Result<TargetArguments> parse(bool may_be_of_job = false) const {
         TargetArguments result;
         result.config_file = strings_.config_file;
+        if (sub_group_size_->count() > 0) {
+            CKPTFS_ASSIGN(result.sub_group_size, parse_sub_group_size(strings_.sub_group_size));
+        }
         if (world_size_->count() > 0 && dp_size_->count() > 0) {
             return usage_error("--world-size and --dp-size say the same thing in two ways; give one of them");
         }
@@ -193,6 +212,7 @@ class TargetOptions {
     const Strings& strings_;
     const CLI::Option* world_size_;
     const CLI::Option* dp_size_;
+    const CLI::Option* sub_group_size_ = nullptr;
 };
 
 /// What all commands that mount take.

@@ -15,10 +15,11 @@ namespace ckptfs::cli {
 
 /// What a view is asked for.
 struct TargetArguments {
-    std::optional<std::uint64_t> world_size;  ///< --world-size, or --dp-size
-    bool counts_data_parallel = false;        ///< it was --dp-size
-    bool of_job = false;                      ///< --world-size=auto: what the job around the process has
-    std::string config_file;                  ///< --ds-config; empty: none
+    std::optional<std::uint64_t> world_size;      ///< --world-size, or --dp-size
+    bool counts_data_parallel = false;            ///< it was --dp-size
+    bool of_job = false;                          ///< --world-size=auto: what the job around the process has
+    std::string config_file;                      ///< --ds-config; empty: none
+    std::optional<std::uint64_t> sub_group_size;  ///< --sub-group-size
 };
 
 struct MountArguments {

@@ -1,10 +1,10 @@
 // From the hub and the pickles around it to a description.
 #include <algorithm>
+#include <map>
 #include <set>
 #include <utility>
 
 #include "cli/description.h"
-#include "view/zero12_files.h"
 #include "zero/reader.h"
 
 namespace ckptfs::cli {
@@ -12,6 +12,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 using pickle::Node;
+
+constexpr std::string_view optimizer_key = "optimizer_state_dict";  // at stage 3 also of the inner optimizer
 
 /// Scalars, and lists of them (betas); a null for anything else.
 Json as_hyper_parameter(const Node* node) {
@@ -42,7 +44,9 @@ Json as_hyper_parameter(const Node* node) {
 std::vector<HyperParameters> hyper_parameters(const zero::ModelParallelRank& family) {
     std::vector<HyperParameters> result;
     const Node* root = family.optimizer.front().structure->root();
-    const Node* base = pickle::find(pickle::find(root, "optimizer_state_dict"), "base_optimizer_state");
+    const Node* optimizer = pickle::find(root, optimizer_key);
+    const Node* base =
+        pickle::find(optimizer, family.model_states_shards.empty() ? "base_optimizer_state" : optimizer_key);
     const Node* groups = pickle::find(base, "param_groups");
     if (groups == nullptr || groups->kind != pickle::Kind::list) {
         return result;
@@ -59,15 +63,31 @@ std::vector<HyperParameters> hyper_parameters(const zero::ModelParallelRank& fam
     return result;
 }
 
-GroupDescription describe_group(const zero::ParameterGroup& group, const zero::FlatLayout& layout,
-                                zero::Format format) {
+// At stage 3 the tensors in `module` are empty, but of the weights' dtype.
+Result<std::string> weights_dtype(const zero::ModelParallelRank& family, const zero::ParameterGroup& group) {
+    if (group.weights) {
+        return std::string(pt::name(group.weights->dtype));
+    }
+    const Node* tensor =
+        family.model_states_shards.empty() || group.parameters.empty()
+            ? nullptr
+            : pickle::find(pickle::find(family.model_states->root(), "module"), group.parameters.front().name);
+    if (!pt::is_tensor(tensor)) {
+        return std::string();
+    }
+    CKPTFS_ASSIGN(const pt::TensorRef ref, pt::tensor_ref(tensor));
+    return std::string(pt::name(ref.dtype));
+}
+
+Result<GroupDescription> describe_group(const zero::ModelParallelRank& family, const zero::ParameterGroup& group,
+                                        GroupCut cut) {
     GroupDescription result;
     result.parameters = group.parameters.size();
     for (const zero::Parameter& parameter : group.parameters) {
         result.numel += parameter.numel;
     }
-    result.cut = cut_of(layout, format);
-    result.weights_dtype = group.weights ? std::string(pt::name(group.weights->dtype)) : "";
+    result.cut = std::move(cut);
+    CKPTFS_ASSIGN(result.weights_dtype, weights_dtype(family, group));
     result.master_dtype = pt::name(group.master.dtype);
     for (const zero::State& state : group.states) {
         result.states.push_back({state.key, std::string(pt::name(state.dtype))});
@@ -98,6 +118,10 @@ Result<void> add_module(const zero::ModelParallelRank& family, ModuleDescription
             optimized.insert(parameter.name);
         }
     }
+    std::map<std::string, std::uint64_t> frozen_numel;  // stage 3, where `module` holds no tensors
+    for (const zero::FrozenParameter& frozen : family.frozen) {
+        frozen_numel[frozen.parameter.name] = frozen.parameter.numel;
+    }
     for (const auto& [name, value] : pickle::dict_items(pickle::find(root, "module"))) {
         if (tied.contains(name->text)) {
             ++result.tied;
@@ -105,18 +129,21 @@ Result<void> add_module(const zero::ModelParallelRank& family, ModuleDescription
             ++result.buffers;
         } else if (!optimized.contains(name->text) && pt::is_tensor(value)) {
             CKPTFS_ASSIGN(const auto tensor, pt::tensor_ref(value));
+            const auto cut = frozen_numel.find(name->text);
             ++result.frozen;
-            result.frozen_numel += tensor.numel();
+            result.frozen_numel += cut == frozen_numel.end() ? tensor.numel() : cut->second;
         }
     }
     return {};
 }
 
-void add_groups(const zero::ModelParallelRank& family, const std::vector<zero::FlatLayout>& layouts,
-                zero::Format format, CheckpointDescription& result) {
+// `cuts`: of all model-parallel ranks; those of this one begin at `first`.
+Result<void> add_groups(const zero::ModelParallelRank& family, std::vector<GroupCut>& cuts, std::size_t first,
+                        CheckpointDescription& result) {
     const std::vector<HyperParameters> values = hyper_parameters(family);
     for (std::size_t index = 0; index < family.groups.size(); ++index) {
-        GroupDescription group = describe_group(family.groups[index], layouts[index], format);
+        CKPTFS_ASSIGN(GroupDescription group,
+                      describe_group(family, family.groups[index], std::move(cuts[first + index])));
         group.model_rank = family.rank;
         group.index = index;
         if (index < values.size()) {
@@ -126,6 +153,7 @@ void add_groups(const zero::ModelParallelRank& family, const std::vector<zero::F
         result.numel += group.numel;
         result.groups.push_back(std::move(group));
     }
+    return {};
 }
 
 }  // namespace
@@ -140,11 +168,15 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     result.deepspeed_version = checkpoint.deepspeed_version;
     std::set<std::string> used;
     for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
-        used.insert(family.model_states_name);
-        result.nbytes += family.model_states_info.stamp.size;
-        for (const zero::RankFile& rank : family.optimizer) {
-            used.insert(rank.name);
-            result.nbytes += rank.info.stamp.size;
+        if (family.model_states_shards.empty()) {
+            used.insert(family.model_states_name);
+            result.nbytes += family.model_states_info.stamp.size;
+        }
+        for (const auto* files : {&family.model_states_shards, &family.optimizer}) {
+            for (const zero::RankFile& rank : *files) {
+                used.insert(rank.name);
+                result.nbytes += rank.info.stamp.size;
+            }
         }
     }
     result.files = used.size();
@@ -162,10 +194,10 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     if (checkpoint.format == zero::Format::stage0) {
         return result;
     }
-    CKPTFS_ASSIGN(const auto target, view::target_layout(checkpoint, checkpoint.dp_world_size, std::nullopt));
-    for (std::size_t rank = 0; rank < checkpoint.model_parallel.size(); ++rank) {
-        CKPTFS_TRY(add_module(checkpoint.model_parallel[rank], result.module));
-        add_groups(checkpoint.model_parallel[rank], target.families[rank], checkpoint.format, result);
+    CKPTFS_ASSIGN(std::vector<GroupCut> cuts, group_cuts(checkpoint, checkpoint.dp_world_size, {}));
+    for (const zero::ModelParallelRank& rank : checkpoint.model_parallel) {
+        CKPTFS_TRY(add_module(rank, result.module));
+        CKPTFS_TRY(add_groups(rank, cuts, result.groups.size(), result));
     }
     return result;
 }

@@ -11,6 +11,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/view.h"
+#include "view/zero_tag.h"
 #include "zero/checkpoint.h"
 
 namespace ckptfs::cli {
@@ -24,6 +25,7 @@ struct StateDescription {
 struct GroupCut {
     std::uint64_t partition_numel = 0;         ///< of every rank, with padding
     std::vector<std::uint64_t> padding_numel;  ///< by rank, as DeepSpeed counts it
+    std::vector<std::uint64_t> sub_groups;     ///< stage 3: elements of each sub-group on every rank
 };
 
 /// Names and values, in the order of the file.
@@ -70,7 +72,7 @@ struct CheckpointDescription {
 /// How much of a virtual file comes from where.
 struct RecutPart {
     std::string file;                   ///< a source file's name
-    std::optional<std::uint64_t> rank;  ///< whose optimizer file it is
+    std::optional<std::uint64_t> rank;  ///< whose file it is
     std::uint64_t nbytes = 0;
 };
 
@@ -104,7 +106,9 @@ struct Description {
     std::vector<std::string> problems;
 };
 
-[[nodiscard]] GroupCut cut_of(const zero::FlatLayout& layout, zero::Format format);
+/// How every group of every model-parallel rank is cut at a data-parallel size, in their order.
+Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+                                         const view::ViewOptions& options);
 
 /// `listing`: of the tag directory.
 Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing);
@@ -112,7 +116,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
 inline constexpr std::size_t max_listed_files = 32;
 /// Builds metadata of the listed files; reads no tensors.
 Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
-                             const std::optional<zero::LayoutConfig>& target);
+                             const view::ViewOptions& options);
 
 [[nodiscard]] std::string as_text(const Description& description);
 [[nodiscard]] std::string as_json(const Description& description);

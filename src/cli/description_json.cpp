@@ -21,8 +21,14 @@ Json padding_json(const std::vector<std::uint64_t>& values) {
     return runs;
 }
 
+Json sub_groups_json(const GroupCut& cut) {
+    return cut.sub_groups.empty() ? Json() : Json(cut.sub_groups);
+}
+
 Json cut_json(const GroupCut& cut) {
-    return {{"partition_numel", cut.partition_numel}, {"padding", padding_json(cut.padding_numel)}};
+    return {{"partition_numel", cut.partition_numel},
+            {"padding", padding_json(cut.padding_numel)},
+            {"sub_groups_numel", sub_groups_json(cut)}};
 }
 
 Json group_json(const GroupDescription& group) {
@@ -42,7 +48,8 @@ Json group_json(const GroupDescription& group) {
             {"optimizer_states", std::move(states)},
             {"hyper_parameters", std::move(hyper_parameters)},
             {"partition_numel", group.cut.partition_numel},
-            {"padding", padding_json(group.cut.padding_numel)}};
+            {"padding", padding_json(group.cut.padding_numel)},
+            {"sub_groups_numel", sub_groups_json(group.cut)}};
 }
 
 Json checkpoint_json(const Description& description) {

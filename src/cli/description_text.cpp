@@ -85,13 +85,23 @@ std::string written_by(const CheckpointDescription& checkpoint) {
            grouped(checkpoint.model_parallel_degree) + " model-parallel)";
 }
 
+// "4,096", at stage 3 with the number of sub-groups that it is cut into: "4,096 in 3".
+std::string partition(const GroupCut& cut) {
+    const std::string numel = grouped(cut.partition_numel);
+    return cut.sub_groups.empty() ? numel : numel + " in " + grouped(cut.sub_groups.size());
+}
+
+std::string partition_title(const CheckpointDescription& checkpoint) {
+    return checkpoint.stage == 3 ? "partition in sub-groups" : "partition";
+}
+
 std::string groups_table(const Description& description) {
     const CheckpointDescription& checkpoint = *description.checkpoint;
     std::vector<std::vector<std::string>> rows{
-        {"group", "parameters", "elements", "partition", "padding", "hyper-parameters"}};
+        {"group", "parameters", "elements", partition_title(checkpoint), "padding", "hyper-parameters"}};
     for (const GroupDescription& group : checkpoint.groups) {
         rows.push_back({group_name(checkpoint, group), grouped(group.parameters), grouped(group.numel),
-                        grouped(group.cut.partition_numel), per_rank(group.cut.padding_numel),
+                        partition(group.cut), per_rank(group.cut.padding_numel),
                         printable(hyper_parameters(group.hyper_parameters))});
     }
     return table(rows, {true, true, true, true, false, false}, "  ");
@@ -150,13 +160,13 @@ std::string recut_text(const Description& description) {
     const CheckpointDescription& checkpoint = *description.checkpoint;
     std::ostringstream result;
     result << "\nre-cut from " << counted(checkpoint.world_size, "rank") << " to " << grouped(recut.world_size) << "\n";
-    std::vector<std::vector<std::string>> groups{{"group", "partition", "padding", "", "partition", "padding"}};
+    const std::string title = partition_title(checkpoint);
+    std::vector<std::vector<std::string>> groups{{"group", title, "padding", "", title, "padding"}};
     for (std::size_t index = 0; index < recut.groups.size(); ++index) {
         const GroupCut& before = checkpoint.groups[index].cut;
         const GroupCut& after = recut.groups[index];
-        groups.push_back({group_name(checkpoint, checkpoint.groups[index]), grouped(before.partition_numel),
-                          per_rank(before.padding_numel), "->", grouped(after.partition_numel),
-                          per_rank(after.padding_numel)});
+        groups.push_back({group_name(checkpoint, checkpoint.groups[index]), partition(before),
+                          per_rank(before.padding_numel), "->", partition(after), per_rank(after.padding_numel)});
     }
     if (groups.size() > 1) {
         result << table(groups, {true, true, false, false, true, false}, "  ") << "\n";

@@ -76,7 +76,7 @@ class Inspection {
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size,
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size, options_));
-        CKPTFS_ASSIGN(description_.recut, describe_recut(*checkpoint, *view, dp_world_size, options_.target));
+        CKPTFS_ASSIGN(description_.recut, describe_recut(*checkpoint, *view, dp_world_size, options_));
         // accelerate counts micro-steps per rank and starts ranks without a file at 0: they wait for each other for
         // ever where the counter is no multiple of the new gradient_accumulation_steps.
         const std::string random_states = beside(directory, "random_states_0.pkl");

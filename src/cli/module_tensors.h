@@ -26,7 +26,9 @@ struct ModuleTensor {
     }
 };
 
-/// Those in the dict at `key` ("module", "frozen_param_fragments"), in its order; empty where it is none.
-Result<std::vector<ModuleTensor>> module_tensors(const pt::Archive& model_states, std::string_view key);
+/// Those in the dict at `key` ("module", "frozen_param_fragments"), in its order; empty where it is none. `places`: of
+/// the storages, in another file of the same structure; empty: in its own.
+Result<std::vector<ModuleTensor>> module_tensors(const pt::Archive& model_states, std::string_view key,
+                                                 const std::vector<pt::RecordPlace>& places = {});
 
 }  // namespace ckptfs::cli

@@ -11,8 +11,8 @@ namespace ckptfs::cli {
 namespace {
 
 // Options of ckptfs, in the form of the command line without the dashes.
-constexpr std::array<std::string_view, 8> own_words{"world-size", "dp-size",     "ds-config",  "log-file",
-                                                    "io",         "allow-other", "foreground", "f"};
+constexpr std::array<std::string_view, 9> own_words{
+    "world-size", "dp-size", "ds-config", "sub-group-size", "log-file", "io", "f", "allow-other", "foreground"};
 
 // Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is read-only, nosuid, nodev and noatime as it is,
 // or because they speak to whoever called us.

@@ -5,7 +5,6 @@
 
 #include "ckptfs/extent.h"
 #include "cli/description.h"
-#include "view/zero12_files.h"
 
 namespace ckptfs::cli {
 namespace {
@@ -19,10 +18,12 @@ std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const s
     if (checkpoint.model_parallel.size() > 1) {
         return std::nullopt;
     }
-    const auto& optimizer = checkpoint.model_parallel.front().optimizer;
-    for (std::size_t rank = 0; rank < optimizer.size(); ++rank) {
-        if (optimizer[rank].name == file) {
-            return rank;
+    const zero::ModelParallelRank& family = checkpoint.model_parallel.front();
+    for (const auto* files : {&family.optimizer, &family.model_states_shards}) {
+        for (std::size_t rank = 0; rank < files->size(); ++rank) {
+            if ((*files)[rank].name == file) {
+                return rank;
+            }
         }
     }
     return std::nullopt;
@@ -53,26 +54,11 @@ RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, st
 
 }  // namespace
 
-GroupCut cut_of(const zero::FlatLayout& layout, zero::Format format) {
-    GroupCut result{.partition_numel = layout.partition_numel, .padding_numel = {}};
-    for (std::uint64_t rank = 0; rank < layout.world_size; ++rank) {
-        result.padding_numel.push_back(format == zero::Format::bf16_optimizer
-                                           ? zero::group_padding_bf16_optimizer(layout, rank)
-                                           : zero::group_padding(layout, rank));
-    }
-    return result;
-}
-
 Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
-                             const std::optional<zero::LayoutConfig>& target) {
+                             const view::ViewOptions& options) {
     Recut result;
     result.world_size = dp_world_size * checkpoint.model_parallel.size();
-    CKPTFS_ASSIGN(const auto layout, view::target_layout(checkpoint, dp_world_size, target));
-    for (const auto& family : layout.families) {
-        for (const zero::FlatLayout& group : family) {
-            result.groups.push_back(cut_of(group, checkpoint.format));
-        }
-    }
+    CKPTFS_ASSIGN(result.groups, group_cuts(checkpoint, dp_world_size, options));
     result.file_count = view.file_count();
     for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
         CKPTFS_ASSIGN(const auto file, view.open(index));

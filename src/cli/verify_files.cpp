@@ -61,9 +61,13 @@ Result<FileTotals> verify_files(const zero::Checkpoint& checkpoint, Problems& pr
     FileTotals totals;
     FileVerifier verifier(problems, totals);
     for (const zero::ModelParallelRank& rank : checkpoint.model_parallel) {
-        CKPTFS_TRY(verifier.verify(*rank.model_states->file()));
-        for (const zero::RankFile& optimizer : rank.optimizer) {
-            CKPTFS_TRY(verifier.verify(*optimizer.file));
+        if (rank.model_states_shards.empty()) {
+            CKPTFS_TRY(verifier.verify(*rank.model_states->file()));
+        }
+        for (const auto* files : {&rank.model_states_shards, &rank.optimizer}) {
+            for (const zero::RankFile& file : *files) {
+                CKPTFS_TRY(verifier.verify(*file.file));
+            }
         }
     }
     return totals;

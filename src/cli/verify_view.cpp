@@ -16,6 +16,7 @@
 #include "cli/text.h"
 #include "cli/view_source.h"
 #include "pt/zip.h"
+#include "view/zero3_template.h"
 #include "zero/reader.h"
 
 namespace ckptfs::cli {
@@ -114,8 +115,40 @@ class ViewVerifier {
         for (std::size_t group = 0; group < source.groups.size(); ++group) {
             CKPTFS_TRY(check_group("group " + std::to_string(group), source.groups[group], view.groups[group]));
         }
+        if (source_.format == zero::Format::zero3) {
+            CKPTFS_TRY(check_frozen(source.frozen, view.frozen));
+            return check_buffers(source.model_states_shards, view.model_states_shards);
+        }
         for (const char* key : {"module", "frozen_param_fragments"}) {
-            CKPTFS_TRY(check_module(key, *source.model_states, *view.model_states));
+            CKPTFS_TRY(check_module(key, {source.model_states, {}}, {view.model_states, {}}));
+        }
+        return {};
+    }
+
+    Result<void> check_frozen(const std::vector<zero::FrozenParameter>& source,
+                              const std::vector<zero::FrozenParameter>& view) {
+        const auto same = [](const zero::FrozenParameter& a, const zero::FrozenParameter& b) {
+            return a.parameter.name == b.parameter.name && a.parameter.shape == b.parameter.shape;
+        };
+        if (!std::equal(source.begin(), source.end(), view.begin(), view.end(), same)) {
+            problems_.add("the view has other frozen parameters than the source");
+            return {};
+        }
+        for (std::size_t index = 0; index < source.size(); ++index) {
+            zero::ParameterGroup alone;
+            alone.parameters.push_back(source[index].parameter);
+            CKPTFS_TRY(
+                check_state("frozen parameters", "frozen", alone, source[index].fragments, view[index].fragments));
+        }
+        return {};
+    }
+
+    // At stage 3 every rank has buffers of its own; those of further ranks are repeated.
+    Result<void> check_buffers(const std::vector<zero::RankFile>& source, const std::vector<zero::RankFile>& view) {
+        for (std::size_t rank = 0; rank < view.size(); ++rank) {
+            CKPTFS_ASSIGN(const view::Template expected, view::template_of(source[rank % source.size()]));
+            CKPTFS_ASSIGN(const view::Template found, view::template_of(view[rank]));
+            CKPTFS_TRY(check_module("module", expected, found));
         }
         return {};
     }
@@ -172,9 +205,9 @@ class ViewVerifier {
         return {};
     }
 
-    Result<void> check_module(const char* key, const pt::Archive& source, const pt::Archive& view) {
-        CKPTFS_ASSIGN(const auto expected, module_tensors(source, key));
-        CKPTFS_ASSIGN(const auto found, module_tensors(view, key));
+    Result<void> check_module(const char* key, const view::Template& source, const view::Template& view) {
+        CKPTFS_ASSIGN(const auto expected, module_tensors(*source.archive, key, source.places));
+        CKPTFS_ASSIGN(const auto found, module_tensors(*view.archive, key, view.places));
         const auto same_form = [](const ModuleTensor& a, const ModuleTensor& b) { return a.same_form(b); };
         if (!std::equal(expected.begin(), expected.end(), found.begin(), found.end(), same_form)) {
             problems_.add("the tensors in " + in_quotes(key) + " have other names, dtypes or shapes than the source's");

@@ -65,6 +65,7 @@ Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) co
 Result<view::ViewOptions> read_view_options(const TargetArguments& arguments) {
     view::ViewOptions options;
     options.counts_data_parallel = arguments.counts_data_parallel;
+    options.sub_group_size = arguments.sub_group_size;
     if (arguments.config_file.empty()) {
         return options;
     }

@@ -105,11 +105,11 @@ inline std::vector<Breakage> breakages() {
              std::ofstream(root / "model.safetensors") << "x";
          },
          3, "weights only ('model.safetensors')"},
-        {"StageThree",
+        {"FilesOfTwoStages",
          [](const fs::path& tag) {
              fs::copy_file(tag / model_states, tag / "zero_pp_rank_0_mp_rank_00_model_states.pt");
          },
-         5, "ZeRO stage 3"},
+         4, "which only stage 3 writes"},
         {"DanglingLatest", [](const fs::path& tag) { fs::remove_all(tag); }, 4, "there is no such directory"},
         {"LegacyContainer",
          [](const fs::path& tag) {

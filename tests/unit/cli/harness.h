@@ -27,8 +27,7 @@ inline std::vector<std::filesystem::path> whole_fixtures() {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(fixtures)) {
         const std::filesystem::path directory = entry.path().parent_path();
         const std::string name = directory.filename().string();
-        if (entry.path().filename() == "latest" && name != "universal" && name.find("stage3") == std::string::npos &&
-            name.find("_at_ws") == std::string::npos) {
+        if (entry.path().filename() == "latest" && name != "universal" && name.find("_at_ws") == std::string::npos) {
             result.push_back(directory);
         }
     }
