@@ -12,7 +12,6 @@
 #include "naive/zero12_random.h"
 #include "naive/zip_io.h"
 #include "support/memory_source.h"
-#include "view/zero_tag.h"
 
 namespace ckptfs::test {
 namespace {
@@ -353,10 +352,6 @@ Files write_files(const naive::Save& save, std::uint64_t world_size, naive::Rand
 
 Opened open_view(const Files& files, std::uint64_t world_size, const naive::Checkpoint& checkpoint,
                  const naive::Settings* target) {
-    auto source = std::make_shared<MemorySource>();
-    for (const auto& [name, bytes] : files) {
-        source->add(std::string(directory) + "/" + name, bytes);
-    }
     view::ViewOptions options;
     if (target != nullptr) {
         zero::LayoutConfig config;
@@ -365,6 +360,14 @@ Opened open_view(const Files& files, std::uint64_t world_size, const naive::Chec
         config.bf16 = checkpoint.bf16;
         config.optimizer_offloaded = target->offload;
         options.target = config;
+    }
+    return open_view(files, world_size, options);
+}
+
+Opened open_view(const Files& files, std::uint64_t world_size, const view::ViewOptions& options) {
+    auto source = std::make_shared<MemorySource>();
+    for (const auto& [name, bytes] : files) {
+        source->add(std::string(directory) + "/" + name, bytes);
     }
     Opened opened;
     opened.source = source;

@@ -1,5 +1,5 @@
 // Thousands of random ZeRO-1/2 checkpoints: the view at N is what the model writes at N.
-//   CKPTFS_PROPERTY_SEED=<seed of a case> CKPTFS_PROPERTY_CASES=1 tests/property_zero12   runs one case again.
+//   CKPTFS_PROPERTY_SEED=<seed of a case> CKPTFS_PROPERTY_CASES=1 tests/property_views   runs one case again.
 #include <gtest/gtest.h>
 
 #include <chrono>

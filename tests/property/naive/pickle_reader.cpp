@@ -226,6 +226,14 @@ class Reader {
             push(ordered_dict());
         } else if (callable->text == "torch._utils\n_rebuild_tensor_v2") {
             push(read_tensor(arguments->items));
+        } else if (callable->text == "torch._tensor\n_rebuild_from_type_v2") {
+            const std::vector<Value>& items = arguments->items;
+            check(items.size() == 4 && items[0]->text == "torch._utils\n_rebuild_tensor_v2" &&
+                      items[1]->text == "torch\nTensor" && items[2]->kind == Kind::tuple,
+                  "(_rebuild_tensor_v2, Tensor, arguments, attributes)");
+            const Value made = read_tensor(items[2]->items);
+            made->state = items[3];
+            push(made);
         } else {
             auto made = std::make_shared<Node>();
             made->kind = Kind::object;

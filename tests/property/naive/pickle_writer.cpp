@@ -129,8 +129,26 @@ class Writer {
         out_.bytes += 'Q';
     }
 
+    // A tensor with attributes goes through the reducer of its type.
     void write_tensor(const Node& node) {
+        if (!node.state) {
+            write_global("torch._utils\n_rebuild_tensor_v2");
+            write_tensor_arguments(node);
+            out_.bytes += 'R';
+            return;
+        }
+        write_global("torch._tensor\n_rebuild_from_type_v2");
+        out_.bytes += '(';
         write_global("torch._utils\n_rebuild_tensor_v2");
+        write_global("torch\nTensor");
+        write_tensor_arguments(node);
+        write(*node.state);
+        out_.bytes += 't';
+        put();
+        out_.bytes += 'R';
+    }
+
+    void write_tensor_arguments(const Node& node) {
         out_.bytes += '(';
         write_storage(node.storage);
         write_integer(static_cast<std::int64_t>(node.offset));
@@ -147,7 +165,6 @@ class Writer {
         put();
         out_.bytes += 't';
         put();
-        out_.bytes += 'R';
     }
 
     void write(const Node& node) {

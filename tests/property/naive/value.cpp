@@ -75,7 +75,8 @@ class Comparer {
             }
         }
         if (a.kind == Kind::tensor) {
-            return compare_tensors(a, e, path);
+            std::string found = compare_tensors(a, e, path);
+            return found.empty() ? compare(a.state, e.state, path + ".attributes") : found;
         }
         if (a.items.size() != e.items.size()) {
             return path + ": " + describe(a) + ", expected " + describe(e);

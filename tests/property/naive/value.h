@@ -44,7 +44,7 @@ struct Node {
     double real = 0;
     std::string text;          ///< string; global and object: "module\nname"
     std::vector<Value> items;  ///< tuple, list; dicts: key, value, key, value …; object: its arguments
-    Value state;               ///< object, ordered_dict: what BUILD sets, or nothing
+    Value state;               ///< object, ordered_dict: what BUILD sets; tensor: its attributes; or nothing
     bool by_new = false;       ///< object: made by NEWOBJ rather than REDUCE
     std::shared_ptr<Storage> storage;
     std::uint64_t offset = 0;  ///< tensor: in elements
