@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """What a resume at another world size costs: through a mount, from ordinary files of that world size, and through DeepSpeed's
-universal checkpoint. Makes a checkpoint of 4 ranks (95 million parameters, 1.3 GB, unless told otherwise), prints times,
-memory and disk; exit code 0 when the expectations of the project hold, or are not asked for.
+universal checkpoint, at stages 2 and 3. Makes checkpoints of 4 ranks (95 million parameters, 1.3 GB, unless told otherwise),
+prints times, memory and disk; exit code 0 when the expectations of the project hold, or are not asked for. The report adds
+what bench_scale.py measures.
 """
 import argparse
 import contextlib
@@ -25,8 +26,10 @@ import ranks  # noqa: E402  before torch: sets its environment
 import psutil  # noqa: E402
 import torch  # noqa: E402
 
+import bench_scale  # noqa: E402
 import gather  # noqa: E402
 import large_checkpoint  # noqa: E402
+import large_stage3  # noqa: E402
 import mounting  # noqa: E402
 
 WORLD_SIZE = 3
@@ -35,6 +38,7 @@ MIB = 1 << 20
 
 @dataclass(frozen=True)
 class Measured:
+    stage: int
     checkpoint_bytes: int
     mount: list  # seconds
     shards_view: list
@@ -49,18 +53,16 @@ class Measured:
 
 def main(arguments=None):
     options = parse_arguments(arguments)
-    # Not in /tmp where that is memory: the disk is part of the comparison.
-    with tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=options.directory) as scratch:
-        source = f"{scratch}/source"
-        large_checkpoint.make_full(source, model(options))
-        measured = measure(source, scratch, options.repetitions)
-    lines = table(measured)
-    print("\n".join(lines))
-    missed = expectations_missed(measured)
+    measured = [measure(stage, options) for stage in (2, 3)]
+    lines = "\n\n".join("\n".join(table(m)) for m in measured)
+    print(lines)
+    missed = [f"stage {m.stage}: {line}" for m in measured for line in expectations_missed(m)]
     for line in missed:
         print(f"NOT AS EXPECTED: {line}")
     if options.report:
-        write_report(options.report, measured, lines)
+        scale = bench_scale.measure(options.directory)
+        write_report(options, lines, "\n".join(bench_scale.table(scale)))
+        missed += bench_scale.expectations_missed(scale)
     return 1 if missed and options.check else 0
 
 
@@ -81,7 +83,18 @@ def model(options):
     return large_checkpoint.Model(options.layers, width, width * 8 // 3, width, options.vocabulary)
 
 
-def measure(source, scratch, repetitions):
+def measure(stage, options):
+    # Not in /tmp where that is memory: the disk is part of the comparison.
+    with tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=options.directory) as scratch:
+        source = f"{scratch}/source"
+        if stage == 3:
+            large_stage3.make_full(source, model(options), large_checkpoint.RANKS)
+        else:
+            large_checkpoint.make_full(source, model(options))
+        return measure_resume(stage, source, scratch, options.repetitions)
+
+
+def measure_resume(stage, source, scratch, repetitions):
     copies, universal = f"{scratch}/copies", f"{scratch}/universal"
     mounts = [time_mount(source, scratch) for _ in range(repetitions)]
     with mounting.mounted(source, WORLD_SIZE) as mount:
@@ -94,12 +107,12 @@ def measure(source, scratch, repetitions):
             for what in ("shards", "resume"):
                 # The order alternates, so that neither side always follows the other; the first round warms up.
                 for name in sorted(roots, reverse=bool(turn % 2)):
-                    seconds = time_load(roots[name], what)
+                    seconds = time_load(stage, roots[name], what)
                     if turn:
                         times[what, name].append(seconds)
         daemon_peak = mount.status("VmHWM") * 1024
     seconds, peak = time_conversion(source, universal)
-    return Measured(size_of(source), mounts, times["shards", "view"], times["shards", "files"], times["resume", "view"],
+    return Measured(stage, size_of(source), mounts, times["shards", "view"], times["shards", "files"], times["resume", "view"],
                     times["resume", "files"], daemon_peak, seconds, peak, size_of(universal))
 
 
@@ -116,14 +129,12 @@ def time_mount(source, scratch):
     return seconds
 
 
-def time_load(root, what):
+def time_load(stage, root, what):
     """Until the last of the ranks, each a process of its own, has loaded its files."""
-    tag = gather.tag_of(root)
-    common = f"{tag}/mp_rank_00_model_states.pt"
-
     def load(rank):
-        shard = f"{tag}/bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
-        files = [shard] if what == "shards" else [common, common, shard]  # as engine.load_checkpoint does
+        shard = large_stage3.optimizer_file(root, rank)
+        model_states = large_stage3.model_file(root, rank) if stage == 3 else f"{gather.tag_of(root)}/mp_rank_00_model_states.pt"
+        files = [shard] if what == "shards" else [model_states, model_states, shard]  # as engine.load_checkpoint does
         torch.distributed.barrier()
         start = time.perf_counter()
         for file in files:
@@ -200,7 +211,7 @@ def ratio(one, other):
 
 def table(m):
     return [
-        f"| {m.checkpoint_bytes / 1e9:.2f} GB, saved at {large_checkpoint.RANKS} ranks, resumed at {WORLD_SIZE} | median (least to most) |",
+        f"| stage {m.stage}, {m.checkpoint_bytes / 1e9:.2f} GB, saved at {large_checkpoint.RANKS} ranks, resumed at {WORLD_SIZE} | median (least to most) |",
         "| --- | --- |",
         f"| mount | {spread(m.mount)} |",
         f"| torch.load of all {WORLD_SIZE} optimizer shards at once, from the view | {spread(m.shards_view)} |",
@@ -228,13 +239,16 @@ def expectations_missed(m):
     return [text for text, holds in expected.items() if not holds]
 
 
-def write_report(file, measured, lines):
+def write_report(options, lines, scale):
     text = ["# What a resume at another world size costs", "",
             "Written by `tests/bench/bench_resume.py --report docs/benchmark.md`: one run, page cache warm, every number from it.",
-            f"{len(measured.mount)} repetitions, view and files in alternating order. {os.cpu_count()} cores, "
+            f"{options.repetitions} repetitions, view and files in alternating order. {os.cpu_count()} cores, "
             f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory, {platform.system()} {platform.release()}, "
-            f"torch {torch.__version__}.", "", *lines]
-    file.write_text("\n".join(text) + "\n", encoding="utf-8")
+            f"torch {torch.__version__}.", "", lines, "",
+            "## Scale", "",
+            "Layout only: real headers and pickles, holes for data (`tests/bench/bench_scale.py`). Sizes and reads follow from metadata,",
+            "so this is all that a mount of a checkpoint of this size costs before tensors are read.", "", scale]
+    options.report.write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -152,6 +152,8 @@ def ds_config(recipe, world_size, universal=False):
         zero["offload_optimizer"] = {"device": "cpu"}
     if recipe.stage == 3:
         zero.update(_stage3(recipe))
+        if recipe.optimizer == "muon":
+            zero["reduce_scatter"] = False  # or DeepSpeed refuses
     config = {
         "train_batch_size": GLOBAL_BATCH,
         "train_micro_batch_size_per_gpu": GLOBAL_BATCH // recipe.data_parallel(world_size),
