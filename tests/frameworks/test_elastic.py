@@ -19,13 +19,13 @@ LAST_STEP = 10_000  # never reached: the test ends the job
 
 
 class Node:
-    """An agent with its workers, in a session of its own. `store` is what the agents of a job meet at."""
+    """An agent with its workers, in a session of its own. The agents of a job meet at `port`."""
 
-    def __init__(self, workers, log, store, *arguments):
+    def __init__(self, workers, log, port, *arguments):
         self.log = log
         # The waits are those of a test: a node that is gone is missed after 3 s, not after 15.
         command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1:2", f"--nproc-per-node={workers}",
-                   "--max-restarts=10", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{store.port}", "--rdzv-id=job",
+                   "--max-restarts=10", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=job",
                    "--rdzv-conf=is_host=false,last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3",
                    "--local-addr=127.0.0.1", str(RECIPE), *map(str, arguments)]
         with open(log, "ab") as sink:
@@ -45,21 +45,18 @@ class Node:
 
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_nodes_leave_and_join(tmp_path, workers):
-    from torch.distributed import TCPStore
-
     source = tmp_path / "run"
     # The mount needs a checkpoint: the job's first, at step 0.
     launch.run(2 * workers, lambda rank: launch.script(RECIPE, source, "view", 0), log=tmp_path / "log")
-    # In place of the first agent's, so that no port has to be guessed.
-    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     nodes = []
     with contextlib.ExitStack() as stack:
+        port = stack.enter_context(launch.agent_store())
         mount = stack.enter_context(mounted(source))
         stack.callback(lambda: [node.kill() for node in nodes])
 
         def start():
             log = tmp_path / f"node{len(nodes)}"
-            nodes.append(Node(workers, log, store, source, mount, LAST_STEP, STEP_SECONDS))
+            nodes.append(Node(workers, log, port, source, mount, LAST_STEP, STEP_SECONDS))
 
         start()
         start()
