@@ -13,7 +13,12 @@ Result<Template> template_of(const zero::RankFile& file) {
         return Template{file.structure, file.places};
     }
     CKPTFS_ASSIGN(std::shared_ptr<const pt::Archive> archive, pt::Archive::open(file.file));
-    return Template{std::move(archive), {}};
+    std::vector<pt::RecordPlace> places;
+    places.reserve(archive->storages().size());
+    for (const pt::Archive::Storage& storage : archive->storages()) {
+        places.push_back(storage.place);
+    }
+    return Template{std::move(archive), std::move(places)};
 }
 
 void append_share(const zero::State& state, std::size_t parameter, std::uint64_t numel, std::uint64_t dp_world_size,

@@ -14,11 +14,7 @@ namespace ckptfs::view {
 
 struct Template {
     std::shared_ptr<const pt::Archive> archive;
-    std::vector<pt::RecordPlace> places;  ///< as ArchiveEditor takes them
-
-    [[nodiscard]] pt::RecordPlace place_of(std::size_t storage) const {
-        return places.empty() ? archive->storages()[storage].place : places[storage];
-    }
+    std::vector<pt::RecordPlace> places;  ///< of its storages, in the rank's file
 };
 
 /// Reads the file again where its tree was not kept.
