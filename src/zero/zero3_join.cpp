@@ -352,9 +352,8 @@ class Join {
     Result<void> join_frozen_parameter(std::size_t index) {
         const FrozenEntry& entry = first_.model_states->frozen[index];
         const std::uint64_t numel = partition_numel(entry.parameter.numel, ranks_.size());
-        const std::uint64_t counts[] = {entry.parameter.numel};
         const std::string where = first_.model_states_path + ": frozen_param_fragments." + entry.parameter.name;
-        if (const auto checked = check_numels(counts, ranks_.size()); !checked.ok()) {
+        if (const auto checked = check_numels({&entry.parameter.numel, 1}, ranks_.size()); !checked.ok()) {
             return checked.error().within(where);
         }
         if (entry.fragment.shard.numel != numel) {
