@@ -52,7 +52,7 @@ Files write_files3(const naive::Save3& save, std::uint64_t world_size) {
     Files files;
     const std::string id(40, '7');
     for (std::uint64_t rank = 0; rank < world_size; ++rank) {
-        const std::string model_states = save.model_states_name(rank);
+        const std::string model_states = naive::Save3::model_states_name(rank);
         const std::string optimizer = save.optimizer_name(rank);
         files[model_states] = naive::write_pt(save.model_states(rank), model_states, id);
         files[optimizer] = naive::write_pt(save.optimizer(rank), optimizer, id);
@@ -74,7 +74,7 @@ std::string check_view(const View& view, const naive::Save3& expected, std::uint
     if (view.file_count() != 2 * world_size) {
         return std::to_string(view.file_count()) + " files, expected " + std::to_string(2 * world_size);
     }
-    if (view.find(expected.optimizer_name(world_size)) || view.find(expected.model_states_name(world_size)) ||
+    if (view.find(expected.optimizer_name(world_size)) || view.find(naive::Save3::model_states_name(world_size)) ||
         view.find(naive::model_states_name)) {
         return "a file is found that should not be there";
     }
@@ -93,7 +93,7 @@ std::string check_view(const View& view, const naive::Save3& expected, std::uint
         return wrong.empty() ? "" : name + wrong;
     };
     for (const std::uint64_t rank : ranks) {
-        std::string wrong = check(expected.model_states_name(rank), expected.model_states(rank));
+        std::string wrong = check(naive::Save3::model_states_name(rank), expected.model_states(rank));
         if (wrong.empty()) {
             wrong = check(expected.optimizer_name(rank), expected.optimizer(rank));
         }
@@ -134,7 +134,7 @@ std::string run(const Case& drawn, naive::Random& random) {
     Files files = write_files3(save, from);
     if (random.one_in(6)) {
         files[save.optimizer_name(from + random.below(3))] = "left over";
-        files[save.model_states_name(from + random.below(3))] = "left over";
+        files[naive::Save3::model_states_name(from + random.below(3))] = "left over";
     }
     view::ViewOptions options;
     if (drawn.overridden && random.one_in(2)) {
@@ -244,7 +244,7 @@ TEST(PropertyZero3, the_model_reads_what_it_writes) {
             const std::string name = save.optimizer_name(rank);
             EXPECT_EQ(judge(files.at(name), name, save.optimizer(rank)), "") << "seed " << seed;
         }
-        const std::string states = save.model_states_name(1);
+        const std::string states = naive::Save3::model_states_name(1);
         EXPECT_EQ(judge(files.at(states), states, save.model_states(1)), "") << "seed " << seed;
     }
 }

@@ -110,8 +110,9 @@ class Comparison {
         if (from_type != pickle::is_object_of(b, "torch._tensor", "_rebuild_from_type_v2")) {
             differ(path, "only one of the tensors has a class or attributes");
         } else if (from_type) {
-            compare(a->items[1]->items[1], b->items[1]->items[1], path + "<class>");
-            compare(a->items[1]->items[3], b->items[1]->items[3], path + "<attributes>");
+            for (const std::size_t part : {std::size_t{1}, std::size_t{3}}) {  // the class, the attributes
+                compare(a->items[1]->items[part], b->items[1]->items[part], path);
+            }
         }
     }
 

@@ -284,7 +284,7 @@ Value Save3::model_states(std::uint64_t rank) const {
     return states;
 }
 
-std::string Save3::model_states_name(std::uint64_t rank) const {
+std::string Save3::model_states_name(std::uint64_t rank) {
     return "zero_pp_rank_" + std::to_string(rank) + "_mp_rank_00_model_states.pt";
 }
 

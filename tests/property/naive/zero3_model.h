@@ -32,7 +32,7 @@ class Save3 {
 
     [[nodiscard]] Value model_states(std::uint64_t rank) const;
     [[nodiscard]] Value optimizer(std::uint64_t rank) const;
-    [[nodiscard]] std::string model_states_name(std::uint64_t rank) const;
+    [[nodiscard]] static std::string model_states_name(std::uint64_t rank);
     [[nodiscard]] std::string optimizer_name(std::uint64_t rank) const;
 
  private:
