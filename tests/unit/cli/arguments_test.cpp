@@ -46,6 +46,16 @@ TEST(Arguments, MountTakesEveryOptionAsAFlag) {
     EXPECT_EQ(arguments.io, IoMode::direct);
 }
 
+TEST(Arguments, SubGroupSizeIsACountOfElements) {
+    EXPECT_EQ(mount_of({"/s", "/m"}).target.sub_group_size, std::nullopt);
+    EXPECT_EQ(mount_of({"/s", "/m", "--sub-group-size=1000000000"}).target.sub_group_size, 1'000'000'000U);
+    EXPECT_EQ(mount_of({"/s", "/m", "-o", "sub_group_size=0"}).target.sub_group_size, 0U);
+    for (const char* wrong : {"--sub-group-size=x", "--sub-group-size=1e9", "--sub-group-size=-1",
+                              "--sub-group-size=9223372036854775808"}) {
+        EXPECT_THAT(error_of({"/s", "/m", wrong}), HasSubstr("not a number of elements")) << wrong;
+    }
+}
+
 TEST(Arguments, WorldSizesCountAllRanksOrTheDataParallelOnes) {
     EXPECT_FALSE(mount_of({"/s", "/m", "--world-size=4"}).target.counts_data_parallel);
     const auto arguments = mount_of({"/s", "/m", "-o", "dp_size=4"});

@@ -57,6 +57,45 @@ TEST(Inspect, JsonHoldsTheNumbers) {
     EXPECT_TRUE(result["problems"].empty());
 }
 
+TEST(Inspect, CountsSubGroupsAndPaddingOfStage3) {
+    Harness harness;
+    const std::string source = (fixtures / "stage3_sub_groups_ws3").string();
+    ASSERT_EQ(harness.run({"inspect", "--json", "--world-size=2", source}), 0) << harness.error();
+    const json result = json::parse(harness.out());
+    const json& checkpoint = result["checkpoint"];
+    EXPECT_EQ(checkpoint["format"], "ZeRO-3");
+    EXPECT_EQ(checkpoint["files"], 6);
+    ASSERT_EQ(checkpoint["groups"].size(), 2U);
+    const auto check = [](const json& cut, std::uint64_t numel, std::uint64_t ranks) {
+        std::uint64_t padding = 0;
+        for (const json& run : cut["padding"]) {
+            const auto equal = run["last_rank"].get<std::uint64_t>() - run["first_rank"].get<std::uint64_t>() + 1;
+            padding += equal * run["numel"].get<std::uint64_t>();
+        }
+        const auto partition = cut["partition_numel"].get<std::uint64_t>();
+        EXPECT_EQ(padding, partition * ranks - numel);
+        std::uint64_t sub_groups = 0;
+        for (const json& sub_group : cut["sub_groups_numel"]) {
+            sub_groups += sub_group.get<std::uint64_t>();
+        }
+        EXPECT_EQ(sub_groups, partition);
+    };
+    std::vector<std::size_t> before;
+    std::vector<std::size_t> after;
+    for (std::size_t index = 0; index < 2; ++index) {
+        const json& group = checkpoint["groups"][index];
+        const json& cut = result["recut"]["groups"][index];
+        EXPECT_EQ(group["weights_dtype"], "bfloat16");
+        check(group, group["numel"], 3);
+        check(cut, group["numel"], 2);
+        before.push_back(group["sub_groups_numel"].size());
+        after.push_back(cut["sub_groups_numel"].size());
+    }
+    EXPECT_THAT(before, testing::ElementsAre(3, 1));
+    EXPECT_THAT(after, testing::ElementsAre(3, 2));
+    EXPECT_EQ(result["recut"]["file_count"], 4);
+}
+
 TEST(Inspect, RecutNamesTheRanksThatBytesComeFrom) {
     Harness harness;
     ASSERT_EQ(harness.run({"inspect", "--world-size=1", (fixtures / "stage2_bf16_ws4").string()}), 0);

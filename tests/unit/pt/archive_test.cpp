@@ -49,6 +49,27 @@ TEST(Archive, KnowsStoragesAndTensors) {
     EXPECT_TRUE(step->contiguous());
 }
 
+TEST(Archive, FindsItsStoragesInAFileOfTheSamePickle) {
+    const auto archive = opened("pt/good/plain.pt");
+    const auto other = Container::read(golden("pt/good/plain.pt"));
+    ASSERT_TRUE(other.ok());
+    const auto places = archive->places_in(*other);
+    ASSERT_TRUE(places.has_value());
+    ASSERT_EQ(places->size(), archive->storages().size());
+    for (std::size_t i = 0; i < places->size(); ++i) {
+        EXPECT_EQ((*places)[i].file, other->file.get());
+        EXPECT_EQ((*places)[i].offset, archive->storages()[i].place.offset);
+        EXPECT_EQ((*places)[i].nbytes, archive->storages()[i].place.nbytes);
+    }
+
+    Container longer = *other;
+    ++longer.records.back().nbytes;
+    EXPECT_FALSE(archive->places_in(longer).has_value()) << "a record of another size";
+    Container fewer = *other;
+    fewer.records.pop_back();
+    EXPECT_FALSE(archive->places_in(fewer).has_value()) << "a record is missing";
+}
+
 TEST(Archive, KeepsSmallRecordsWithTheirBytes) {
     const auto archive = opened("pt/good/plain.pt");
     std::vector<std::pair<std::string, std::string>> extras;

@@ -165,5 +165,43 @@ TEST_P(Stage3, SizesAreThoseOfTheFiles) {
     }
 }
 
+TEST(Zero3View, OwnWorldSizePassesTheBytesThroughUnlessTheSubGroupsDiffer) {
+    const Loaded source = load("stage3_sub_groups_ws3");
+    const auto same = view_at(source, 3);
+    ViewOptions options;
+    options.sub_group_size = 40;
+    const auto other = view_at(source, 3, options);
+    ASSERT_EQ(same->file_count(), 6U);
+    for (std::size_t i = 0; i < same->file_count(); ++i) {
+        const auto original = source.source->open(source.tag + "/" + same->file_name(i));
+        EXPECT_EQ(whole(**same->open(i)), whole(**original));
+        EXPECT_NE(whole(**other->open(i)), whole(**original));
+    }
+}
+
+TEST(Zero3View, TheSizeGivenAloneWinsOverTheConfig) {
+    ViewOptions options;
+    EXPECT_EQ(target_sub_group_size(options), std::nullopt);
+    options.target = zero::LayoutConfig{.sub_group_size = 7};
+    EXPECT_EQ(target_sub_group_size(options), 7U);
+    options.sub_group_size = 9;
+    EXPECT_EQ(target_sub_group_size(options), 9U);
+}
+
+TEST(Zero3View, ReadsNoTensorToBuildItsFiles) {
+    std::string tag;
+    std::ifstream(data / "stage3_frozen_tied_ws2" / "latest") >> tag;
+    const io::CountingSource source(*io::DirectorySource::open_directory((data / "stage3_frozen_tied_ws2").string()));
+    const auto checkpoint = zero::read_checkpoint(source, tag);
+    ASSERT_TRUE(checkpoint.ok());
+    const std::uint64_t read_by_reader = source.counters().nbytes;
+    const auto view = world_size_view(*checkpoint, 3, {});
+    ASSERT_TRUE(view.ok());
+    for (std::size_t i = 0; i < (*view)->file_count(); ++i) {
+        ASSERT_TRUE((*view)->open(i).ok());
+    }
+    EXPECT_EQ(source.counters().nbytes, read_by_reader);
+}
+
 }  // namespace
 }  // namespace ckptfs::view
