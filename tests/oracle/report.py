@@ -21,6 +21,28 @@ CHECKS = {
     "planted_fault": "faults planted in a copy, which the comparisons must find",
 }
 
+LOST = """
+## What the mount keeps and the universal checkpoint loses
+
+DeepSpeed's own way to another world size, `ds_to_universal` and `load_universal`, is the truth wherever it carries the whole run.
+Where it does not, the cells are held against the source itself: masters, states and weights per parameter, scalars, counters,
+what DeepSpeed saves again straight after the load, and chains of resumes that end where they began. A universal checkpoint of
+DeepSpeed 0.19.8 loses, and the mount keeps:
+
+* buffers, and frozen parameters that training changed: it does not load the module;
+* states of any optimizer that does not keep exactly `exp_avg` and `exp_avg_sq` (SGD, RMSprop, Adagrad, Lion, Muon, amsgrad): the
+  conversion or the load fails;
+* the order of parameters under `round_robin_gradients`: data end up with other parameters;
+* `elastic_checkpoint` files, and runs that were saved before their first step;
+* at stage 3, the hyperparameters of every group but the first (learning rate, weight decay: all groups get those of group 0);
+* at stage 3 with several sub-groups, their `step`: they share one tensor, so that Adam's bias correction runs ahead.
+
+Never compared, because nothing defines it: the padding of stage 3 in a source, which DeepSpeed leaves uninitialised (the mount
+writes zeros), and `ds_id` of a model that was built under `zero.Init`, which numbers parameters in the order of their making.
+
+In families (`tensor-parallel`, `pipeline`) world sizes are totals: 4 ranks are 2 that hold one model together, times 2.
+""".rstrip().splitlines()
+
 
 @dataclass(frozen=True)
 class Result:
@@ -52,6 +74,7 @@ def write(file, results, table_hash):
         "| --- | --- | --- |",
     ]
     lines += [f"| {r.cell.name} | {truth(r.cell)} | {'passed' if r.passed else 'FAILED'} |" for r in results]
+    lines += LOST
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
