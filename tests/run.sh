@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests; a failure does not stop the steps after it.
 #   tests/run.sh               the default set
-#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md) and of the frameworks, clang's analyzer, libtorch 1.13, a benchmark's smoke run
+#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md) and of the frameworks, clang's analyzer, libtorch 1.13, smoke runs of the benchmark and of the proof on GPUs
 #   tests/run.sh STEP...       only these steps, in this order (their names are in the summary)
 # The Python environment is kept in $CKPTFS_VENV, by default ~/.cache/ckptfs/venv-<hash of the requirements>.
 # CI=true: a test that skips itself counts as failed.
@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.." || exit 1
 source tests/steps.sh
 
 default_steps=(install format build unit release tidy mount package scripts readme oracle frameworks scale asan tsan)
-full_steps=(oracle_full frameworks_full analyze torch113 bench)
+full_steps=(oracle_full frameworks_full analyze torch113 bench gpu)
 
 steps=("${default_steps[@]}")
 if [[ "${1:-}" == --full ]]; then

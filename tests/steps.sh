@@ -196,3 +196,8 @@ step_torch113() {
 step_bench() {
     run_pytest bench tests/bench
 }
+
+# On CPUs that pass for GPUs; the proof itself is `tests/gpu/run_gpu.py`.
+step_gpu() {
+    run_pytest gpu tests/gpu
+}
