@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """accelerate with DeepSpeed, resumed at another number of GPUs.
 
-    torchrun --nproc-per-node=4 train_accelerate.py run
-    ckptfs run view
-    torchrun --nproc-per-node=2 train_accelerate.py run view/world-size-2/step-4
+    torchrun --nproc-per-node=4 train_accelerate.py ckpt
+    ckptfs ckpt view
+    torchrun --nproc-per-node=2 train_accelerate.py ckpt view/world-size-2/step-4
 
 New checkpoints go to the first argument, the source of the mount: the mount shows them within two seconds. accelerate deletes
 only with total_limit, and never outside of project_dir.

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Plain DeepSpeed, resumed at another number of GPUs.
 
-    torchrun --nproc-per-node=4 train_deepspeed.py run
-    ckptfs run view
-    torchrun --nproc-per-node=2 train_deepspeed.py run view/world-size-2
+    torchrun --nproc-per-node=4 train_deepspeed.py ckpt
+    ckptfs ckpt view
+    torchrun --nproc-per-node=2 train_deepspeed.py ckpt view/world-size-2
 
 New checkpoints go to the first argument, the source of the mount: the mount shows them, and the new `latest`, within two
 seconds. DeepSpeed deletes nothing.

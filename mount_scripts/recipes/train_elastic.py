@@ -3,14 +3,14 @@
 
 A mount needs a checkpoint, so the job begins by saving one, at step 0:
 
-    torchrun --nproc-per-node=4 train_elastic.py run view 0
+    torchrun --nproc-per-node=4 train_elastic.py ckpt view 0
 
 Then on every node mount, once, and start an agent:
 
-    ckptfs run view
+    ckptfs ckpt view
     export TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1    # torch 2.13 fails without when a node joins
     torchrun --nnodes=1:2 --nproc-per-node=4 --max-restarts=10 --rdzv-backend=c10d --rdzv-endpoint=HOST:PORT --rdzv-id=job \\
-        train_elastic.py run view 1000
+        train_elastic.py ckpt view 1000
 
 The workers that torchrun starts anew find the new world size in WORLD_SIZE, and under the mount a directory for it.
 """

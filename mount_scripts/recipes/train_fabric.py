@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Lightning Fabric, resumed at another number of GPUs.
 
-    torchrun --nproc-per-node=4 train_fabric.py run
-    ckptfs run view
-    torchrun --nproc-per-node=2 train_fabric.py run view/world-size-2/step-4
+    torchrun --nproc-per-node=4 train_fabric.py ckpt
+    ckptfs ckpt view
+    torchrun --nproc-per-node=2 train_fabric.py ckpt view/world-size-2/step-4
 
 New checkpoints go to the first argument, the source of the mount: the mount shows them within two seconds. Fabric deletes nothing.
 """

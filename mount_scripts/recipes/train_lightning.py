@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Lightning's Trainer, resumed at another number of GPUs.
 
-    torchrun --nproc-per-node=4 train_lightning.py run
-    ckptfs run view
-    torchrun --nproc-per-node=2 train_lightning.py run view/world-size-2/epoch=0-step=8.ckpt
+    torchrun --nproc-per-node=4 train_lightning.py ckpt
+    ckptfs ckpt view
+    torchrun --nproc-per-node=2 train_lightning.py ckpt view/world-size-2/epoch=0-step=8.ckpt
 
 New checkpoints go to the first argument, the source of the mount: the mount shows them within two seconds.
 """

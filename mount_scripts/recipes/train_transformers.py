@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """The Hugging Face Trainer with DeepSpeed, resumed at another number of GPUs.
 
-    torchrun --nproc-per-node=4 train_transformers.py --output_dir=run --max_steps=4
-    ckptfs run view
-    torchrun --nproc-per-node=2 train_transformers.py --output_dir=run --max_steps=8 \\
+    torchrun --nproc-per-node=4 train_transformers.py --output_dir=ckpt --max_steps=4
+    ckptfs ckpt view
+    torchrun --nproc-per-node=2 train_transformers.py --output_dir=ckpt --max_steps=8 \\
         --resume_from_checkpoint=view/world-size-2/checkpoint-4
 
 output_dir stays the source of the mount: the mount shows what is saved there within two seconds. save_total_limit deletes

@@ -1,12 +1,13 @@
 """accelerate with DeepSpeed: load_state(<mount>/...) at another world size."""
 import math
+import subprocess
 
 import pytest
 
 import accelerate_job
 from accelerate_job import Job
 import checks
-from mounting import mounted
+from mounting import BINARY, mounted
 from recipe import Recipe
 
 A = 3
@@ -42,10 +43,22 @@ def test_load_state_goes_on(trained, tmp_path, recipe, world_size):
         reports = accelerate_job.run(
             Job(world_size, recipe, last_step=6, load=f"{mount}/{source.name}", save_loaded=str(loaded)), log)
         checks.expect_same_objects(f"{mount}/{source.name}", loaded)
-    if recipe.stage < 3:
-        checks.expect_same_parameters(source, loaded)
+    checks.expect_same_parameters(source, loaded)
     for report in reports:
         # The scheduler's file is passed through: it counts a step for each of the ranks that wrote it.
         assert (report.step_at_start, report.scheduler_at_start, len(report.losses)) == (3, 3 * A, 3)
         for found, truth in zip(report.losses, uninterrupted, strict=True):
             assert math.isclose(found, truth, rel_tol=TOLERANCE[recipe.dtype])
+
+
+def test_inspect_warns_where_growth_could_hang(trained):
+    """New ranks begin to count micro steps at 0: with accumulation they might wait for the others for ever."""
+    source, _ = trained(Recipe(stage=2, dtype="bf16", layers=1))
+
+    def warns(world_size):
+        done = subprocess.run([BINARY, "inspect", source, f"--world-size={world_size}"], capture_output=True, text=True, check=True)
+        return "gradient_accumulation_steps" in done.stdout
+
+    assert warns(A + 1)
+    assert not warns(A)
+    assert not warns(A - 1)

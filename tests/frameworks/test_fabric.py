@@ -44,8 +44,7 @@ def test_load_goes_on(trained, tmp_path, recipe, world_size):
                                  tmp_path / "log")
         # What was saved straight after the load is what the mount shows, every rank's shard.
         checks.expect_same_objects(f"{mount}/{source.name}", loaded)
-    if recipe.stage < 3:
-        checks.expect_same_parameters(source, loaded)
+    checks.expect_same_parameters(source, loaded)
     for report in reports:
         assert (report.step_at_start, report.note_at_start, len(report.losses)) == (3, f"saved at {A} ranks", 3)
         for found, truth in zip(report.losses, uninterrupted, strict=True):

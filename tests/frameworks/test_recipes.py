@@ -3,12 +3,14 @@ import importlib
 import os
 import pathlib
 import re
+import subprocess
+import sys
 import time
 
 import pytest
 
 import launch
-from mounting import mounted
+from mounting import BINARY, mounted
 import ranks
 
 RECIPES = pathlib.Path(__file__).resolve().parents[2] / "mount_scripts" / "recipes"
@@ -74,6 +76,20 @@ def test_recipe(tmp_path, recipe, steps, name):
         assert before <= set(os.listdir(source)), "the first checkpoint is gone"
         for path in saved:
             wait_for(pathlib.Path(f"{mount}/world-size-1", path))
+
+
+def test_a_recipe_under_torchrun_with_a_view_for_its_time(tmp_path):
+    """ckptfs run mounts, torchrun starts the very command line of the recipe, and nothing stays mounted."""
+    source, log = tmp_path / "ckpt", tmp_path / "log"
+    assert step_of(run("train_deepspeed.py", 2, source, log=log), 2) == 4
+    command = [BINARY, "run", source, "--", sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1",
+               RECIPES / "train_deepspeed.py", source, "{}/world-size-1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240, stdin=subprocess.DEVNULL,
+                          env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert step_of(done.stdout, 1) == 8
+    assert sorted(path.name for path in source.glob("global_step*")) == ["global_step4", "global_step8"]
+    assert f" {tmp_path}/" not in pathlib.Path("/proc/mounts").read_text(encoding="utf-8")
 
 
 def test_every_recipe_is_run():
