@@ -158,6 +158,9 @@ def _stage3_variants():
                check="zero_to_fp32")
     yield Cell("native-refusal/stage3-bf16/3to2", bf16, 3, 2, SOURCE, check="native_refusal")
     yield Cell("planted-fault/stage3-bf16/3to4", SMALL.but(stage=3), 3, 4, SOURCE, check="planted_fault")
+    for target in (3, 2):
+        yield Cell(f"other-sub-group-size/stage3-bf16/3to{target}", bf16.but(groups=2, **several), 3, target, SOURCE,
+                   check="other_sub_group_size", further=(300,))
     yield Cell("gathered-save/stage3-bf16/3to2", bf16.but(gathered_save=True), 3, 2, SOURCE, check="gathered_save")
 
 

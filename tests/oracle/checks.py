@@ -84,6 +84,16 @@ def chain(cell, session, scratch):
     expect_same_objects(source, link)
 
 
+def other_sub_group_size(cell, session, scratch):
+    """The config that resumes has another sub_group_size: the mount is told, and cuts anew at the source's own world size too."""
+    source, loaded = session.trained(cell.recipe, cell.source), f"{scratch}/loaded"
+    (size,) = cell.further
+    with mounted(source, cell.target, f"--sub-group-size={size}") as mount:
+        session.run(cell.recipe.but(sub_group_size=size), cell.target, load=mount.path, save_loaded=loaded)
+        expect_same_objects(loaded, mount.path)
+    expect_same_parameters(source, loaded)
+
+
 def old_writer(cell, session, scratch):
     """A fixture that an old DeepSpeed wrote, resumed at N by the DeepSpeed of today."""
     source, loaded = str(OLD / cell.further[0]), f"{scratch}/loaded"

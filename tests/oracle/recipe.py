@@ -29,16 +29,15 @@ class Recipe:
     tied: bool = True
     drift: bool = False  # training changes what no optimizer owns: a buffer and the frozen layer
     overflow: bool = False  # fp16: five steps end in the middle of an overflow
-    sub_group_size: int = None  # this and what follows: stage 3
+    sub_group_size: int = None  # this and the six after it: stage 3
     offload_parameters: bool = False
     zero_init: bool = False  # the model is built under deepspeed.zero.Init
     hpz: int = None  # zero_hpz_partition_size
-    quantized: bool = False  # weights and gradients in transit
     gathered_save: bool = False  # stage3_gather_16bit_weights_on_model_save
     persistence: int = None  # stage3_param_persistence_threshold
     tiny: bool = False  # a parameter of two elements
-    tensor_parallel: int = 1
-    pipeline: int = 1
+    tensor_parallel: int = 1  # ranks that hold one model together
+    pipeline: int = 1  # its stages
     width: int = 18
     vocabulary: int = 67
     layers: int = 2
@@ -197,8 +196,6 @@ def _stage3(recipe):
         "sub_group_size": recipe.sub_group_size,
         "offload_param": {"device": "cpu"} if recipe.offload_parameters else None,
         "zero_hpz_partition_size": recipe.hpz,
-        "zero_quantized_weights": recipe.quantized or None,
-        "zero_quantized_gradients": recipe.quantized or None,
         "stage3_gather_16bit_weights_on_model_save": recipe.gathered_save or None,
         "stage3_param_persistence_threshold": recipe.persistence,
     }

@@ -16,6 +16,7 @@ CHECKS = {
     "chain": "the source, object for object",
     "zero_to_fp32": "the script on the source",
     "load_weights": "the same load from the source",
+    "other_sub_group_size": "the source, per parameter, and what DeepSpeed saves under the other sub_group_size",
     "gathered_save": "the gathered weights of the source",
     "native_refusal": "DeepSpeed's error",
     "planted_fault": "faults planted in a copy, which the comparisons must find",
@@ -39,6 +40,9 @@ DeepSpeed 0.19.8 loses, and the mount keeps:
 
 Never compared, because nothing defines it: the padding of stage 3 in a source, which DeepSpeed leaves uninitialised (the mount
 writes zeros), and `ds_id` of a model that was built under `zero.Init`, which numbers parameters in the order of their making.
+
+Not run, as DeepSpeed has no CPU kernels for them: quantised weights and gradients in transit (`zero_quantized_weights`,
+`zero_quantized_gradients`), which change nothing that is saved.
 
 In families (`tensor-parallel`, `pipeline`) world sizes are totals: 4 ranks are 2 that hold one model together, times 2.
 """.rstrip().splitlines()
