@@ -1,4 +1,5 @@
 """Lightning's Trainer with DeepSpeedStrategy: fit(ckpt_path=<mount>/...) goes on at another world size as if it were its own."""
+from dataclasses import replace
 import itertools
 import math
 import os
@@ -20,14 +21,18 @@ def cell(stage, dtype, world_size):
     return pytest.param(stage, dtype, world_size, marks=marks, id=f"stage{stage}-{dtype}-{A}to{world_size}")
 
 
-@pytest.mark.parametrize("stage, dtype, world_size", [cell(*of) for of in itertools.product((1, 2, 3), ("bf16", "fp32"), (2, 4, 1, 3))])
+CELLS = [cell(*of) for of in itertools.product((1, 2, 3), ("bf16", "fp32"), (2, 4, 1, 3))]
+
+
+@pytest.mark.parametrize("stage, dtype, world_size", CELLS)
 def test_fit_goes_on(lightning_trained, tmp_path, stage, dtype, world_size):
     source, uninterrupted = lightning_trained(stage, dtype)
     loaded, plain, log = tmp_path / "loaded", tmp_path / "plain", tmp_path / "log"
     with mounted(source, world_size) as mount:
         resume = f"{mount}/{SAVED}"
-        reports = lightning_job.run(Job(world_size, stage, dtype, str(tmp_path), epochs=EPOCHS, resume=resume, save_loaded=str(loaded)), log)
-        lightning_job.resume_plainly(Job(world_size, stage, dtype, str(tmp_path), resume=resume, save_loaded=str(plain)), log)
+        job = Job(world_size, stage, dtype, str(tmp_path), EPOCHS, resume, str(loaded))
+        reports = lightning_job.run(job, log)
+        lightning_job.resume_plainly(replace(job, save_loaded=str(plain)), log)
         expected = client_state(f"{mount}/{NEXT}")
         assert client_state(resume)["hyper_parameters"] == {"stage": stage, "dtype": dtype, "micro_batch": 24 // A,
                                                             "learning_rate": 1e-2}
