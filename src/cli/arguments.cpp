@@ -61,6 +61,7 @@ struct Strings {
     std::string log_file;
     std::string io = "auto";
     std::string tag;
+    bool allow_empty = false;
     std::string mount_options;
 };
 
@@ -223,6 +224,8 @@ class MountingOptions {
         app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
         app.add_option("--io", strings.io, "auto, cached or direct: whether the page cache holds what is read")
             ->type_name("MODE");
+        app.add_flag("--allow-empty", strings.allow_empty,
+                     "Mount even while SOURCE holds no whole checkpoint: some may come");
         app.add_option("-o", strings.mount_options, "Any of these options as in fstab: -o world-size=4,io=direct")
             ->type_name("OPTION,...");
     }
@@ -233,6 +236,7 @@ class MountingOptions {
         result.source = strings_.source;
         result.mount_point = strings_.mount_point;
         result.log_file = strings_.log_file;
+        result.allow_empty = strings_.allow_empty;
         return {};
     }
 
@@ -280,7 +284,11 @@ Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
         return Arguments(std::move(*text));
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", run_usage));
-    CKPTFS_TRY(expect_given(result.command.empty() ? "" : result.command.front(), "COMMAND, after `--`,", run_usage));
+    if (result.command.empty() || result.command.front().empty()) {
+        return usage_error(
+            std::string("COMMAND, after `--`, is missing (a SOURCE of the name run is written ./run); usage: ") +
+            run_usage);
+    }
     CKPTFS_TRY(options.parse(result.mount, true));
     return Arguments(std::move(result));
 }

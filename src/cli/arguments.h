@@ -29,6 +29,7 @@ struct MountArguments {
     std::string log_file;  ///< empty: syslog, or standard error in the foreground
     bool foreground = false;
     bool allow_other = false;
+    bool allow_empty = false;  ///< mount even while there is no whole checkpoint
     IoMode io = IoMode::automatic;
     std::vector<std::string> kernel_options;
 };

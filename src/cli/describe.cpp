@@ -158,6 +158,11 @@ Result<void> add_groups(const zero::ModelParallelRank& family, std::vector<Group
 
 }  // namespace
 
+std::optional<std::int64_t> global_step_of(const zero::Checkpoint& checkpoint) {
+    const Node* step = pickle::find(checkpoint.model_parallel.front().model_states->root(), "global_steps");
+    return step != nullptr && step->kind == pickle::Kind::integer ? std::optional(step->integer) : std::nullopt;
+}
+
 Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing) {
     CheckpointDescription result;
     result.format = zero::name(checkpoint.format);
@@ -187,10 +192,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     }
     const zero::ModelParallelRank& family = checkpoint.model_parallel.front();
     result.pickle_protocol = family.model_states->tree()->protocol();
-    const Node* step = pickle::find(family.model_states->root(), "global_steps");
-    if (step != nullptr && step->kind == pickle::Kind::integer) {
-        result.global_step = step->integer;
-    }
+    result.global_step = global_step_of(checkpoint);
     if (checkpoint.format == zero::Format::stage0) {
         return result;
     }

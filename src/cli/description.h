@@ -94,6 +94,9 @@ struct TagDescription {
     std::string name;
     bool latest = false;
     std::uint64_t world_size = 0;
+    std::optional<std::int64_t> global_step;
+    std::int64_t mtime_ns = 0;  ///< of its newest file
+    bool newest = false;        ///< of the whole ones: that of the largest global step, of equals the newest
     std::optional<std::string> problem;
 };
 
@@ -104,11 +107,14 @@ struct Description {
     std::optional<CheckpointDescription> checkpoint;
     std::optional<Recut> recut;
     std::vector<std::string> problems;
+    std::vector<std::string> warnings;  ///< what does not follow a change of world size
 };
 
 /// How every group of every model-parallel rank is cut at a data-parallel size, in their order.
 Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
                                          const view::ViewOptions& options);
+
+[[nodiscard]] std::optional<std::int64_t> global_step_of(const zero::Checkpoint& checkpoint);
 
 /// `listing`: of the tag directory.
 Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing);

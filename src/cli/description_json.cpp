@@ -110,13 +110,17 @@ std::string as_json(const Description& description) {
                         {"latest", tag.latest},
                         {"whole", !tag.problem},
                         {"world_size", tag.world_size == 0 ? Json() : Json(tag.world_size)},
+                        {"global_step", tag.global_step ? Json(*tag.global_step) : Json()},
+                        {"mtime_ns", tag.mtime_ns == 0 ? Json() : Json(tag.mtime_ns)},
+                        {"newest", tag.newest},
                         {"problem", tag.problem ? Json(*tag.problem) : Json()}});
     }
     const Json result{{"source", description.source},
                       {"tags", std::move(tags)},
                       {"checkpoint", description.checkpoint ? checkpoint_json(description) : Json()},
                       {"recut", description.recut ? recut_json(*description.recut) : Json()},
-                      {"problems", description.problems}};
+                      {"problems", description.problems},
+                      {"warnings", description.warnings}};
     return result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 

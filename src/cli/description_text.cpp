@@ -138,7 +138,9 @@ std::string tags_text(const Description& description) {
             break;
         }
         rows.push_back({tag.name.empty() ? "." : printable(tag.name), tag.latest ? "latest" : "",
-                        tag.problem ? "broken" : "whole, " + counted(tag.world_size, "rank")});
+                        tag.problem ? "broken" : "whole, " + counted(tag.world_size, "rank"),
+                        tag.global_step ? "step " + std::to_string(*tag.global_step) : "",
+                        tag.newest ? "newest whole" : ""});
     }
     return "\ntags\n" + table(rows, {}, "  ");
 }
@@ -193,6 +195,14 @@ std::string problems_text(const Description& description) {
     return result;
 }
 
+std::string warnings_text(const Description& description) {
+    std::string result = description.warnings.empty() ? "" : "\nat another world size\n";
+    for (const std::string& warning : description.warnings) {
+        result += "  " + printable(warning) + "\n";
+    }
+    return result;
+}
+
 }  // namespace
 
 std::string as_text(const Description& description) {
@@ -204,7 +214,7 @@ std::string as_text(const Description& description) {
     if (description.recut) {
         result += recut_text(description);
     }
-    return result + problems_text(description);
+    return result + problems_text(description) + warnings_text(description);
 }
 
 }  // namespace ckptfs::cli

@@ -1,10 +1,12 @@
 // ckptfs inspect: reads the metadata of every tag and describes the one that a mount would start from.
 #include <algorithm>
 #include <ostream>
+#include <tuple>
 #include <utility>
 
 #include "cli/commands.h"
 #include "cli/description.h"
+#include "cli/resume_warnings.h"
 #include "cli/survey.h"
 #include "cli/text.h"
 #include "cli/view_source.h"
@@ -16,9 +18,15 @@ namespace {
 
 constexpr std::size_t max_named_left_over = 4;
 
-std::string beside(const std::string& directory, const std::string& name) {
-    const std::size_t slash = directory.rfind('/');
-    return slash == std::string::npos ? name : directory.substr(0, slash + 1) + name;
+std::int64_t newest_mtime_ns(const zero::Checkpoint& checkpoint) {
+    std::int64_t result = 0;
+    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+        result = std::max(result, family.model_states_info.stamp.mtime_ns);
+        for (const zero::RankFile& rank : family.optimizer) {
+            result = std::max(result, rank.info.stamp.mtime_ns);
+        }
+    }
+    return result;
 }
 
 class Inspection {
@@ -30,7 +38,7 @@ class Inspection {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(source_, environment_.open_source(arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
-        CKPTFS_ASSIGN(const auto found, survey(*source_, *reader));
+        CKPTFS_ASSIGN(const auto found, survey(*source_, *reader, SurveyExtent::all));
         if (found.tags.empty()) {
             return no_tags(*source_, found);
         }
@@ -38,16 +46,23 @@ class Inspection {
         for (const Error& problem : found.problems) {
             description_.problems.push_back(problem.message());
         }
+        if (!found.complete) {
+            description_.problems.push_back(
+                "SOURCE has too many directories to look into all of them: there may be more tags");
+        }
         for (const TagPlace& tag : found.tags) {
             CKPTFS_TRY(look_at(tag));
         }
+        mark_newest();
         environment_.out << (arguments_.json ? as_json(description_) : as_text(description_));
         return description_.checkpoint ? Result<void>() : *first_problem_;
     }
 
  private:
     Result<void> look_at(const TagPlace& place) {
-        TagDescription tag{.name = place.directory, .latest = place.latest, .world_size = 0, .problem = std::nullopt};
+        TagDescription tag;
+        tag.name = place.directory;
+        tag.latest = place.latest;
         const auto checkpoint = zero::read_checkpoint(*source_, place.directory);
         if (!checkpoint) {
             tag.problem = checkpoint.error().message();
@@ -57,6 +72,8 @@ class Inspection {
             }
         } else {
             tag.world_size = (*checkpoint)->world_size();
+            tag.global_step = global_step_of(**checkpoint);
+            tag.mtime_ns = newest_mtime_ns(**checkpoint);
             if (!description_.checkpoint) {
                 CKPTFS_TRY(describe_tag(place.directory, *checkpoint));
             }
@@ -71,23 +88,27 @@ class Inspection {
         description_.described_tag = directory;
         note_left_over(description_.checkpoint->left_over);
         if (!arguments_.target.world_size) {
+            description_.warnings = resume_warnings(*source_, directory, *checkpoint, std::nullopt);
             return {};
         }
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size,
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size, options_));
         CKPTFS_ASSIGN(description_.recut, describe_recut(*checkpoint, *view, dp_world_size, options_));
-        // accelerate counts micro-steps per rank and starts ranks without a file at 0: they wait for each other for
-        // ever where the counter is no multiple of the new gradient_accumulation_steps.
-        const std::string random_states = beside(directory, "random_states_0.pkl");
-        if (description_.recut->world_size > checkpoint->world_size() && source_->stat_target(random_states)) {
-            description_.problems.push_back(
-                in_quotes(source_->display(random_states)) + " is accelerate's: at more ranks than " +
-                std::to_string(checkpoint->world_size()) +
-                " the new ones have none and count steps from 0, so a run may hang unless the saved step count is a "
-                "multiple of gradient_accumulation_steps");
-        }
+        description_.warnings = resume_warnings(*source_, directory, *checkpoint, description_.recut->world_size);
         return {};
+    }
+
+    /// Copying a checkpoint changes its times, so the step that it holds counts first.
+    void mark_newest() {
+        const auto older = [](const TagDescription& a, const TagDescription& b) {
+            const auto age = [](const TagDescription& tag) {
+                return std::tuple(!tag.problem, tag.global_step.value_or(-1), tag.mtime_ns);
+            };
+            return age(a) < age(b);
+        };
+        const auto newest = std::max_element(description_.tags.begin(), description_.tags.end(), older);
+        newest->newest = !newest->problem;
     }
 
     void note_left_over(const std::vector<std::string>& names) {

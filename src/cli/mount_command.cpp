@@ -48,7 +48,9 @@ class Mounting {
         CKPTFS_ASSIGN(const auto file_system, FileSystem::create(source, reader,
                                                                  {.world_size = arguments_.target.world_size,
                                                                   .source_path = arguments_.source}));
-        file_system->adopt(whole.directory, whole.tag);
+        if (whole.tag) {
+            file_system->adopt(whole.directory, whole.tag);
+        }
         return environment_.mount_and_serve(*file_system, options, [&] {
             log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
             ready();
@@ -56,12 +58,13 @@ class Mounting {
     }
 
  private:
+    /// Without a tag where none is needed.
     Result<WholeTag> find_tag(const Source& source, const TagReader& reader) {
         CKPTFS_ASSIGN(const auto found, survey(source, reader));
         std::vector<Error> broken;
-        CKPTFS_ASSIGN(auto whole, first_whole_tag(source, reader, found, broken));
-        if (arguments_.target.world_size) {
-            CKPTFS_TRY(whole.tag->at_world_size(*arguments_.target.world_size));
+        auto whole = first_whole_tag(source, reader, found, broken, arguments_.target.world_size);
+        if (!whole && !arguments_.allow_empty) {
+            return whole.error();
         }
         for (const Error& problem : found.problems) {
             warn(problem.message());
@@ -69,7 +72,10 @@ class Mounting {
         for (const Error& problem : broken) {
             warn(problem.message() + " (the files of this tag cannot be opened in the mount)");
         }
-        return whole;
+        if (!whole && broken.empty()) {
+            warn(whole.error().message());
+        }
+        return whole ? *whole : WholeTag{};
     }
 
     /// In the log, and in front of whoever waits for the shell's prompt.

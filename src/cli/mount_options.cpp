@@ -11,8 +11,9 @@ namespace ckptfs::cli {
 namespace {
 
 // Options of ckptfs, in the form of the command line without the dashes.
-constexpr std::array<std::string_view, 9> own_words{
-    "world-size", "dp-size", "ds-config", "sub-group-size", "log-file", "io", "f", "allow-other", "foreground"};
+constexpr std::array<std::string_view, 10> own_words{"world-size", "dp-size",    "ds-config", "sub-group-size",
+                                                     "log-file",   "io",         "f",         "allow-other",
+                                                     "foreground", "allow-empty"};
 
 // Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is read-only, nosuid, nodev and noatime as it is,
 // or because they speak to whoever called us.

@@ -65,7 +65,8 @@ Result<void> add_machine(IdentityHasher& hasher) {
 
 // Takes every member by name: with a new option this no longer compiles, until it has a place here.
 Result<void> add_arguments(IdentityHasher& hasher, const MountArguments& arguments) {
-    const auto& [source, mount_point, target, log_file, foreground, allow_other, io, kernel_options] = arguments;
+    const auto& [source, mount_point, target, log_file, foreground, allow_other, allow_empty, io, kernel_options] =
+        arguments;
     const auto& [world_size, counts_data_parallel, of_job, config_file, sub_group_size] = target;
     CKPTFS_ASSIGN(const struct stat directory, status_of_path(source));
     hasher.add(directory.st_dev).add(directory.st_ino);
@@ -73,7 +74,11 @@ Result<void> add_arguments(IdentityHasher& hasher, const MountArguments& argumen
     // What the file says is what counts; read_view_options() will complain of one that cannot be read.
     hasher.add(config_file.empty() ? 0U : 1U).add(content_of(config_file));
     hasher.add(sub_group_size ? 1U : 0U).add(sub_group_size.value_or(0));
-    hasher.add(log_file).add(foreground ? 1U : 0U).add(allow_other ? 1U : 0U).add(static_cast<std::uint64_t>(io));
+    hasher.add(log_file)
+        .add(foreground ? 1U : 0U)
+        .add(allow_other ? 1U : 0U)
+        .add(allow_empty ? 1U : 0U)
+        .add(static_cast<std::uint64_t>(io));
     for (const std::string& option : kernel_options) {
         hasher.add(option);
     }

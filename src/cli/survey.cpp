@@ -49,7 +49,8 @@ Error dangling(const Source& source, const std::string& parent, const std::strin
 
 class Surveyor {
  public:
-    Surveyor(const Source& source, const TagReader& reader) : source_(source), reader_(reader) {}
+    Surveyor(const Source& source, const TagReader& reader, SurveyExtent extent)
+        : source_(source), reader_(reader), extent_(extent) {}
 
     Result<Survey> run() {
         CKPTFS_ASSIGN(const auto root, source_.list(""));
@@ -58,7 +59,7 @@ class Surveyor {
             return std::move(result_);
         }
         std::vector<Listed> parents{{"", root}};
-        for (int depth = 0; depth < survey_depth && result_.tags.empty(); ++depth) {
+        for (int depth = 0; depth < survey_depth && is_to_go_on(); ++depth) {
             parents = look_into(parents);
         }
         std::sort(result_.tags.begin(), result_.tags.end(), prefer);
@@ -70,6 +71,8 @@ class Surveyor {
         std::string directory;
         std::vector<DirectoryEntry> entries;
     };
+
+    [[nodiscard]] bool is_to_go_on() const { return extent_ == SurveyExtent::all || result_.tags.empty(); }
 
     /// Names of equal age: global_step10 before global_step9.
     static bool prefer(const TagPlace& a, const TagPlace& b) {
@@ -106,6 +109,7 @@ class Surveyor {
     bool file(const Listed& parent, const DirectoryEntry& entry, const std::string& latest, std::vector<Listed>& next) {
         const std::string directory = join(parent.directory, entry.name);
         if (seen_.size() >= max_directories) {
+            result_.complete = false;
             return false;
         }
         const auto info = source_.stat_target(directory);
@@ -148,6 +152,7 @@ class Surveyor {
 
     const Source& source_;
     const TagReader& reader_;
+    SurveyExtent extent_;
     Survey result_;
     std::set<std::pair<std::uint64_t, std::uint64_t>> seen_;  // device and inode: links may lead in circles
 };
@@ -159,8 +164,8 @@ bool holds_weights(const DirectoryEntry& entry) {
 
 }  // namespace
 
-Result<Survey> survey(const Source& source, const TagReader& reader) {
-    return Surveyor(source, reader).run();
+Result<Survey> survey(const Source& source, const TagReader& reader, SurveyExtent extent) {
+    return Surveyor(source, reader, extent).run();
 }
 
 Error no_tags(const Source& source, const Survey& survey) {
@@ -208,13 +213,22 @@ Result<std::string> read_latest(const Source& source, const std::string& path) {
 }
 
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
-                                 std::vector<Error>& broken) {
+                                 std::vector<Error>& broken, std::optional<std::uint64_t> world_size) {
     for (const TagPlace& place : survey.tags) {
         auto tag = reader.read(source, place.directory);
-        if (tag->problem() == nullptr) {
+        const auto usable = [&]() -> Result<void> {
+            if (const Error* problem = tag->problem()) {
+                return *problem;
+            }
+            if (world_size) {
+                CKPTFS_TRY(tag->at_world_size(*world_size));
+            }
+            return {};
+        }();
+        if (usable) {
             return WholeTag{place.directory, std::move(tag)};
         }
-        broken.push_back(*tag->problem());
+        broken.push_back(usable.error());
     }
     return broken.empty() ? no_tags(source, survey) : broken.front();
 }

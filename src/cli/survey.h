@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -21,12 +22,18 @@ struct TagPlace {
 struct Survey {
     std::vector<TagPlace> tags;   ///< those that `latest` names first, then the newest first
     std::vector<Error> problems;  ///< with `latest`: names nothing, cannot be read
+    bool complete = true;         ///< false: there are more directories than anybody wants to wait for
 };
 
-/// Looks into SOURCE's directories and, only while none of them is a tag, deeper: trainers put tags up to
-/// survey_depth levels down (project/checkpoints/checkpoint_0/pytorch_model). Fails where SOURCE cannot be listed.
-inline constexpr int survey_depth = 3;
-Result<Survey> survey(const Source& source, const TagReader& reader);
+enum class SurveyExtent : unsigned char {
+    nearest,  ///< deeper only while no directory of a level is a tag
+    all,
+};
+/// Looks into SOURCE's directories, survey_depth levels down at most: trainers put tags into
+/// project/checkpoints/checkpoint_0/pytorch_model, and names of metrics may add levels. A tag's own directories are not
+/// looked into. Fails where SOURCE cannot be listed.
+inline constexpr int survey_depth = 8;
+Result<Survey> survey(const Source& source, const TagReader& reader, SurveyExtent extent = SurveyExtent::nearest);
 
 /// Why a SOURCE without tags cannot be used.
 [[nodiscard]] Error no_tags(const Source& source, const Survey& survey);
@@ -39,8 +46,9 @@ struct WholeTag {
     std::shared_ptr<const Tag> tag;
 };
 
-/// The first whole tag. `broken` receives why each one before it is not. If none is whole: the first one's reason.
+/// The first whole tag that can be shown at `world_size`, if one is given. `broken` receives why each one before it
+/// cannot. If none can: the first one's reason.
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
-                                 std::vector<Error>& broken);
+                                 std::vector<Error>& broken, std::optional<std::uint64_t> world_size = std::nullopt);
 
 }  // namespace ckptfs::cli

@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "broken_source.h"
@@ -140,14 +142,63 @@ TEST(Inspect, LeftOverFilesAreNamed) {
     EXPECT_THAT(harness.out(), HasSubstr("left over by an older, larger run (" + left_over + ")"));
 }
 
-TEST(Inspect, AcceleratesStepCounterIsNotedWhenGrowing) {
+TEST(Inspect, ARunDirectoryListsItsCheckpointsAndTheNewestWholeOne) {
+    Harness harness;
+    const fs::path root = harness.directory() / "run";
+    fs::create_directories(root / "metrics/epoch=1-val/loss=0.3.ckpt");
+    fs::create_directories(root / "checkpoint-4");
+    const fs::path older = fixtures / "stage1_bf16_ws3";
+    const fs::path newer = fixtures / "stage2_bf16_ws4";
+    fs::copy(older / tag_name(older), root / "checkpoint-4/global_step4", fs::copy_options::recursive);
+    fs::copy(newer / tag_name(newer), root / "metrics/epoch=1-val/loss=0.3.ckpt/checkpoint",
+             fs::copy_options::recursive);
+    fs::copy(newer / tag_name(newer), root / "broken", fs::copy_options::recursive);
+    fs::remove(root / "broken" / model_states);
+    ASSERT_EQ(harness.run({"inspect", "--json", root.string()}), 0) << harness.error();
+    std::map<std::string, json> tags;
+    const json result = json::parse(harness.out());
+    for (const json& tag : result["tags"]) {
+        tags[tag["name"]] = tag;
+    }
+    ASSERT_EQ(tags.size(), 3U) << harness.out();
+    EXPECT_EQ(tags["broken"]["whole"], false);
+    EXPECT_EQ(tags["broken"]["newest"], false);
+    EXPECT_TRUE(tags["broken"]["global_step"].is_null());
+    EXPECT_EQ(tags["checkpoint-4/global_step4"]["whole"], true);
+    EXPECT_EQ(tags["metrics/epoch=1-val/loss=0.3.ckpt/checkpoint"]["whole"], true);
+    EXPECT_TRUE(tags["checkpoint-4/global_step4"]["global_step"].is_number());
+    EXPECT_GT(tags["checkpoint-4/global_step4"]["mtime_ns"], 0);
+    int newest = 0;
+    for (const auto& [name, tag] : tags) {
+        newest += tag["newest"].get<bool>() ? 1 : 0;
+    }
+    EXPECT_EQ(newest, 1);
+    ASSERT_EQ(harness.run({"inspect", root.string()}), 0);
+    EXPECT_THAT(harness.out(), testing::ContainsRegex("ckpt/checkpoint +whole, 4 ranks +step [0-9]+"));
+    EXPECT_THAT(harness.out(), HasSubstr("newest whole"));
+}
+
+TEST(Inspect, OfEqualStepsTheNewestFilesCount) {
     Harness harness;
     const fs::path source = harness.copy("stage1_bf16_ws3");
-    std::ofstream(source / "random_states_0.pkl") << "x";
-    ASSERT_EQ(harness.run({"inspect", "--world-size=4", source.string()}), 0);
-    EXPECT_THAT(harness.out(), HasSubstr("accelerate"));
-    ASSERT_EQ(harness.run({"inspect", "--world-size=2", source.string()}), 0);
-    EXPECT_THAT(harness.out(), testing::Not(HasSubstr("accelerate")));
+    fs::copy(source / tag_name(source), source / "again", fs::copy_options::recursive);
+    const auto newest = [&] {
+        EXPECT_EQ(harness.run({"inspect", "--json", source.string()}), 0);
+        const json result = json::parse(harness.out());
+        for (const json& tag : result["tags"]) {
+            if (tag["newest"].get<bool>()) {
+                return tag["name"].get<std::string>();
+            }
+        }
+        return std::string();
+    };
+    const auto touch = [&](const fs::path& tag, int hours) {
+        fs::last_write_time(source / tag / rank_1, fs::file_time_type::clock::now() + std::chrono::hours(hours));
+    };
+    touch("again", 1);
+    EXPECT_EQ(newest(), "again");
+    touch(tag_name(source), 2);
+    EXPECT_EQ(newest(), tag_name(source));
 }
 
 TEST(Inspect, EveryFixtureIsDescribed) {

@@ -79,6 +79,26 @@ TEST_F(Mounting, TagsOfTrainersLieDeeper) {
     EXPECT_EQ(mount("out"), 0) << harness_.error();
 }
 
+TEST_F(Mounting, ATagDirectoryMayLieDeep) {
+    fs::create_directories(harness_.directory() / "a/b/c/d");
+    harness_.copy("stage1_bf16_ws3", "a/b/c/d/run");
+    EXPECT_EQ(mount("a"), 0) << harness_.error();
+}
+
+TEST_F(Mounting, AllowEmptyMountsBeforeThereIsACheckpoint) {
+    fs::create_directories(harness_.directory() / "empty");
+    EXPECT_EQ(mount("empty"), 3);
+    expect_refused(3, "it is empty");
+    EXPECT_EQ(mount("empty", {"--allow-empty"}), 0);
+    EXPECT_THAT(harness_.error(), testing::StartsWith("ckptfs: warning: "));
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::remove(source / tag_name(source) / rank_1);
+    EXPECT_EQ(mount("source", {"-oallow_empty"}), 0);
+    EXPECT_THAT(harness_.error(), HasSubstr("rank 1 is missing"));
+    EXPECT_EQ(mount("nowhere", {"--allow-empty"}), 3);
+    EXPECT_THAT(harness_.mounts, SizeIs(2));
+}
+
 TEST_F(Mounting, ABrokenLatestIsAWarningWhileAnotherTagIsWhole) {
     const fs::path source = harness_.copy("stage1_bf16_ws3");
     fs::copy(source / tag_name(source), source / "older", fs::copy_options::recursive);
