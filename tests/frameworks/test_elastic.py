@@ -31,7 +31,7 @@ class Node:
         with open(log, "ab") as sink:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
-                env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"})
+                env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TMPDIR": str(log.parent)})
 
     def kill(self):
         """The agent and its workers at once, as when a machine goes down. The workers lead sessions of their own."""
