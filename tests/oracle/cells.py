@@ -130,8 +130,8 @@ def _stage3_variants():
     bf16, fp16, fp32 = (THIRD.but(dtype=dtype) for dtype in ("bf16", "fp16", "fp32"))
     offload = {"optimizer": "cpu_adam", "offload": True, "offload_parameters": True}
     yield from _variant("three-groups", (bf16.but(groups=3), 3, 5), (fp32.but(groups=3), 4, 3), SOURCE, quick=False)
-    # Of 700 elements: 6 sub-groups at 3 ranks, 8 at 2, 4 at 5.
-    several = {"sub_group_size": 700}
+    # One group becomes 6 sub-groups at 2 ranks, 4 at 3, 3 at 5.
+    several = {"sub_group_size": 250}
     yield from _variant("sub-groups", (bf16.but(**several), 3, 2), (fp16.but(**several), 2, 5), SOURCE,
                         twin={"sub_group_size": None})
     yield from _variant("sub-groups-and-groups", (bf16.but(groups=3, sub_group_size=300), 2, 8),
@@ -160,7 +160,7 @@ def _stage3_variants():
     yield Cell("planted-fault/stage3-bf16/3to4", SMALL.but(stage=3), 3, 4, SOURCE, check="planted_fault")
     for target in (3, 2):
         yield Cell(f"other-sub-group-size/stage3-bf16/3to{target}", bf16.but(groups=2, **several), 3, target, SOURCE,
-                   check="other_sub_group_size", further=(300,))
+                   check="other_sub_group_size", further=(700,))
     yield Cell("gathered-save/stage3-bf16/3to2", bf16.but(gathered_save=True), 3, 2, SOURCE, check="gathered_save")
 
 

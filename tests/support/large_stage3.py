@@ -6,6 +6,7 @@ no tensors come from a small checkpoint that DeepSpeed saved.
 from collections import OrderedDict
 import contextlib
 from dataclasses import dataclass
+import errno
 import os
 import pathlib
 import tempfile
@@ -137,13 +138,11 @@ def copy_sparse(source, target):
         while place < size:
             try:
                 place = os.lseek(reading.fileno(), place, os.SEEK_DATA)
-            except OSError:  # only a hole is left
-                return
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # only a hole is left
+                    return
+                raise
             end = os.lseek(reading.fileno(), place, os.SEEK_HOLE)
+            os.lseek(writing.fileno(), place, os.SEEK_SET)
             while place < end:
-                place += os.sendfile(writing.fileno(), reading.fileno(), place, _seek(writing, place, end))
-
-
-def _seek(writing, place, end):
-    os.lseek(writing.fileno(), place, os.SEEK_SET)
-    return end - place
+                place += os.sendfile(writing.fileno(), reading.fileno(), place, end - place)
