@@ -47,7 +47,7 @@ class Inspection {
             description_.problems.push_back(problem.message());
         }
         if (!found.complete) {
-            description_.problems.push_back(
+            description_.problems.emplace_back(
                 "SOURCE has too many directories to look into all of them: there may be more tags");
         }
         for (const TagPlace& tag : found.tags) {

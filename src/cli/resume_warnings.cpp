@@ -178,7 +178,7 @@ class Observer {
         for (std::size_t value = 1; value < callbacks->items.size(); value += 2) {
             const Node* path = pickle::find(callbacks->items[value], "best_model_path");
             if (path != nullptr && path->kind == pickle::Kind::string && !path->text.empty()) {
-                return std::string(path->text);
+                return path->text;
             }
         }
         return "";

@@ -80,7 +80,7 @@ BAD = {
     "weights only": (lambda tag: remove(tag, "*optim_states.pt"), 4, "weights only"),
     "empty tag": (lambda tag: remove(tag, "*.pt"), 4, "holds no ZeRO files"),
     "empty source": (empty_source, 3, "it is empty"),
-    "stage 3": (lambda tag: (tag / MODEL_STATES).rename(tag / f"zero_pp_rank_0_{MODEL_STATES}"), 5, "ZeRO stage 3"),
+    "model states of one rank": (lambda tag: (tag / MODEL_STATES).rename(tag / f"zero_pp_rank_0_{MODEL_STATES}"), 4, "the model states of rank 1 are missing"),
 }
 
 

@@ -145,3 +145,25 @@ def test_an_empty_directory_may_be_mounted_before_the_first_save(root, tmp_path)
         assert shards(point / "world-size-3" / "checkpoint-1" / "global_step1") == 3
     finally:
         unmount(point)
+
+
+def test_a_tag_that_the_world_size_does_not_fit_says_so_and_others_work(root, mounted):
+    """Of two model-parallel ranks: 3 ranks are no multiple."""
+    parallel = DATA / "tensor_parallel_stage2_ws4"
+    shutil.copytree(parallel / (parallel / "latest").read_text(), root / "parallel")
+    refused = subprocess.run([binary(), "run", root, "--world-size=3", "--", "true"], capture_output=True, text=True, check=False)
+    assert refused.returncode == 2
+    assert "model-parallel" in refused.stderr
+    shutil.copytree(SAVED, root / "plain")
+    (root / "latest").write_text("parallel")
+    mount = mounted(root, "--world-size=3")
+    mount.expect_error("parallel cannot be shown at world size 3: .*model-parallel")
+    assert sorted(os.listdir(mount.path / "parallel")) == sorted(os.listdir(root / "parallel"))
+    for file in (mount.path / "parallel").glob("*.pt"):
+        assert error_of(file) == errno.EIO
+    assert mount.log_text().count("parallel cannot be shown at world size 3") == 1
+    assert shards(mount.path / "plain") == 3
+    assert (mount.path / "plain" / OPTIMIZER).read_bytes()
+    four = mounted(root, "--world-size=4")
+    assert shards(four.path / "parallel") == 4  # two of each model-parallel rank
+    assert shards(four.path / "plain") == 4
