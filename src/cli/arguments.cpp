@@ -173,7 +173,10 @@ Result<std::uint64_t> parse_sub_group_size(const std::string& text) {
 /// The options that say which view is meant.
 class TargetOptions {
  public:
-    TargetOptions(CLI::App& app, Strings& strings, const char* description)
+    enum class SubGroupSize : unsigned char { option, of_config };
+
+    TargetOptions(CLI::App& app, Strings& strings, const char* description,
+                  SubGroupSize sub_group_size = SubGroupSize::option)
         : strings_(strings),
           world_size_(app.add_option("--world-size", strings.world_size, description)->type_name("N")),
           dp_size_(app.add_option("--dp-size", strings.dp_size,
@@ -183,15 +186,17 @@ class TargetOptions {
                "--ds-config", strings.config_file,
                "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
             ->type_name("FILE");
-        sub_group_size_ = app.add_option("--sub-group-size", strings.sub_group_size,
-                                         "sub_group_size of the run that will resume, under stage 3")
-                              ->type_name("S");
+        if (sub_group_size == SubGroupSize::option) {
+            sub_group_size_ = app.add_option("--sub-group-size", strings.sub_group_size,
+                                             "sub_group_size of the run that will resume, under stage 3")
+                                  ->type_name("S");
+        }
     }
 
     [[nodiscard]] Result<TargetArguments> parse(bool may_be_of_job = false) const {
         TargetArguments result;
         result.config_file = strings_.config_file;
-        if (sub_group_size_->count() > 0) {
+        if (sub_group_size_ != nullptr && sub_group_size_->count() > 0) {
             CKPTFS_ASSIGN(result.sub_group_size, parse_sub_group_size(strings_.sub_group_size));
         }
         if (world_size_->count() > 0 && dp_size_->count() > 0) {
@@ -342,7 +347,8 @@ Result<Arguments> parse_check(const std::vector<std::string>& arguments) {
         "and which micro batch and accumulation keep the global batch. Exit status 1 where it does not agree.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_flag("--json", result.json, "Print JSON instead of text");
-    const TargetOptions target(app, strings, "Number of ranks that will resume");
+    const TargetOptions target(app, strings, "Number of ranks that will resume",
+                               TargetOptions::SubGroupSize::of_config);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, check_usage));
     if (text) {
         return Arguments(std::move(*text));

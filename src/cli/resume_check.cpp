@@ -27,6 +27,11 @@ std::string lower(std::string text) {
     return text;
 }
 
+// The names of runtime/config.py DtypeEnum.
+bool is_fp32(const json& dtype) {
+    return dtype == "fp32" || dtype == "float32" || dtype == "float" || dtype == "torch.float32";
+}
+
 const char* yes_no(bool value) {
     return value ? "true" : "false";
 }
@@ -118,7 +123,7 @@ class Checker {
             return;
         }
         const bool wanted =
-            setting(config_, {"data_types", "grad_accum_dtype"}) == "fp32" && !target_.optimizer_offloaded;
+            is_fp32(setting(config_, {"data_types", "grad_accum_dtype"})) && !target_.optimizer_offloaded;
         const bool saved = checkpoint_.format == zero::Format::bf16_optimizer;
         if (wanted != saved) {
             add(Kind::conflict, "data_types.grad_accum_dtype",

@@ -81,8 +81,10 @@ TEST_F(Check, TheOtherOptimizerOfStage1) {
     json config = bf16(1);
     EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"),
                 testing::Contains("data_types.grad_accum_dtype"));
-    config["data_types"]["grad_accum_dtype"] = "fp32";
-    EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"), IsEmpty());
+    for (const char* fp32 : {"float32", "float", "torch.float32", "fp32"}) {
+        config["data_types"]["grad_accum_dtype"] = fp32;
+        EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"), IsEmpty()) << fp32;
+    }
     EXPECT_THAT(subjects(check("stage1_bf16_ws3", config), "conflict"),
                 testing::Contains("data_types.grad_accum_dtype"));
 }
@@ -160,6 +162,11 @@ TEST_F(Check, WhatIsMissingIsNamed) {
     const std::string source = (fixtures / "stage2_bf16_ws4").string();
     EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config=/nowhere.json"}), 2);
     EXPECT_THAT(harness_.error(), HasSubstr("/nowhere.json"));
+}
+
+TEST_F(Check, SubGroupSizeIsTheConfigs) {
+    EXPECT_EQ(harness_.run({"check", "/s", "--world-size=2", "--ds-config=c", "--sub-group-size=40"}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("--sub-group-size"));
 }
 
 TEST(BatchArithmetic, FillsInWhatDeepSpeedFillsIn) {
