@@ -22,6 +22,10 @@ constexpr std::array entries{
     RefusalEntry{Refusal::nvme_offload, "optimizer state swapped to NVMe",
                  "a directory `offloaded_tensors`, or `offload_optimizer.device: nvme` in the stored config",
                  "save with offload_optimizer.device cpu: the swapped state is not in the checkpoint's files"},
+    RefusalEntry{Refusal::partial_offload, "partly offloaded optimizer state",
+                 "sub-groups of one parameter group of which some have optimizer states and some have none: with "
+                 "`offload_optimizer.ratio` below 1, DeepSpeed saves no states of those on the GPU",
+                 "resume at the world size that wrote it, and save with offload_optimizer.ratio 1"},
     RefusalEntry{Refusal::mics, "MiCS",
                  "`partition_count` below `dp_world_size` at stage 3: each group of ranks holds the whole model",
                  "resume at the world size that wrote it, and save without mics_shard_size"},

@@ -14,6 +14,7 @@ enum class Refusal {
     not_element_wise,
     one_bit_optimizer,
     nvme_offload,
+    partial_offload,
     mics,
     quantized_weights,
     legacy_container,

@@ -2,8 +2,10 @@
 #include "zero/zero3_join.h"
 
 #include <algorithm>
+#include <charconv>
 #include <unordered_map>
 #include <unordered_set>
+#include <utility>
 
 #include "zero/refusal.h"
 
@@ -28,6 +30,22 @@ bool same_parameters(const std::vector<Parameter>& a, const std::vector<Paramete
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Parameter& left, const Parameter& right) {
         return left.name == right.name && left.shape == right.shape;
     });
+}
+
+/// "<first>_<last>", of numbers that a model can have; nullopt for another text.
+std::optional<std::pair<std::int64_t, std::int64_t>> parse_ds_id(std::string_view text) {
+    std::uint32_t first = 0;
+    std::uint32_t last = 0;
+    const char* const end = text.data() + text.size();
+    const auto [split, bad_first] = std::from_chars(text.data(), end, first);
+    if (bad_first != std::errc() || split == end || *split != '_') {
+        return std::nullopt;
+    }
+    const auto [rest, bad_last] = std::from_chars(split + 1, end, last);
+    if (bad_last != std::errc() || rest != end) {
+        return std::nullopt;
+    }
+    return std::pair<std::int64_t, std::int64_t>(first, last);
 }
 
 std::string text_of(const std::optional<double>& step) {
@@ -210,6 +228,12 @@ class Join {
         for (const Zero3Rank* rank : optimizers_) {
             for (const std::size_t k : indices) {
                 const SubGroupEntry& found = rank->optimizer->sub_groups[k];
+                if (found.has_state != rank->optimizer->sub_groups[indices.front()].has_state) {
+                    return refuse(Refusal::partial_offload, rank->optimizer_path,
+                                  "sub-group " + std::to_string(found.has_state ? indices.front() : k) +
+                                      " has no optimizer states, sub-group " +
+                                      std::to_string(found.has_state ? k : indices.front()) + " has");
+                }
                 const bool same = std::all_of(example.states.begin(), example.states.end(),
                                               [&](const StateEntry& e) { return find_entry(found, e.key) != nullptr; });
                 if (!same || found.states.size() != example.states.size() || found.has_state != example.has_state) {
@@ -379,15 +403,14 @@ class Join {
         std::unordered_map<std::string, std::int64_t> known;
         const std::vector<SubGroupEntry>& entries = first_.optimizer->sub_groups;
         for (std::size_t k = 0; k < entries.size(); ++k) {
-            const std::string& text = entries[k].ds_id;
-            const std::size_t split = text.find('_');
+            const auto ids = parse_ds_id(entries[k].ds_id);
             const SubGroup& sub_group = family_.sub_groups[k];
-            if (split == std::string::npos || sub_group.count == 0) {
+            if (!ids || sub_group.count == 0) {
                 return;
             }
             const std::vector<Parameter>& parameters = family_.groups[sub_group.group].parameters;
-            known[parameters[sub_group.first].name] = std::atoll(text.c_str());
-            known[parameters[sub_group.first + sub_group.count - 1].name] = std::atoll(text.c_str() + split + 1);
+            known[parameters[sub_group.first].name] = ids->first;
+            known[parameters[sub_group.first + sub_group.count - 1].name] = ids->second;
         }
         if (known.empty()) {
             return;

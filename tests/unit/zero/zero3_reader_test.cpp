@@ -9,6 +9,7 @@
 
 #include "support/memory_source.h"
 #include "zero/reader.h"
+#include "zero/zero3_files.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -321,6 +322,30 @@ TEST_F(Zero3Tag, StateThatIsNotElementWise) {
         editor.pickle().replace(entry, editor.tensor(like, storage, 0, {2}));
     });
     expect_error(ErrorCode::unsupported, "state 'exp_avg' of sub-group 0 has 2 elements in 1 dimensions");
+}
+
+TEST_F(Zero3Tag, StatesOfSomeSubGroupsOnly) {
+    edit_all(optimizer_name, [](pt::ArchiveEditor& editor, const Node* root) {
+        pickle::Editor& pickle = editor.pickle();
+        const Node* states = pickle::find(pickle::find(optimizer_of(root), "optimizer_state_dict"), "state");
+        Node* changed = pickle.copy(states);
+        changed->items.erase(changed->items.begin(), changed->items.begin() + 2);
+        pickle.replace(states, changed);
+    });
+    expect_error(ErrorCode::unsupported, "sub-group 0 has no optimizer states, sub-group 1 has");
+}
+
+TEST_F(Zero3Tag, NumbersOfParametersThatNoEngineGivesAreNotTaken) {
+    for (const char* text : {"9223372036854775807_1", "1_9223372036854775808", "-1_2", "1", "_", "1_2_3"}) {
+        edit_all(optimizer_name, [text](pt::ArchiveEditor& editor, const Node* root) {
+            const Node* masters = pickle::find(optimizer_of(root), "fp32_flat_groups");
+            const Node* attributes = attributes_with_ds_id(masters->items.front());
+            ASSERT_TRUE(editor.pickle().set_item(attributes, "ds_id", editor.pickle().string(text)).ok());
+        });
+        const auto checkpoint = read();
+        ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+        EXPECT_TRUE((*checkpoint)->model_parallel.front().groups.front().ds_ids.empty()) << text;
+    }
 }
 
 TEST_F(Zero3Tag, SwappedToNvme) {
