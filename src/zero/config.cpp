@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
@@ -40,6 +41,15 @@ void set_sub_group_size(LayoutConfig& config, double value) {
 void set_sub_group_size(LayoutConfig& config, std::int64_t value) {
     if (value >= 0) {
         config.sub_group_size = static_cast<std::uint64_t>(value);
+    }
+}
+
+// pydantic takes digits in quotes.
+void set_sub_group_size(LayoutConfig& config, const std::string& text) {
+    std::int64_t value = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    if (failure == std::errc() && end == text.data() + text.size()) {
+        set_sub_group_size(config, value);
     }
 }
 
@@ -140,6 +150,8 @@ LayoutConfig layout_config(const nlohmann::json& config) {
         set_sub_group_size(result, size.get<std::int64_t>());
     } else if (size.is_number()) {
         set_sub_group_size(result, size.get<double>());
+    } else if (size.is_string()) {
+        set_sub_group_size(result, size.get<std::string>());
     }
     result.bf16 = enabled(config, {config.contains("bf16") ? "bf16" : "bfloat16", "enabled"});
     const std::string device = offload_device(config, "offload_optimizer");

@@ -272,6 +272,15 @@ TEST_F(Zero3Tag, FilesCutOtherwiseThanTheConfigSaysAreReadAsTheyAre) {
     EXPECT_EQ((*checkpoint)->model_parallel.front().sub_groups.size(), 4U);
 }
 
+TEST_F(Zero3Tag, SizeInQuotesIsASize) {
+    edit(states_name(0), [](pt::ArchiveEditor& editor, const Node* root) {
+        set_config(editor, root, "sub_group_size", editor.pickle().string("40"));
+    });
+    const auto checkpoint = read();
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+    EXPECT_EQ((*checkpoint)->config.sub_group_size, 40U);
+}
+
 TEST_F(Zero3Tag, SettingsThatNameNoSizeGiveTheDefault) {
     edit_all(states_name, [](pt::ArchiveEditor& editor, const Node* root) {
         set_config(editor, root, "sub_group_size", editor.pickle().string("auto"));
