@@ -1,14 +1,18 @@
-"""The document of a run on GPUs, and its plot."""
+"""The document of runs on GPUs, and its plot: `gpu_report.py DOCUMENT RESULTS...` writes it from what run_gpu.py --results has left."""
 import importlib.metadata
 import os
+import pathlib
 import platform
 import statistics
 import subprocess
 import sys
+import textwrap
 
-import psutil
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "oracle")]
 
-from report import commit
+from records import LOSS_TOLERANCE, Run  # noqa: E402
+from report import commit  # noqa: E402
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd")
 
@@ -24,8 +28,8 @@ def facts(machine, model, seconds, commit_id):
     cuda, _, nccl = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip().partition(" ")
     cards, driver = _cards() if machine.cards else (["none: CPUs passed for GPUs"], "")
     return {"cards": cards, "driver": driver, "cuda": cuda, "nccl": nccl, "packages": packages, "python": platform.python_version(),
-            "kernel": f"{platform.system()} {platform.release()}", "cores": os.cpu_count(),
-            "memory_gib": round(psutil.virtual_memory().total / 2**30), "model": vars(model), "seconds": seconds,
+            "kernel": f"{platform.system()} {platform.release().partition('-')[0]}", "cores": os.cpu_count(),
+            "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30), "model": vars(model), "seconds": seconds,
             "commit": commit_id or commit()}
 
 
@@ -54,44 +58,62 @@ def deviation(stage, resumed):
     return max(abs(found - true) / abs(true) for found, true in zip(resumed.losses, truth, strict=True))
 
 
-def write(file, facts, stages, problems):
+def write(file, runs):
+    """The first run is plotted."""
     plot_file = file.with_suffix(".svg")
-    plot_file.write_text(plot(stages), encoding="utf-8")
-    packages, model = facts["packages"], facts["model"]
+    plot_file.write_text(plot(runs[0].stages), encoding="utf-8")
     lines = [
         "# On GPUs", "",
-        "Written by `tests/gpu/run_gpu.py --report docs/gpu.md`, on a machine with "
-        f"{_counted(facts['cards'])}: one run, every number from it.", "",
-        f"Lightning {packages['lightning']}, unmodified, DeepSpeed {packages['deepspeed']}, torch {packages['torch']}, "
-        f"CUDA {facts['cuda']}, NCCL {facts['nccl']}, driver {facts['driver'] or 'none'}, Python {facts['python']}, {facts['kernel']}, "
-        f"{facts['cores']} cores, {facts['memory_gib']} GiB of memory. Commit `{facts['commit']}`. {facts['seconds'] / 60:.1f} minutes.", "",
-        f"The model is a decoder of {stages[0].parameters / 1e9:.3f} billion parameters ({model['layers']} layers of width {model['width']}, "
-        f"{model['vocabulary']} tokens), trained in bf16 with DeepSpeed's FusedAdam in two parameter groups, {model['global_batch']} sequences "
-        f"of {model['length']} tokens a step. Lightning's Trainer saves it at 4 ranks after step {_saved_at(stages[0])} and goes on to step "
-        f"{stages[0].steps[-1]}. Then `fit(ckpt_path=…)` resumes the checkpoint from a mount at other world sizes, and, for comparison, from the universal "
-        "checkpoint that `ds_to_universal` makes of it.", "",
-        f"**{'All of it holds.' if not problems else f'{len(problems)} failures.'}**", "", *[f"* {problem}" for problem in problems],
-        *([""] if problems else []),
-        "* **State**: after the load and before the first step every rank compares what its optimizer holds, fp32 masters, `exp_avg` and `exp_avg_sq`,",
-        "  and the bf16 weights, parameter by parameter and bit for bit, with the source's files as the oracle's own reader gathers them; the step and",
-        "  the hyper-parameters of each group too. The ranks together must have compared every element.",
-        "* **Losses** are held against the run that was not interrupted, within 2 %: gradients are averaged in bf16 over another number of ranks.",
-        "* **Ready** is how long it takes until training can be started: the mount, or the conversion. **First step** counts from the same moment",
-        "  to the end of the first step, with the start of the processes and the load, without the comparison.",
-        "* Ranks that have no GPU of their own share one (`devices=1, num_nodes=N`) through gloo, which makes their steps slow.", "",
-        *table(stages), "",
-        "| ZeRO | checkpoint | universal checkpoint on disk | mount on disk | first step at " + f"{stages[0].universal.world_size}: universal / mount |",
-        "| --- | --- | --- | --- | --- |",
-        *[_comparison(stage) for stage in stages], "",
-        *_lost(stages),
-        f"![Losses]({plot_file.name})", "",
-        "Lines are the run at 4 ranks that was not interrupted, marks the runs that were resumed from a mount.",
+        *_paragraph(f"""Written by `tests/gpu/run_gpu.py --report docs/gpu.md`, or by `tests/gpu/gpu_report.py` from what runs of it left in
+            `tests/gpu/recorded`. Lightning's Trainer, unmodified, saves a model at 4 ranks after two epochs and goes on to a third.
+            `fit(ckpt_path=…)` resumes the checkpoint from a mount at other world sizes, and, for comparison, from the universal checkpoint
+            that `ds_to_universal` makes of it. Training is in bf16, with DeepSpeed's FusedAdam in two parameter groups."""), "",
+        *_paragraph("""* **State**: after the load and before the first step every rank compares what its optimizer holds, fp32 masters, `exp_avg` and
+            `exp_avg_sq`, and the bf16 weights, parameter by parameter and bit for bit, with the source's files as the oracle's own reader gathers
+            them; the step and the hyper-parameters of each group too. The ranks together must have compared every element."""),
+        *_paragraph(f"""* **Losses** are held against the run that was not interrupted, within {LOSS_TOLERANCE:.1%}: gradients are averaged in bf16 over
+            another number of ranks."""),
+        *_paragraph("""* **Ready** is how long it takes until training can be started: the mount, or the conversion. **First step** counts from the same
+            moment to the end of the first step, with the start of the processes and the load, without the comparison."""),
+        *_paragraph("""* With fewer GPUs than ranks the ranks share them (`devices=1, num_nodes=N`) through gloo, which makes their steps slow."""), "",
     ]
+    for run in runs:
+        lines += _section(run)
+    lines += ["## Losses", "", f"![Losses]({plot_file.name})", "",
+              "Of the first run above. Lines are the training at 4 ranks that was not interrupted, circles the runs that were resumed from a mount."]
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
+def _section(run):
+    problems, packages, model, stages = run.problems(), run.facts["packages"], run.facts["model"], run.stages
+    facts = run.facts
+    return [
+        f"## {_counted(facts['cards'])}", "",
+        *_paragraph(f"""Lightning {packages['lightning']}, DeepSpeed {packages['deepspeed']}, torch {packages['torch']}, CUDA {facts['cuda']},
+            NCCL {facts['nccl'] or 'none'}, driver {facts['driver'] or 'none'}, Python {facts['python']}, {facts['kernel']}, {facts['cores']} cores,
+            {facts['memory_gib']} GiB of memory. Commit `{facts['commit']}`. {facts['seconds'] / 60:.1f} minutes, every number from this one run.
+            A decoder of {stages[0].parameters / 1e9:.2f} billion parameters: {model['layers']} layers of width {model['width']}, {model['vocabulary']}
+            tokens; {model['global_batch']} sequences of {model['length']} tokens a step, saved after step {_saved_at(stages[0])} of
+            {stages[0].steps[-1]}."""), "",
+        f"**{f'{len(problems)} failures.' if problems else 'All of it holds.'}**", "",
+        *([*(f"* {problem}" for problem in problems), ""] if problems else []),
+        *table(stages), "",
+        f"| ZeRO | checkpoint | universal checkpoint on disk | mount on disk | first step at {stages[0].universal.world_size}: universal / mount |",
+        "| --- | --- | --- | --- | --- |",
+        *[_comparison(stage) for stage in stages], "",
+        *_lost(stages),
+    ]
+
+
+def _paragraph(text):
+    return textwrap.wrap(" ".join(text.split()), 128, subsequent_indent="  " if text.startswith("*") else "",
+                         break_long_words=False, break_on_hyphens=False)
+
+
 def _counted(cards):
-    return f"{len(cards)} × {cards[0]}" if len(cards) > 1 else f"one {cards[0]}" if not cards[0].startswith("none") else "no GPU (CPUs passed for GPUs)"
+    if cards[0].startswith("none"):
+        return "No GPU: CPUs passed for GPUs"
+    return f"{len(cards)} × {cards[0]}"
 
 
 def _saved_at(stage):
@@ -121,7 +143,8 @@ def plot(stages):
 
 def _panel(stage, width, height):
     left, right, top, bottom = 50, width - 15, 30, height - 40
-    low, high = 0.0, max(stage.losses) * 1.05
+    margin = (max(stage.losses) - min(stage.losses)) / 10
+    low, high = min(stage.losses) - margin, max(stage.losses) + margin
 
     def at(step, loss):
         x = left + (right - left) * (step - stage.steps[0]) / (stage.steps[-1] - stage.steps[0])
@@ -135,7 +158,7 @@ def _panel(stage, width, height):
         parts.append(f'<text x="{at(step, low)[0]:.1f}" y="{bottom + 16}" text-anchor="middle">{step}</text>')
     for index in range(5):
         loss = low + (high - low) * index / 4
-        parts.append(f'<text x="{left - 6}" y="{at(1, loss)[1] + 4:.1f}" text-anchor="end">{loss:.1f}</text>')
+        parts.append(f'<text x="{left - 6}" y="{at(1, loss)[1] + 4:.1f}" text-anchor="end">{loss:.2f}</text>')
     line = " ".join("{:.1f},{:.1f}".format(*at(step, loss)) for step, loss in zip(stage.steps, stage.losses))
     parts.append(f'<polyline points="{line}" fill="none" stroke="black"/>')
     saved, _ = at(_saved_at(stage), low)
@@ -150,3 +173,7 @@ def _panel(stage, width, height):
         parts.append(f'<circle cx="{right - 95}" cy="{y}" r="4" fill="none" stroke="{colour}" stroke-width="1.5"/>'
                      f'<text x="{right - 85}" y="{y + 4}">resumed at {resumed.world_size}</text>')
     return "".join(parts)
+
+
+if __name__ == "__main__":
+    write(pathlib.Path(sys.argv[1]), [Run.read(path) for path in sys.argv[2:]])

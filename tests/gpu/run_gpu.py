@@ -6,9 +6,6 @@ tests/requirements*.txt. Ranks beyond the number of GPUs share them through gloo
 """
 import argparse
 import dataclasses
-from dataclasses import dataclass
-import json
-import math
 import os
 import pathlib
 import shutil
@@ -24,58 +21,15 @@ import gpu_report  # noqa: E402
 import live_state  # noqa: E402
 import mounting  # noqa: E402
 import processes  # noqa: E402
-from records import Model  # noqa: E402
+from records import Model, Resumed, Run, Stage  # noqa: E402
 
 A = 4  # the world size of the run that is left
 WORLD_SIZES = (2, 8, 1)
 UNIVERSAL = 2  # the world size of the comparison with DeepSpeed's own way
 EPOCHS_BEFORE, EPOCHS = 2, 3
-LOSS_TOLERANCE = 2e-2  # relative; gradients are averaged in bf16, over other numbers of ranks
 
 DECODER = Model(layers=24, width=1024, heads=16, vocabulary=16384, length=512, global_batch=16, steps_per_epoch=4)
 TINY = Model(layers=2, width=32, heads=2, vocabulary=64, length=16, global_batch=16, steps_per_epoch=2)
-
-
-@dataclass(frozen=True)
-class Resumed:
-    """One resume, from a mount or from a universal checkpoint."""
-
-    world_size: int
-    backend: str
-    losses: list
-    steps: list
-    first_step_s: float  # from the first command to the end of the first step
-    prepare_s: float  # of it, until training could be started: the mount, or the conversion
-    step_s: float  # the median of the further steps
-    compared: int  # elements, over all ranks
-    differences: list
-    uncovered: list
-    peak_memory: int
-
-
-@dataclass(frozen=True)
-class Stage:
-    stage: int
-    parameters: int
-    checkpoint_bytes: int
-    backend: str
-    losses: list
-    steps: list
-    from_mount: list  # of Resumed
-    universal: Resumed
-    universal_bytes: int
-
-    def problems(self):
-        """Of the mount: what a universal checkpoint loses is told, and no failure."""
-        for resumed in self.from_mount:
-            where = f"stage {self.stage}, resumed at {resumed.world_size}"
-            yield from (f"{where}: {text}" for text in resumed.differences + resumed.uncovered)
-            truth = dict(zip(self.steps, self.losses, strict=True))
-            if resumed.steps != self.steps[-len(resumed.steps):]:
-                yield f"{where}: steps {resumed.steps}"
-            for step, loss in zip(resumed.steps, resumed.losses, strict=True):
-                if not math.isclose(loss, truth.get(step, math.nan), rel_tol=LOSS_TOLERANCE):
-                    yield f"{where}: the loss of step {step} is {loss}, {truth.get(step)} without an interruption"
 
 
 def main(arguments=None):
@@ -87,17 +41,15 @@ def main(arguments=None):
         build_fused_adam(machine)
         print(f"fused Adam built, {time.monotonic() - begin:.0f} s", flush=True)
         stages = [prove(machine, model, stage, options.world_sizes, f"{scratch}/stage{stage}") for stage in options.stages]
-    problems = [problem for stage in stages for problem in stage.problems()]
-    facts = gpu_report.facts(machine, model, time.monotonic() - begin, options.commit)
+    finished = Run(gpu_report.facts(machine, model, time.monotonic() - begin, options.commit), stages)
     print("\n".join(gpu_report.table(stages)))
-    for problem in problems:
+    for problem in finished.problems():
         print(f"FAILED: {problem}")
     if options.results:
-        content = {"facts": facts, "problems": problems, "stages": [dataclasses.asdict(stage) for stage in stages]}
-        options.results.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        finished.write(options.results)
     if options.report:
-        gpu_report.write(options.report, facts, stages, problems)
-    return 1 if problems else 0
+        gpu_report.write(options.report, [finished])
+    return 1 if finished.problems() else 0
 
 
 def parse_arguments(arguments):

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
+DOCS = HERE.parents[1] / "docs"
 sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "oracle")]
 
 if os.environ.get("CI") != "true":
@@ -15,7 +16,9 @@ if os.environ.get("CI") != "true":
 
 import torch  # noqa: E402
 
+import gpu_report  # noqa: E402
 import live_state  # noqa: E402
+from records import Run  # noqa: E402
 import run_gpu  # noqa: E402
 
 
@@ -34,6 +37,20 @@ def test_the_proof_holds_and_reports(tmp_path, capfd):
     assert report.with_suffix(".svg").read_text().count("<circle") == 3
     assert "| 3 | mount | 2 |" in capfd.readouterr().out
     assert sorted(tmp_path.iterdir()) == [results, report, report.with_suffix(".svg")]
+
+
+def test_the_document_is_what_the_recorded_runs_left(tmp_path):
+    runs = [Run.read(HERE / "recorded" / f"{name}.json") for name in ("one-gpu", "two-gpus")]
+    assert [run.problems() for run in runs] == [[], []]
+    gpu_report.write(tmp_path / "gpu.md", runs)
+    for name in ("gpu.md", "gpu.svg"):
+        assert (tmp_path / name).read_text() == (DOCS / name).read_text()
+
+
+def test_a_loss_that_is_off_is_a_problem():
+    run = Run.read(HERE / "recorded" / "one-gpu.json")
+    run.stages[0].from_mount[1].losses[2] *= 1.002
+    assert [problem.partition(" is ")[0] for problem in run.problems()] == ["stage 2, resumed at 8: the loss of step 11"]
 
 
 @pytest.fixture
