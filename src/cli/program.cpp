@@ -91,12 +91,17 @@ StartReport run_program(const Program& program, const SignalMask& mask) {
                 0};
     }
     int status = 0;
-    while (::waitpid(child, &status, WNOHANG) == 0) {
+    pid_t ended = 0;
+    while ((ended = ::waitpid(child, &status, WNOHANG)) == 0) {
         siginfo_t came{};
         const int number = ::sigwaitinfo(&awaited, &came);
         if (number > 0 && number != SIGCHLD && came.si_code != SI_KERNEL && came.si_pid != child) {
             ::kill(child, number);
         }
+    }
+    if (ended < 0) {
+        return {status_of(ExitCode::internal),
+                "the command's exit status cannot be had: " + std::generic_category().message(errno), 0};
     }
     return {exit_code_of_status(status), "", 0};
 }

@@ -8,6 +8,7 @@
 
 #include "cli/text.h"
 #include "pt/pickle.h"
+#include "view/zero3_files.h"
 #include "zero/config.h"
 
 namespace ckptfs::cli {
@@ -142,6 +143,10 @@ class Checker {
         if (checkpoint_.format == zero::Format::zero3) {
             if (target_.sub_group_size != checkpoint_.config.sub_group_size) {
                 differs("sub_group_size", grouped(checkpoint_.config.sub_group_size), grouped(target_.sub_group_size));
+            } else if (!cut_as_configured()) {
+                add(Kind::mount, "zero_optimization.sub_group_size",
+                    "the checkpoint's files are cut otherwise than the config that they store says: mount with "
+                    "--ds-config");
             }
             return;
         }
@@ -162,6 +167,11 @@ class Checker {
         }
     }
 
+    [[nodiscard]] bool cut_as_configured() const {
+        const auto cut = view::zero3_target(checkpoint_, checkpoint_.dp_world_size, target_.sub_group_size);
+        return cut && cut->same_as_source;
+    }
+
     void check_offload() {
         for (const char* what : {"offload_optimizer", "offload_param"}) {
             const std::string wanted = zero::offload_device(config_, what);
@@ -173,7 +183,9 @@ class Checker {
             subject.append(what).append(".device");
             std::string both = "it was ";
             both.append(saved).append(", the config says ").append(wanted);
-            if (wanted == "nvme") {
+            if (wanted == "nvme" && std::string_view(what) == "offload_param") {
+                add(Kind::note, subject, both + ": the files are the same");
+            } else if (wanted == "nvme") {
                 add(Kind::conflict, subject,
                     both + ": DeepSpeed reads states for NVMe from files of another form; resume with \"cpu\"");
             } else if (muon() && std::string_view(what) == "offload_optimizer") {

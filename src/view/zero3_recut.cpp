@@ -81,11 +81,12 @@ Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64
     Zero3Target target;
     target.dp_world_size = dp_world_size;
     target.sub_group_size = sub_group_size.value_or(checkpoint.config.sub_group_size);
-    // Where the files are not cut as the stored config says, only who says otherwise wants them cut anew.
     target.same_as_source =
         dp_world_size == checkpoint.dp_world_size && target.sub_group_size == checkpoint.config.sub_group_size;
     for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
         CKPTFS_ASSIGN(std::vector<zero::SubGroup> sub_groups, cut_family(family, target));
+        // Where the files are not cut as the stored config says, only who says how wants them cut anew.
+        target.same_as_source &= !sub_group_size || sub_groups == family.sub_groups;
         target.families.push_back(std::move(sub_groups));
     }
     return target;

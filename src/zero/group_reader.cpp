@@ -244,8 +244,8 @@ class GroupJoin {
         for (std::size_t rank = 1; rank < files_.size(); ++rank) {
             CKPTFS_ASSIGN(const std::optional<double> step, step_of(rank));
             if (step != first && !(files_[rank].groups[group_].use_muon && !(step && first))) {
-                return ranks_error(rank,
-                                   "it is at optimizer step " + text_of(step) + ", rank 0 at step " + text_of(first));
+                return ranks_error(
+                    rank, "it is at optimizer step " + step_text(step) + ", rank 0 at step " + step_text(first));
             }
         }
         return {};
@@ -258,10 +258,6 @@ class GroupJoin {
             return scalar_value(*entry);
         }
         return group.step ? group.step : files_[rank].elastic_step;
-    }
-
-    [[nodiscard]] static std::string text_of(const std::optional<double>& step) {
-        return step ? std::to_string(static_cast<long long>(*step)) : "none";
     }
 
     // In a plain file a state is as long as the partition, in an elastic one shorter by the rank's padding.

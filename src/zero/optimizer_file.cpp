@@ -348,4 +348,13 @@ Result<std::optional<double>> scalar_value(const StateEntry& entry) {
     return decode(entry.dtype, bytes);
 }
 
+std::string step_text(const std::optional<double>& step) {
+    if (!step) {
+        return "none";
+    }
+    constexpr double largest = 1e15;
+    const bool whole = *step >= 0 && *step < largest && *step == std::floor(*step);
+    return whole ? std::to_string(static_cast<std::uint64_t>(*step)) : std::to_string(*step);
+}
+
 }  // namespace ckptfs::zero

@@ -66,6 +66,9 @@ Result<std::vector<StateEntry>> read_entries(const Field& dict, const pt::Archiv
 /// Checks the fields that are read; refuses what cannot be re-cut.
 Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size);
 
+/// For messages: "7", "none".
+[[nodiscard]] std::string step_text(const std::optional<double>& step);
+
 /// A Python number, or a single-element tensor's, which is read; nullopt for anything else.
 Result<std::optional<double>> scalar_value(const StateEntry& entry);
 

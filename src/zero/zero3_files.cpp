@@ -26,6 +26,9 @@ Result<std::vector<FrozenEntry>> read_frozen(const Field& root, const pt::Archiv
     const Field field{fragments, root.place.in("frozen_param_fragments")};
     CKPTFS_TRY(field.expect_dict());
     for (const auto& [name, value] : pickle::dict_items(fragments)) {
+        if (name->kind != Kind::string) {
+            return field.place.damaged("parameter names that are strings");
+        }
         const Place place = field.place.in(name->text);
         const auto shape = by_name.find(name->text);
         if (shape == by_name.end()) {

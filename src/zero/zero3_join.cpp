@@ -48,10 +48,6 @@ std::optional<std::pair<std::int64_t, std::int64_t>> parse_ds_id(std::string_vie
     return std::pair<std::int64_t, std::int64_t>(first, last);
 }
 
-std::string text_of(const std::optional<double>& step) {
-    return step ? std::to_string(static_cast<long long>(*step)) : "none";
-}
-
 /// The ranks of one family, and what is the same on all of them.
 class Join {
  public:
@@ -322,8 +318,8 @@ class Join {
                 CKPTFS_ASSIGN(const std::optional<double> step, step_of(ranks_[r], g, indices.front()));
                 if (step != expected) {
                     return disagreement(ranks_[r].optimizer_path, "parameter group " + std::to_string(g) +
-                                                                      ": it is at optimizer step " + text_of(step) +
-                                                                      ", rank 0 at step " + text_of(expected));
+                                                                      ": it is at optimizer step " + step_text(step) +
+                                                                      ", rank 0 at step " + step_text(expected));
                 }
             }
             // One step has to do for all sub-groups, as they are cut anew.
@@ -331,8 +327,8 @@ class Join {
                 CKPTFS_ASSIGN(const std::optional<double> step, step_of(first_, g, k));
                 if (step != expected) {
                     return disagreement(first_.optimizer_path,
-                                        "sub-group " + std::to_string(k) + " is at optimizer step " + text_of(step) +
-                                            ", the first of its group at step " + text_of(expected));
+                                        "sub-group " + std::to_string(k) + " is at optimizer step " + step_text(step) +
+                                            ", the first of its group at step " + step_text(expected));
                 }
             }
         }

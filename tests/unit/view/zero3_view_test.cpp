@@ -13,6 +13,7 @@
 #include "support/graph_compare.h"
 #include "support/memory_source.h"
 #include "support/stage3_padding.h"
+#include "view/zero3_files.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 
@@ -177,6 +178,17 @@ TEST(Zero3View, OwnWorldSizePassesTheBytesThroughUnlessTheSubGroupsDiffer) {
         EXPECT_EQ(whole(**same->open(i)), whole(**original));
         EXPECT_NE(whole(**other->open(i)), whole(**original));
     }
+}
+
+// A stored config need not be what the engine did: whoever says what it does gets that.
+TEST(Zero3View, ASizeThatIsGivenIsCutForEvenWhereTheStoredOneIsThatAndTheFilesAreNot) {
+    const Loaded source = load("stage3_sub_groups_ws3");
+    const auto misdescribed = std::const_pointer_cast<zero::Checkpoint>(source.checkpoint);
+    misdescribed->config.sub_group_size = 40;
+    EXPECT_TRUE(zero3_target(*misdescribed, 3, std::nullopt)->same_as_source);
+    const auto given = zero3_target(*misdescribed, 3, 40);
+    EXPECT_FALSE(given->same_as_source);
+    EXPECT_NE(given->families.front(), misdescribed->model_parallel.front().sub_groups);
 }
 
 TEST(Zero3View, TheSizeGivenAloneWinsOverTheConfig) {
