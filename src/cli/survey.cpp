@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "cli/text.h"
+#include "util/path.h"
 
 namespace ckptfs::cli {
 namespace {
@@ -15,13 +16,9 @@ constexpr std::uint64_t max_latest_nbytes = 4096;
 // A SOURCE like "/" has no end; a directory of checkpoints has not this many directories above its tags.
 constexpr std::size_t max_directories = 4096;
 
-std::string join(const std::string& directory, const std::string& name) {
-    return directory.empty() ? name : directory + "/" + name;
-}
-
 /// A directory that cannot be resumed from as it is, told apart for the sake of the message.
 bool is_universal(const Source& source, const std::string& directory) {
-    const auto info = source.stat_target(join(directory, "zero"));
+    const auto info = source.stat_target(join_path(directory, "zero"));
     return info && info->type == FileType::directory;
 }
 
@@ -33,8 +30,9 @@ Error universal(const Source& source, const std::string& directory) {
 }
 
 Error dangling(const Source& source, const std::string& parent, const std::string& latest) {
-    const std::string directory = join(parent, latest);
-    const std::string start = in_quotes(source.display(join(parent, "latest"))) + " names the tag " + in_quotes(latest);
+    const std::string directory = join_path(parent, latest);
+    const std::string start =
+        in_quotes(source.display(join_path(parent, "latest"))) + " names the tag " + in_quotes(latest);
     if (!source.stat_target(directory)) {
         return {ErrorCode::incomplete,
                 start + ", but there is no such directory: correct the file, or restore the tag"};
@@ -107,7 +105,7 @@ class Surveyor {
 
     /// True if the entry is a tag.
     bool file(const Listed& parent, const DirectoryEntry& entry, const std::string& latest, std::vector<Listed>& next) {
-        const std::string directory = join(parent.directory, entry.name);
+        const std::string directory = join_path(parent.directory, entry.name);
         if (seen_.size() >= max_directories) {
             result_.complete = false;
             return false;
@@ -142,7 +140,7 @@ class Surveyor {
         if (entry == parent.entries.end() || entry->type == FileType::directory) {
             return "";
         }
-        const auto name = read_latest(source_, join(parent.directory, "latest"));
+        const auto name = read_latest(source_, join_path(parent.directory, "latest"));
         if (!name) {
             result_.problems.push_back(name.error());
             return "";

@@ -6,6 +6,7 @@
 
 #include "fs/identity.h"
 #include "util/log.h"
+#include "util/path.h"
 
 namespace ckptfs {
 namespace {
@@ -16,10 +17,6 @@ std::uint64_t signature_of(const TagGeneration::Shards& shards) {
         hasher.add(shards.names[i]).add(shards.stamps[i]);
     }
     return std::max<std::uint64_t>(hasher.identity().inode, 1);
-}
-
-std::string child_of(const std::string& directory, std::string_view name) {
-    return directory.empty() ? std::string(name) : directory + "/" + std::string(name);
 }
 
 FileStamp stamp_of(const Source& source, const std::string& path) {
@@ -78,7 +75,7 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
 
 bool TagGeneration::is_current() const {
     for (std::size_t i = 0; i < shards_.names.size(); ++i) {
-        if (stamp_of(tree_->source(), child_of(path_, shards_.names[i])) != shards_.stamps[i]) {
+        if (stamp_of(tree_->source(), join_path(path_, shards_.names[i])) != shards_.stamps[i]) {
             return false;
         }
     }
@@ -179,7 +176,7 @@ SourceDirectory::SourceDirectory(std::shared_ptr<SourceTree> tree, std::string p
     : tree_(std::move(tree)), path_(std::move(path)) {}
 
 std::string SourceDirectory::child(std::string_view name) const {
-    return child_of(path_, name);
+    return join_path(path_, name);
 }
 
 Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::current() {
