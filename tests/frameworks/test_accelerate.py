@@ -9,29 +9,12 @@ from accelerate_job import Job
 import checks
 from mounting import BINARY, mounted
 from recipe import Recipe
-
-A = 3
-TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
+from stepwise import A, TOLERANCE, cell, train_once
 
 
 @pytest.fixture(scope="session")
 def trained(once):
-    """trained(recipe) -> (what save_state wrote after three steps, the losses of the three steps after it)."""
-
-    def get(recipe):
-        def make(root):
-            accelerate_job.run(Job(A, recipe, last_step=3, save=str(root / "three")), root / "log")
-            return accelerate_job.run(Job(A, recipe, last_step=6, load=str(root / "three")), root / "log")[0].losses
-
-        root, losses = once(f"accelerate-{recipe.key}", make)
-        return root / "three", losses
-
-    return get
-
-
-def cell(stage, dtype, world_size, quick=False):
-    return pytest.param(Recipe(stage=stage, dtype=dtype, layers=1), world_size, marks=[] if quick else pytest.mark.full,
-                        id=f"stage{stage}-{dtype}-{A}to{world_size}")
+    return train_once(once, "accelerate", accelerate_job)
 
 
 @pytest.mark.parametrize("recipe, world_size", [cell(2, "bf16", 2, quick=True), cell(2, "fp32", 4), cell(1, "bf16", 4),

@@ -9,29 +9,12 @@ import fabric_job
 from fabric_job import Job
 from mounting import mounted
 from recipe import Recipe
-
-A = 3
-TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
+from stepwise import A, TOLERANCE, cell, train_once
 
 
 @pytest.fixture(scope="session")
 def trained(once):
-    """trained(recipe) -> (the directory of its checkpoint, the losses of a run that went on to step 6)."""
-
-    def get(recipe):
-        def make(root):
-            fabric_job.run(Job(A, recipe, last_step=3, save=str(root / "three")), root / "log")
-            return fabric_job.run(Job(A, recipe, last_step=6, load=str(root / "three")), root / "log")[0].losses
-
-        root, losses = once(f"fabric-{recipe.key}", make)
-        return root / "three", losses
-
-    return get
-
-
-def cell(stage, dtype, world_size, quick=False):
-    return pytest.param(Recipe(stage=stage, dtype=dtype, layers=1), world_size, marks=[] if quick else pytest.mark.full,
-                        id=f"stage{stage}-{dtype}-{A}to{world_size}")
+    return train_once(once, "fabric", fabric_job)
 
 
 @pytest.mark.parametrize("recipe, world_size", [cell(2, "bf16", 4, quick=True), cell(2, "fp32", 1), cell(1, "bf16", 2),
@@ -49,7 +32,6 @@ def test_load_goes_on(trained, tmp_path, recipe, world_size):
         assert (report.step_at_start, report.note_at_start, len(report.losses)) == (3, f"saved at {A} ranks", 3)
         for found, truth in zip(report.losses, uninterrupted, strict=True):
             assert math.isclose(found, truth, rel_tol=TOLERANCE[recipe.dtype])
-
 
 
 @pytest.mark.full
