@@ -183,12 +183,11 @@ class Checker {
             subject.append(what).append(".device");
             std::string both = "it was ";
             both.append(saved).append(", the config says ").append(wanted);
-            if (wanted == "nvme" && std::string_view(what) == "offload_param") {
-                add(Kind::note, subject, both + ": the files are the same");
-            } else if (wanted == "nvme") {
+            const bool of_states = std::string_view(what) == "offload_optimizer";
+            if (wanted == "nvme" && of_states) {
                 add(Kind::conflict, subject,
                     both + ": DeepSpeed reads states for NVMe from files of another form; resume with \"cpu\"");
-            } else if (muon() && std::string_view(what) == "offload_optimizer") {
+            } else if (muon() && of_states) {
                 add(Kind::mount, subject, both + ": Muon's momentum is cut otherwise: mount with --ds-config");
             } else {
                 add(Kind::note, subject, both + ": the files are the same");

@@ -111,6 +111,11 @@ TEST_F(Check, Offload) {
     config["zero_optimization"]["offload_optimizer"]["device"] = "nvme";
     check("stage2_bf16_ws4", config);
     EXPECT_EQ(status_, 1);
+    config = bf16(3);
+    config["zero_optimization"]["offload_param"]["device"] = "nvme";
+    EXPECT_THAT(subjects(check("stage3_bf16_ws3", config), "note"),
+                testing::Contains("zero_optimization.offload_param.device"));
+    EXPECT_EQ(status_, 0);
 }
 
 TEST_F(Check, ModelParallelDegree) {
