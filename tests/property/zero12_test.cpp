@@ -2,10 +2,7 @@
 //   CKPTFS_PROPERTY_SEED=<seed of a case> CKPTFS_PROPERTY_CASES=1 tests/property_views   runs one case again.
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <cstdlib>
-#include <iostream>
-
+#include "cases.h"
 #include "ckptfs/extent.h"
 #include "harness.h"
 #include "naive/zero12_random.h"
@@ -16,32 +13,13 @@ namespace {
 
 constexpr std::uint64_t default_seed = 20'240'607;
 constexpr std::uint64_t default_cases = 2'500;
-constexpr int max_failures = 5;
-
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-void run_cases(std::uint64_t first_seed, std::uint64_t count) {
-    std::cout << "seeds " << first_seed << " to " << first_seed + count - 1 << std::endl;
-    int failures = 0;
-    for (std::uint64_t i = 0; i < count && failures < max_failures; ++i) {
-        if (const std::string wrong = run_case(first_seed + i); !wrong.empty()) {
-            ADD_FAILURE() << wrong;
-            ++failures;
-        }
-    }
-}
 
 TEST(PropertyZero12, views_are_what_the_model_writes) {
-    run_cases(setting("CKPTFS_PROPERTY_SEED", default_seed), setting("CKPTFS_PROPERTY_CASES", default_cases));
+    run_known_cases(default_seed, default_cases, run_case);
 }
 
 TEST(PropertyZero12, views_are_what_the_model_writes_at_seeds_never_seen) {
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const auto seed = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-    run_cases(seed, setting("CKPTFS_PROPERTY_CASES", default_cases) / 10);
+    run_new_cases(default_cases, run_case);
 }
 
 TEST(PropertyZero12, the_largest_world_size) {

@@ -2,12 +2,10 @@
 //   CKPTFS_PROPERTY_SEED=<seed of a case> CKPTFS_PROPERTY_CASES=1 tests/property_views   runs one case again.
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <cstdlib>
-#include <iostream>
 #include <set>
 #include <stdexcept>
 
+#include "cases.h"
 #include "harness.h"
 #include "naive/zero12_random.h"
 #include "naive/zero3_model.h"
@@ -19,7 +17,6 @@ namespace {
 constexpr std::uint64_t default_seed = 20'241'124;
 constexpr std::uint64_t default_cases = 1'500;
 constexpr std::uint64_t huge_world_size = 1'048'576;
-constexpr int max_failures = 5;
 
 std::uint64_t same_rank(std::uint64_t rank) {
     return rank;
@@ -201,30 +198,12 @@ std::string run_drawn(std::uint64_t seed, bool huge) {
                                std::to_string(drawn.to) + ": " + wrong + "\n  of " + describe(drawn);
 }
 
-std::uint64_t setting(const char* name, std::uint64_t otherwise) {
-    const char* text = std::getenv(name);  // NOLINT(concurrency-mt-unsafe)
-    return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
-}
-
-void run_cases(std::uint64_t first_seed, std::uint64_t count) {
-    std::cout << "seeds " << first_seed << " to " << first_seed + count - 1 << std::endl;
-    int failures = 0;
-    for (std::uint64_t i = 0; i < count && failures < max_failures; ++i) {
-        if (const std::string wrong = run_drawn(first_seed + i, false); !wrong.empty()) {
-            ADD_FAILURE() << wrong;
-            ++failures;
-        }
-    }
-}
-
 TEST(PropertyZero3, views_are_what_the_model_writes) {
-    run_cases(setting("CKPTFS_PROPERTY_SEED", default_seed), setting("CKPTFS_PROPERTY_CASES", default_cases));
+    run_known_cases(default_seed, default_cases, [](std::uint64_t seed) { return run_drawn(seed, false); });
 }
 
 TEST(PropertyZero3, views_are_what_the_model_writes_at_seeds_never_seen) {
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    const auto seed = static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::milliseconds>(now).count());
-    run_cases(seed, setting("CKPTFS_PROPERTY_CASES", default_cases) / 10);
+    run_new_cases(default_cases, [](std::uint64_t seed) { return run_drawn(seed, false); });
 }
 
 TEST(PropertyZero3, the_largest_world_size) {
