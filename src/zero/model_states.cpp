@@ -94,6 +94,9 @@ Result<ModelStates> read_model_states(std::shared_ptr<const pt::Archive> archive
         version != nullptr && version->kind == Kind::string) {
         states.deepspeed_version = version->text;
     }
+    if (const Node* steps = pickle::find(root.node, "global_steps"); steps != nullptr && steps->kind == Kind::integer) {
+        states.global_steps = steps->integer;
+    }
     for (const auto& [name, value] : pickle::dict_items(pickle::find(root.node, "module"))) {
         states.module.insert_or_assign(name->text, value);
     }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -23,6 +24,7 @@ struct ModelStates {
     LayoutConfig config;
     std::uint64_t default_itemsize = 4;  ///< of parameters whose tensors are elsewhere (pipeline layers)
     std::string deepspeed_version;
+    std::optional<std::int64_t> global_steps;
     std::vector<std::vector<Parameter>> groups;  ///< param_shapes (sub-groups at stage 3): in flat order
     std::unordered_map<std::string_view, const pickle::Node*> module;  ///< by name; keys point into the tree
 };

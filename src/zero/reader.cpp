@@ -96,11 +96,6 @@ struct Common {
     bool operator==(const Common&) const = default;
 };
 
-std::int64_t global_steps(const ModelStates& states) {
-    const pickle::Node* node = pickle::find(states.archive->root(), "global_steps");
-    return node != nullptr && node->kind == pickle::Kind::integer ? node->integer : 0;
-}
-
 /// Reads a tag family by family.
 class TagReading {
  public:
@@ -117,9 +112,13 @@ class TagReading {
         for (std::uint64_t rank = 0; rank < degree; ++rank) {
             CKPTFS_ASSIGN(const ModelStates states, open_model_states(rank));
             CKPTFS_TRY(read_shards(states));
-            const Common common{states.world_size,   states.model_parallel,         checkpoint_->format,
-                                checkpoint_->stage,  checkpoint_->optimizer_prefix, checkpoint_->optimizer_suffix,
-                                global_steps(states)};
+            const Common common{states.world_size,
+                                states.model_parallel,
+                                checkpoint_->format,
+                                checkpoint_->stage,
+                                checkpoint_->optimizer_prefix,
+                                checkpoint_->optimizer_suffix,
+                                states.global_steps.value_or(0)};
             if (rank == 0) {
                 first = common;
                 degree = states.model_parallel;

@@ -144,10 +144,6 @@ Result<Zero3ModelStates> read_zero3_model_states(std::shared_ptr<const pt::Archi
         return refuse(Refusal::quantized_weights, path, "zero_quantized_nontrainable_weights in ds_config");
     }
     CKPTFS_ASSIGN(out.frozen, read_frozen({root, {path, ""}}, *out.states.archive));
-    const Node* steps = pickle::find(root, "global_steps");
-    if (steps != nullptr && steps->kind == Kind::integer) {
-        out.global_steps = steps->integer;
-    }
     return out;
 }
 

@@ -23,7 +23,6 @@ struct FrozenEntry {
 struct Zero3ModelStates {
     ModelStates states;  ///< its groups are the sub-groups
     std::vector<FrozenEntry> frozen;
-    std::optional<std::int64_t> global_steps;
 };
 
 Result<Zero3ModelStates> read_zero3_model_states(std::shared_ptr<const pt::Archive> archive);

@@ -94,10 +94,11 @@ class Join {
                                     "dp_world_size is " + std::to_string(found.states.world_size) +
                                         ", but rank 0's is " + std::to_string(expected.states.world_size));
             }
-            if (found.global_steps != expected.global_steps) {
+            if (found.states.global_steps != expected.states.global_steps) {
                 return disagreement(rank->model_states_path,
-                                    "global_steps is " + std::to_string(found.global_steps.value_or(0)) +
-                                        ", but rank 0's is " + std::to_string(expected.global_steps.value_or(0)));
+                                    "global_steps is " + std::to_string(found.states.global_steps.value_or(0)) +
+                                        ", but rank 0's is " +
+                                        std::to_string(expected.states.global_steps.value_or(0)));
             }
             const auto& groups = found.states.groups;
             if (!std::equal(groups.begin(), groups.end(), expected.states.groups.begin(), expected.states.groups.end(),
