@@ -12,11 +12,12 @@
 #include "pt/zip_layout.h"
 #include "support/fake_files.h"
 #include "support/temporary_directory.h"
+#include "support/test_data.h"
 
 namespace ckptfs::test {
 
 inline std::string data_path(std::string_view path) {
-    return std::string(CKPTFS_TEST_DATA) + "/" + std::string(path);
+    return test_data() / path;
 }
 
 /// All .pt files below a folder of tests/data, sorted.

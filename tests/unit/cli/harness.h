@@ -12,10 +12,11 @@
 #include "cli/run.h"
 #include "pt/zip.h"
 #include "support/temporary_directory.h"
+#include "support/test_data.h"
 
 namespace ckptfs::cli::test {
 
-inline const std::filesystem::path fixtures = std::filesystem::path(CKPTFS_TEST_DATA) / "zero";
+inline const std::filesystem::path fixtures = test_data() / "zero";
 
 inline std::string tag_name(const std::filesystem::path& source) {
     return ckptfs::test::file_bytes((source / "latest").string());

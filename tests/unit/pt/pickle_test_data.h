@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "pt/pickle.h"
+#include "support/test_data.h"
 
 namespace ckptfs::pickle::test {
 
@@ -23,7 +24,7 @@ struct Golden {
 
 /// One file of tests/data/pickle, without ".pkl".
 inline std::string golden(const std::string& name) {
-    const std::string path = std::string(CKPTFS_TEST_DATA) + "/pickle/" + name + ".pkl";
+    const std::string path = test_data() / "pickle" / (name + ".pkl");
     std::ifstream file(path, std::ios::binary);
     EXPECT_TRUE(file.is_open()) << path;
     return {std::istreambuf_iterator<char>(file), {}};
@@ -31,7 +32,7 @@ inline std::string golden(const std::string& name) {
 
 inline std::vector<Golden> all_goldens() {
     std::vector<Golden> goldens;
-    for (const auto& entry : std::filesystem::directory_iterator(std::string(CKPTFS_TEST_DATA) + "/pickle")) {
+    for (const auto& entry : std::filesystem::directory_iterator(test_data() / "pickle")) {
         if (entry.path().extension() == ".pkl") {
             goldens.push_back({entry.path().stem(), golden(entry.path().stem())});
         }

@@ -11,6 +11,7 @@
 #include "support/graph_compare.h"
 #include "support/memory_source.h"
 #include "support/stage3_padding.h"
+#include "support/test_data.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 
@@ -22,7 +23,7 @@ using test::graph_differences;
 using test::with_blank_padding;
 using testing::HasSubstr;
 
-const fs::path data = fs::path(CKPTFS_TEST_DATA) / "zero";
+const fs::path data = test_data() / "zero";
 
 std::string latest(const fs::path& root) {
     std::ifstream stream(root / "latest");

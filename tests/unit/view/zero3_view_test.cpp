@@ -13,6 +13,7 @@
 #include "support/graph_compare.h"
 #include "support/memory_source.h"
 #include "support/stage3_padding.h"
+#include "support/test_data.h"
 #include "view/zero3_files.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
@@ -24,7 +25,7 @@ namespace fs = std::filesystem;
 using test::graph_differences;
 using test::with_blank_padding;
 
-const fs::path data = fs::path(CKPTFS_TEST_DATA) / "zero";
+const fs::path data = test_data() / "zero";
 
 struct Loaded {
     std::shared_ptr<const io::DirectorySource> source;

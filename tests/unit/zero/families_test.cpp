@@ -6,6 +6,7 @@
 
 #include "io/posix_source.h"
 #include "support/temporary_directory.h"
+#include "support/test_data.h"
 #include "zero/reader.h"
 
 namespace ckptfs::zero {
@@ -14,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const fs::path data = fs::path(CKPTFS_TEST_DATA) / "zero";
+const fs::path data = test_data() / "zero";
 
 fs::path tag_of(const std::string& fixture) {
     return data / fixture / test::file_bytes((data / fixture / "latest").string());

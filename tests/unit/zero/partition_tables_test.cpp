@@ -4,6 +4,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "support/test_data.h"
 #include "zero/partition.h"
 
 namespace ckptfs::zero {
@@ -12,7 +13,7 @@ namespace {
 using nlohmann::json;
 
 json tables() {
-    std::ifstream stream(CKPTFS_TEST_DATA "/zero/partition_tables.json");
+    std::ifstream stream(test_data() / "zero/partition_tables.json");
     return json::parse(stream);
 }
 

@@ -9,6 +9,7 @@
 
 #include "io/posix_source.h"
 #include "support/temporary_directory.h"
+#include "support/test_data.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -16,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using testing::HasSubstr;
 
-const fs::path data = fs::path(CKPTFS_TEST_DATA) / "zero";
+const fs::path data = test_data() / "zero";
 const std::string rank_1 = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt";
 const std::string model_states = "mp_rank_00_model_states.pt";
 

@@ -5,13 +5,14 @@
 #include <fstream>
 #include <iterator>
 
+#include "support/test_data.h"
 #include "zero/refusal.h"
 
 namespace ckptfs::zero {
 namespace {
 
 TEST(Support, PageIsGeneratedFromTheCode) {
-    const std::string path = CKPTFS_TEST_DATA "/../../docs/support.md";
+    const std::string path = test_data() / "../../docs/support.md";
     if (std::getenv("CKPTFS_UPDATE_DOCS") != nullptr) {
         std::ofstream(path) << support_markdown();
     }

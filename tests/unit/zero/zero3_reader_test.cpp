@@ -8,6 +8,7 @@
 #include <map>
 
 #include "support/memory_source.h"
+#include "support/test_data.h"
 #include "zero/reader.h"
 #include "zero/zero3_files.h"
 
@@ -18,7 +19,7 @@ namespace fs = std::filesystem;
 using pickle::Node;
 using testing::HasSubstr;
 
-const fs::path data = fs::path(CKPTFS_TEST_DATA) / "zero";
+const fs::path data = test_data() / "zero";
 const std::string fixture = "stage3_sub_groups_ws3";
 
 std::string states_name(int rank) {
