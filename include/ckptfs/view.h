@@ -47,6 +47,8 @@ class Tag {
 
     /// Why no view of it can be had; nullptr when it is whole.
     [[nodiscard]] virtual const Error* problem() const = 0;
+    /// What its user should know before resuming from it, in whole sentences; mostly empty.
+    [[nodiscard]] virtual const std::vector<std::string>& warnings() const = 0;
     /// The world size that wrote it; 0 when unknown.
     [[nodiscard]] virtual std::uint64_t world_size() const = 0;
     /// The names in the tag directory that a view replaces. All else there passes through.

@@ -58,9 +58,11 @@ struct Strings {
     std::string dp_size;
     std::string config_file;
     std::string sub_group_size;
+    std::string rank_values_of;
     std::string log_file;
     std::string io = "auto";
     std::string tag;
+    bool accept_mixed = false;
     bool allow_empty = false;
     std::string mount_options;
 };
@@ -158,16 +160,30 @@ Result<IoMode> parse_io_mode(const std::string& text) {
     return mode->second;
 }
 
-/// A count of elements, as integers are written: DeepSpeed's own default, 1e9, has ten digits.
-Result<std::uint64_t> parse_sub_group_size(const std::string& text) {
+/// In plain decimal digits, as far as Python's and JSON's integers are read here.
+std::optional<std::uint64_t> parse_count(const std::string& text) {
     std::uint64_t value = 0;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    if (text.empty() || failure != std::errc() || end != text.data() + text.size() || value > INT64_MAX) {
-        return usage_error("the sub-group size " + in_quotes(text) +
-                           " is not a number of elements in decimal digits; give zero_optimization.sub_group_size of "
-                           "the run that will resume");
+    const bool whole = !text.empty() && failure == std::errc() && end == text.data() + text.size();
+    return whole && value <= INT64_MAX ? std::optional(value) : std::nullopt;
+}
+
+/// A count of elements, as integers are written: DeepSpeed's own default, 1e9, has ten digits.
+Result<std::uint64_t> parse_sub_group_size(const std::string& text) {
+    if (const auto value = parse_count(text)) {
+        return *value;
     }
-    return value;
+    return usage_error("the sub-group size " + in_quotes(text) +
+                       " is not a number of elements in decimal digits; give zero_optimization.sub_group_size of "
+                       "the run that will resume");
+}
+
+Result<std::uint64_t> parse_rank(const std::string& text) {
+    if (const auto value = parse_count(text)) {
+        return *value;
+    }
+    return usage_error("--rank-values-of is " + in_quotes(text) +
+                       ", but must be the number of a data-parallel rank of the checkpoint in decimal digits");
 }
 
 /// The options that say which view is meant.
@@ -186,6 +202,11 @@ class TargetOptions {
                "--ds-config", strings.config_file,
                "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
             ->type_name("FILE");
+        app.add_flag("--accept-mixed", strings.accept_mixed,
+                     "Accept a tag whose files look like those of two saves, although each of them is whole");
+        rank_values_of_ = app.add_option("--rank-values-of", strings.rank_values_of,
+                                         "Give every rank the values that data-parallel rank R keeps for itself alone")
+                              ->type_name("R");
         if (sub_group_size == SubGroupSize::option) {
             sub_group_size_ = app.add_option("--sub-group-size", strings.sub_group_size,
                                              "sub_group_size of the run that will resume, under stage 3")
@@ -198,6 +219,10 @@ class TargetOptions {
         result.config_file = strings_.config_file;
         if (sub_group_size_ != nullptr && sub_group_size_->count() > 0) {
             CKPTFS_ASSIGN(result.sub_group_size, parse_sub_group_size(strings_.sub_group_size));
+        }
+        result.read.accept_mixed = strings_.accept_mixed;
+        if (rank_values_of_->count() > 0) {
+            CKPTFS_ASSIGN(result.read.rank_values_of, parse_rank(strings_.rank_values_of));
         }
         if (world_size_->count() > 0 && dp_size_->count() > 0) {
             return usage_error("--world-size and --dp-size say the same thing in two ways; give one of them");
@@ -218,6 +243,7 @@ class TargetOptions {
     const Strings& strings_;
     const CLI::Option* world_size_;
     const CLI::Option* dp_size_;
+    const CLI::Option* rank_values_of_ = nullptr;
     const CLI::Option* sub_group_size_ = nullptr;
 };
 

@@ -10,6 +10,7 @@
 
 #include "ckptfs/result.h"
 #include "fuse/mount.h"
+#include "zero/read_options.h"
 
 namespace ckptfs::cli {
 
@@ -20,6 +21,7 @@ struct TargetArguments {
     bool of_job = false;                          ///< --world-size=auto: what the job around the process has
     std::string config_file;                      ///< --ds-config; empty: none
     std::optional<std::uint64_t> sub_group_size;  ///< --sub-group-size
+    zero::ReadOptions read;                       ///< --accept-mixed, --rank-values-of
 };
 
 struct MountArguments {

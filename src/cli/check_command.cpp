@@ -71,7 +71,7 @@ class Check {
         CKPTFS_ASSIGN(const auto found, survey(*source, *reader));
         std::vector<Error> broken;
         CKPTFS_ASSIGN(const auto whole, first_whole_tag(*source, *reader, found, broken));
-        CKPTFS_ASSIGN(checkpoint_, zero::read_checkpoint(*source, whole.directory));
+        CKPTFS_ASSIGN(checkpoint_, zero::read_checkpoint(*source, whole.directory, options.read));
         CKPTFS_ASSIGN(dp_world_size_, view::dp_world_size_at(*checkpoint_, *arguments_.target.world_size, options));
         tag_ = whole.directory;
         name_ = source->display(whole.directory);

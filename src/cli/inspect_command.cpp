@@ -63,7 +63,7 @@ class Inspection {
         TagDescription tag;
         tag.name = place.directory;
         tag.latest = place.latest;
-        const auto checkpoint = zero::read_checkpoint(*source_, place.directory);
+        const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read);
         if (!checkpoint) {
             tag.problem = checkpoint.error().message();
             description_.problems.push_back(checkpoint.error().message());

@@ -75,7 +75,13 @@ class Mounting {
         if (!whole && broken.empty()) {
             warn(whole.error().message());
         }
-        return whole ? *whole : WholeTag{};
+        if (!whole) {
+            return WholeTag{};
+        }
+        for (const std::string& warning : whole->tag->warnings()) {
+            warn(warning);
+        }
+        return *whole;
     }
 
     /// In the log, and in front of whoever waits for the shell's prompt.

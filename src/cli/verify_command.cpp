@@ -63,10 +63,13 @@ class Verification {
 
     Result<void> verify_tag(const TagPlace& place) {
         environment_.out << (place.directory.empty() ? "tag" : printable(place.directory)) << '\n';
-        const auto checkpoint = zero::read_checkpoint(*source_, place.directory);
+        const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read);
         if (!checkpoint) {
             failed(checkpoint.error());
             return {};
+        }
+        for (const std::string& warning : (*checkpoint)->warnings) {
+            environment_.out << "  warning: " << printable(warning) << '\n' << std::flush;
         }
         Problems problems;
         auto result = verify_content(*checkpoint, problems);

@@ -269,7 +269,8 @@ Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared
         }
     }
     const ViewSource files(view, "the view at data-parallel size " + std::to_string(dp_world_size));
-    const auto read_back = zero::read_checkpoint(files, "");
+    // Whether the source is of one save was decided when it was read.
+    const auto read_back = zero::read_checkpoint(files, "", {.accept_mixed = true, .rank_values_of = std::nullopt});
     if (!read_back) {
         problems.add("the view cannot be read as a checkpoint: " + read_back.error().message());
         return totals;

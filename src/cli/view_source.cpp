@@ -66,6 +66,7 @@ Result<view::ViewOptions> read_view_options(const TargetArguments& arguments) {
     view::ViewOptions options;
     options.counts_data_parallel = arguments.counts_data_parallel;
     options.sub_group_size = arguments.sub_group_size;
+    options.read = arguments.read;
     if (arguments.config_file.empty()) {
         return options;
     }

@@ -66,6 +66,9 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
     const std::lock_guard lock(read_mutex_);
     if (!tag_) {
         set_tag(tree_->reader().read(tree_->source(), path_));
+        for (const std::string& warning : tag_->warnings()) {
+            log::warn(warning);
+        }
         if (tag_->problem() == nullptr && !read_from_these_shards(*tag_)) {
             tree_->directory(path_)->expire();
         }

@@ -45,6 +45,10 @@ class ZeroTag final : public Tag {
           cache_(std::move(cache)) {}
 
     [[nodiscard]] const Error* problem() const override { return checkpoint_.ok() ? nullptr : &checkpoint_.error(); }
+    [[nodiscard]] const std::vector<std::string>& warnings() const override {
+        static const std::vector<std::string> none;
+        return checkpoint_.ok() ? (*checkpoint_)->warnings : none;
+    }
     [[nodiscard]] std::uint64_t world_size() const override {
         if (!checkpoint_.ok()) {
             return 0;
@@ -92,7 +96,7 @@ class ZeroTagReader final : public TagReader {
             }
             return {};
         }();
-        auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory)
+        auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_.read)
                                      : Result<std::shared_ptr<const zero::Checkpoint>>(taken.error());
         return std::make_shared<ZeroTag>(std::move(names), std::move(stamps), std::move(checkpoint), options_, cache_);
     }

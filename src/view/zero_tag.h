@@ -9,6 +9,7 @@
 #include "ckptfs/view.h"
 #include "zero/checkpoint.h"
 #include "zero/config.h"
+#include "zero/read_options.h"
 
 namespace ckptfs::view {
 
@@ -19,6 +20,8 @@ struct ViewOptions {
     bool counts_data_parallel = false;
     /// Stage 3: elements of a rank after which a sub-group ends (--sub-group-size); as `target` says where absent.
     std::optional<std::uint64_t> sub_group_size = std::nullopt;
+    /// What the reader accepts.
+    zero::ReadOptions read = {};
 };
 
 /// nullopt: the one stored in the checkpoint.

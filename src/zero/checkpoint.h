@@ -121,6 +121,8 @@ struct Checkpoint {
     LayoutConfig config;              ///< the layout settings stored in the checkpoint
     std::string deepspeed_version;
     std::vector<ModelParallelRank> model_parallel;
+    /// What its user should know before resuming from it, in whole sentences that name files.
+    std::vector<std::string> warnings;
 
     /// All ranks that wrote it: data-parallel times model-parallel.
     [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * model_parallel.size(); }

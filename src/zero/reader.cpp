@@ -99,11 +99,12 @@ struct Common {
 /// Reads a tag family by family.
 class TagReading {
  public:
-    TagReading(const Source& source, std::string directory, const Inventory& inventory)
+    TagReading(const Source& source, std::string directory, const Inventory& inventory, const ReadOptions& options)
         : source_(source),
           directory_(std::move(directory)),
           path_(source.display(directory_)),
           inventory_(inventory),
+          options_(options),
           checkpoint_(std::make_shared<Checkpoint>()) {}
 
     Result<std::shared_ptr<const Checkpoint>> read() {
@@ -129,6 +130,12 @@ class TagReading {
                         ": its world sizes, step or layout are not those of model-parallel rank 0; files of "
                         "two saves lie in one directory: wait for the running save, or restore the files");
             }
+        }
+        if (options_.rank_values_of && *options_.rank_values_of >= checkpoint_->dp_world_size) {
+            return Error(ErrorCode::invalid_argument,
+                         path_ + ": it has no data-parallel rank " + std::to_string(*options_.rank_values_of) +
+                             ", whose values --rank-values-of gives to all; give one below " +
+                             std::to_string(checkpoint_->dp_world_size));
         }
         for (const ModelParallelRank& family : checkpoint_->model_parallel) {
             CKPTFS_TRY(check_unchanged(source_, directory_, family));
@@ -211,6 +218,7 @@ class TagReading {
     std::string directory_;
     std::string path_;
     const Inventory& inventory_;
+    const ReadOptions& options_;
     std::shared_ptr<Checkpoint> checkpoint_;
 };
 
@@ -235,7 +243,8 @@ std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing)
     return names;
 }
 
-Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory) {
+Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory,
+                                                          const ReadOptions& options) {
     const std::string path = source.display(directory);
     CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
     const Inventory inventory = take_inventory(listing);
@@ -246,7 +255,7 @@ Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, 
                          "(*zero_pp_rank_*_optim_states.pt), and found none");
     }
     CKPTFS_TRY(refuse_by_listing(inventory, path));
-    return TagReading(source, directory, inventory).read();
+    return TagReading(source, directory, inventory, options).read();
 }
 
 }  // namespace ckptfs::zero

@@ -8,6 +8,7 @@
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
 #include "zero/checkpoint.h"
+#include "zero/read_options.h"
 
 namespace ckptfs::zero {
 
@@ -22,6 +23,7 @@ namespace ckptfs::zero {
 /// `directory` is relative to the source. Errors name the file, what was expected and found, and what to do:
 /// `incomplete` (missing or truncated files, weights only), `inconsistent` (ranks of different saves), `damaged`,
 /// `unsupported` (docs/support.md), `io`, `stale` (it changed while it was read).
-Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory);
+Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory,
+                                                          const ReadOptions& options = {});
 
 }  // namespace ckptfs::zero

@@ -201,6 +201,7 @@ class RankView final : public View {
 class ShardTag final : public Tag {
  public:
     [[nodiscard]] const Error* problem() const override { return problem_ ? &*problem_ : nullptr; }
+    [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
     [[nodiscard]] std::uint64_t world_size() const override { return names_.size(); }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
@@ -212,6 +213,7 @@ class ShardTag final : public Tag {
     }
 
     std::optional<Error> problem_;
+    std::vector<std::string> warnings_;
     std::vector<std::string> names_;
     std::vector<FileStamp> stamps_;
     std::string text_;
