@@ -117,17 +117,12 @@ Result<GroupLayout> find_group_layout(const ModelStates& states, const std::vect
     return other.ok() && other->weights.state ? std::move(other) : std::move(found);
 }
 
-const StateEntry* find_entry(const GroupEntry& group, const std::string& key) {
-    const auto it = std::find_if(group.states.begin(), group.states.end(),
-                                 [&key](const StateEntry& entry) { return entry.key == key; });
-    return it == group.states.end() ? nullptr : &*it;
-}
-
 std::vector<std::string> all_keys(const std::vector<OptimizerFile>& files, std::size_t group) {
     std::vector<std::string> keys;
+    std::unordered_set<std::string_view> seen;
     for (const OptimizerFile& file : files) {
         for (const StateEntry& entry : file.groups[group].states) {
-            if (std::find(keys.begin(), keys.end(), entry.key) == keys.end()) {
+            if (seen.insert(entry.key).second) {
                 keys.push_back(entry.key);
             }
         }
@@ -254,7 +249,7 @@ class GroupJoin {
  private:
     [[nodiscard]] Result<std::optional<double>> step_of(std::size_t rank) const {
         const GroupEntry& group = files_[rank].groups[group_];
-        if (const StateEntry* entry = find_entry(group, "step")) {
+        if (const StateEntry* entry = group.states.find("step")) {
             return scalar_value(*entry);
         }
         return group.step ? group.step : files_[rank].elastic_step;
@@ -276,7 +271,7 @@ class GroupJoin {
     [[nodiscard]] std::vector<const StateEntry*> entries_of(const std::string& key) const {
         std::vector<const StateEntry*> entries;
         for (const OptimizerFile& file : files_) {
-            entries.push_back(find_entry(file.groups[group_], key));
+            entries.push_back(file.groups[group_].states.find(key));
         }
         return entries;
     }

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "zero/refusal.h"
@@ -189,7 +190,29 @@ Result<StateEntry> read_entry(std::string key, const Field& field, const pt::Arc
     return entry;
 }
 
-Result<std::vector<StateEntry>> read_entries(const Field& dict, const pt::Archive& archive) {
+StateEntries::StateEntries(std::vector<StateEntry> entries) {
+    std::unordered_map<std::string, std::size_t> known;
+    for (StateEntry& entry : entries) {
+        const auto [place, is_new] = known.try_emplace(entry.key, entries_.size());
+        if (is_new) {
+            by_key_.push_back(entries_.size());
+            entries_.push_back(std::move(entry));
+        } else {
+            entries_[place->second] = std::move(entry);
+        }
+    }
+    std::sort(by_key_.begin(), by_key_.end(),
+              [this](std::size_t a, std::size_t b) { return entries_[a].key < entries_[b].key; });
+}
+
+const StateEntry* StateEntries::find(std::string_view key) const {
+    const auto found =
+        std::lower_bound(by_key_.begin(), by_key_.end(), key,
+                         [this](std::size_t index, std::string_view k) { return entries_[index].key < k; });
+    return found != by_key_.end() && entries_[*found].key == key ? &entries_[*found] : nullptr;
+}
+
+Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive) {
     CKPTFS_TRY(dict.expect_dict());
     std::vector<StateEntry> entries;
     for (const auto& [key, value] : pickle::dict_items(dict.node)) {
@@ -202,7 +225,7 @@ Result<std::vector<StateEntry>> read_entries(const Field& dict, const pt::Archiv
         CKPTFS_ASSIGN(StateEntry entry, read_entry(key->text, {value, dict.place.in(key->text)}, archive));
         entries.push_back(std::move(entry));
     }
-    return entries;
+    return StateEntries(std::move(entries));
 }
 
 int stage_of(const Node* node) {

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ckptfs/result.h"
@@ -27,10 +28,31 @@ struct StateEntry {
     std::uint64_t held_numel = 0;      ///< of something else than a tensor: elements of the largest storage inside it
 };
 
+/// The entries of one state dict, in the file's order, each key once. A file says how many there are: they are found
+/// by bisection, never by going through all of them.
+class StateEntries {
+ public:
+    StateEntries() = default;
+    /// Of entries with the same key the last one counts, in the place of the first, as in Python's dict.
+    explicit StateEntries(std::vector<StateEntry> entries);
+
+    /// nullptr where there is none.
+    [[nodiscard]] const StateEntry* find(std::string_view key) const;
+    [[nodiscard]] std::size_t size() const { return entries_.size(); }
+    [[nodiscard]] auto begin() { return entries_.begin(); }
+    [[nodiscard]] auto end() { return entries_.end(); }
+    [[nodiscard]] auto begin() const { return entries_.begin(); }
+    [[nodiscard]] auto end() const { return entries_.end(); }
+
+ private:
+    std::vector<StateEntry> entries_;
+    std::vector<std::size_t> by_key_;  // indices in the order of the keys
+};
+
 struct GroupEntry {
     StateEntry master;
     bool has_state = false;
-    std::vector<StateEntry> states;   ///< in the file's order
+    StateEntries states;
     std::uint64_t padding_numel = 0;  ///< as the file's group_paddings says; 0 where it has none
     bool use_muon = false;
     std::vector<std::string> slices;  ///< the parameters that param_slice_mappings names, in its order
@@ -57,7 +79,7 @@ struct OptimizerFile {
 /// The value `field` of a state dict, or a flat partition. `damaged` for a tensor that is not contiguous.
 Result<StateEntry> read_entry(std::string key, const Field& field, const pt::Archive& archive);
 /// The entries of one state dict. `unsupported` for 1-bit optimizers.
-Result<std::vector<StateEntry>> read_entries(const Field& dict, const pt::Archive& archive);
+Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive);
 /// What FusedAdam counts in a param_groups entry.
 [[nodiscard]] std::optional<double> number_of(const pickle::Node* node);
 /// Of `zero_stage`: ZeroStageEnum(1), an int in old files; 1 where there is none.

@@ -33,7 +33,7 @@ Result<Zero3ModelStates> read_zero3_model_states(std::shared_ptr<const pt::Archi
 struct SubGroupEntry {
     StateEntry master;
     bool has_state = false;
-    std::vector<StateEntry> states;  ///< in the file's order
+    StateEntries states;
     std::string ds_id;  ///< of the master: "<id of its first parameter>_<id of its last>"; empty in old files
 };
 

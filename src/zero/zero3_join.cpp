@@ -20,12 +20,6 @@ Shard shard_in(const StateEntry& entry, const std::vector<pt::RecordPlace>& plac
     return {place.file, place.offset + entry.storage_offset, entry.shard.numel};
 }
 
-const StateEntry* find_entry(const SubGroupEntry& sub_group, const std::string& key) {
-    const auto it = std::find_if(sub_group.states.begin(), sub_group.states.end(),
-                                 [&key](const StateEntry& entry) { return entry.key == key; });
-    return it == sub_group.states.end() ? nullptr : &*it;
-}
-
 bool same_parameters(const std::vector<Parameter>& a, const std::vector<Parameter>& b) {
     return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const Parameter& left, const Parameter& right) {
         return left.name == right.name && left.shape == right.shape;
@@ -215,7 +209,7 @@ class Join {
             State& state = group.states.emplace_back();
             state.key = key;
             CKPTFS_TRY(join_state(
-                indices, [&key](const SubGroupEntry& of) { return find_entry(of, key); }, state));
+                indices, [&key](const SubGroupEntry& of) { return of.states.find(key); }, state));
         }
         return {};
     }
@@ -232,7 +226,7 @@ class Join {
                                       std::to_string(found.has_state ? k : indices.front()) + " has");
                 }
                 const bool same = std::all_of(example.states.begin(), example.states.end(),
-                                              [&](const StateEntry& e) { return find_entry(found, e.key) != nullptr; });
+                                              [&](const StateEntry& e) { return found.states.find(e.key) != nullptr; });
                 if (!same || found.states.size() != example.states.size() || found.has_state != example.has_state) {
                     return disagreement(rank->optimizer_path,
                                         "sub-group " + std::to_string(k) +
@@ -247,7 +241,7 @@ class Join {
     [[nodiscard]] bool is_element_wise(const std::vector<std::size_t>& indices, const std::string& key) const {
         return key != "step" && std::all_of(optimizers_.begin(), optimizers_.end(), [&](const Zero3Rank* rank) {
                    return std::all_of(indices.begin(), indices.end(), [&](std::size_t k) {
-                       const StateEntry* entry = find_entry(rank->optimizer->sub_groups[k], key);
+                       const StateEntry* entry = rank->optimizer->sub_groups[k].states.find(key);
                        return entry->dimensions == 1 && entry->shard.numel == family_.sub_groups[k].flat_numel;
                    });
                });
@@ -256,7 +250,7 @@ class Join {
     Result<void> check_scalar(const std::vector<std::size_t>& indices, const std::string& key) const {
         for (const Zero3Rank* rank : optimizers_) {
             for (const std::size_t k : indices) {
-                const StateEntry* entry = find_entry(rank->optimizer->sub_groups[k], key);
+                const StateEntry* entry = rank->optimizer->sub_groups[k].states.find(key);
                 if (!entry->tensor && entry->held_numel > 1) {
                     return refuse(Refusal::not_element_wise, rank->optimizer_path,
                                   "state '" + key + "' is an object with tensors inside");
@@ -338,7 +332,7 @@ class Join {
 
     [[nodiscard]] static Result<std::optional<double>> step_of(const Zero3Rank& rank, std::size_t group,
                                                                std::size_t sub_group) {
-        const StateEntry* entry = find_entry(rank.optimizer->sub_groups[sub_group], "step");
+        const StateEntry* entry = rank.optimizer->sub_groups[sub_group].states.find("step");
         if (entry == nullptr) {
             return rank.optimizer->group_steps[group];
         }
