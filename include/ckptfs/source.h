@@ -60,7 +60,8 @@ class File {
     virtual Result<void> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
 };
 
-/// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself.
+/// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself; what is not below
+/// it is refused. `not_found` when nothing is there, or something that is no directory where one is asked for.
 /// Safe for concurrent use.
 class Source {
  public:
@@ -77,12 +78,13 @@ class Source {
     /// Of what the entry leads to.
     virtual Result<FileInfo> stat_target(const std::string& path) const = 0;
 
-    /// Sorted by name, without "." and "..".
+    /// Sorted by the bytes of the names, without "." and "..".
     virtual Result<std::vector<DirectoryEntry>> list(const std::string& path) const = 0;
 
     virtual Result<std::string> read_link(const std::string& path) const = 0;
 
-    /// Pins the generation that is there now, following symbolic links. Few descriptors stay open, however many files.
+    /// Pins the generation that is there now, following symbolic links; `unsupported` for anything but a regular file.
+    /// Few descriptors stay open, however many files.
     virtual Result<std::shared_ptr<const File>> open(const std::string& path) const = 0;
 };
 

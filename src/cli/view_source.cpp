@@ -2,6 +2,7 @@
 #include "cli/view_source.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "cli/text.h"
@@ -54,10 +55,14 @@ Result<std::vector<DirectoryEntry>> ViewSource::list(const std::string& path) co
 }
 
 Result<std::string> ViewSource::read_link(const std::string& path) const {
-    return absent(path);
+    CKPTFS_TRY(stat(path));
+    return Error(ErrorCode::io, in_quotes(display(path)) + " is not a symbolic link", EINVAL);
 }
 
 Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) const {
+    if (path.empty()) {
+        return Error(ErrorCode::unsupported, in_quotes(name_) + " is a directory, not a regular file");
+    }
     const auto index = view_->find(path);
     return index ? view_->open(*index) : absent(path);
 }

@@ -38,15 +38,19 @@ std::string CountingSource::display(std::string_view path) const {
     return inner_->display(path);
 }
 Result<FileInfo> CountingSource::stat(const std::string& path) const {
+    counters_->stats.fetch_add(1, std::memory_order_relaxed);
     return inner_->stat(path);
 }
 Result<FileInfo> CountingSource::stat_target(const std::string& path) const {
+    counters_->stats.fetch_add(1, std::memory_order_relaxed);
     return inner_->stat_target(path);
 }
 Result<std::vector<DirectoryEntry>> CountingSource::list(const std::string& path) const {
+    counters_->lists.fetch_add(1, std::memory_order_relaxed);
     return inner_->list(path);
 }
 Result<std::string> CountingSource::read_link(const std::string& path) const {
+    counters_->links_read.fetch_add(1, std::memory_order_relaxed);
     return inner_->read_link(path);
 }
 

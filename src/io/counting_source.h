@@ -12,10 +12,14 @@
 
 namespace ckptfs::io {
 
+/// What was asked for, successfully or not.
 struct WorkCounters {
+    std::atomic<std::uint64_t> stats{0};  ///< of entries and of targets
+    std::atomic<std::uint64_t> lists{0};
+    std::atomic<std::uint64_t> links_read{0};
     std::atomic<std::uint64_t> opens{0};
     std::atomic<std::uint64_t> reads{0};
-    std::atomic<std::uint64_t> nbytes{0};  ///< asked for, successfully or not
+    std::atomic<std::uint64_t> nbytes{0};  ///< of reads
 };
 
 /// `file` with its reads counted into `counters`.

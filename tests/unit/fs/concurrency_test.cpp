@@ -1,4 +1,5 @@
 // Many threads at once; meant to run under the thread sanitizer too.
+#include <functional>
 #include <thread>
 
 #include "fixture.h"
@@ -8,23 +9,41 @@ namespace {
 
 using Concurrency = fake::FileSystemTest;
 
+/// However slow the machine is; what never happens fails the test rather than hanging it.
+[[nodiscard]] bool comes_true(const std::function<bool()>& condition) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+    while (!condition()) {
+        if (std::chrono::steady_clock::now() > end) {
+            return false;
+        }
+        std::this_thread::yield();
+    }
+    return true;
+}
+
 TEST_F(Concurrency, FirstLookupsOfOneTagReadItOnceAndHinderNobodyElse) {
     const auto fs = make(3);
     const auto tag = inode(*fs, "step1");
     reader_->hold(true);
     std::vector<std::thread> threads;
+    std::atomic<int> back = 0;
     std::atomic<int> found = 0;
+    const int looks = clock_looks();
     for (int i = 0; i < 8; ++i) {
-        threads.emplace_back([&] { found += fs->lookup(tag, "rank_0.pt").ok() ? 1 : 0; });
+        threads.emplace_back([&] {
+            found += fs->lookup(tag, "rank_0.pt").ok() ? 1 : 0;
+            ++back;
+        });
     }
     reader_->wait_for_reads(1);
+    EXPECT_TRUE(comes_true([&] { return clock_looks() == looks + 8; })) << "all eight are on their way";
     // The reading has not come back, and all else works.
     EXPECT_EQ(read_all(*fs, inode(*fs, "plain/notes")).value, "some notes");
     EXPECT_TRUE(fs->getattr(tag).ok());
     EXPECT_EQ(inode(*fs, "step1"), tag);
     EXPECT_EQ(names(*fs, root_inode).size(), 7U);
     EXPECT_TRUE(fs->statfs().ok());
-    EXPECT_EQ(found, 0);
+    EXPECT_EQ(back, 0);
     reader_->hold(false);
     for (auto& thread : threads) {
         thread.join();
@@ -38,6 +57,7 @@ TEST_F(Concurrency, ReadersMeetOneGenerationOrStaleNeverAMix) {
     source_->put_file("step1/b.shard", "=");
     const auto fs = make(std::nullopt);
     std::atomic<bool> stop = false;
+    std::atomic<int> refused = 0;
     std::atomic<int> whole = 0;
     std::vector<std::thread> threads;
     threads.reserve(5);
@@ -58,19 +78,24 @@ TEST_F(Concurrency, ReadersMeetOneGenerationOrStaleNeverAMix) {
                         EXPECT_EQ(content.error, ESTALE);
                     }
                     fs->forget(file.value.attributes.inode, 1);
+                } else {
+                    ++refused;
                 }
                 fs->forget(tag.value.attributes.inode, 1);
                 fs->forget(top.value.attributes.inode, 1);
             }
         });
     }
-    for (int save = 0; save < 30 || whole < 20; ++save) {
+    for (int save = 0; save < 30 && !HasFailure(); ++save) {
         // The two shards change one after the other: a tag read in between is what a reader must not believe.
         const std::string content{'=', static_cast<char>('a' + save % 26)};
         source_->put_file("step1/a.shard", content);
+        const int refused_before = refused;
+        EXPECT_TRUE(comes_true([&] { return refused > refused_before; })) << "somebody met the torn tag";
         source_->put_file("step1/b.shard", content);
         pass(1000);
-        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+        const int whole_before = whole;
+        EXPECT_TRUE(comes_true([&] { return whole > whole_before; })) << "somebody read what was saved";
     }
     stop = true;
     for (auto& thread : threads) {

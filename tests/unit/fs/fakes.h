@@ -2,9 +2,9 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <cstring>
 #include <functional>
 #include <map>
 #include <memory>
@@ -53,23 +53,32 @@ class MemorySource final : public Source {
     [[nodiscard]] int lists() const { return lists_; }
     [[nodiscard]] bool is_current(const std::string& path, const FileStamp& stamp) const {
         const std::lock_guard lock(mutex_);
-        const auto at = items_.find(path);
+        const auto place = resolve(path, LastLink::followed);
+        const auto at = place.ok() ? items_.find(*place) : items_.end();
         return at != items_.end() && at->second.info.stamp == stamp;
     }
 
     [[nodiscard]] std::string display(std::string_view path) const override { return "SRC/" + std::string(path); }
     Result<FileInfo> stat(const std::string& path) const override {
         const std::lock_guard lock(mutex_);
-        CKPTFS_ASSIGN(const auto* item, find(path));
+        CKPTFS_ASSIGN(const auto* item, find(path, LastLink::kept));
         return item->info;
     }
-    Result<FileInfo> stat_target(const std::string& path) const override { return stat(path); }
+    Result<FileInfo> stat_target(const std::string& path) const override {
+        const std::lock_guard lock(mutex_);
+        CKPTFS_ASSIGN(const auto* item, find(path, LastLink::followed));
+        return item->info;
+    }
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override {
         ++lists_;
         const std::lock_guard lock(mutex_);
-        CKPTFS_TRY(find(path));
+        CKPTFS_ASSIGN(const auto* directory, find(path, LastLink::followed));
+        if (directory->info.type != FileType::directory) {
+            return Error(ErrorCode::not_found, display(path) + " is no directory", ENOTDIR);
+        }
         std::vector<DirectoryEntry> entries;
-        const auto prefix = path.empty() ? "" : path + "/";
+        CKPTFS_ASSIGN(const auto place, resolve(path, LastLink::followed));
+        const auto prefix = place.empty() ? "" : place + "/";
         for (const auto& [name, item] : items_) {
             if (!name.empty() && name.starts_with(prefix) && name.find('/', prefix.size()) == std::string::npos) {
                 entries.push_back({name.substr(prefix.size()), item.info.type});
@@ -79,7 +88,10 @@ class MemorySource final : public Source {
     }
     Result<std::string> read_link(const std::string& path) const override {
         const std::lock_guard lock(mutex_);
-        CKPTFS_ASSIGN(const auto* item, find(path));
+        CKPTFS_ASSIGN(const auto* item, find(path, LastLink::kept));
+        if (item->info.type != FileType::symlink) {
+            return Error(ErrorCode::io, display(path) + " is no symbolic link", EINVAL);
+        }
         return item->content;
     }
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
@@ -110,14 +122,52 @@ class MemorySource final : public Source {
         item.content = content;
         items_.insert_or_assign(path, std::move(item));
     }
-    Result<const Item*> find(const std::string& path) const {
+    enum class LastLink { kept, followed };
+
+    /// `path` without the symbolic links that lead on; the last component's is one of them only if it is followed.
+    Result<std::string> resolve(const std::string& path, LastLink last_link) const {
+        if (path.starts_with('/') || ("/" + path + "/").find("/../") != std::string::npos) {
+            return Error(ErrorCode::invalid_argument, path + " leaves the tree");
+        }
+        std::string done;
+        std::string rest = path;
+        int links = 0;
+        while (!rest.empty()) {
+            const auto slash = rest.find('/');
+            const auto name = rest.substr(0, slash);
+            rest = slash == std::string::npos ? "" : rest.substr(slash + 1);
+            if (name == "..") {
+                done = done.substr(0, done.find('/') == std::string::npos ? 0 : done.rfind('/'));
+                continue;
+            }
+            const auto next = done.empty() ? name : done + "/" + name;
+            const auto at = items_.find(next);
+            const bool leads_on = at != items_.end() && at->second.info.type == FileType::symlink &&
+                                  (last_link == LastLink::followed || !rest.empty());
+            if (!leads_on) {
+                done = next;
+                continue;
+            }
+            if (++links > 40) {
+                return Error(ErrorCode::io, display(path) + " leads through too many symbolic links", ELOOP);
+            }
+            const auto& target = at->second.content;
+            if (target.starts_with('/')) {
+                return Error(ErrorCode::not_found, display(path) + " leads out of the tree");
+            }
+            rest = target + (rest.empty() ? "" : "/" + rest);
+        }
+        return done;
+    }
+    Result<const Item*> find(const std::string& path, LastLink last_link) const {
         if (path == throws_at_) {
             throw std::runtime_error("planted");
         }
         if (const auto fault = faults_.find(path); fault != faults_.end()) {
             return fault->second;
         }
-        const auto at = items_.find(path);
+        CKPTFS_ASSIGN(const auto place, resolve(path, last_link));
+        const auto at = items_.find(place);
         if (at == items_.end()) {
             return Error(ErrorCode::not_found, display(path) + " does not exist");
         }
@@ -143,10 +193,10 @@ class MemoryFile final : public File {
         if (!unchanged_()) {
             return Error(ErrorCode::stale, name_ + " changed");
         }
-        if (offset + out.size() > content_.size()) {
+        if (offset > content_.size() || out.size() > content_.size() - offset) {
             return Error(ErrorCode::invalid_argument, "past the end");
         }
-        std::memcpy(out.data(), content_.data() + offset, out.size());
+        content_.copy(reinterpret_cast<char*>(out.data()), out.size(), offset);
         return {};
     }
 
@@ -158,7 +208,10 @@ class MemoryFile final : public File {
 
 inline Result<std::shared_ptr<const File>> MemorySource::open(const std::string& path) const {
     const std::lock_guard lock(mutex_);
-    CKPTFS_ASSIGN(const auto* item, find(path));
+    CKPTFS_ASSIGN(const auto* item, find(path, LastLink::followed));
+    if (item->info.type != FileType::regular) {
+        return Error(ErrorCode::unsupported, display(path) + " is not a regular file");
+    }
     return std::shared_ptr<const File>(std::make_shared<MemoryFile>(
         path, item->content, [this, path, stamp = item->info.stamp] { return is_current(path, stamp); }));
 }

@@ -36,10 +36,15 @@ class FileSystemTest : public ::testing::Test {
         FileSystemOptions options;
         options.world_size = world_size;
         options.source_path = "/";
-        options.now = [this] { return std::chrono::steady_clock::time_point(std::chrono::milliseconds(now_ms_)); };
+        options.now = [this] {
+            ++clock_looks_;
+            return std::chrono::steady_clock::time_point(std::chrono::milliseconds(now_ms_));
+        };
         return FileSystem::create(source_, reader_, std::move(options)).value();
     }
     void pass(int ms) { now_ms_ += ms; }
+    /// Every lookup in a directory looks at the clock before anything else: so many have begun.
+    [[nodiscard]] int clock_looks() const { return clock_looks_; }
 
     static LookedUpEntry walk(FileSystem& fs, const std::string& path) {
         LookedUpEntry entry;
@@ -99,6 +104,7 @@ class FileSystemTest : public ::testing::Test {
     std::shared_ptr<MemorySource> source_ = std::make_shared<MemorySource>();
     std::shared_ptr<ShardReader> reader_ = std::make_shared<ShardReader>();
     std::atomic<int> now_ms_ = 1'000'000;
+    std::atomic<int> clock_looks_ = 0;
     std::filesystem::path log_;
 };
 

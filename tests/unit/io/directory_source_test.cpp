@@ -351,7 +351,18 @@ TEST_F(DirectorySourceTest, CountersCountWhatIsAsked) {
     EXPECT_EQ(counting.counters().opens, 2U);
     EXPECT_EQ(counting.counters().reads, 2U);
     EXPECT_EQ(counting.counters().nbytes, 9U);
+    EXPECT_EQ(counting.counters().stats, 0U);
+    EXPECT_EQ(counting.counters().lists, 0U);
     EXPECT_EQ(counting.list("")->size(), 1U);
+    EXPECT_FALSE(counting.list("nothing").ok());
+    EXPECT_TRUE(counting.stat("file").ok());
+    EXPECT_TRUE(counting.stat_target("file").ok());
+    EXPECT_FALSE(counting.stat("nothing").ok());
+    EXPECT_FALSE(counting.read_link("file").ok());
+    EXPECT_EQ(counting.counters().lists, 2U);
+    EXPECT_EQ(counting.counters().stats, 3U);
+    EXPECT_EQ(counting.counters().links_read, 1U);
+    EXPECT_EQ(counting.counters().opens, 2U);
     EXPECT_EQ(counting.display("x"), directory_ / "x");
 }
 

@@ -208,12 +208,18 @@ TEST(Zero3View, ReadsNoTensorToBuildItsFiles) {
     const auto checkpoint = zero::read_checkpoint(source, tag);
     ASSERT_TRUE(checkpoint.ok());
     const std::uint64_t read_by_reader = source.counters().nbytes;
+    EXPECT_GT(read_by_reader, 0U);
     const auto view = world_size_view(*checkpoint, 3, {});
     ASSERT_TRUE(view.ok());
+    ASSERT_EQ((*view)->file_count(), 6U);
+    std::vector<std::shared_ptr<const File>> files;
     for (std::size_t i = 0; i < (*view)->file_count(); ++i) {
-        ASSERT_TRUE((*view)->open(i).ok());
+        ASSERT_TRUE((*view)->file_size(i).ok());
+        files.push_back((*view)->open(i).value());
     }
     EXPECT_EQ(source.counters().nbytes, read_by_reader);
+    whole(*files.front());
+    EXPECT_GT(source.counters().nbytes, read_by_reader) << "the counter counts";
 }
 
 }  // namespace
