@@ -27,9 +27,11 @@ struct StorageRef {
     std::uint64_t numel = 0;
 };
 
-/// `damaged` where the persistent id is not that tuple, `unsupported` for an unknown storage class. Views point into
-/// the node.
+/// `damaged` where the node is no persistent id, or not one of that tuple, `unsupported` for an unknown storage class.
+/// Views point into the node.
 Result<StorageRef> storage_ref(const pickle::Node* persistent_id);
+/// The same, of the tuple that a persistent id holds.
+Result<StorageRef> storage_ref_of_tuple(const pickle::Node* id);
 
 /// A tensor in the tree: torch._utils._rebuild_tensor, _v2 or _v3 (also inside _rebuild_parameter and
 /// _rebuild_from_type_v2).
@@ -49,7 +51,7 @@ struct TensorRef {
 
 [[nodiscard]] bool is_tensor(const pickle::Node* node);
 /// `damaged` if it looks like a tensor but reaches outside its storage or its numbers overflow, `unsupported` for an
-/// unknown dtype, `internal` if it is none.
+/// unknown dtype, `damaged` if it is none.
 Result<TensorRef> tensor_ref(const pickle::Node* node);
 
 /// Where the bytes of a storage lie. `crc32` 0: unknown.

@@ -151,7 +151,7 @@ Result<ArchiveEditor::EmittedStorage> ArchiveEditor::identify(const Node* id) co
     if (made_here != new_ids_.end()) {
         return EmittedStorage{true, made_here->second};
     }
-    CKPTFS_ASSIGN(const StorageRef ref, storage_ref(id_tuple(pickle_, id)));
+    CKPTFS_ASSIGN(const StorageRef ref, storage_ref_of_tuple(id_tuple(pickle_, id)));
     const auto index = base_->storage_index(ref.key);
     if (!index) {
         return Error(ErrorCode::internal, "storage '" + std::string(ref.key) + "' is not the template's");

@@ -175,6 +175,10 @@ struct GlobalName {
     bool operator==(const GlobalName&) const = default;
 };
 
+/// The value at `index` of a list or a tuple, or of what an object is made of (callable, arguments); nullptr where it
+/// has none. A file says how long they are: never go into `items` without having counted them.
+[[nodiscard]] const Node* item(const Node* node, std::size_t index);
+
 /// What a global names, as views into the tree; nullopt for another node.
 [[nodiscard]] std::optional<GlobalName> global_name(const Node* node);
 [[nodiscard]] bool is_global(const Node* node, std::string_view module, std::string_view name);
@@ -188,6 +192,20 @@ struct GlobalName {
 [[nodiscard]] const Node* find(const Node* dict, std::string_view key);
 /// The value at an integer key, or nullptr.
 [[nodiscard]] const Node* find(const Node* dict, std::int64_t key);
+/// A dict's values by key, for looking up many of them: find() goes through all keys each time, and a file says how
+/// many there are. Of a key that was set twice it has the last value.
+class DictIndex {
+ public:
+    explicit DictIndex(const Node* dict);
+
+    /// nullptr where the dict has no such key.
+    [[nodiscard]] const Node* find(std::string_view key) const;
+    [[nodiscard]] const Node* find(std::int64_t key) const;
+
+ private:
+    std::unordered_map<std::string_view, const Node*> by_string_;
+    std::unordered_map<std::int64_t, const Node*> by_integer_;
+};
 /// The state that BUILD gave an object, or nullptr.
 [[nodiscard]] const Node* state_of(const Node* object);
 [[nodiscard]] bool is_string(const Node* node, std::string_view text);

@@ -36,6 +36,12 @@ const Node* find_last(const Node* dict, const Matches& matches) {
 
 }  // namespace
 
+const Node* item(const Node* node, std::size_t index) {
+    const bool has_items =
+        node != nullptr && (node->kind == Kind::list || node->kind == Kind::tuple || node->kind == Kind::object);
+    return has_items && index < node->items.size() ? node->items[index] : nullptr;
+}
+
 std::optional<GlobalName> global_name(const Node* node) {
     if (node == nullptr || node->kind != Kind::global) {
         return std::nullopt;
@@ -53,7 +59,7 @@ bool is_global(const Node* node, std::string_view module, std::string_view name)
 }
 
 bool is_object_of(const Node* node, std::string_view module, std::string_view name) {
-    return node != nullptr && node->kind == Kind::object && is_global(node->items[0], module, name);
+    return node != nullptr && node->kind == Kind::object && is_global(item(node, 0), module, name);
 }
 
 bool is_dict_like(const Node* node) {
@@ -93,6 +99,26 @@ const Node* find(const Node* dict, std::string_view key) {
 const Node* find(const Node* dict, std::int64_t key) {
     return find_last(
         dict, [&](const Node* candidate) { return candidate->kind == Kind::integer && candidate->integer == key; });
+}
+
+DictIndex::DictIndex(const Node* dict) {
+    for (const auto& [key, value] : dict_items(dict)) {
+        if (key->kind == Kind::string) {
+            by_string_.insert_or_assign(key->text, value);
+        } else if (key->kind == Kind::integer) {
+            by_integer_.insert_or_assign(key->integer, value);
+        }
+    }
+}
+
+const Node* DictIndex::find(std::string_view key) const {
+    const auto found = by_string_.find(key);
+    return found == by_string_.end() ? nullptr : found->second;
+}
+
+const Node* DictIndex::find(std::int64_t key) const {
+    const auto found = by_integer_.find(key);
+    return found == by_integer_.end() ? nullptr : found->second;
 }
 
 const Node* state_of(const Node* object) {

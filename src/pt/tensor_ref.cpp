@@ -154,8 +154,13 @@ Result<void> check_bounds(const TensorRef& tensor) {
 }  // namespace
 
 Result<StorageRef> storage_ref(const Node* persistent_id) {
-    const bool is_id = persistent_id != nullptr && persistent_id->kind == Kind::persistent_id;
-    const Node* const id = is_id && !persistent_id->items.empty() ? persistent_id->items.front() : persistent_id;
+    if (persistent_id == nullptr || persistent_id->kind != Kind::persistent_id || persistent_id->items.size() != 1) {
+        return Error(ErrorCode::damaged, "a value stands where a storage's persistent id is expected");
+    }
+    return storage_ref_of_tuple(persistent_id->items.front());
+}
+
+Result<StorageRef> storage_ref_of_tuple(const Node* id) {
     constexpr std::size_t id_size = 5;
     if (id == nullptr || id->kind != Kind::tuple || id->items.size() != id_size ||
         !is_string(id->items[0], "storage")) {
@@ -209,7 +214,7 @@ bool is_tensor(const Node* node) {
 Result<TensorRef> tensor_ref(const Node* node) {
     const Call call = rebuild_of(node);
     if (call.function == nullptr) {
-        return Error(ErrorCode::internal, "a value was taken for a tensor");
+        return Error(ErrorCode::damaged, "a value stands where a tensor is expected");
     }
     const std::vector<const Node*>& arguments = call.arguments->items;
     TensorRef tensor;

@@ -77,7 +77,8 @@ Result<void> move_tensors(pt::ArchiveEditor& editor, const Node* module, const S
 Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::size_t g, const ParameterGroup& group,
                             const FlatLayout& layout) {
     std::unordered_map<std::string, std::pair<const Node*, const Node*>> entries;
-    for (const auto& [key, value] : pickle::dict_items(shapes->items[g])) {
+    const Node* list = pickle::item(shapes, g);
+    for (const auto& [key, value] : pickle::dict_items(list)) {
         entries.insert_or_assign(key->text, std::pair(key, value));
     }
     std::vector<const Node*> items;
@@ -85,7 +86,8 @@ Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::siz
         const auto& [key, value] = entries.at(group.parameters[slot.parameter].name);
         items.insert(items.end(), {key, value});
     }
-    return pickle.set_item(shapes, g, refilled(pickle, shapes->items[g], std::move(items)));
+    CKPTFS_ASSIGN(const Node* filled, refilled(pickle, list, std::move(items)));
+    return pickle.set_item(shapes, g, filled);
 }
 
 }  // namespace

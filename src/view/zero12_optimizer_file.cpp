@@ -1,6 +1,9 @@
 // Edits a rank's optimizer file into one of another world size.
 #include <algorithm>
 #include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_map>
 
 #include "pt/archive.h"
 #include "view/dict_edit.h"
@@ -83,17 +86,22 @@ class OptimizerEdit {
         const Node* base = pickle::find(optimizer_, "base_optimizer_state");
         if (checkpoint_.format == Format::zero12_elastic) {
             for (std::size_t g = 0; g < layouts_.size(); ++g) {
-                CKPTFS_ASSIGN(const Node* entry, state_dict(base->items[g], g));
-                pickle_.replace(base->items[g], entry);
+                const Node* entry = pickle::item(base, g);
+                CKPTFS_ASSIGN(const Node* edited, state_dict(entry, g));
+                pickle_.replace(entry, edited);
             }
             return {};
         }
         const Node* state = pickle::find(base, "state");
         const Node* param_groups = pickle::find(base, "param_groups");
+        const pickle::DictIndex entries(state);
         std::vector<const Node*> added;
         for (std::size_t g = 0; g < layouts_.size(); ++g) {
-            const Node* id = pickle::find(param_groups->items[g], "params")->items.front();
-            const Node* entry = pickle::find(state, id->integer);
+            const Node* id = pickle::item(pickle::find(pickle::item(param_groups, g), "params"), 0);
+            if (id == nullptr) {
+                return changed_since_read("param_groups has no params for group " + std::to_string(g));
+            }
+            const Node* entry = entries.find(id->integer);
             if (entry == nullptr && !(family_.groups[g].has_state && has_state(g))) {
                 continue;
             }
@@ -107,9 +115,13 @@ class OptimizerEdit {
         if (added.empty()) {
             return {};
         }
-        std::vector<const Node*> items = state->items;
+        std::vector<const Node*> items;
+        for (const auto& [id, entry] : pickle::dict_items(state)) {
+            items.insert(items.end(), {id, entry});
+        }
         items.insert(items.end(), added.begin(), added.end());
-        pickle_.replace(state, refilled(pickle_, state, std::move(items)));
+        CKPTFS_ASSIGN(const Node* filled, refilled(pickle_, state, std::move(items)));
+        pickle_.replace(state, filled);
         return {};
     }
 
@@ -127,21 +139,22 @@ class OptimizerEdit {
 
     // `entry` may be nullptr: a rank without state serves as the template of one that has some.
     Result<const Node*> state_dict(const Node* entry, std::size_t g) {
-        const std::vector<State>& states = family_.groups[g].states;
+        const pickle::DictIndex values(entry);
+        std::unordered_map<std::string_view, const State*> states;
         std::vector<const State*> missing;
-        for (const State& state : states) {
-            if (pickle::find(entry, state.key) == nullptr) {
+        for (const State& state : family_.groups[g].states) {
+            states.emplace(state.key, &state);
+            if (values.find(state.key) == nullptr) {
                 missing.push_back(&state);
             }
         }
         std::vector<const Node*> items;
         for (const auto& [key, value] : pickle::dict_items(entry)) {
-            const auto state = std::find_if(states.begin(), states.end(),
-                                            [text = &key->text](const State& s) { return s.key == *text; });
+            const auto state = states.find(key->text);
             if (state == states.end()) {
                 items.insert(items.end(), {key, value});
             } else {
-                CKPTFS_TRY(add_state(*state, layouts_[g], key, items));
+                CKPTFS_TRY(add_state(*state->second, layouts_[g], key, items));
             }
         }
         for (const State* state : missing) {
@@ -222,7 +235,8 @@ class OptimizerEdit {
                 CKPTFS_ASSIGN(const Node* edited, fragment_address(address, fragment));
                 items.push_back(edited);
             }
-            groups.push_back(refilled(pickle_, mappings->items[g], std::move(items)));
+            CKPTFS_ASSIGN(const Node* filled, refilled(pickle_, pickle::item(mappings, g), std::move(items)));
+            groups.push_back(filled);
         }
         return set_list("param_slice_mappings", std::move(groups));
     }

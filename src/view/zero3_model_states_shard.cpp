@@ -20,7 +20,7 @@ Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const z
                                const std::vector<zero::SubGroup>& sub_groups) {
     const Node* shapes = pickle::find(root, "param_shapes");
     std::unordered_map<std::string_view, std::pair<const Node*, const Node*>> entries;
-    for (const Node* list : shapes->items) {
+    for (std::size_t i = 0; const Node* list = pickle::item(shapes, i); ++i) {
         for (const auto& [name, shape] : pickle::dict_items(list)) {
             entries.insert_or_assign(name->text, std::pair(name, shape));
         }
@@ -29,19 +29,24 @@ Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const z
     for (const zero::SubGroup& sub_group : sub_groups) {
         std::vector<const Node*> items;
         for (std::size_t p = sub_group.first; p < sub_group.first + sub_group.count; ++p) {
-            const auto& [name, shape] = entries.at(family.groups[sub_group.group].parameters[p].name);
-            items.insert(items.end(), {name, shape});
+            const std::string& name = family.groups[sub_group.group].parameters[p].name;
+            const auto entry = entries.find(name);
+            if (entry == entries.end()) {
+                return changed_since_read("param_shapes has no " + name);
+            }
+            items.insert(items.end(), {entry->second.first, entry->second.second});
         }
-        lists.push_back(refilled(pickle, shapes->items.front(), std::move(items)));
+        CKPTFS_ASSIGN(const Node* list, refilled(pickle, pickle::item(shapes, 0), std::move(items)));
+        lists.push_back(list);
     }
     return pickle.set_item(root, "param_shapes", pickle.list(std::move(lists)));
 }
 
 Result<void> edit_frozen(pt::ArchiveEditor& editor, const Node* root, const zero::ModelParallelRank& family,
                          const Zero3Target& target, std::uint64_t rank) {
-    const Node* fragments = pickle::find(root, "frozen_param_fragments");
+    const pickle::DictIndex fragments(pickle::find(root, "frozen_param_fragments"));
     for (const zero::FrozenParameter& frozen : family.frozen) {
-        const Node* node = pickle::find(fragments, frozen.parameter.name);
+        const Node* node = fragments.find(frozen.parameter.name);
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(node));
         const std::uint64_t numel = zero::partition_numel(frozen.parameter.numel, target.dp_world_size);
         PieceList content;
@@ -72,7 +77,8 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_shard(
     // Only rank 0 lists the tied names (engine.py _get_shared_params).
     const Node* shared = pickle::find(root, "shared_params");
     if (rank > 0 && source_rank == 0 && pickle::is_dict_like(shared)) {
-        CKPTFS_TRY(pickle.set_item(root, "shared_params", refilled(pickle, shared, {})));
+        CKPTFS_ASSIGN(const Node* empty, refilled(pickle, shared, {}));
+        CKPTFS_TRY(pickle.set_item(root, "shared_params", empty));
     }
     CKPTFS_TRY(pickle.set_item(root, "dp_world_size", pickle.integer(static_cast<std::int64_t>(target.dp_world_size))));
     CKPTFS_TRY(store_sub_group_size(pickle, root, target.sub_group_size));

@@ -1,5 +1,7 @@
 // Edits a rank's stage-3 optimizer file into one of another world size.
-#include <algorithm>
+#include <string>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -68,7 +70,7 @@ class Zero3OptimizerEdit {
         std::vector<const Node*> tensors;
         for (const SubGroup& sub_group : sub_groups_) {
             const zero::ParameterGroup& group = group_of(sub_group);
-            const Node* like = masters->items[first_in_source_[sub_group.group]];
+            const Node* like = pickle::item(masters, first_in_source_[sub_group.group]);
             CKPTFS_ASSIGN(const Node* tensor, flat_tensor(group.master, sub_group, like));
             const Node* attributes = zero::attributes_with_ds_id(tensor);
             if (attributes != nullptr && !group.ds_ids.empty() && sub_group.count > 0) {
@@ -83,27 +85,31 @@ class Zero3OptimizerEdit {
 
     Result<void> edit_states() {
         const Node* state = pickle::find(inner_, "state");
+        const pickle::DictIndex entries(state);
         std::vector<const Node*> items;
         for (std::size_t k = 0; k < sub_groups_.size(); ++k) {
             const SubGroup& sub_group = sub_groups_[k];
             const std::size_t source = first_in_source_[sub_group.group];
-            const Node* entry = pickle::find(state, static_cast<std::int64_t>(source));
+            const Node* entry = entries.find(static_cast<std::int64_t>(source));
             if (entry != nullptr) {
                 CKPTFS_ASSIGN(const Node* edited, state_dict(entry, sub_group));
                 items.insert(items.end(), {count(k), edited});
             }
         }
-        return pickle_.set_item(inner_, "state", refilled(pickle_, state, std::move(items)));
+        CKPTFS_ASSIGN(const Node* filled, refilled(pickle_, state, std::move(items)));
+        return pickle_.set_item(inner_, "state", filled);
     }
 
     Result<const Node*> state_dict(const Node* entry, const SubGroup& sub_group) {
-        const std::vector<State>& states = group_of(sub_group).states;
+        std::unordered_map<std::string_view, const State*> states;
+        for (const State& state : group_of(sub_group).states) {
+            states.emplace(state.key, &state);
+        }
         std::vector<const Node*> items;
         for (const auto& [key, value] : pickle::dict_items(entry)) {
-            const auto state = std::find_if(states.begin(), states.end(),
-                                            [text = &key->text](const State& s) { return s.key == *text; });
+            const auto state = states.find(key->text);
             if (state != states.end()) {
-                CKPTFS_ASSIGN(const Node* tensor, flat_tensor(*state, sub_group, value));
+                CKPTFS_ASSIGN(const Node* tensor, flat_tensor(*state->second, sub_group, value));
                 items.insert(items.end(), {key, tensor});
             } else if (sub_group.first > 0 && pt::is_tensor(value)) {
                 CKPTFS_ASSIGN(const Node* tensor, own_tensor(value));
@@ -128,14 +134,12 @@ class Zero3OptimizerEdit {
 
     Result<void> edit_param_groups() {
         const Node* groups = pickle::find(inner_, "param_groups");
-        for (std::size_t g = 0; g < family_.groups.size(); ++g) {
-            std::vector<const Node*> numbers;
-            for (std::size_t k = 0; k < sub_groups_.size(); ++k) {
-                if (sub_groups_[k].group == g) {
-                    numbers.push_back(count(k));
-                }
-            }
-            CKPTFS_TRY(pickle_.set_item(groups->items[g], "params", pickle_.list(std::move(numbers))));
+        std::vector<std::vector<const Node*>> numbers(family_.groups.size());
+        for (std::size_t k = 0; k < sub_groups_.size(); ++k) {
+            numbers[sub_groups_[k].group].push_back(count(k));
+        }
+        for (std::size_t g = 0; g < numbers.size(); ++g) {
+            CKPTFS_TRY(pickle_.set_item(pickle::item(groups, g), "params", pickle_.list(std::move(numbers[g]))));
         }
         return {};
     }

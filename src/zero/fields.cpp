@@ -74,8 +74,11 @@ Result<std::vector<Field>> Field::as_list() const {
 
 Result<std::vector<std::uint64_t>> Field::as_shape() const {
     const Node* extents = node;
-    if (pickle::is_object_of(node, "torch", "Size") && node->items.size() > 1 && !node->items[1]->items.empty()) {
-        extents = node->items[1]->items.front();
+    if (pickle::is_object_of(node, "torch", "Size")) {
+        extents = pickle::item(pickle::item(node, 1), 0);
+    }
+    if (extents == nullptr) {
+        return place.damaged("a torch.Size");
     }
     if (extents->kind != Kind::tuple && extents->kind != Kind::list) {
         return place.damaged("a torch.Size");

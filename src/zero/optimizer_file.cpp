@@ -56,6 +56,7 @@ Result<std::vector<Field>> state_dicts(const Field& base, std::size_t group_coun
     if (param_groups.size() != group_count) {
         return groups.place.damaged(std::to_string(group_count) + " groups, as many as fp32 partitions");
     }
+    const pickle::DictIndex entries(state.node);
     for (std::size_t g = 0; g < group_count; ++g) {
         CKPTFS_ASSIGN(const Field params, param_groups[g].at("params"));
         CKPTFS_ASSIGN(const std::vector<Field> ids, params.as_list());
@@ -63,7 +64,7 @@ Result<std::vector<Field>> state_dicts(const Field& base, std::size_t group_coun
             return params.place.damaged("one flat parameter for the group");
         }
         CKPTFS_ASSIGN(const std::uint64_t id, ids.front().as_count());
-        const Node* entry = pickle::find(state.node, static_cast<std::int64_t>(id));
+        const Node* entry = entries.find(static_cast<std::int64_t>(id));
         dicts[g] = {entry, state.place.in(static_cast<std::size_t>(id))};
     }
     return dicts;
@@ -76,7 +77,7 @@ bool is_true(const Node* node) {
 Result<void> read_param_groups(const Field& base, const std::string& path, std::vector<GroupEntry>& groups) {
     const Node* param_groups = pickle::find(base.node, "param_groups");
     for (std::size_t g = 0; param_groups != nullptr && g < groups.size(); ++g) {
-        const Node* group = param_groups->items[g];
+        const Node* group = pickle::item(param_groups, g);
         if (is_true(pickle::find(group, "moe"))) {
             return refuse(Refusal::mixture_of_experts, path, "parameter group " + std::to_string(g) + " has moe: True");
         }
@@ -129,7 +130,7 @@ void read_slices(const Node* mappings, std::vector<GroupEntry>& groups) {
         return;  // files before 0.7.4 have none
     }
     for (std::size_t g = 0; g < groups.size(); ++g) {
-        for (const auto& [name, address] : pickle::dict_items(mappings->items[g])) {
+        for (const auto& [name, address] : pickle::dict_items(pickle::item(mappings, g))) {
             groups[g].slices.push_back(name->text);
         }
     }
@@ -229,8 +230,8 @@ Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive)
 }
 
 int stage_of(const Node* node) {
-    if (node != nullptr && node->kind == Kind::object && node->items.size() > 1 && !node->items[1]->items.empty()) {
-        node = node->items[1]->items.front();
+    if (const Node* value = pickle::item(pickle::item(node, 1), 0); node != nullptr && node->kind == Kind::object) {
+        node = value;
     }
     return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
 }

@@ -108,11 +108,10 @@ Result<void> read_states(const Field& inner, const pt::Archive& archive, Zero3Op
 
 const Node* attributes_with_ds_id(const Node* tensor) {
     constexpr std::size_t state_argument = 3;
-    if (!pickle::is_object_of(tensor, "torch._tensor", "_rebuild_from_type_v2") ||
-        tensor->items[1]->items.size() <= state_argument) {
+    if (!pickle::is_object_of(tensor, "torch._tensor", "_rebuild_from_type_v2")) {
         return nullptr;
     }
-    const Node* attributes = tensor->items[1]->items[state_argument];
+    const Node* attributes = pickle::item(pickle::item(tensor, 1), state_argument);
     const Node* id = pickle::find(attributes, "ds_id");
     return id != nullptr && id->kind == Kind::string ? attributes : nullptr;
 }

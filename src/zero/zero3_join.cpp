@@ -180,10 +180,12 @@ class Join {
 
     [[nodiscard]] std::vector<std::size_t> sub_groups_of(std::size_t g) const {
         std::vector<std::size_t> indices;
-        for (std::size_t k = 0; k < family_.sub_groups.size(); ++k) {
-            if (family_.sub_groups[k].group == g) {
-                indices.push_back(k);
-            }
+        const std::vector<SubGroup>& all = family_.sub_groups;  // in the order of their groups
+        const auto first =
+            std::lower_bound(all.begin(), all.end(), g,
+                             [](const SubGroup& sub_group, std::size_t group) { return sub_group.group < group; });
+        for (auto at = first; at != all.end() && at->group == g; ++at) {
+            indices.push_back(static_cast<std::size_t>(at - all.begin()));
         }
         return indices;
     }
