@@ -9,6 +9,8 @@
 #include <nlohmann/json.hpp>
 #include <string_view>
 
+#include "zero/hjson.h"
+
 namespace ckptfs::zero {
 namespace {
 
@@ -65,6 +67,7 @@ const nlohmann::json& member(const nlohmann::json& object, const char* key) {
 // Configs are small; a hostile one may be deep, wide or cyclic.
 constexpr int max_config_depth = 8;
 constexpr std::size_t max_config_nodes = 10'000;
+constexpr std::size_t max_config_nbytes = 4 << 20;
 
 nlohmann::json as_json(const pickle::Node* node, int depth, std::size_t& budget) {
     if (node == nullptr || depth == 0 || budget == 0) {
@@ -103,15 +106,26 @@ nlohmann::json config_json(const pickle::Node* ds_config) {
 }
 
 Result<nlohmann::json> read_config_file(const std::string& path) {
+    const std::string name = "the DeepSpeed config '" + path + "'";
     std::ifstream stream(path);
     if (!stream) {
-        return Error(ErrorCode::not_found, "the DeepSpeed config '" + path + "' cannot be opened");
+        return Error(ErrorCode::not_found, name + " cannot be opened");
     }
-    nlohmann::json json = nlohmann::json::parse(stream, nullptr, /*allow_exceptions=*/false, /*ignore_comments=*/true);
+    std::string text(max_config_nbytes + 1, '\0');
+    stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+    if (stream.bad()) {
+        return Error(ErrorCode::invalid_argument,
+                     name + " cannot be read; pass the file given to deepspeed.initialize");
+    }
+    text.resize(static_cast<std::size_t>(stream.gcount()));
+    if (text.size() > max_config_nbytes) {
+        return Error(ErrorCode::invalid_argument, name + " is larger than " + std::to_string(max_config_nbytes) +
+                                                      " bytes; pass the file given to deepspeed.initialize");
+    }
+    CKPTFS_ASSIGN(nlohmann::json json, parse_hjson(text, name));
     if (!json.is_object()) {
-        return Error(
-            ErrorCode::invalid_argument,
-            "the DeepSpeed config '" + path + "' is not a JSON object; pass the file given to deepspeed.initialize");
+        return Error(ErrorCode::invalid_argument,
+                     name + " holds a list, not an object; pass the file given to deepspeed.initialize");
     }
     return json;
 }

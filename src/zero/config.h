@@ -34,7 +34,8 @@ struct LayoutConfig {
 /// The `ds_config` dict that a checkpoint stores: its dicts and scalars, null for anything else. nullptr gives null.
 [[nodiscard]] nlohmann::json config_json(const pickle::Node* ds_config);
 
-/// A DeepSpeed config file. `not_found`, `io`, or `invalid_argument` where it is not a JSON object.
+/// A DeepSpeed config file, read as DeepSpeed reads it (zero/hjson.h). `not_found`, or `invalid_argument` where it
+/// holds no object.
 Result<nlohmann::json> read_config_file(const std::string& path);
 
 /// The value at a path of keys; null where there is none.

@@ -159,6 +159,20 @@ TEST_F(Check, TextIsForPeople) {
                                                Not(HasSubstr("OK"))));
 }
 
+TEST_F(Check, ConfigIsReadAsDeepSpeedReadsIt) {
+    const std::string file = std::string(temporary_.path()) + "/config.json";
+    const std::string source = (fixtures / "stage2_bf16_ws4").string();
+    std::ofstream(file)
+        << "{\n  # Hjson\n  bf16: {enabled: true,},\n  \"zero_optimization\": {stage: 3}, // wrong\n}\n";
+    EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config", file}), 1);
+    EXPECT_THAT(harness_.error(), HasSubstr("the checkpoint is of stage 2, the config says 3"));
+    for (const char* command : {"check", "inspect", "verify"}) {
+        std::ofstream(file) << "{\n  \"bf16\": {\"enabled\": true},\n  \"bf16\": {\"enabled\": false}\n}\n";
+        EXPECT_EQ(harness_.run({command, source, "--world-size=2", "--ds-config", file}), 2);
+        EXPECT_THAT(harness_.error(), HasSubstr(file + "', line 3, column 3: the key 'bf16' is there twice"));
+    }
+}
+
 TEST_F(Check, WhatIsMissingIsNamed) {
     EXPECT_EQ(harness_.run({"check", "/s", "--world-size=2"}), 2);
     EXPECT_THAT(harness_.error(), HasSubstr("--ds-config is missing"));
