@@ -3,16 +3,15 @@
 
 #include <algorithm>
 #include <set>
-#include <span>
 #include <utility>
 
+#include "cli/latest.h"
 #include "cli/text.h"
 #include "util/path.h"
 
 namespace ckptfs::cli {
 namespace {
 
-constexpr std::uint64_t max_latest_nbytes = 4096;
 // A SOURCE like "/" has no end; a directory of checkpoints has not this many directories above its tags.
 constexpr std::size_t max_directories = 4096;
 
@@ -29,10 +28,10 @@ Error universal(const Source& source, const std::string& directory) {
                 "it is, with load_universal"};
 }
 
-Error dangling(const Source& source, const std::string& parent, const std::string& latest) {
-    const std::string directory = join_path(parent, latest);
-    const std::string start =
-        in_quotes(source.display(join_path(parent, "latest"))) + " names the tag " + in_quotes(latest);
+/// `directory`: what the `latest` in `parent` names.
+Error dangling(const Source& source, const std::string& parent, const std::string& directory) {
+    const std::string start = in_quotes(source.display(join_path(parent, "latest"))) + " names the tag " +
+                              in_quotes(parent.empty() ? directory : directory.substr(parent.size() + 1));
     if (!source.stat_target(directory)) {
         return {ErrorCode::incomplete,
                 start + ", but there is no such directory: correct the file, or restore the tag"};
@@ -91,21 +90,22 @@ class Surveyor {
             bool latest_found = latest.empty();
             for (const FileType type : {FileType::directory, FileType::symlink}) {
                 for (const DirectoryEntry& entry : parent.entries) {
-                    if (entry.type == type && file(parent, entry, latest, next)) {
-                        latest_found = latest_found || entry.name == latest;
+                    const std::string directory = join_path(parent.directory, entry.name);
+                    if (entry.type == type && file(directory, latest, next)) {
+                        latest_found = latest_found || directory == latest;
                     }
                 }
             }
-            if (!latest_found) {
+            // It may lie deeper than the children.
+            if (!latest_found && !file(latest, latest, next)) {
                 result_.problems.push_back(dangling(source_, parent.directory, latest));
             }
         }
         return next;
     }
 
-    /// True if the entry is a tag.
-    bool file(const Listed& parent, const DirectoryEntry& entry, const std::string& latest, std::vector<Listed>& next) {
-        const std::string directory = join_path(parent.directory, entry.name);
+    /// True if `directory` is a tag. Whatever has been seen already is looked into again only if `latest` names it.
+    bool file(const std::string& directory, const std::string& latest, std::vector<Listed>& next) {
         if (seen_.size() >= max_directories) {
             result_.complete = false;
             return false;
@@ -115,7 +115,7 @@ class Surveyor {
             return false;
         }
         const bool is_first = seen_.emplace(info->stamp.device, info->stamp.inode).second;
-        if (!is_first && entry.name != latest) {
+        if (!is_first && directory != latest) {
             return false;
         }
         auto listing = source_.list(directory);
@@ -124,7 +124,7 @@ class Surveyor {
         }
         if (reader_.recognises(*listing)) {
             result_.tags.push_back(
-                {.directory = directory, .latest = entry.name == latest, .mtime_ns = info->stamp.mtime_ns});
+                {.directory = directory, .latest = directory == latest, .mtime_ns = info->stamp.mtime_ns});
             return true;
         }
         if (is_first) {
@@ -133,19 +133,19 @@ class Surveyor {
         return false;
     }
 
-    /// The tag that the directory's `latest` names; "" without one.
+    /// The directory that the `latest` in `parent` names; "" without one.
     std::string latest_of(const Listed& parent) {
         const auto is_latest = [](const DirectoryEntry& entry) { return entry.name == "latest"; };
         const auto entry = std::find_if(parent.entries.begin(), parent.entries.end(), is_latest);
         if (entry == parent.entries.end() || entry->type == FileType::directory) {
             return "";
         }
-        const auto name = read_latest(source_, join_path(parent.directory, "latest"));
-        if (!name) {
-            result_.problems.push_back(name.error());
+        const auto directory = read_latest(source_, parent.directory);
+        if (!directory) {
+            result_.problems.push_back(directory.error());
             return "";
         }
-        return *name;
+        return *directory;
     }
 
     const Source& source_;
@@ -189,25 +189,6 @@ Error no_tags(const Source& source, const Survey& survey) {
                 " is not a DeepSpeed checkpoint: expected a tag directory with mp_rank_00_model_states.pt and "
                 "zero_pp_rank_*_optim_states.pt, " +
                 found + "; give the directory that save_checkpoint was given"};
-}
-
-Result<std::string> read_latest(const Source& source, const std::string& path) {
-    CKPTFS_ASSIGN(const auto file, source.open(path));
-    std::string text(static_cast<std::size_t>(std::min(file->size(), max_latest_nbytes + 1)), '\0');
-    CKPTFS_TRY(file->read(0, std::as_writable_bytes(std::span(text))));
-    constexpr const char* white_space = " \t\r\n";
-    const std::size_t first = text.find_first_not_of(white_space);
-    const std::string name =
-        first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(white_space) + 1 - first);
-    const bool is_component = !name.empty() && name != "." && name != ".." && name.size() <= 255 &&
-                              name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
-    if (!is_component) {
-        return Error(ErrorCode::damaged,
-                     in_quotes(source.display(path)) + " holds " +
-                         (name.empty() ? "nothing" : in_quotes(name.substr(0, 80))) +
-                         ", expected the name of a tag directory beside it: write that name into it");
-    }
-    return name;
 }
 
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,

@@ -38,9 +38,6 @@ Result<Survey> survey(const Source& source, const TagReader& reader, SurveyExten
 /// Why a SOURCE without tags cannot be used.
 [[nodiscard]] Error no_tags(const Source& source, const Survey& survey);
 
-/// What `latest` holds, without the white space around it; checked to be one path component.
-Result<std::string> read_latest(const Source& source, const std::string& path);
-
 struct WholeTag {
     std::string directory;
     std::shared_ptr<const Tag> tag;

@@ -1,9 +1,9 @@
 // ckptfs verify: what was read and found, tag by tag, and a one-line verdict.
-#include <algorithm>
 #include <ostream>
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/latest.h"
 #include "cli/problems.h"
 #include "cli/survey.h"
 #include "cli/text.h"
@@ -29,7 +29,7 @@ class Verification {
         if (found.tags.empty()) {
             return no_tags(*source_, found);
         }
-        CKPTFS_TRY(choose(found));
+        CKPTFS_TRY(choose(*reader, found));
         if (arguments_.tag.empty()) {
             for (const Error& problem : found.problems) {
                 failed(problem);
@@ -42,22 +42,27 @@ class Verification {
     }
 
  private:
-    /// Leaves only the tag that --tag names.
-    Result<void> choose(Survey& found) const {
+    /// Leaves only the tag that --tag names, which may lie deeper than a survey looks.
+    Result<void> choose(const TagReader& reader, Survey& found) const {
         if (arguments_.tag.empty()) {
             return {};
         }
-        const auto other = [&](const TagPlace& tag) { return tag.directory != arguments_.tag; };
-        if (std::all_of(found.tags.begin(), found.tags.end(), other)) {
+        const auto directory = tag_directory(*source_, "", arguments_.tag);
+        if (!directory) {
+            return Error(ErrorCode::invalid_argument,
+                         "--tag=" + printable(arguments_.tag) + ": " + directory.error().message());
+        }
+        const auto listing = source_->list(*directory);
+        if (!listing || !reader.recognises(*listing)) {
             std::vector<std::string> names;
             for (const TagPlace& tag : found.tags) {
                 names.push_back(in_quotes(tag.directory));
             }
             return Error(ErrorCode::invalid_argument, in_quotes(source_->display("")) + " has no tag " +
-                                                          in_quotes(arguments_.tag) + "; its tags are " +
+                                                          in_quotes(*directory) + "; its tags are " +
                                                           joined(names, ", "));
         }
-        std::erase_if(found.tags, other);
+        found.tags = {{.directory = *directory, .latest = false, .mtime_ns = 0}};
         return {};
     }
 
