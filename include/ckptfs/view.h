@@ -53,8 +53,10 @@ class Tag {
     [[nodiscard]] virtual std::uint64_t world_size() const = 0;
     /// The names in the tag directory that a view replaces. All else there passes through.
     [[nodiscard]] virtual const std::vector<std::string>& replaced_files() const = 0;
-    /// The stamps of the replaced files, in the same order: as long as they are the directory's, this generation
-    /// stands.
+    /// The names that make up this generation: the replaced files, and those that pass through although they belong to
+    /// the same save (a pipeline's layers).
+    [[nodiscard]] virtual const std::vector<std::string>& stamped_files() const = 0;
+    /// The stamps of stamped_files(), in the same order: as long as they are the directory's, this generation stands.
     [[nodiscard]] virtual const std::vector<FileStamp>& stamps() const = 0;
     /// The files at `world_size`. An error is about this world size alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const = 0;

@@ -177,7 +177,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
             used.insert(family.model_states_name);
             result.nbytes += family.model_states_info.stamp.size;
         }
-        for (const auto* files : {&family.model_states_shards, &family.optimizer}) {
+        for (const auto* files : {&family.model_states_shards, &family.optimizer, &family.layers}) {
             for (const zero::RankFile& rank : *files) {
                 used.insert(rank.name);
                 result.nbytes += rank.info.stamp.size;

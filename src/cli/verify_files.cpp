@@ -64,7 +64,7 @@ Result<FileTotals> verify_files(const zero::Checkpoint& checkpoint, Problems& pr
         if (rank.model_states_shards.empty()) {
             CKPTFS_TRY(verifier.verify(*rank.model_states->file()));
         }
-        for (const auto* files : {&rank.model_states_shards, &rank.optimizer}) {
+        for (const auto* files : {&rank.model_states_shards, &rank.optimizer, &rank.layers}) {
             for (const zero::RankFile& file : *files) {
                 CKPTFS_TRY(verifier.verify(*file.file));
             }

@@ -268,7 +268,7 @@ Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared
             problems.add(in_quotes(view->file_name(index)) + ": " + checked.error().message());
         }
     }
-    const ViewSource files(view, "the view at data-parallel size " + std::to_string(dp_world_size));
+    const ViewSource files(view, source, "the view at data-parallel size " + std::to_string(dp_world_size));
     // Whether the source is of one save was decided when it was read.
     const auto read_back = zero::read_checkpoint(files, "", {.accept_mixed = true, .rank_values_of = std::nullopt});
     if (!read_back) {

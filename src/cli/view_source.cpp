@@ -10,8 +10,14 @@
 
 namespace ckptfs::cli {
 
-ViewSource::ViewSource(std::shared_ptr<const View> view, std::string name)
-    : view_(std::move(view)), name_(std::move(name)) {}
+ViewSource::ViewSource(std::shared_ptr<const View> view, const zero::Checkpoint& source, std::string name)
+    : view_(std::move(view)), name_(std::move(name)) {
+    for (const zero::ModelParallelRank& family : source.model_parallel) {
+        for (const zero::RankFile& layer : family.layers) {
+            passed_through_.emplace(layer.name, &layer);
+        }
+    }
+}
 
 std::string ViewSource::display(std::string_view path) const {
     return path.empty() ? name_ : name_ + "/" + std::string(path);
@@ -27,6 +33,9 @@ Result<FileInfo> ViewSource::stat(const std::string& path) const {
         directory.type = FileType::directory;
         directory.mode = 0555;
         return directory;
+    }
+    if (const auto layer = passed_through_.find(path); layer != passed_through_.end()) {
+        return layer->second->info;
     }
     const auto index = view_->find(path);
     if (!index) {
@@ -50,6 +59,9 @@ Result<std::vector<DirectoryEntry>> ViewSource::list(const std::string& path) co
     for (std::size_t index = 0; index < view_->file_count(); ++index) {
         entries.push_back({view_->file_name(index), FileType::regular});
     }
+    for (const auto& [layer, file] : passed_through_) {
+        entries.push_back({layer, FileType::regular});
+    }
     std::sort(entries.begin(), entries.end(), [](const auto& a, const auto& b) { return a.name < b.name; });
     return entries;
 }
@@ -62,6 +74,9 @@ Result<std::string> ViewSource::read_link(const std::string& path) const {
 Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) const {
     if (path.empty()) {
         return Error(ErrorCode::unsupported, in_quotes(name_) + " is a directory, not a regular file");
+    }
+    if (const auto layer = passed_through_.find(path); layer != passed_through_.end()) {
+        return layer->second->file;
     }
     const auto index = view_->find(path);
     return index ? view_->open(*index) : absent(path);

@@ -1,6 +1,7 @@
 // A view's files as a Source, so that what the view shows can be read as if it were a checkpoint on disk.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -10,14 +11,15 @@
 #include "ckptfs/view.h"
 #include "cli/arguments.h"
 #include "view/zero_tag.h"
+#include "zero/checkpoint.h"
 
 namespace ckptfs::cli {
 
-/// One flat directory. Safe for concurrent use.
+/// One flat directory: the view's files, and those of `source` that pass through beside them. Safe for concurrent use.
 class ViewSource final : public Source {
  public:
     /// `name`: stands before the file names in messages.
-    ViewSource(std::shared_ptr<const View> view, std::string name);
+    ViewSource(std::shared_ptr<const View> view, const zero::Checkpoint& source, std::string name);
 
     [[nodiscard]] std::string display(std::string_view path) const override;
     Result<FileInfo> stat(const std::string& path) const override;
@@ -30,6 +32,7 @@ class ViewSource final : public Source {
     [[nodiscard]] Error absent(std::string_view path) const;
 
     std::shared_ptr<const View> view_;
+    std::map<std::string, const zero::RankFile*> passed_through_;
     std::string name_;
 };
 

@@ -86,7 +86,7 @@ bool TagGeneration::is_current() const {
 }
 
 bool TagGeneration::read_from_these_shards(const Tag& tag) const {
-    if (tag.replaced_files().size() != tag.stamps().size()) {
+    if (tag.stamped_files().size() != tag.stamps().size()) {
         return false;
     }
     std::map<std::string_view, const FileStamp*> unmatched;
@@ -94,7 +94,7 @@ bool TagGeneration::read_from_these_shards(const Tag& tag) const {
         unmatched.emplace(shards_.names[i], &shards_.stamps[i]);
     }
     for (std::size_t i = 0; i < tag.stamps().size(); ++i) {
-        const auto match = unmatched.find(tag.replaced_files()[i]);
+        const auto match = unmatched.find(tag.stamped_files()[i]);
         if (match == unmatched.end() || *match->second != tag.stamps()[i]) {
             return false;
         }

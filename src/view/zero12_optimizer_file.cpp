@@ -32,7 +32,8 @@ class OptimizerEdit {
           target_(target),
           layouts_(target.families[family]),
           rank_(rank),
-          source_(family_.optimizer[rank % checkpoint.dp_world_size]),
+          source_(family_.optimizer[checkpoint.optimizer_template(rank)]),
+          location_(family_.optimizer[rank % checkpoint.dp_world_size].location),
           editor_(source_.structure, source_.places),
           pickle_(editor_.pickle()),
           optimizer_(pickle::find(source_.structure->root(), optimizer_key)) {}
@@ -64,7 +65,7 @@ class OptimizerEdit {
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(state.example));
         // What lay on the device of its rank's partitions lies on this rank's device.
         const bool with_partitions = like.storage.location == family_.optimizer[state.example_rank].location;
-        const std::string_view location = with_partitions ? source_.location : like.storage.location;
+        const std::string_view location = with_partitions ? location_ : like.storage.location;
         const std::size_t storage = editor_.add_storage(state.dtype, numel, location, std::move(content));
         return editor_.tensor(like, storage, 0, {visible_numel});
     }
@@ -286,6 +287,7 @@ class OptimizerEdit {
     const std::vector<FlatLayout>& layouts_;
     std::uint64_t rank_;
     const zero::RankFile& source_;
+    std::string_view location_;
     pt::ArchiveEditor editor_;
     pickle::Editor& pickle_;
     const Node* optimizer_;

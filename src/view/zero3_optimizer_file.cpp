@@ -164,7 +164,7 @@ Result<std::shared_ptr<const VirtualFile>> recut_zero3_optimizer_file(
     const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family_index,
     std::uint64_t rank, const std::string& file_name) {
     const zero::ModelParallelRank& family = checkpoint->model_parallel[family_index];
-    CKPTFS_ASSIGN(Template source, template_of(family.optimizer[rank % checkpoint->dp_world_size]));
+    CKPTFS_ASSIGN(Template source, template_of(family.optimizer[checkpoint->optimizer_template(rank)]));
     return Zero3OptimizerEdit(family, target.families[family_index], target, rank, std::move(source))
         .build(file_name, checkpoint);
 }

@@ -27,7 +27,9 @@ class Zero3Recut final : public Recut {
     [[nodiscard]] std::uint64_t sized_like(std::size_t family, bool optimizer, std::uint64_t rank) const override {
         const zero::ModelParallelRank& files = checkpoint_->model_parallel[family];
         const std::vector<zero::RankFile>& ranks = optimizer ? files.optimizer : files.model_states_shards;
-        const auto structure = [&](std::uint64_t r) { return ranks[r % ranks.size()].structure; };
+        const auto structure = [&](std::uint64_t r) {
+            return ranks[optimizer ? checkpoint_->optimizer_template(r) : r % ranks.size()].structure;
+        };
         if (rank == 0 || structure(rank) == nullptr) {
             return rank;
         }

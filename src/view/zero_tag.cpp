@@ -10,6 +10,7 @@
 #include "view/zero12_files.h"
 #include "view/zero3_files.h"
 #include "zero/reader.h"
+#include "zero/refusal.h"
 
 namespace ckptfs::view {
 namespace {
@@ -29,16 +30,22 @@ Result<std::shared_ptr<const View>> make_view(std::shared_ptr<const zero::Checkp
     } else if (checkpoint->format != zero::Format::stage0) {
         CKPTFS_ASSIGN(recut, zero12_recut(checkpoint, dp_world_size, options.target));
     }
+    // Where nothing is re-cut, each rank has its own.
+    if (recut && !recut->same_as_source() && !checkpoint->rank_values.empty() && !checkpoint->rank_values_of) {
+        return zero::refuse(zero::Refusal::rank_values, checkpoint->rank_values.front().path,
+                            zero::rank_values_text(checkpoint->rank_values));
+    }
     return std::shared_ptr<const View>(
         std::make_shared<WorldSizeView>(std::move(checkpoint), dp_world_size, std::move(recut), std::move(cache)));
 }
 
 class ZeroTag final : public Tag {
  public:
-    ZeroTag(std::vector<std::string> names, std::vector<FileStamp> stamps,
+    ZeroTag(std::vector<std::string> replaced, std::vector<std::string> stamped, std::vector<FileStamp> stamps,
             Result<std::shared_ptr<const zero::Checkpoint>> checkpoint, ViewOptions options,
             std::shared_ptr<FileCache> cache)
-        : names_(std::move(names)),
+        : replaced_(std::move(replaced)),
+          stamped_(std::move(stamped)),
           stamps_(std::move(stamps)),
           checkpoint_(std::move(checkpoint)),
           options_(options),
@@ -55,7 +62,8 @@ class ZeroTag final : public Tag {
         }
         return options_.counts_data_parallel ? (*checkpoint_)->dp_world_size : (*checkpoint_)->world_size();
     }
-    [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
+    [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
+    [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
         if (!checkpoint_.ok()) {
@@ -65,7 +73,8 @@ class ZeroTag final : public Tag {
     }
 
  private:
-    std::vector<std::string> names_;
+    std::vector<std::string> replaced_;
+    std::vector<std::string> stamped_;
     std::vector<FileStamp> stamps_;
     Result<std::shared_ptr<const zero::Checkpoint>> checkpoint_;
     ViewOptions options_;
@@ -80,25 +89,31 @@ class ZeroTagReader final : public TagReader {
         return zero::is_tag(listing);
     }
     [[nodiscard]] std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing) const override {
-        return zero::shard_files(listing);
+        std::vector<std::string> names = zero::shard_files(listing);
+        const std::vector<std::string> layers = zero::layer_files(listing);
+        names.insert(names.end(), layers.begin(), layers.end());
+        return names;
     }
 
     [[nodiscard]] std::shared_ptr<const Tag> read(const Source& source, const std::string& directory) const override {
-        std::vector<std::string> names;
+        std::vector<std::string> replaced;
+        std::vector<std::string> stamped;
         std::vector<FileStamp> stamps;
         // Stamps are taken first: if a file changes while it is read, the stamp differs and the tag is read again.
         const auto taken = [&]() -> Result<void> {
             CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
-            for (const std::string& name : zero::shard_files(listing)) {
+            replaced = zero::shard_files(listing);
+            for (const std::string& name : shard_files(listing)) {
                 CKPTFS_ASSIGN(const FileInfo info, source.stat_target(join_path(directory, name)));
-                names.push_back(name);
+                stamped.push_back(name);
                 stamps.push_back(info.stamp);
             }
             return {};
         }();
         auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_.read)
                                      : Result<std::shared_ptr<const zero::Checkpoint>>(taken.error());
-        return std::make_shared<ZeroTag>(std::move(names), std::move(stamps), std::move(checkpoint), options_, cache_);
+        return std::make_shared<ZeroTag>(std::move(replaced), std::move(stamped), std::move(stamps),
+                                         std::move(checkpoint), options_, cache_);
     }
 
  private:

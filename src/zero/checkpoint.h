@@ -14,6 +14,7 @@
 #include "pt/dtype.h"
 #include "zero/config.h"
 #include "zero/partition.h"
+#include "zero/saved_values.h"
 #include "zero/zero3_partition.h"
 
 namespace ckptfs::zero {
@@ -66,8 +67,12 @@ struct ParameterGroup {
     State master;
     std::vector<State> states;           ///< element-wise optimizer states, in the order in which the files name them
     std::optional<State> weights;        ///< the group's flat buffer behind `module`; absent where `module` is not flat
+    /// Of a pipeline, whose layer files pass through: where the weights of each parameter lie. A map without shards
+    /// where its file does not follow from its name (tied layers). No example.
+    std::optional<State> layer_weights;
     std::uint64_t weights_itemsize = 4;  ///< of the parameters' own dtype, which alignment depends on
     bool has_state = false;              ///< the optimizer has stepped: `state` has an entry for this group
+    std::optional<double> step;          ///< that its optimizer is at, on all ranks; absent where it counts none
     std::vector<std::int64_t> ds_ids;    ///< stage 3: what its engine numbers each parameter; empty where files do not
 };
 
@@ -100,6 +105,7 @@ struct ModelParallelRank {
     std::vector<SubGroup> sub_groups;           ///< stage 3 only: as the source is cut, of all groups in their order
     std::vector<FrozenParameter> frozen;        ///< stage 3 only
     std::vector<RankFile> optimizer;            ///< by data-parallel rank
+    std::vector<RankFile> layers;               ///< of a pipeline stage: names, files and infos; no trees
 };
 
 enum class Format : std::uint8_t {
@@ -121,11 +127,19 @@ struct Checkpoint {
     LayoutConfig config;              ///< the layout settings stored in the checkpoint
     std::string deepspeed_version;
     std::vector<ModelParallelRank> model_parallel;
+    /// What ranks of one family keep for themselves alone, so that it has no right value at another world size.
+    std::vector<RankValue> rank_values;
+    /// Where there are such values: the data-parallel rank whose are given to all (--rank-values-of).
+    std::optional<std::uint64_t> rank_values_of;
     /// What its user should know before resuming from it, in whole sentences that name files.
     std::vector<std::string> warnings;
 
     /// All ranks that wrote it: data-parallel times model-parallel.
     [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * model_parallel.size(); }
+    /// The source rank whose optimizer file that of a target rank is edited from.
+    [[nodiscard]] std::uint64_t optimizer_template(std::uint64_t target_rank) const {
+        return rank_values_of.value_or(target_rank % dp_world_size);
+    }
 };
 
 }  // namespace ckptfs::zero

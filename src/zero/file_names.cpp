@@ -43,6 +43,28 @@ bool is_expert(std::string_view name) {
     return take(rest, "layer_") && take_digits(rest) && take(rest, "_expert_") && rest.ends_with("_model_states.pt");
 }
 
+// module.py ckpt_layer_path: between the layer and the ending stand the other axes of the topology, "-model_00".
+std::optional<ShardName> parse_layer_name(std::string_view name) {
+    ShardName parsed;
+    parsed.role = FileRole::layer;
+    const auto layer = take(name, "layer_") ? take_number(name) : std::nullopt;
+    constexpr std::string_view ending = "-model_states.pt";
+    if (!layer || !name.ends_with(ending)) {
+        return std::nullopt;
+    }
+    parsed.layer = *layer;
+    name.remove_suffix(ending.size());
+    if (name.empty()) {
+        return parsed;
+    }
+    const auto slice = take(name, "-model_") ? take_number(name) : std::nullopt;
+    if (!slice || !name.empty()) {
+        return std::nullopt;
+    }
+    parsed.slice = *slice;
+    return parsed;
+}
+
 }  // namespace
 
 std::optional<ShardName> parse_shard_name(std::string_view name) {
@@ -50,6 +72,9 @@ std::optional<ShardName> parse_shard_name(std::string_view name) {
     if (is_expert(name)) {
         parsed.role = FileRole::expert;
         return parsed;
+    }
+    if (auto layer = parse_layer_name(name)) {
+        return layer;
     }
     std::string_view rest = name;
     if (take(rest, "bf16_")) {

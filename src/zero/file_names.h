@@ -12,6 +12,7 @@ enum class FileRole : std::uint8_t {
     model_states,        ///< mp_rank_MM_model_states.pt: stages 0 to 2
     model_states_shard,  ///< zero_pp_rank_D_mp_rank_MM_model_states.pt: stage 3
     optimizer_shard,     ///< [bf16_]zero_pp_rank_D_mp_rank_MM_optim_states.pt
+    layer,               ///< layer_NN[-model_TT]-model_states.pt: a pipeline's weights
     expert,              ///< layer_L_expert_E_mp_rank_MM_model_states.pt, expp_rank_E_mp_rank_MM_optim_states.pt
 };
 
@@ -21,6 +22,8 @@ struct ShardName {
     std::uint64_t data_rank = 0;  ///< 0 where the name has none
     std::string model_rank;       ///< MM, as written
     std::string suffix;           ///< what follows MM
+    std::uint64_t layer = 0;      ///< NN, of a pipeline's layer
+    std::uint64_t slice = 0;      ///< TT, the tensor-parallel rank; 0 where the name has none
 };
 
 /// nullopt for any other name.

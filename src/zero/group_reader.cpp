@@ -234,16 +234,19 @@ class GroupJoin {
         return std::optional(std::move(state));
     }
 
-    Result<void> check_steps() const {
+    /// The step that all ranks are at.
+    Result<std::optional<double>> check_steps() const {
         CKPTFS_ASSIGN(const std::optional<double> first, step_of(0));
+        std::optional<double> known = first;
         for (std::size_t rank = 1; rank < files_.size(); ++rank) {
             CKPTFS_ASSIGN(const std::optional<double> step, step_of(rank));
             if (step != first && !(files_[rank].groups[group_].use_muon && !(step && first))) {
                 return ranks_error(
                     rank, "it is at optimizer step " + step_text(step) + ", rank 0 at step " + step_text(first));
             }
+            known = known ? known : step;
         }
-        return {};
+        return known;
     }
 
  private:
@@ -372,8 +375,8 @@ Result<std::vector<ParameterGroup>> join_ranks(const ModelStates& states, const 
     for (std::size_t g = 0; g < states.groups.size(); ++g) {
         CKPTFS_ASSIGN(GroupLayout found, find_group_layout(states, files, g));
         const GroupJoin join(files, ranks, g, found.layout, states.config);
-        CKPTFS_TRY(join.check_steps());
         ParameterGroup group;
+        CKPTFS_ASSIGN(group.step, join.check_steps());
         CKPTFS_ASSIGN(group.master, join.master());
         for (const std::string& key : all_keys(files, g)) {
             CKPTFS_ASSIGN(std::optional<State> state, join.state(key));

@@ -54,6 +54,9 @@ Inventory take_inventory(const std::vector<DirectoryEntry>& listing) {
             case FileRole::optimizer_shard:
                 inventory.optimizer.emplace_back(*std::move(name), entry.name);
                 break;
+            case FileRole::layer:
+                inventory.layers[name->layer].emplace(name->slice, entry.name);
+                break;
             case FileRole::expert:
                 inventory.expert = entry.name;
                 break;

@@ -24,6 +24,8 @@ struct Inventory {
     /// Of stage 3: by model-parallel, then by data-parallel rank.
     std::map<std::uint64_t, std::map<std::uint64_t, ModelStatesName>> model_states_shards;
     std::vector<std::pair<ShardName, std::string>> optimizer;
+    /// Of a pipeline: by layer, then by tensor-parallel rank.
+    std::map<std::uint64_t, std::map<std::uint64_t, std::string>> layers;
     std::string expert;  ///< one of the files that only a mixture of experts has
     bool swapped = false;
     bool universal = false;

@@ -97,6 +97,7 @@ Result<ModelStates> read_model_states(std::shared_ptr<const pt::Archive> archive
     if (const Node* steps = pickle::find(root.node, "global_steps"); steps != nullptr && steps->kind == Kind::integer) {
         states.global_steps = steps->integer;
     }
+    CKPTFS_ASSIGN(states.values, model_states_values(root, *states.archive));
     for (const auto& [name, value] : pickle::dict_items(pickle::find(root.node, "module"))) {
         states.module.insert_or_assign(name->text, value);
     }

@@ -13,6 +13,7 @@
 #include "pt/archive.h"
 #include "zero/checkpoint.h"
 #include "zero/fields.h"
+#include "zero/saved_values.h"
 
 namespace ckptfs::zero {
 
@@ -27,6 +28,7 @@ struct ModelStates {
     std::optional<std::int64_t> global_steps;
     std::vector<std::vector<Parameter>> groups;  ///< param_shapes (sub-groups at stage 3): in flat order
     std::unordered_map<std::string_view, const pickle::Node*> module;  ///< by name; keys point into the tree
+    SavedValues values;
 };
 
 Result<ModelStates> read_model_states(std::shared_ptr<const File> file);

@@ -3,13 +3,12 @@
 
 #include <algorithm>
 #include <array>
-#include <bit>
 #include <cmath>
-#include <cstring>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "zero/refusal.h"
+#include "zero/scalar.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -282,6 +281,13 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std:
     CKPTFS_TRY(read_paddings(optimizer, out));
     read_slices(pickle::find(optimizer.node, "param_slice_mappings"), out.groups);
     out.elastic_step = number_of(pickle::find(optimizer.node, "base_optimizer_state_step"));
+    CKPTFS_ASSIGN(out.values, optimizer_values(root, optimizer, base, *out.archive));
+    for (std::size_t g = 0; g < out.groups.size(); ++g) {
+        const GroupEntry& group = out.groups[g];
+        // Partitions have two elements at least, but for those of the elastic form, and for Muon's momentum.
+        const bool may_be_short = out.format == Format::zero12_elastic || group.use_muon;
+        CKPTFS_TRY(add_state_values(g, group.states, may_be_short ? 1 : 0, *out.archive, out.values));
+    }
     return out;
 }
 
@@ -317,48 +323,6 @@ void OptimizerFile::forget_tree() {
     archive.reset();
 }
 
-namespace {
-
-template <class T>
-double as_double(const std::array<std::byte, 8>& bytes) {
-    T number{};
-    std::memcpy(&number, bytes.data(), sizeof number);
-    return static_cast<double>(number);
-}
-
-// IEEE binary16; what counts steps is never subnormal.
-double half_as_double(std::uint16_t bits) {
-    const int exponent = static_cast<int>((bits >> 10U) & 0x1fU);
-    const double fraction = 1.0 + (bits & 0x3ffU) / 1024.0;
-    const double magnitude = exponent == 0 ? 0.0 : std::ldexp(fraction, exponent - 15);
-    return (bits & 0x8000U) != 0 ? -magnitude : magnitude;
-}
-
-std::optional<double> decode(pt::DType dtype, const std::array<std::byte, 8>& bytes) {
-    std::uint16_t bits = 0;
-    std::memcpy(&bits, bytes.data(), sizeof bits);
-    switch (dtype) {
-        case pt::DType::float32:
-            return as_double<float>(bytes);
-        case pt::DType::float64:
-            return as_double<double>(bytes);
-        case pt::DType::int64:
-            return as_double<std::int64_t>(bytes);
-        case pt::DType::int32:
-            return as_double<std::int32_t>(bytes);
-        case pt::DType::int16:
-            return as_double<std::int16_t>(bytes);
-        case pt::DType::bfloat16:
-            return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
-        case pt::DType::float16:
-            return half_as_double(bits);
-        default:
-            return std::nullopt;
-    }
-}
-
-}  // namespace
-
 Result<std::optional<double>> scalar_value(const StateEntry& entry) {
     if (!entry.tensor || entry.shard.numel != 1) {
         return entry.number;
@@ -369,7 +333,7 @@ Result<std::optional<double>> scalar_value(const StateEntry& entry) {
         return std::optional<double>();
     }
     CKPTFS_TRY(entry.shard.file->read(entry.shard.offset, std::span(bytes).first(nbytes)));
-    return decode(entry.dtype, bytes);
+    return decode_number(entry.dtype, std::span<const std::byte>(bytes).first(nbytes));
 }
 
 std::string step_text(const std::optional<double>& step) {

@@ -11,6 +11,7 @@
 #include "pt/archive.h"
 #include "zero/checkpoint.h"
 #include "zero/fields.h"
+#include "zero/saved_values.h"
 
 namespace ckptfs::zero {
 
@@ -68,6 +69,7 @@ struct OptimizerFile {
     std::string deepspeed_version;
     std::optional<double> elastic_step;  ///< base_optimizer_state_step
     std::string location;                ///< of the fp32 partitions: "cpu", "cuda:3"
+    SavedValues values;                  ///< but for steps
 
     /// The pickle with every field blanked that depends on the rank or the world size: equal for ranks of one
     /// structure.

@@ -8,6 +8,7 @@
 #include "zero/file_names.h"
 #include "zero/group_reader.h"
 #include "zero/inventory.h"
+#include "zero/layer_files.h"
 #include "zero/model_states.h"
 #include "zero/optimizer_file.h"
 #include "zero/refusal.h"
@@ -43,7 +44,7 @@ Result<void> check_unchanged(const Source& source, const std::string& directory,
         return {};
     };
     CKPTFS_TRY(check(family.model_states_name, family.model_states_info.stamp));
-    for (const auto* ranks : {&family.model_states_shards, &family.optimizer}) {
+    for (const auto* ranks : {&family.model_states_shards, &family.optimizer, &family.layers}) {
         for (const RankFile& rank : *ranks) {
             CKPTFS_TRY(check(rank.name, rank.info.stamp));
         }
@@ -96,6 +97,49 @@ struct Common {
     bool operator==(const Common&) const = default;
 };
 
+Result<FileValues> values_of_model_states(const ModelStates& states) {
+    std::vector<pt::RecordPlace> places;
+    for (const pt::Archive::Storage& storage : states.archive->storages()) {
+        places.push_back(storage.place);
+    }
+    return values_of_file(states.archive->file()->name(), states.values, places);
+}
+
+// At stages 1 and 2, where the ranks of a family share one file of model states.
+Result<FamilyValues> compare_ranks(const ModelStates& states, const std::vector<OptimizerFile>& files,
+                                   const std::vector<RankFile>& ranks) {
+    FamilyValues result;
+    CKPTFS_ASSIGN(result.model_states, values_of_model_states(states));
+    for (std::size_t rank = 0; rank < files.size(); ++rank) {
+        CKPTFS_ASSIGN(FileValues values,
+                      values_of_file(ranks[rank].file->name(), files[rank].values, ranks[rank].places));
+        if (rank == 0) {
+            result.optimizer = std::move(values);
+        } else {
+            CKPTFS_TRY(compare_values(result.optimizer, values, Likeness::ranks, result.own));
+        }
+    }
+    return result;
+}
+
+// Tensor-parallel ranks have the same groups of the same parameters, pipeline stages have others.
+bool are_alike(const ModelParallelRank& a, const ModelParallelRank& b) {
+    const auto same_names = [](const ParameterGroup& left, const ParameterGroup& right) {
+        return std::equal(left.parameters.begin(), left.parameters.end(), right.parameters.begin(),
+                          right.parameters.end(),
+                          [](const Parameter& p, const Parameter& q) { return p.name == q.name; });
+    };
+    return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), same_names);
+}
+
+std::optional<double> latest_step(const ModelParallelRank& family) {
+    std::optional<double> latest;
+    for (const ParameterGroup& group : family.groups) {
+        latest = std::max(latest, group.step);
+    }
+    return latest;
+}
+
 /// Reads a tag family by family.
 class TagReading {
  public:
@@ -110,9 +154,10 @@ class TagReading {
     Result<std::shared_ptr<const Checkpoint>> read() {
         std::uint64_t degree = 1;
         Common first;
+        FamilyValues first_values;
         for (std::uint64_t rank = 0; rank < degree; ++rank) {
             CKPTFS_ASSIGN(const ModelStates states, open_model_states(rank));
-            CKPTFS_TRY(read_shards(states));
+            CKPTFS_ASSIGN(FamilyValues values, read_shards(states));
             const Common common{states.world_size,
                                 states.model_parallel,
                                 checkpoint_->format,
@@ -130,12 +175,22 @@ class TagReading {
                         ": its world sizes, step or layout are not those of model-parallel rank 0; files of "
                         "two saves lie in one directory: wait for the running save, or restore the files");
             }
+            if (rank == 0) {
+                first_values = std::move(values);
+            } else {
+                CKPTFS_TRY(compare_families(first_values, values));
+            }
         }
+        CKPTFS_TRY(read_other_layer_files(source_, directory_, inventory_, checkpoint_->model_parallel));
         if (options_.rank_values_of && *options_.rank_values_of >= checkpoint_->dp_world_size) {
             return Error(ErrorCode::invalid_argument,
                          path_ + ": it has no data-parallel rank " + std::to_string(*options_.rank_values_of) +
                              ", whose values --rank-values-of gives to all; give one below " +
                              std::to_string(checkpoint_->dp_world_size));
+        }
+        if (!checkpoint_->rank_values.empty()) {
+            checkpoint_->rank_values_of = options_.rank_values_of;
+            warn_of_rank_values();
         }
         for (const ModelParallelRank& family : checkpoint_->model_parallel) {
             CKPTFS_TRY(check_unchanged(source_, directory_, family));
@@ -144,6 +199,18 @@ class TagReading {
     }
 
  private:
+    void warn_of_rank_values() {
+        const std::vector<RankValue>& values = checkpoint_->rank_values;
+        const std::string found = values.front().path + ": ranks keep values for themselves alone (" +
+                                  rank_values_text(values) + "); ";
+        checkpoint_->warnings.push_back(
+            checkpoint_->rank_values_of
+                ? found + "at any other world size every rank is given those of rank " +
+                      std::to_string(*checkpoint_->rank_values_of) + ", as --rank-values-of says"
+                : found + "no other world size has right ones: a view at one is refused unless --rank-values-of=R gives "
+                          "those of rank R to all");
+    }
+
     // The next family, without its optimizer files.
     Result<ModelStates> open_model_states(std::uint64_t rank) {
         const ModelStatesName* found = inventory_.first_model_states(rank);
@@ -181,12 +248,46 @@ class TagReading {
                                            "here"};
     }
 
+    // The last family with the first one, whose values are `expected`.
+    Result<void> compare_families(const FamilyValues& expected, const FamilyValues& found) {
+        const ModelParallelRank& first = checkpoint_->model_parallel.front();
+        const ModelParallelRank& family = checkpoint_->model_parallel.back();
+        const Likeness likeness = are_alike(first, family) ? Likeness::alike_families : Likeness::other_families;
+        CKPTFS_TRY(compare_values(expected.model_states, found.model_states, likeness, checkpoint_->rank_values));
+        CKPTFS_TRY(compare_values(expected.optimizer, found.optimizer, likeness, checkpoint_->rank_values));
+        const auto compare = [&](const std::optional<double>& wanted, const std::optional<double>& step,
+                                 const std::string& where) -> Result<void> {
+            if (step == wanted) {
+                return {};
+            }
+            return Error(ErrorCode::inconsistent,
+                         found.optimizer.path + ": " + where + "it is at optimizer step " + step_text(step) + ", but " +
+                             expected.optimizer.path + " at step " + step_text(wanted) +
+                             "; files of two saves lie in one directory: wait for the running save, or restore the "
+                             "files");
+        };
+        if (likeness == Likeness::other_families) {
+            const auto wanted = latest_step(first);
+            const auto step = latest_step(family);
+            return wanted && step ? compare(wanted, step, "") : Result<void>();
+        }
+        for (std::size_t g = 0; g < first.groups.size(); ++g) {
+            const std::string where = "parameter group " + std::to_string(g) + ": ";
+            CKPTFS_TRY(compare(first.groups[g].step, family.groups[g].step, where));
+        }
+        return {};
+    }
+
     // The optimizer files of the last family, whose model states are `states`.
-    Result<void> read_shards(const ModelStates& states) {
+    Result<FamilyValues> read_shards(const ModelStates& states) {
         ModelParallelRank& family = checkpoint_->model_parallel.back();
         if (states.holds_optimizer) {
             checkpoint_->format = Format::stage0;
-            return {};
+            CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states,
+                                        checkpoint_->model_parallel.size() - 1, family));
+            FamilyValues values;
+            CKPTFS_ASSIGN(values.model_states, values_of_model_states(states));
+            return values;
         }
         if (inventory_.optimizer.empty()) {
             return Error(ErrorCode::incomplete, path_ +
@@ -205,13 +306,24 @@ class TagReading {
             checkpoint_->format = Format::zero3;
             checkpoint_->stage = 3;
             CKPTFS_ASSIGN(const std::vector<std::string> names, model_states_names(inventory_, key, path_));
-            return read_zero3_family(source_, directory_, {names, optimizer.names}, family);
+            CKPTFS_ASSIGN(FamilyValues values,
+                          read_zero3_family(source_, directory_, {names, optimizer.names}, family));
+            keep_rank_values(values);
+            return values;
         }
         CKPTFS_ASSIGN(const std::vector<OptimizerFile> files, read_ranks(source_, directory_, optimizer.names, family));
         checkpoint_->format = files.front().format;
         checkpoint_->stage = files.front().stage;
         CKPTFS_ASSIGN(family.groups, join_ranks(states, files, family.optimizer));
-        return {};
+        CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->model_parallel.size() - 1,
+                                    family));
+        CKPTFS_ASSIGN(FamilyValues values, compare_ranks(states, files, family.optimizer));
+        keep_rank_values(values);
+        return values;
+    }
+
+    void keep_rank_values(const FamilyValues& values) {
+        checkpoint_->rank_values.insert(checkpoint_->rank_values.end(), values.own.begin(), values.own.end());
     }
 
     const Source& source_;
@@ -222,6 +334,18 @@ class TagReading {
     std::shared_ptr<Checkpoint> checkpoint_;
 };
 
+template <class Chosen>
+std::vector<std::string> names_of_files(const std::vector<DirectoryEntry>& listing, const Chosen& chosen) {
+    std::vector<std::string> names;
+    for (const DirectoryEntry& entry : listing) {
+        const auto name = entry.type == FileType::directory ? std::nullopt : parse_shard_name(entry.name);
+        if (name && chosen(name->role)) {
+            names.push_back(entry.name);
+        }
+    }
+    return names;
+}
+
 }  // namespace
 
 bool is_tag(const std::vector<DirectoryEntry>& listing) {
@@ -230,17 +354,11 @@ bool is_tag(const std::vector<DirectoryEntry>& listing) {
 }
 
 std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing) {
-    std::vector<std::string> names;
-    for (const DirectoryEntry& entry : listing) {
-        if (entry.type == FileType::directory) {
-            continue;
-        }
-        const auto name = parse_shard_name(entry.name);
-        if (name && name->role != FileRole::expert) {
-            names.push_back(entry.name);
-        }
-    }
-    return names;
+    return names_of_files(listing, [](FileRole role) { return role != FileRole::expert && role != FileRole::layer; });
+}
+
+std::vector<std::string> layer_files(const std::vector<DirectoryEntry>& listing) {
+    return names_of_files(listing, [](FileRole role) { return role == FileRole::layer; });
 }
 
 Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory,

@@ -20,6 +20,9 @@ namespace ckptfs::zero {
 /// those that an older, larger run left behind included.
 [[nodiscard]] std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing);
 
+/// Those that no world size decides about, but that belong to the same save: a pipeline's layers.
+[[nodiscard]] std::vector<std::string> layer_files(const std::vector<DirectoryEntry>& listing);
+
 /// `directory` is relative to the source. Errors name the file, what was expected and found, and what to do:
 /// `incomplete` (missing or truncated files, weights only), `inconsistent` (ranks of different saves), `damaged`,
 /// `unsupported` (docs/support.md), `io`, `stale` (it changed while it was read).

@@ -32,6 +32,11 @@ constexpr std::array entries{
     RefusalEntry{Refusal::quantized_weights, "quantised frozen weights",
                  "`zero_quantized_nontrainable_weights: true` in the stored config",
                  "resume at the world size that wrote it, and save without that setting"},
+    RefusalEntry{Refusal::rank_values, "values that belong to a rank",
+                 "numbers that the optimizer keeps in `param_groups` or in states of one element, that no config sets, "
+                 "and that differ between data-parallel ranks (`d` of Prodigy and D-Adaptation)",
+                 "resume at the world size that wrote it, or give those of rank R to all ranks with "
+                 "--rank-values-of=R"},
     RefusalEntry{Refusal::legacy_container, "legacy container",
                  "a `.pt` file that is not a zip archive (written by torch before 1.6, or with "
                  "checkpoint.checkpoint_serialization false)",

@@ -17,6 +17,7 @@ enum class Refusal {
     partial_offload,
     mics,
     quantized_weights,
+    rank_values,
     legacy_container,
     deflated_container,
 };

@@ -164,6 +164,11 @@ Result<Zero3OptimizerFile> read_zero3_optimizer_file(std::shared_ptr<const pt::A
     CKPTFS_ASSIGN(const Field inner, optimizer.at("optimizer_state_dict"));
     CKPTFS_TRY(read_groups(inner, path, out));
     CKPTFS_TRY(read_states(inner, *archive, out));
+    CKPTFS_ASSIGN(out.values, optimizer_values(root, optimizer, inner, *archive));
+    for (std::size_t k = 0; k < out.sub_groups.size(); ++k) {
+        const SubGroupEntry& entry = out.sub_groups[k];
+        CKPTFS_TRY(add_state_values(k, entry.states, entry.master.shard.numel, *archive, out.values));
+    }
     if (const Node* version = pickle::find(root.node, "ds_version");
         version != nullptr && version->kind == Kind::string) {
         out.deepspeed_version = version->text;

@@ -44,6 +44,7 @@ struct Zero3OptimizerFile {
     std::vector<std::size_t> group_sub_groups;       ///< by parameter group: how many sub-groups it has
     std::vector<std::optional<double>> group_steps;  ///< by parameter group: of FusedAdam, which counts there
     std::string deepspeed_version;
+    SavedValues values;  ///< but for steps
 };
 
 /// Drop the tree and every pointer into it; what was read from it stays.

@@ -304,13 +304,14 @@ class Join {
         return {};
     }
 
-    Result<void> check_steps() const {
+    Result<void> check_steps() {
         for (std::size_t g = 0; g < family_.groups.size(); ++g) {
             const std::vector<std::size_t> indices = sub_groups_of(g);
             if (indices.empty()) {
                 continue;
             }
             CKPTFS_ASSIGN(const std::optional<double> expected, step_of(first_, g, indices.front()));
+            family_.groups[g].step = expected;
             for (std::size_t r = 1; r < ranks_.size(); ++r) {
                 CKPTFS_ASSIGN(const std::optional<double> step, step_of(ranks_[r], g, indices.front()));
                 if (step != expected) {

@@ -7,6 +7,7 @@
 
 #include "util/path.h"
 #include "zero/zero3_join.h"
+#include "zero/zero3_values.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -84,7 +85,7 @@ class Files {
 
 }  // namespace
 
-Result<void> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
+Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
                                ModelParallelRank& family) {
     Files<Zero3ModelStates> model_states(source, directory, read_zero3_model_states);
     Files<Zero3OptimizerFile> optimizers(source, directory, read_zero3_optimizer_file);
@@ -100,7 +101,8 @@ Result<void> read_zero3_family(const Source& source, const std::string& director
     family.model_states_name = family.model_states_shards.front().name;
     family.model_states = family.model_states_shards.front().structure;
     family.model_states_info = family.model_states_shards.front().info;
-    return join_zero3_ranks(ranks, family);
+    CKPTFS_TRY(join_zero3_ranks(ranks, family));
+    return compare_zero3_values(ranks, family);
 }
 
 }  // namespace ckptfs::zero

@@ -17,8 +17,8 @@ struct Zero3Names {
     std::vector<std::string> optimizer;
 };
 
-/// Fills `family` but for its name. Errors as read_checkpoint().
-Result<void> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
+/// Fills `family` but for its name; returns what other families must have alike. Errors as read_checkpoint().
+Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
                                ModelParallelRank& family);
 
 }  // namespace ckptfs::zero

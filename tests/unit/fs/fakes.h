@@ -257,6 +257,7 @@ class ShardTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
     [[nodiscard]] std::uint64_t world_size() const override { return names_.size(); }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
+    [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return names_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
         if (world_size == 13) {

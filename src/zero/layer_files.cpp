@@ -1,0 +1,208 @@
+// Layers are found by the parameters' names: PipelineModule names them "<layer>.<name in the layer>" (module.py _build,
+// save_state_dict).
+#include "zero/layer_files.h"
+
+#include <algorithm>
+#include <charconv>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string_view>
+#include <utility>
+
+#include "util/path.h"
+
+namespace ckptfs::zero {
+namespace {
+
+struct LayerParameter {
+    std::uint64_t layer = 0;
+    std::string_view name;  ///< in the layer
+};
+
+// nullopt for "tied_modules.<key>.<name>".
+std::optional<LayerParameter> layer_parameter(std::string_view name) {
+    LayerParameter result;
+    const char* const end = name.data() + name.size();
+    const auto [rest, failure] = std::from_chars(name.data(), end, result.layer);
+    if (failure != std::errc() || rest == end || *rest != '.') {
+        return std::nullopt;
+    }
+    result.name = name.substr(static_cast<std::size_t>(rest - name.data()) + 1);
+    return result;
+}
+
+std::string shape_text(const std::vector<std::uint64_t>& shape) {
+    std::string text;
+    for (const std::uint64_t extent : shape) {
+        text += (text.empty() ? "" : ", ") + std::to_string(extent);
+    }
+    return "[" + text + "]";
+}
+
+Result<RankFile> open_file(const Source& source, const std::string& directory, const std::string& name) {
+    RankFile file;
+    file.name = name;
+    CKPTFS_ASSIGN(file.info, source.stat_target(join_path(directory, name)));
+    CKPTFS_ASSIGN(file.file, source.open(join_path(directory, name)));
+    return file;
+}
+
+/// The layer files of one family.
+class LayerFiles {
+ public:
+    LayerFiles(const Source& source, const std::string& directory, const Inventory& inventory,
+               const ModelStates& states, std::size_t family_index, ModelParallelRank& family)
+        : source_(source),
+          directory_(directory),
+          inventory_(inventory),
+          states_(states),
+          family_index_(family_index),
+          family_(family) {}
+
+    Result<void> run() {
+        for (ParameterGroup& group : family_.groups) {
+            State weights;
+            weights.key = "weights";
+            weights.shards.resize(group.parameters.size());
+            weights.parameters.resize(group.parameters.size());
+            bool any = false;
+            for (std::size_t i = 0; i < group.parameters.size(); ++i) {
+                CKPTFS_ASSIGN(const bool found, find(group.parameters[i], any, weights, i));
+                any |= found;
+            }
+            if (any) {
+                group.layer_weights = std::move(weights);
+            }
+        }
+        return {};
+    }
+
+ private:
+    // `any`: the dtype of `weights` is known.
+    Result<bool> find(const Parameter& parameter, bool any, State& weights, std::size_t index) {
+        const auto in_layer = layer_parameter(parameter.name);
+        if (!in_layer) {
+            return false;
+        }
+        CKPTFS_ASSIGN(const std::shared_ptr<const pt::Archive> archive, archive_of(in_layer->layer, parameter));
+        const pickle::Node* node = pickle::find(archive->root(), in_layer->name);
+        if (!pt::is_tensor(node)) {
+            return false;  // a layer may name what it saves as it likes
+        }
+        auto tensor = pt::tensor_ref(node);
+        const std::string where = archive->file()->name() + ": " + std::string(in_layer->name);
+        if (!tensor) {
+            return tensor.error().within(where);
+        }
+        if (tensor->sizes != parameter.shape) {
+            return Error(ErrorCode::inconsistent,
+                         where + " has the shape " + shape_text(tensor->sizes) + ", expected " +
+                             shape_text(parameter.shape) + " as " + states_.archive->file()->name() +
+                             " says; files of two saves lie in one directory: wait for the running save, or restore "
+                             "the files");
+        }
+        if (!tensor->contiguous() || (any && tensor->storage.dtype != weights.dtype)) {
+            return false;
+        }
+        const auto storage = archive->storage_index(tensor->storage.key);
+        if (!storage) {
+            return false;
+        }
+        weights.dtype = tensor->storage.dtype;
+        const pt::RecordPlace& place = archive->storages()[*storage].place;
+        weights.shards[index] = {place.file, place.offset + tensor->offset_numel * pt::itemsize(weights.dtype),
+                                 parameter.numel};
+        weights.parameters[index] = {std::span(weights.shards).subspan(index, 1), parameter.numel, 0, 0};
+        return true;
+    }
+
+    Result<std::shared_ptr<const pt::Archive>> archive_of(std::uint64_t layer, const Parameter& parameter) {
+        std::shared_ptr<const pt::Archive>& archive = archives_[layer];
+        if (archive) {
+            return archive;
+        }
+        CKPTFS_ASSIGN(RankFile file, file_of(layer, parameter));
+        CKPTFS_ASSIGN(archive, pt::Archive::open(file.file));
+        family_.layers.push_back(std::move(file));
+        return archive;
+    }
+
+    Result<RankFile> file_of(std::uint64_t layer, const Parameter& parameter) const {
+        const auto slices = inventory_.layers.find(layer);
+        const std::uint64_t slice = family_index_ % slices_of_a_layer();
+        if (slices == inventory_.layers.end() || !slices->second.contains(slice)) {
+            const std::string digits = std::to_string(layer);
+            return Error(ErrorCode::incomplete,
+                         source_.display(directory_) + ": the file of layer " + digits + " (layer_" +
+                             (digits.size() < 2 ? "0" : "") + digits + "*-model_states.pt)" +
+                             (slices_of_a_layer() > 1 ? " of tensor-parallel rank " + std::to_string(slice) : "") +
+                             " is missing, but " + states_.archive->file()->name() + " lists its parameter " +
+                             parameter.name +
+                             "; wait for a running save to finish, or gather the files of all nodes here");
+        }
+        return open_file(source_, directory_, slices->second.at(slice));
+    }
+
+    // Model-parallel ranks are numbered stage by stage (topology.py PipeModelDataParallelTopology). Files before 0.19.5
+    // do not say the tensor-parallel degree; each layer has as many files.
+    [[nodiscard]] std::uint64_t slices_of_a_layer() const {
+        const pickle::Node* degrees = pickle::find(states_.archive->root(), "checkpoint_parallel_dimensions");
+        const pickle::Node* degree = pickle::find(degrees, "tp_degree");
+        if (degree != nullptr && degree->kind == pickle::Kind::integer && degree->integer > 0) {
+            return static_cast<std::uint64_t>(degree->integer);
+        }
+        std::uint64_t most = 1;
+        for (const auto& [layer, slices] : inventory_.layers) {
+            most = std::max<std::uint64_t>(most, slices.size());
+        }
+        return most;
+    }
+
+    const Source& source_;
+    const std::string& directory_;
+    const Inventory& inventory_;
+    const ModelStates& states_;
+    std::size_t family_index_;
+    ModelParallelRank& family_;
+    std::map<std::uint64_t, std::shared_ptr<const pt::Archive>> archives_;
+};
+
+}  // namespace
+
+Result<void> read_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
+                              const ModelStates& states, std::size_t family_index, ModelParallelRank& family) {
+    const pickle::Node* module = pickle::find(states.archive->root(), "module");
+    if (module == nullptr || module->kind != pickle::Kind::none) {
+        return {};
+    }
+    return LayerFiles(source, directory, inventory, states, family_index, family).run();
+}
+
+Result<void> read_other_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
+                                    std::vector<ModelParallelRank>& families) {
+    std::set<std::string_view> opened;
+    for (const ModelParallelRank& family : families) {
+        for (const RankFile& file : family.layers) {
+            opened.insert(file.name);
+        }
+    }
+    const auto is_opened = [&opened](const auto& slice) { return opened.contains(slice.second); };
+    // What an older run with more layers left behind comes after the last one.
+    const auto last = std::find_if(inventory.layers.rbegin(), inventory.layers.rend(), [&](const auto& layer) {
+        return std::any_of(layer.second.begin(), layer.second.end(), is_opened);
+    });
+    for (auto layer = inventory.layers.begin(); layer != last.base(); ++layer) {
+        for (const auto& [slice, name] : layer->second) {
+            if (!opened.contains(name)) {
+                CKPTFS_ASSIGN(RankFile file, open_file(source, directory, name));
+                CKPTFS_TRY(pt::Container::read(file.file));
+                families.back().layers.push_back(std::move(file));
+            }
+        }
+    }
+    return {};
+}
+
+}  // namespace ckptfs::zero

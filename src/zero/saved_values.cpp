@@ -1,0 +1,391 @@
+// Collects values from pickled trees and compares them.
+#include "zero/saved_values.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <unordered_map>
+
+#include "zero/optimizer_file.h"
+#include "zero/scalar.h"
+
+namespace ckptfs::zero {
+namespace {
+
+using pickle::Kind;
+using pickle::Node;
+
+// What torch.optim (2.13), DeepSpeed's optimizers and learning-rate schedules put into param_groups, and what their
+// states count or compute from the number of steps. `k` is how Prodigy and D-Adaptation count steps. Not here: `d`,
+// which is a setting of torch's Adafactor, but the estimate of Prodigy and D-Adaptation.
+constexpr auto keys_of_save = std::to_array<std::string_view>({
+    "adjust_lr_fn",
+    "alpha",
+    "amsgrad",
+    "base_momentum",
+    "beta2_decay",
+    "betas",
+    "bias_correction",
+    "capturable",
+    "centered",
+    "dampening",
+    "decoupled_weight_decay",
+    "differentiable",
+    "eps",
+    "eta",
+    "etas",
+    "foreach",
+    "fused",
+    "history_size",
+    "initial_accumulator_value",
+    "initial_lr",
+    "k",
+    "lambd",
+    "line_search_fn",
+    "lr",
+    "lr_decay",
+    "max_coeff",
+    "max_eval",
+    "max_grad_norm",
+    "max_iter",
+    "max_lr",
+    "max_momentum",
+    "maximize",
+    "min_coeff",
+    "min_lr",
+    "momentum",
+    "momentum_decay",
+    "mu",
+    "mu_product",
+    "name",
+    "nesterov",
+    "ns_coefficients",
+    "ns_method",
+    "ns_steps",
+    "param_names",
+    "rho",
+    "step",
+    "step_sizes",
+    "t0",
+    "tolerance_change",
+    "tolerance_grad",
+    "use_muon",
+    "weight_decay",
+});
+static_assert(std::is_sorted(keys_of_save.begin(), keys_of_save.end()));
+
+constexpr auto model_states_keys = std::to_array<std::string_view>({
+    "lr_scheduler",  "random_ltd",   "skipped_steps",
+    "global_steps",  "global_samples", "dp_world_size",
+    "mp_world_size", "ds_version",   "checkpoint_parallel_dimensions",
+});
+constexpr auto optimizer_keys = std::to_array<std::string_view>({
+    "loss_scaler", "dynamic_loss_scale", "overflow", "clip_grad", "base_optimizer_state_step", "ds_version",
+});
+// What ReduceLROnPlateau keeps of the metric that it was given, which may be the rank's own.
+constexpr auto metric_keys = std::to_array<std::string_view>({"best", "num_bad_epochs", "cooldown_counter"});
+
+template <std::size_t n>
+bool contains(const std::array<std::string_view, n>& keys, std::string_view key) {
+    return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+// A hostile tree is deep, or wide by references to the same nodes. Beyond these bounds values are not told apart.
+constexpr int max_depth = 24;
+constexpr std::size_t max_nodes = 1'000'000;
+
+std::string hexadecimal(std::string_view bytes) {
+    constexpr std::string_view digits = "0123456789abcdef";
+    std::string text = "0x";
+    for (const char byte : bytes) {
+        const auto value = static_cast<unsigned char>(byte);
+        text += digits[value >> 4U];
+        text += digits[value & 0xfU];
+    }
+    return text;
+}
+
+/// Collects the values of one file.
+class Collector {
+ public:
+    Collector(const pt::Archive& archive, SavedValues& out) : archive_(archive), out_(out) {}
+
+    /// Everything below `field`: dicts and objects with a dict of attributes value by value, lists as one.
+    Result<void> add(const Field& field, const SavedValue& like, int depth = max_depth) {
+        const Node* node = field.node;
+        const Node* attributes = pickle::state_of(node);
+        const Node* dict = pickle::is_dict_like(node) ? node : attributes;
+        if (pt::is_tensor(node)) {
+            return add_tensor(field, like);
+        }
+        if (!pickle::is_dict_like(dict)) {
+            CKPTFS_TRY(add_tensors_in(field, like, depth));
+            SavedValue value = like;
+            value.field = field.place.field;
+            // Schedules keep one entry for each parameter group.
+            value.of_group |= node->kind == Kind::list || node->kind == Kind::tuple;
+            value.text = text(node, max_depth);
+            out_.push_back(std::move(value));
+            return {};
+        }
+        for (const auto& [key, value] : pickle::dict_items(dict)) {
+            if (depth == 0 || nodes_ >= max_nodes) {
+                break;
+            }
+            ++nodes_;
+            if (!(skips_metrics && contains(metric_keys, key->text))) {
+                const std::string name = key->kind == Kind::string ? key->text : text(key, max_depth);
+                CKPTFS_TRY(add({value, field.place.in(name)}, like, depth - 1));
+            }
+        }
+        return {};
+    }
+
+    bool skips_metrics = false;
+
+ private:
+    Result<void> add_tensor(const Field& field, const SavedValue& like) {
+        auto tensor = pt::tensor_ref(field.node);
+        if (!tensor) {
+            return tensor.error().within(field.place.file + ": " + field.place.field);
+        }
+        const auto index = archive_.storage_index(tensor->storage.key);
+        if (tensor->numel() != 1 || !index) {
+            return {};  // no number
+        }
+        SavedValue value = like;
+        value.field = field.place.field;
+        value.stored = {*index, tensor->offset_numel * pt::itemsize(tensor->dtype), tensor->dtype};
+        out_.push_back(std::move(value));
+        return {};
+    }
+
+    // Of a list or tuple (betas that are tensors).
+    Result<void> add_tensors_in(const Field& field, const SavedValue& like, int depth) {
+        if ((field.node->kind != Kind::list && field.node->kind != Kind::tuple) || depth == 0) {
+            return {};
+        }
+        for (std::size_t i = 0; i < field.node->items.size(); ++i) {
+            const Field item{field.node->items[i], field.place.in(i)};
+            CKPTFS_TRY(pt::is_tensor(item.node) ? add_tensor(item, like) : add_tensors_in(item, like, depth - 1));
+        }
+        return {};
+    }
+
+    std::string joined(const std::vector<const Node*>& items, int depth) {
+        std::string result;
+        for (const Node* item : items) {
+            result.append(result.empty() ? "" : ", ").append(text(item, depth));
+        }
+        return result;
+    }
+
+    std::string text(const Node* node, int depth) {
+        if (depth == 0 || ++nodes_ >= max_nodes) {
+            return "...";
+        }
+        switch (node->kind) {
+            case Kind::none:
+                return "None";
+            case Kind::boolean:
+                return node->integer != 0 ? "True" : "False";
+            case Kind::integer:
+            case Kind::extension:
+                return std::to_string(node->integer);
+            case Kind::real:
+                return number_text(node->real);
+            case Kind::string:
+                return node->text;
+            case Kind::big_integer:
+            case Kind::bytes:
+            case Kind::bytearray:
+                return hexadecimal(node->text);
+            case Kind::tuple:
+            case Kind::list:
+                return "[" + joined(node->items, depth - 1) + "]";
+            case Kind::dict:
+            case Kind::set:
+            case Kind::frozenset:
+                return "{" + joined(node->items, depth - 1) + "}";
+            case Kind::global: {
+                const auto name = pickle::global_name(node);
+                return std::string(name->module) + "." + std::string(name->name);
+            }
+            case Kind::object:
+                return object_text(node, depth - 1);
+            case Kind::persistent_id:
+            case Kind::buffer:
+                return "data";
+        }
+        return "";
+    }
+
+    std::string object_text(const Node* node, int depth) {
+        if (pt::is_tensor(node)) {
+            return "tensor";
+        }
+        std::string result = joined(node->items, depth);
+        for (const pickle::Mutation& mutation : node->mutations) {
+            result.append("; ").append(joined(mutation.items, depth));
+        }
+        return result;
+    }
+
+    const pt::Archive& archive_;
+    SavedValues& out_;
+    std::size_t nodes_ = 0;
+};
+
+// For messages.
+std::string shortened(const std::string& text) {
+    constexpr std::size_t most = 80;
+    return text.size() <= most ? text : text.substr(0, most) + "...";
+}
+
+Error disagreement(const FileValues& expected, const SavedValue* wanted, const FileValues& found,
+                   const SavedValue* value) {
+    const auto said = [](const SavedValue* of) { return of == nullptr ? "absent" : shortened(of->text); };
+    return {ErrorCode::inconsistent,
+            found.path + ": " + (value != nullptr ? value : wanted)->field + " is " + said(value) + ", but in " +
+                expected.path + " it is " + said(wanted) +
+                "; files of two saves lie in one directory: wait for the running save, or restore the files"};
+}
+
+Result<std::string> read_text(const StoredNumber& stored, std::span<const pt::RecordPlace> places) {
+    const pt::RecordPlace& place = places[stored.storage];
+    std::array<std::byte, 16> bytes{};
+    const auto element = std::span(bytes).first(pt::itemsize(stored.dtype));
+    CKPTFS_TRY(place.file->read(place.offset + stored.offset, element));
+    if (const auto number = decode_number(stored.dtype, element)) {
+        return number_text(*number);
+    }
+    return hexadecimal({reinterpret_cast<const char*>(element.data()), element.size()});
+}
+
+}  // namespace
+
+std::string rank_values_text(const std::vector<RankValue>& values) {
+    const RankValue& value = values.front();
+    std::string text = value.field + " is " + value.text + ", and " + value.other_text + " in " + value.other_path;
+    constexpr std::size_t most = 5;
+    for (std::size_t i = 1; i < std::min(values.size(), most); ++i) {
+        text.append(i == 1 ? "; so do differ " : ", ").append(values[i].field);
+    }
+    return text + (values.size() > most ? " and " + std::to_string(values.size() - most) + " more" : "");
+}
+
+bool is_of_save(std::string_view key) {
+    return std::binary_search(keys_of_save.begin(), keys_of_save.end(), key);
+}
+
+Result<SavedValues> model_states_values(const Field& root, const pt::Archive& archive) {
+    SavedValues values;
+    Collector collector(archive, values);
+    collector.skips_metrics = true;
+    for (const std::string_view key : model_states_keys) {
+        if (const Node* node = pickle::find(root.node, key)) {
+            CKPTFS_TRY(collector.add({node, root.place.in(key)}, {}));
+        }
+    }
+    return values;
+}
+
+Result<SavedValues> optimizer_values(const Field& root, const Field& optimizer, const Field& inner,
+                                     const pt::Archive& archive) {
+    SavedValues values;
+    Collector collector(archive, values);
+    if (const Node* version = pickle::find(root.node, "ds_version")) {
+        CKPTFS_TRY(collector.add({version, root.place.in("ds_version")}, {}));
+    }
+    for (const std::string_view key : optimizer_keys) {
+        if (const Node* node = pickle::find(optimizer.node, key)) {
+            CKPTFS_TRY(collector.add({node, optimizer.place.in(key)}, {}));
+        }
+    }
+    const Node* groups = pickle::find(inner.node, "param_groups");
+    for (std::size_t g = 0; groups != nullptr && groups->kind == Kind::list && g < groups->items.size(); ++g) {
+        const Place place{root.place.file, "param_groups[" + std::to_string(g) + "]"};
+        for (const auto& [key, value] : pickle::dict_items(groups->items[g])) {
+            if (key->kind == Kind::string && key->text != "params") {
+                SavedValue like;
+                like.owner = is_of_save(key->text) ? ValueOwner::save : ValueOwner::rank;
+                like.of_group = true;
+                CKPTFS_TRY(collector.add({value, place.in(key->text)}, like));
+            }
+        }
+    }
+    return values;
+}
+
+Result<void> add_state_values(std::size_t index, const StateEntries& entries, std::uint64_t partition_numel,
+                              const pt::Archive& archive, SavedValues& out) {
+    Collector collector(archive, out);
+    const Place place{archive.file()->name(), "state[" + std::to_string(index) + "]"};
+    for (const StateEntry& entry : entries) {
+        const bool scalar = entry.dimensions == 0 || (entry.shard.numel == 1 && partition_numel != 1);
+        // Steps are compared by themselves: FusedAdam and the elastic form count in other places.
+        if (entry.key == "step" || (entry.tensor && !scalar) || (!entry.tensor && entry.held_numel > 1)) {
+            continue;
+        }
+        SavedValue like;
+        like.owner = is_of_save(entry.key) ? ValueOwner::save : ValueOwner::rank;
+        like.of_group = true;
+        like.of_state = true;
+        CKPTFS_TRY(collector.add({entry.node, place.in(entry.key)}, like));
+    }
+    return {};
+}
+
+Result<FileValues> values_of_file(std::string path, const SavedValues& values, std::span<const pt::RecordPlace> places,
+                                  bool stored_only) {
+    FileValues result;
+    result.path = std::move(path);
+    result.whole = !stored_only;
+    for (const SavedValue& value : values) {
+        if (value.stored || !stored_only) {
+            SavedValue& copy = result.values.emplace_back(value);
+            if (value.stored) {
+                CKPTFS_ASSIGN(copy.text, read_text(*value.stored, places));
+            }
+        }
+    }
+    return result;
+}
+
+Result<void> compare_values(const FileValues& expected, const FileValues& found, Likeness likeness,
+                            std::vector<RankValue>& own) {
+    std::unordered_map<std::string_view, const SavedValue*> by_field;
+    for (const SavedValue& value : found.values) {
+        by_field.insert_or_assign(value.field, &value);
+    }
+    const auto is_skipped = [likeness](const SavedValue& value) {
+        return (likeness == Likeness::other_families && value.of_group) ||
+               (likeness != Likeness::ranks && value.owner == ValueOwner::rank);
+    };
+    for (const SavedValue& wanted : expected.values) {
+        const auto at = by_field.find(wanted.field);
+        const SavedValue* value = at == by_field.end() ? nullptr : at->second;
+        if (value != nullptr) {
+            by_field.erase(at);
+        }
+        const bool absent = value == nullptr && (wanted.of_state || !found.whole);
+        if (absent || is_skipped(wanted) || (value != nullptr && value->text == wanted.text)) {
+            continue;
+        }
+        if (wanted.owner == ValueOwner::save || value == nullptr) {
+            return disagreement(expected, &wanted, found, value);
+        }
+        const auto known = [&wanted](const RankValue& of) { return of.field == wanted.field; };
+        if (std::none_of(own.begin(), own.end(), known)) {
+            own.push_back({wanted.field, expected.path, shortened(wanted.text), found.path, shortened(value->text)});
+        }
+    }
+    for (const SavedValue& value : found.values) {
+        if (by_field.contains(value.field) && !value.of_state && !is_skipped(value)) {
+            return disagreement(expected, nullptr, found, &value);
+        }
+    }
+    return {};
+}
+
+}  // namespace ckptfs::zero
