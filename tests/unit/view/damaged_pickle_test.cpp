@@ -72,7 +72,7 @@ std::vector<std::string> opcodes(std::string_view bytes) {
 using Records = std::vector<std::pair<std::string, std::string>>;
 
 Records records(const std::string& bytes) {
-    const auto file = std::make_shared<const test::MemoryFile>("file", std::make_shared<const std::string>(bytes));
+    const auto file = std::make_shared<const test::MemoryFile>(bytes, "file");
     const auto container = pt::Container::read(file).value();
     Records found;
     for (const pt::Record& record : container.records) {
