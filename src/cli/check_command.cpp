@@ -113,6 +113,10 @@ class Check {
                 }
             }
         }
+        for (const std::string& warning : checkpoint_->warnings) {
+            result +=
+                (&warning == &checkpoint_->warnings.front() ? "\nwarnings\n  " : "  ") + printable(warning) + "\n";
+        }
         result += "\nglobal batch\n";
         result += "  was    " +
                   (check_.stored ? as_text(*check_.stored, checkpoint_->dp_world_size)
@@ -142,6 +146,7 @@ class Check {
                           {"dp_world_size", dp_world_size_},
                           {"agrees", !check_.has(Kind::conflict)},
                           {"findings", std::move(findings)},
+                          {"warnings", checkpoint_->warnings},
                           {"stored_batch", check_.stored ? as_json(*check_.stored) : Json()},
                           {"config_batch", check_.config ? as_json(*check_.config) : Json()},
                           {"batches_that_keep_it", std::move(choices)}};

@@ -98,6 +98,7 @@ struct TagDescription {
     std::int64_t mtime_ns = 0;  ///< of its newest file
     bool newest = false;        ///< of the whole ones: that of the largest global step, of equals the newest
     std::optional<std::string> problem;
+    std::vector<std::string> warnings;  ///< what to know before resuming from it
 };
 
 struct Description {

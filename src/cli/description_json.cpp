@@ -113,7 +113,8 @@ std::string as_json(const Description& description) {
                         {"global_step", tag.global_step ? Json(*tag.global_step) : Json()},
                         {"mtime_ns", tag.mtime_ns == 0 ? Json() : Json(tag.mtime_ns)},
                         {"newest", tag.newest},
-                        {"problem", tag.problem ? Json(*tag.problem) : Json()}});
+                        {"problem", tag.problem ? Json(*tag.problem) : Json()},
+                        {"warnings", tag.warnings}});
     }
     const Json result{{"source", description.source},
                       {"tags", std::move(tags)},

@@ -195,6 +195,16 @@ std::string problems_text(const Description& description) {
     return result;
 }
 
+std::string tag_warnings_text(const Description& description) {
+    std::string result;
+    for (const TagDescription& tag : description.tags) {
+        for (const std::string& warning : tag.warnings) {
+            result += (result.empty() ? "\nwarnings\n  " : "  ") + printable(warning) + "\n";
+        }
+    }
+    return result;
+}
+
 std::string warnings_text(const Description& description) {
     std::string result = description.warnings.empty() ? "" : "\nat another world size\n";
     for (const std::string& warning : description.warnings) {
@@ -214,7 +224,7 @@ std::string as_text(const Description& description) {
     if (description.recut) {
         result += recut_text(description);
     }
-    return result + problems_text(description) + warnings_text(description);
+    return result + problems_text(description) + tag_warnings_text(description) + warnings_text(description);
 }
 
 }  // namespace ckptfs::cli

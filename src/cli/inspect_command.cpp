@@ -74,6 +74,7 @@ class Inspection {
             tag.world_size = (*checkpoint)->world_size();
             tag.global_step = global_step_of(**checkpoint);
             tag.mtime_ns = newest_mtime_ns(**checkpoint);
+            tag.warnings = (*checkpoint)->warnings;
             if (!description_.checkpoint) {
                 CKPTFS_TRY(describe_tag(place.directory, *checkpoint));
             }

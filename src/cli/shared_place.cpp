@@ -68,14 +68,15 @@ Result<void> add_arguments(IdentityHasher& hasher, const MountArguments& argumen
     const auto& [source, mount_point, target, log_file, foreground, allow_other, allow_empty, io, kernel_options] =
         arguments;
     const auto& [world_size, counts_data_parallel, of_job, config_file, sub_group_size, read] = target;
-    const auto& [accept_mixed, rank_values_of] = read;
+    const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;
     CKPTFS_ASSIGN(const struct stat directory, status_of_path(source));
     hasher.add(directory.st_dev).add(directory.st_ino);
     hasher.add(world_size.value_or(0)).add(counts_data_parallel ? 1U : 0U).add(of_job ? 1U : 0U);
     // What the file says is what counts; read_view_options() will complain of one that cannot be read.
     hasher.add(config_file.empty() ? 0U : 1U).add(content_of(config_file));
     hasher.add(sub_group_size ? 1U : 0U).add(sub_group_size.value_or(0));
-    hasher.add(accept_mixed ? 1U : 0U).add(rank_values_of ? 1U : 0U).add(rank_values_of.value_or(0));
+    hasher.add(accept_mixed ? 1U : 0U).add(look_for_two_saves ? 1U : 0U);
+    hasher.add(rank_values_of ? 1U : 0U).add(rank_values_of.value_or(0));
     hasher.add(log_file)
         .add(foreground ? 1U : 0U)
         .add(allow_other ? 1U : 0U)

@@ -12,6 +12,8 @@
 #include "cli/view_source.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
+#include "zero/save_signals.h"
+#include "zero/weights_comparison.h"
 
 namespace ckptfs::cli {
 namespace {
@@ -68,16 +70,18 @@ class Verification {
 
     Result<void> verify_tag(const TagPlace& place) {
         environment_.out << (place.directory.empty() ? "tag" : printable(place.directory)) << '\n';
-        const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read);
+        // Signs of two saves are looked for in verify_weights(), when it is known that no byte has changed since it was
+        // saved.
+        zero::ReadOptions read = options_.read;
+        read.look_for_two_saves = false;
+        const auto checkpoint = zero::read_checkpoint(*source_, place.directory, read);
         if (!checkpoint) {
             failed(checkpoint.error());
             return {};
         }
-        for (const std::string& warning : (*checkpoint)->warnings) {
-            environment_.out << "  warning: " << printable(warning) << '\n' << std::flush;
-        }
+        warn((*checkpoint)->warnings);
         Problems problems;
-        auto result = verify_content(*checkpoint, problems);
+        auto result = verify_content(*checkpoint, place.directory, problems);
         for (const std::string& problem : problems.kept()) {
             failed({ErrorCode::verification, problem});
         }
@@ -87,7 +91,8 @@ class Verification {
         return result;
     }
 
-    Result<void> verify_content(const std::shared_ptr<const zero::Checkpoint>& checkpoint, Problems& problems) {
+    Result<void> verify_content(const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::string& directory,
+                                Problems& problems) {
         CKPTFS_ASSIGN(const auto totals, verify_files(*checkpoint, problems));
         environment_.out << "  source: " << counted(checkpoint->world_size(), "rank") << ", "
                          << counted(totals.files, "file") << ", " << human_nbytes(totals.nbytes) << " in "
@@ -97,10 +102,43 @@ class Verification {
                                  : grouped(totals.records_without_crc) + " of them without a CRC")
                          << '\n'
                          << std::flush;
+        if (problems.count() == 0) {
+            CKPTFS_TRY(verify_weights(*checkpoint, directory, problems));
+        }
         if (problems.count() > 0 || !arguments_.target.world_size) {
             return {};
         }
         return verify_at_world_size(checkpoint, *arguments_.target.world_size, problems);
+    }
+
+    /// Every element, where reading a checkpoint looks at a sample.
+    Result<void> verify_weights(const zero::Checkpoint& checkpoint, const std::string& directory, Problems& problems) {
+        CKPTFS_ASSIGN(const auto weights, zero::compare_weights(checkpoint));
+        if (!weights.ranks.empty()) {
+            environment_.out << "  weights: " << counted(weights.compared_numel(), "element")
+                             << " compared with the masters, "
+                             << (weights.different_numel() == 0 ? std::string("all")
+                                                                : grouped(weights.different_numel()) + " not")
+                             << " equal when rounded\n"
+                             << std::flush;
+        }
+        const auto found =
+            zero::find_two_saves(checkpoint, source_->display(directory), weights, options_.read.accept_mixed);
+        if (found) {
+            warn(*found);
+            return {};
+        }
+        if (found.error().code() != ErrorCode::inconsistent) {
+            return found.error();
+        }
+        problems.add(found.error().message());
+        return {};
+    }
+
+    void warn(const std::vector<std::string>& warnings) {
+        for (const std::string& warning : warnings) {
+            environment_.out << "  warning: " << printable(warning) << '\n' << std::flush;
+        }
     }
 
     Result<void> verify_at_world_size(const std::shared_ptr<const zero::Checkpoint>& checkpoint,

@@ -270,7 +270,8 @@ Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared
     }
     const ViewSource files(view, source, "the view at data-parallel size " + std::to_string(dp_world_size));
     // Whether the source is of one save was decided when it was read.
-    const auto read_back = zero::read_checkpoint(files, "", {.accept_mixed = true, .rank_values_of = std::nullopt});
+    const auto read_back = zero::read_checkpoint(
+        files, "", {.accept_mixed = false, .rank_values_of = std::nullopt, .look_for_two_saves = false});
     if (!read_back) {
         problems.add("the view cannot be read as a checkpoint: " + read_back.error().message());
         return totals;

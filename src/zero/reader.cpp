@@ -2,6 +2,7 @@
 #include "zero/reader.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "util/path.h"
@@ -12,6 +13,8 @@
 #include "zero/model_states.h"
 #include "zero/optimizer_file.h"
 #include "zero/refusal.h"
+#include "zero/save_signals.h"
+#include "zero/weights_comparison.h"
 #include "zero/zero3_reader.h"
 
 namespace ckptfs::zero {
@@ -192,6 +195,7 @@ class TagReading {
             checkpoint_->rank_values_of = options_.rank_values_of;
             warn_of_rank_values();
         }
+        CKPTFS_TRY(look_for_two_saves());
         for (const ModelParallelRank& family : checkpoint_->model_parallel) {
             CKPTFS_TRY(check_unchanged(source_, directory_, family));
         }
@@ -209,6 +213,17 @@ class TagReading {
                       std::to_string(*checkpoint_->rank_values_of) + ", as --rank-values-of says"
                 : found + "no other world size has right ones: a view at one is refused unless --rank-values-of=R gives "
                           "those of rank R to all");
+    }
+
+    Result<void> look_for_two_saves() {
+        if (!options_.look_for_two_saves) {
+            return {};
+        }
+        CKPTFS_ASSIGN(const WeightsComparison weights, sample_weights(*checkpoint_));
+        CKPTFS_ASSIGN(std::vector<std::string> found,
+                      find_two_saves(*checkpoint_, path_, weights, options_.accept_mixed));
+        std::move(found.begin(), found.end(), std::back_inserter(checkpoint_->warnings));
+        return {};
     }
 
     // The next family, without its optimizer files.

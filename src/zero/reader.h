@@ -1,4 +1,5 @@
-// Reads a tag directory into a Checkpoint: metadata only, everything checked, nothing of what a pickle says executed.
+// Reads a tag directory into a Checkpoint: metadata and a sample of the weights, everything checked, nothing of what a
+// pickle says executed.
 #pragma once
 
 #include <memory>

@@ -1,0 +1,298 @@
+// Finds where masters and weights of the same elements lie, and compares runs of them.
+#include "zero/weights_comparison.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "pt/rounding.h"
+
+namespace ckptfs::zero {
+namespace {
+
+constexpr std::uint64_t block_nbytes = std::uint64_t{1} << 20U;
+
+/// A parameter's weights: contiguous, in the order of its elements.
+struct Weights {
+    const File* file = nullptr;
+    std::uint64_t offset = 0;
+    pt::DType dtype = pt::DType::float32;
+};
+
+bool is_comparable(pt::DType master, pt::DType weights) {
+    return master == weights ||
+           (master == pt::DType::float32 && (weights == pt::DType::bfloat16 || weights == pt::DType::float16));
+}
+
+/// A parameter that has both, and where it lies in its group's flat buffer.
+struct Slot {
+    std::size_t parameter = 0;
+    std::uint64_t begin_numel = 0;
+    std::uint64_t end_numel = 0;
+    Weights weights;
+};
+
+/// The weights of parameter `index` in a map of a single shard, which holds each parameter in one piece.
+std::optional<Weights> weights_in(const State& state, std::size_t index) {
+    const ElementMap& map = state.parameters[index];
+    if (map.shards.empty()) {
+        return std::nullopt;
+    }
+    const std::uint64_t first = map.shard_offset_numel + map.first_numel;
+    const Shard& shard = map.shards.front();
+    return Weights{shard.file, shard.offset + first * pt::itemsize(state.dtype), state.dtype};
+}
+
+/// By name; keys point into the tree.
+using ModuleTensors = std::unordered_map<std::string_view, const pickle::Node*>;
+
+/// In `module`, where the group's tensors share no buffer.
+Result<std::optional<Weights>> weights_in_module(const pt::Archive& archive, const ModuleTensors& module,
+                                                 const Parameter& parameter) {
+    const auto entry = module.find(parameter.name);
+    if (entry == module.end() || !pt::is_tensor(entry->second)) {
+        return std::optional<Weights>();
+    }
+    CKPTFS_ASSIGN(const pt::TensorRef tensor, pt::tensor_ref(entry->second));
+    const auto index = archive.storage_index(tensor.storage.key);
+    if (!index || !tensor.contiguous() || tensor.numel() != parameter.numel || tensor.dtype != tensor.storage.dtype) {
+        return std::optional<Weights>();
+    }
+    const pt::RecordPlace& place = archive.storages()[*index].place;
+    return std::optional(
+        Weights{place.file, place.offset + tensor.offset_numel * pt::itemsize(tensor.dtype), tensor.dtype});
+}
+
+/// In flat order, without parameters that have no elements or no weights to compare.
+Result<std::vector<Slot>> slots_of(const ModelParallelRank& family, const ModuleTensors& module,
+                                   const ParameterGroup& group) {
+    std::vector<Slot> slots;
+    for (std::size_t index = 0; index < group.parameters.size(); ++index) {
+        const Parameter& parameter = group.parameters[index];
+        std::optional<Weights> weights;
+        if (group.weights) {
+            weights = weights_in(*group.weights, index);
+        } else {
+            CKPTFS_ASSIGN(weights, weights_in_module(*family.model_states, module, parameter));
+        }
+        if (parameter.numel > 0 && weights && is_comparable(group.master.dtype, weights->dtype)) {
+            const std::uint64_t begin = group.master.parameters[index].first_numel;
+            slots.push_back({index, begin, begin + parameter.numel, *weights});
+        }
+    }
+    std::sort(slots.begin(), slots.end(), [](const Slot& a, const Slot& b) { return a.begin_numel < b.begin_numel; });
+    return slots;
+}
+
+template <class Bits>
+Bits element(std::span<const std::byte> bytes, std::uint64_t index) {
+    Bits bits{};
+    std::memcpy(&bits, bytes.data() + index * sizeof bits, sizeof bits);
+    return bits;
+}
+
+bool is_nan_16(pt::DType dtype, std::uint16_t bits) {
+    return (bits & 0x7fffU) > (dtype == pt::DType::bfloat16 ? 0x7f80U : 0x7c00U);
+}
+
+/// Whether `weight` is `master` rounded; any NaN is as good as another.
+bool is_rounded(std::uint32_t master, std::uint16_t weight, pt::DType dtype) {
+    if (pt::is_nan_float32(master)) {
+        return is_nan_16(dtype, weight);
+    }
+    return weight == (dtype == pt::DType::bfloat16 ? pt::bfloat16_of_float32(master) : pt::float16_of_float32(master));
+}
+
+/// Compares what lies in files, a block at a time.
+class RunComparer {
+ public:
+    /// How many of `numel` elements differ.
+    Result<std::uint64_t> count_differences(const Shard& master, std::uint64_t master_numel, pt::DType master_dtype,
+                                            const Weights& weights, std::uint64_t weights_numel, std::uint64_t numel) {
+        const std::uint64_t master_itemsize = pt::itemsize(master_dtype);
+        const std::uint64_t itemsize = pt::itemsize(weights.dtype);
+        const std::uint64_t block_numel = block_nbytes / std::max(master_itemsize, itemsize);
+        std::uint64_t different = 0;
+        for (std::uint64_t from = 0; from < numel; from += block_numel) {
+            const std::uint64_t count = std::min(block_numel, numel - from);
+            masters_.resize(count * master_itemsize);
+            weights_.resize(count * itemsize);
+            CKPTFS_TRY(master.file->read(master.offset + (master_numel + from) * master_itemsize, masters_));
+            CKPTFS_TRY(weights.file->read(weights.offset + (weights_numel + from) * itemsize, weights_));
+            different += differences(master_dtype, weights.dtype, count);
+        }
+        return different;
+    }
+
+ private:
+    [[nodiscard]] std::uint64_t differences(pt::DType master, pt::DType weights, std::uint64_t count) const {
+        std::uint64_t different = 0;
+        const std::uint64_t itemsize = pt::itemsize(weights);
+        for (std::uint64_t i = 0; i < count; ++i) {
+            const bool same =
+                master == weights
+                    ? std::memcmp(masters_.data() + i * itemsize, weights_.data() + i * itemsize, itemsize) == 0
+                    : is_rounded(element<std::uint32_t>(masters_, i), element<std::uint16_t>(weights_, i), weights);
+            different += same ? 0 : 1;
+        }
+        return different;
+    }
+
+    std::vector<std::byte> masters_;
+    std::vector<std::byte> weights_;
+};
+
+/// The same number for the same place, spread evenly (splitmix64).
+std::uint64_t scattered(std::uint64_t value) {
+    value += 0x9e3779b97f4a7c15U;
+    value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
+    value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
+    return value ^ (value >> 31U);
+}
+
+class FamilyComparison {
+ public:
+    /// `runs`: of each rank and group; nullopt: every element.
+    FamilyComparison(const ModelParallelRank& family, std::size_t index, std::optional<std::uint64_t> runs)
+        : family_(family), index_(index), runs_(runs) {}
+
+    Result<void> run(std::vector<RankWeights>& out) {
+        ModuleTensors module;
+        for (const auto& [name, value] : pickle::dict_items(pickle::find(family_.model_states->root(), "module"))) {
+            module.insert_or_assign(name->text, value);
+        }
+        std::vector<std::vector<Slot>> slots;
+        for (const ParameterGroup& group : family_.groups) {
+            CKPTFS_ASSIGN(std::vector<Slot> of_group, slots_of(family_, module, group));
+            slots.push_back(std::move(of_group));
+        }
+        // A rank's file is opened once for all its groups.
+        for (std::size_t rank = 0; rank < family_.optimizer.size(); ++rank) {
+            RankWeights found{index_, rank, 0, 0, {}};
+            for (std::size_t g = 0; g < slots.size(); ++g) {
+                CKPTFS_TRY(compare_partition(family_.groups[g], slots[g], found));
+            }
+            if (found.compared_numel > 0) {
+                out.push_back(std::move(found));
+            }
+        }
+        return {};
+    }
+
+ private:
+    /// A slot's elements in a rank's partition.
+    struct Part {
+        const Slot* slot = nullptr;
+        std::uint64_t begin_numel = 0;  // flat
+        std::uint64_t end_numel = 0;
+
+        [[nodiscard]] std::uint64_t numel() const { return end_numel - begin_numel; }
+    };
+
+    Result<void> compare_partition(const ParameterGroup& group, const std::vector<Slot>& slots, RankWeights& found) {
+        if (slots.empty()) {
+            return {};
+        }
+        const std::uint64_t partition_numel = group.master.parameters[slots.front().parameter].shard_numel;
+        const std::uint64_t left = found.rank * partition_numel;
+        const std::uint64_t right = left + partition_numel;
+        std::vector<Part> parts;
+        auto slot =
+            std::partition_point(slots.begin(), slots.end(), [left](const Slot& s) { return s.end_numel <= left; });
+        for (; slot != slots.end() && slot->begin_numel < right; ++slot) {
+            parts.push_back({&*slot, std::max(left, slot->begin_numel), std::min(right, slot->end_numel)});
+        }
+        for (const Part& run : runs_ ? sample(parts, found.rank) : parts) {
+            CKPTFS_TRY(compare(group, run, left, found));
+        }
+        return {};
+    }
+
+    /// Strata of equal size, and in each a run somewhere: no two ranks sample the same columns of a matrix.
+    [[nodiscard]] std::vector<Part> sample(const std::vector<Part>& parts, std::uint64_t rank) const {
+        const std::uint64_t numel =
+            std::accumulate(parts.begin(), parts.end(), std::uint64_t{0},
+                            [](std::uint64_t sum, const Part& part) { return sum + part.numel(); });
+        const std::uint64_t stratum = std::max<std::uint64_t>(1, numel / *runs_);
+        std::vector<Part> runs;
+        std::uint64_t passed = 0;  // elements of the parts before `part`
+        auto part = parts.begin();
+        for (std::uint64_t i = 0; i < *runs_ && i * stratum < numel; ++i) {
+            const std::uint64_t at = i * stratum + scattered(rank * *runs_ + i) % stratum;
+            while (at >= passed + part->numel()) {
+                passed += part->numel();
+                ++part;
+            }
+            const std::uint64_t length = std::min(sampled_run_numel, part->numel());
+            const std::uint64_t begin = part->begin_numel + std::min(at - passed, part->numel() - length);
+            runs.push_back({part->slot, begin, begin + length});
+        }
+        return runs;
+    }
+
+    Result<void> compare(const ParameterGroup& group, const Part& run, std::uint64_t left, RankWeights& found) {
+        const Shard& master = group.master.shards[found.rank];
+        CKPTFS_ASSIGN(const std::uint64_t different,
+                      comparer_.count_differences(master, run.begin_numel - left, group.master.dtype, run.slot->weights,
+                                                  run.begin_numel - run.slot->begin_numel, run.numel()));
+        found.compared_numel += run.numel();
+        found.different_numel += different;
+        const std::string& name = group.parameters[run.slot->parameter].name;
+        if (different > 0 && found.parameters.size() < WeightsComparison::max_named_parameters &&
+            std::find(found.parameters.begin(), found.parameters.end(), name) == found.parameters.end()) {
+            found.parameters.push_back(name);
+        }
+        return {};
+    }
+
+    const ModelParallelRank& family_;
+    std::size_t index_;
+    std::optional<std::uint64_t> runs_;
+    RunComparer comparer_;
+};
+
+Result<WeightsComparison> compare_families(const Checkpoint& checkpoint, std::optional<std::uint64_t> runs) {
+    WeightsComparison comparison;
+    if (checkpoint.format == Format::stage0 || checkpoint.format == Format::zero3) {
+        return comparison;
+    }
+    for (std::size_t index = 0; index < checkpoint.model_parallel.size(); ++index) {
+        CKPTFS_TRY(FamilyComparison(checkpoint.model_parallel[index], index, runs).run(comparison.ranks));
+    }
+    return comparison;
+}
+
+std::uint64_t sum_of(const std::vector<RankWeights>& ranks, std::uint64_t RankWeights::*member) {
+    return std::accumulate(ranks.begin(), ranks.end(), std::uint64_t{0},
+                           [member](std::uint64_t sum, const RankWeights& rank) { return sum + rank.*member; });
+}
+
+}  // namespace
+
+std::uint64_t WeightsComparison::compared_numel() const {
+    return sum_of(ranks, &RankWeights::compared_numel);
+}
+
+std::uint64_t WeightsComparison::different_numel() const {
+    return sum_of(ranks, &RankWeights::different_numel);
+}
+
+Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint) {
+    std::uint64_t partitions = 0;
+    for (const ModelParallelRank& family : checkpoint.model_parallel) {
+        partitions += family.optimizer.size() * family.groups.size();
+    }
+    const std::uint64_t affordable = max_sampled_runs / std::max<std::uint64_t>(1, partitions);
+    return compare_families(checkpoint, std::clamp<std::uint64_t>(affordable, 1, sampled_runs));
+}
+
+Result<WeightsComparison> compare_weights(const Checkpoint& checkpoint) {
+    return compare_families(checkpoint, std::nullopt);
+}
+
+}  // namespace ckptfs::zero
