@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cstdint>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "zero/fields.h"
@@ -16,21 +17,21 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-/// The largest of the numbers that a file calls its step; a group that was thawed later is behind.
-class LargestStep {
- public:
-    void see(const std::optional<double>& step) {
-        if (step && (!step_ || *step > *step_)) {
-            step_ = step;
+/// What one rank's optimizer says of its steps.
+struct OptimizerSteps {
+    std::optional<double> step;  ///< absent where it keeps none, as SGD does
+    bool is_adagrad = false;     ///< its states are made without a step
+
+    /// The largest counts: a group that was thawed later is behind.
+    void see(const std::optional<double>& seen) {
+        if (seen && (!step || *seen > *step)) {
+            step = seen;
         }
     }
-    [[nodiscard]] const std::optional<double>& step() const { return step_; }
-
- private:
-    std::optional<double> step_;
 };
 
-Result<void> see_state(const Node* state, const RankFile& file, LargestStep& largest) {
+Result<void> see_state(const Node* state, const RankFile& file, OptimizerSteps& steps) {
+    steps.is_adagrad = steps.is_adagrad || pickle::find(state, "sum") != nullptr;
     const Node* node = pickle::find(state, "step");
     if (node == nullptr) {
         return {};
@@ -43,57 +44,57 @@ Result<void> see_state(const Node* state, const RankFile& file, LargestStep& lar
         entry.shard.offset = place.offset + entry.storage_offset;
     }
     CKPTFS_ASSIGN(const std::optional<double> step, scalar_value(entry));
-    largest.see(step);
+    steps.see(step);
     return {};
 }
 
-/// Of one rank's optimizer; nullopt where it keeps none, as SGD does.
-Result<std::optional<double>> step_of(const RankFile& file) {
+Result<OptimizerSteps> steps_of(const RankFile& file) {
+    OptimizerSteps steps;
     const Node* optimizer = pickle::find(file.structure->root(), "optimizer_state_dict");
     const Node* base = pickle::find(optimizer, "base_optimizer_state");
-    if (base == nullptr) {
-        base = pickle::find(optimizer, "optimizer_state_dict");  // stage 3
+    const bool is_stage3 = base == nullptr;
+    if (is_stage3) {
+        base = pickle::find(optimizer, "optimizer_state_dict");
     }
-    LargestStep largest;
-    largest.see(number_of(pickle::find(optimizer, "base_optimizer_state_step")));
-    if (base == nullptr) {
-        return largest.step();
-    }
-    if (base->kind == Kind::list) {  // elastic: a list of the groups' states
+    if (base != nullptr && base->kind == Kind::list) {  // elastic: the groups' states
         for (const Node* state : base->items) {
-            CKPTFS_TRY(see_state(state, file, largest));
+            CKPTFS_TRY(see_state(state, file, steps));
         }
-        return largest.step();
+        steps.see(number_of(pickle::find(optimizer, "base_optimizer_state_step")));
+        return steps;
     }
-    const Node* states = pickle::find(base, "state");
-    for (const auto& [key, state] : pickle::dict_items(states)) {
-        CKPTFS_TRY(see_state(state, file, largest));
+    const auto states = pickle::dict_items(pickle::find(base, "state"));
+    for (const auto& [key, state] : states) {
+        CKPTFS_TRY(see_state(state, file, steps));
     }
+    bool has_moments = false;
     const Node* groups = pickle::find(base, "param_groups");
-    bool is_adaptive = false;
     for (std::size_t g = 0; groups != nullptr && groups->kind == Kind::list && g < groups->items.size(); ++g) {
-        largest.see(number_of(pickle::find(groups->items[g], "step")));
-        is_adaptive = is_adaptive || pickle::find(groups->items[g], "betas") != nullptr;
+        has_moments = has_moments || pickle::find(groups->items[g], "betas") != nullptr;
+        // At stage 3 a group is stepped once for each of its sub-groups.
+        if (!is_stage3) {
+            steps.see(number_of(pickle::find(groups->items[g], "step")));
+        }
     }
-    // An optimizer with moments that keeps none has not stepped.
-    if (!largest.step() && is_adaptive && pickle::dict_items(states).empty()) {
-        return std::optional(0.0);
+    // An optimizer with moments that has none yet has not stepped.
+    if (!steps.step && has_moments && states.empty()) {
+        steps.step = 0;
     }
-    return largest.step();
+    return steps;
 }
 
 /// Of the first rank that keeps one: Muon keeps none on ranks that hold only padding.
-Result<std::optional<double>> step_of(const ModelParallelRank& family) {
+Result<OptimizerSteps> steps_of(const ModelParallelRank& family) {
     for (const RankFile& file : family.optimizer) {
         if (file.structure == nullptr) {
             break;
         }
-        CKPTFS_ASSIGN(const std::optional<double> step, step_of(file));
-        if (step) {
-            return step;
+        CKPTFS_ASSIGN(const OptimizerSteps steps, steps_of(file));
+        if (steps.step) {
+            return steps;
         }
     }
-    return std::optional<double>();
+    return OptimizerSteps();
 }
 
 /// How often the optimizer of these model states has stepped.
@@ -104,30 +105,47 @@ std::optional<double> counted_steps(const ModelParallelRank& family) {
     return steps && skipped ? std::optional(*steps - *skipped) : std::nullopt;
 }
 
-/// Whether the engine that wrote this stepped the optimizer once while it was made: before DeepSpeed 0.14.
-bool steps_at_start(std::string_view deepspeed_version) {
-    unsigned major = 0;
+/// The minor version of DeepSpeed 0.x; nullopt for any other text.
+std::optional<unsigned> minor_version(std::string_view deepspeed_version) {
+    constexpr std::string_view major = "0.";
     unsigned minor = 0;
-    const char* const end = deepspeed_version.data() + deepspeed_version.size();
-    const auto [dot, bad_major] = std::from_chars(deepspeed_version.data(), end, major);
-    if (bad_major != std::errc() || dot == end || *dot != '.') {
-        return false;
+    if (!deepspeed_version.starts_with(major)) {
+        return std::nullopt;
     }
-    const auto [rest, bad_minor] = std::from_chars(dot + 1, end, minor);
-    return bad_minor == std::errc() && major == 0 && minor < 14;
+    deepspeed_version.remove_prefix(major.size());
+    const char* const begin = deepspeed_version.data();
+    const auto [end, failure] = std::from_chars(begin, begin + deepspeed_version.size(), minor);
+    return failure == std::errc() ? std::optional(minor) : std::nullopt;
+}
+
+/// Until 0.13, DeepSpeed stepped every optimizer but Adagrad once while the engine was made (its pull request 5104).
+struct StepsAtStart {
+    bool possible = false;
+    bool certain = false;
+};
+
+StepsAtStart steps_at_start(const OptimizerSteps& steps, const std::string& deepspeed_version) {
+    constexpr unsigned last_minor = 13;
+    const std::optional<unsigned> minor = minor_version(deepspeed_version);
+    return {minor && *minor <= last_minor, minor && *minor < last_minor && !steps.is_adagrad};
 }
 
 /// What the step says of two saves; nullopt: nothing.
 Result<std::optional<std::string>> step_finding(const Checkpoint& checkpoint) {
     for (const ModelParallelRank& family : checkpoint.model_parallel) {
-        CKPTFS_ASSIGN(const std::optional<double> step, step_of(family));
+        CKPTFS_ASSIGN(const OptimizerSteps steps, steps_of(family));
         const std::optional<double> counted = counted_steps(family);
-        const bool same = step == counted ||
-                          (step && counted && steps_at_start(checkpoint.deepspeed_version) && *step == *counted + 1);
-        if (step && counted && !same) {
-            return std::optional("the optimizer files are at step " + step_text(step) +
-                                 ", but global_steps without skipped_steps is " + step_text(counted) + " in " +
-                                 family.model_states_name);
+        if (!steps.step || !counted) {
+            continue;
+        }
+        const auto [ahead_possible, ahead_certain] = steps_at_start(steps, checkpoint.deepspeed_version);
+        const bool same = *steps.step == *counted && !ahead_certain;
+        const bool ahead = *steps.step == *counted + 1 && ahead_possible;
+        if (!same && !ahead) {
+            return std::optional(
+                "the optimizer files are at step " + step_text(steps.step) + ", but global_steps - skipped_steps of " +
+                family.model_states_name + " is " + step_text(counted) +
+                (ahead_certain ? ", to which DeepSpeed " + checkpoint.deepspeed_version + " adds 1" : ""));
         }
     }
     return std::optional<std::string>();
@@ -152,21 +170,22 @@ class RankNames {
 
     [[nodiscard]] std::string text() const {
         std::string result;
-        for (const auto& [family, runs] : families_) {
+        for (std::size_t i = 0; i < std::min(families_.size(), max_named); ++i) {
+            const auto& [family, runs] = families_[i];
             const bool several = runs.size() > 1 || runs.front().first != runs.front().second;
             result += (result.empty() ? "" : "; ") + std::string(several ? "ranks " : "rank ") + text_of(runs);
             if (checkpoint_.model_parallel.size() > 1) {
                 result += " of mp_rank_" + checkpoint_.model_parallel[family].rank;
             }
         }
-        return result;
+        return families_.size() > max_named ? result + " and more" : result;
     }
 
  private:
+    static constexpr std::size_t max_named = 8;
     using Runs = std::vector<std::pair<std::uint64_t, std::uint64_t>>;  // first and last
 
     static std::string text_of(const Runs& runs) {
-        constexpr std::size_t max_named = 8;
         std::string result;
         for (std::size_t i = 0; i < std::min(runs.size(), max_named); ++i) {
             const auto [first, last] = runs[i];

@@ -218,19 +218,25 @@ class FamilyComparison {
         const std::uint64_t numel =
             std::accumulate(parts.begin(), parts.end(), std::uint64_t{0},
                             [](std::uint64_t sum, const Part& part) { return sum + part.numel(); });
-        const std::uint64_t stratum = std::max<std::uint64_t>(1, numel / *runs_);
+        const std::uint64_t stratum_numel = std::max<std::uint64_t>(1, numel / *runs_);
+        const std::uint64_t run_numel = std::min(sampled_run_numel, stratum_numel);
         std::vector<Part> runs;
         std::uint64_t passed = 0;  // elements of the parts before `part`
         auto part = parts.begin();
-        for (std::uint64_t i = 0; i < *runs_ && i * stratum < numel; ++i) {
-            const std::uint64_t at = i * stratum + scattered(rank * *runs_ + i) % stratum;
+        for (std::uint64_t i = 0; i < *runs_ && i * stratum_numel < numel; ++i) {
+            const std::uint64_t stratum = i * stratum_numel;
+            const std::uint64_t at = stratum + scattered(rank * *runs_ + i) % (stratum_numel - run_numel + 1);
             while (at >= passed + part->numel()) {
                 passed += part->numel();
                 ++part;
             }
-            const std::uint64_t length = std::min(sampled_run_numel, part->numel());
-            const std::uint64_t begin = part->begin_numel + std::min(at - passed, part->numel() - length);
-            runs.push_back({part->slot, begin, begin + length});
+            // A run stays in its parameter; where that ends too soon it begins earlier, but in its stratum.
+            const std::uint64_t end = passed + part->numel();
+            const std::uint64_t latest = end - std::min(run_numel, part->numel());
+            const std::uint64_t begin = std::max(stratum, std::min(at, latest));
+            const std::uint64_t length = std::min(run_numel, end - begin);
+            runs.push_back(
+                {part->slot, part->begin_numel + (begin - passed), part->begin_numel + (begin - passed) + length});
         }
         return runs;
     }

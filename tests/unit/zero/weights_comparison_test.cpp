@@ -1,0 +1,180 @@
+// What is read to compare weights with masters, and what is found.
+#include "zero/weights_comparison.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <cstring>
+#include <map>
+
+#include "io/counting_source.h"
+#include "io/posix_source.h"
+#include "support/temporary_directory.h"
+#include "support/test_data.h"
+#include "zero/reader.h"
+
+namespace ckptfs::zero {
+namespace {
+
+constexpr std::uint64_t largest_run_nbytes = sampled_run_numel * (4 + 2);
+
+/// Zeros, but for single bytes; counts what is asked of it.
+class SparseFile final : public File {
+ public:
+    explicit SparseFile(std::uint64_t size) : size_(size) {}
+
+    [[nodiscard]] const std::string& name() const override { return name_; }
+    [[nodiscard]] std::uint64_t size() const override { return size_; }
+
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+        if (offset > size_ || out.size() > size_ - offset) {
+            return Error(ErrorCode::invalid_argument, "past the end");
+        }
+        ++reads;
+        nbytes += out.size();
+        std::memset(out.data(), 0, out.size());
+        for (auto mark = marks.lower_bound(offset); mark != marks.end() && mark->first < offset + out.size(); ++mark) {
+            out[mark->first - offset] = mark->second;
+        }
+        return {};
+    }
+
+    std::map<std::uint64_t, std::byte> marks;
+    mutable std::uint64_t reads = 0;
+    mutable std::uint64_t nbytes = 0;
+
+ private:
+    std::uint64_t size_;
+    std::string name_ = "sparse";
+};
+
+std::shared_ptr<const pt::Archive> any_model_states() {
+    const auto source =
+        io::DirectorySource::open_directory((test_data() / "zero" / "stage1_bf16_ws3" / "global_step2").string());
+    return *pt::Archive::open(*(*source)->open("mp_rank_00_model_states.pt"));
+}
+
+/// `groups` groups of one bf16 parameter each, cut over `ranks` ranks, all zero.
+class Synthetic {
+ public:
+    Synthetic(std::uint64_t ranks, std::uint64_t groups, std::uint64_t partition_numel)
+        : partition_numel_(partition_numel),
+          masters_(ranks * groups * partition_numel * 4),
+          weights_(ranks * groups * partition_numel * 2) {
+        checkpoint_.format = Format::zero12;
+        checkpoint_.stage = 2;
+        checkpoint_.dp_world_size = ranks;
+        ModelParallelRank& family = checkpoint_.model_parallel.emplace_back();
+        family.rank = "00";
+        family.model_states = any_model_states();
+        family.optimizer.resize(ranks);
+        const std::uint64_t numel = ranks * partition_numel;
+        for (std::uint64_t g = 0; g < groups; ++g) {
+            ParameterGroup& group = family.groups.emplace_back();
+            group.parameters.push_back({"weight" + std::to_string(g), {numel}, numel});
+            for (std::uint64_t rank = 0; rank < ranks; ++rank) {
+                group.master.shards.push_back({&masters_, (g * numel + rank * partition_numel) * 4, partition_numel});
+            }
+            group.master.parameters.push_back({group.master.shards, partition_numel, 0, 0});
+            State& weights = group.weights.emplace();
+            weights.dtype = pt::DType::bfloat16;
+            weights.shards = {{&weights_, g * numel * 2, numel}};
+            weights.parameters.push_back({weights.shards, numel, 0, 0});
+        }
+    }
+
+    /// Of group 0.
+    void spoil_weight(std::uint64_t element) { weights_.marks[element * 2 + 1] = std::byte{0x3f}; }
+    void spoil_masters(std::uint64_t rank) {
+        for (std::uint64_t element = 0; element < partition_numel_; ++element) {
+            masters_.marks[(rank * partition_numel_ + element) * 4 + 3] = std::byte{0x3f};
+        }
+    }
+
+    [[nodiscard]] const Checkpoint& checkpoint() const { return checkpoint_; }
+    [[nodiscard]] std::uint64_t reads() const { return masters_.reads + weights_.reads; }
+    [[nodiscard]] std::uint64_t nbytes() const { return masters_.nbytes + weights_.nbytes; }
+
+ private:
+    std::uint64_t partition_numel_;
+    SparseFile masters_;
+    SparseFile weights_;
+    Checkpoint checkpoint_;
+};
+
+TEST(WeightsSample, IsOfEveryRankHoweverManyThereAre) {
+    for (const std::uint64_t ranks : {1U, 4U, 64U, 512U}) {
+        constexpr std::uint64_t groups = 2;
+        const Synthetic synthetic(ranks, groups, 100'000);
+        const auto sample = sample_weights(synthetic.checkpoint());
+        ASSERT_TRUE(sample.ok());
+        ASSERT_EQ(sample->ranks.size(), ranks);
+        const std::uint64_t runs = std::min(ranks * groups * sampled_runs, max_sampled_runs);
+        EXPECT_EQ(synthetic.reads(), runs * 2) << ranks;
+        EXPECT_LE(synthetic.nbytes(), runs * largest_run_nbytes) << ranks;
+        for (const RankWeights& rank : sample->ranks) {
+            EXPECT_EQ(rank.compared_numel, runs / ranks * sampled_run_numel);
+            EXPECT_EQ(rank.different_numel, 0U);
+        }
+    }
+}
+
+TEST(WeightsSample, SeesTheRankWhoseMastersAreOthers) {
+    for (const std::uint64_t rank : {0U, 200U, 511U}) {
+        Synthetic synthetic(512, 2, 1'000);
+        synthetic.spoil_masters(rank);
+        const auto sample = sample_weights(synthetic.checkpoint());
+        ASSERT_TRUE(sample.ok());
+        for (const RankWeights& found : sample->ranks) {
+            EXPECT_EQ(found.different_numel > 0, found.rank == rank) << found.rank;
+            EXPECT_EQ(found.parameters.empty(), found.rank != rank);
+        }
+    }
+}
+
+TEST(WeightsSample, IsTheSameEveryTime) {
+    Synthetic synthetic(4, 2, 1'000);
+    for (std::uint64_t element = 0; element < 4'000; element += 3) {
+        synthetic.spoil_weight(element);
+    }
+    const auto once = sample_weights(synthetic.checkpoint());
+    const auto again = sample_weights(synthetic.checkpoint());
+    ASSERT_TRUE(once.ok() && again.ok());
+    EXPECT_GT(once->different_numel(), 0U);
+    EXPECT_EQ(once->different_numel(), again->different_numel());
+}
+
+TEST(WeightsComparison, FindsTheOneElementThatASampleMisses) {
+    constexpr std::uint64_t partition_numel = 600'000;  // several blocks
+    Synthetic synthetic(3, 1, partition_numel);
+    synthetic.spoil_weight(partition_numel + 555'555);
+    const auto sample = sample_weights(synthetic.checkpoint());
+    ASSERT_TRUE(sample.ok());
+    EXPECT_EQ(sample->different_numel(), 0U);
+    const auto all = compare_weights(synthetic.checkpoint());
+    ASSERT_TRUE(all.ok());
+    EXPECT_EQ(all->compared_numel(), 3 * partition_numel);
+    EXPECT_EQ(all->different_numel(), 1U);
+    EXPECT_EQ(all->ranks[1].different_numel, 1U);
+    EXPECT_THAT(all->ranks[1].parameters, testing::ElementsAre("weight0"));
+}
+
+TEST(WeightsSample, OfARealCheckpointIsCountedApartFromItsMetadata) {
+    const auto directory = io::DirectorySource::open_directory((test_data() / "zero" / "stage2_bf16_ws4").string());
+    const io::CountingSource source(*directory);
+    const auto checkpoint = read_checkpoint(
+        source, "global_step2", {.accept_mixed = false, .rank_values_of = std::nullopt, .look_for_two_saves = false});
+    ASSERT_TRUE(checkpoint.ok());
+    const std::uint64_t metadata_reads = source.counters().reads;
+    const std::uint64_t metadata_nbytes = source.counters().nbytes;
+    const auto sample = sample_weights(**checkpoint);
+    ASSERT_TRUE(sample.ok());
+    const std::uint64_t runs = 4 * (*checkpoint)->model_parallel.front().groups.size() * sampled_runs;
+    EXPECT_GT(source.counters().reads, metadata_reads);
+    EXPECT_LE(source.counters().reads - metadata_reads, runs * 2);
+    EXPECT_LE(source.counters().nbytes - metadata_nbytes, runs * largest_run_nbytes);
+}
+
+}  // namespace
+}  // namespace ckptfs::zero
