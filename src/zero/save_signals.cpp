@@ -1,4 +1,4 @@
-// Reads the steps, and puts what was found into words.
+// Judges what was found, and puts it into words.
 #include "zero/save_signals.h"
 
 #include <algorithm>
@@ -8,7 +8,6 @@
 #include <string_view>
 #include <utility>
 
-#include "zero/fields.h"
 #include "zero/optimizer_file.h"
 
 namespace ckptfs::zero {
@@ -17,84 +16,38 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-/// What one rank's optimizer says of its steps.
+/// What a family's optimizers say of their steps.
 struct OptimizerSteps {
-    std::optional<double> step;  ///< absent where it keeps none, as SGD does
+    std::optional<double> step;  ///< absent where they count none, as SGD does
     bool is_adagrad = false;     ///< its states are made without a step
-
-    /// The largest counts: a group that was thawed later is behind.
-    void see(const std::optional<double>& seen) {
-        if (seen && (!step || *seen > *step)) {
-            step = seen;
-        }
-    }
 };
 
-Result<void> see_state(const Node* state, const RankFile& file, OptimizerSteps& steps) {
-    steps.is_adagrad = steps.is_adagrad || pickle::find(state, "sum") != nullptr;
-    const Node* node = pickle::find(state, "step");
-    if (node == nullptr) {
-        return {};
+/// Whether the optimizer is one with moments, which has none before its first step.
+bool has_moments(const ModelParallelRank& family) {
+    const Node* optimizer = pickle::find(family.optimizer.front().structure->root(), "optimizer_state_dict");
+    const Node* base = pickle::find(optimizer, "base_optimizer_state");
+    if (base == nullptr) {
+        base = pickle::find(optimizer, "optimizer_state_dict");  // stage 3
     }
-    CKPTFS_ASSIGN(StateEntry entry, read_entry("step", {node, {file.file->name(), "step"}}, *file.structure));
-    if (entry.tensor) {
-        // The tree may be another rank's.
-        const pt::RecordPlace& place = file.places[entry.storage];
-        entry.shard.file = place.file;
-        entry.shard.offset = place.offset + entry.storage_offset;
-    }
-    CKPTFS_ASSIGN(const std::optional<double> step, scalar_value(entry));
-    steps.see(step);
-    return {};
+    const Node* groups = pickle::find(base, "param_groups");
+    return groups != nullptr && groups->kind == Kind::list &&
+           std::any_of(groups->items.begin(), groups->items.end(),
+                       [](const Node* group) { return pickle::find(group, "betas") != nullptr; });
 }
 
-Result<OptimizerSteps> steps_of(const RankFile& file) {
+OptimizerSteps steps_of(const ModelParallelRank& family) {
     OptimizerSteps steps;
-    const Node* optimizer = pickle::find(file.structure->root(), "optimizer_state_dict");
-    const Node* base = pickle::find(optimizer, "base_optimizer_state");
-    const bool is_stage3 = base == nullptr;
-    if (is_stage3) {
-        base = pickle::find(optimizer, "optimizer_state_dict");
+    bool has_state = false;
+    for (const ParameterGroup& group : family.groups) {
+        steps.step = std::max(steps.step, group.step);  // a group that was thawed later is behind
+        has_state = has_state || group.has_state;
+        steps.is_adagrad = steps.is_adagrad || std::any_of(group.states.begin(), group.states.end(),
+                                                           [](const State& state) { return state.key == "sum"; });
     }
-    if (base != nullptr && base->kind == Kind::list) {  // elastic: the groups' states
-        for (const Node* state : base->items) {
-            CKPTFS_TRY(see_state(state, file, steps));
-        }
-        steps.see(number_of(pickle::find(optimizer, "base_optimizer_state_step")));
-        return steps;
-    }
-    const auto states = pickle::dict_items(pickle::find(base, "state"));
-    for (const auto& [key, state] : states) {
-        CKPTFS_TRY(see_state(state, file, steps));
-    }
-    bool has_moments = false;
-    const Node* groups = pickle::find(base, "param_groups");
-    for (std::size_t g = 0; groups != nullptr && groups->kind == Kind::list && g < groups->items.size(); ++g) {
-        has_moments = has_moments || pickle::find(groups->items[g], "betas") != nullptr;
-        // At stage 3 a group is stepped once for each of its sub-groups.
-        if (!is_stage3) {
-            steps.see(number_of(pickle::find(groups->items[g], "step")));
-        }
-    }
-    // An optimizer with moments that has none yet has not stepped.
-    if (!steps.step && has_moments && states.empty()) {
+    if (!steps.step && !has_state && has_moments(family)) {
         steps.step = 0;
     }
     return steps;
-}
-
-/// Of the first rank that keeps one: Muon keeps none on ranks that hold only padding.
-Result<OptimizerSteps> steps_of(const ModelParallelRank& family) {
-    for (const RankFile& file : family.optimizer) {
-        if (file.structure == nullptr) {
-            break;
-        }
-        CKPTFS_ASSIGN(const OptimizerSteps steps, steps_of(file));
-        if (steps.step) {
-            return steps;
-        }
-    }
-    return OptimizerSteps();
 }
 
 /// How often the optimizer of these model states has stepped.
@@ -131,9 +84,9 @@ StepsAtStart steps_at_start(const OptimizerSteps& steps, const std::string& deep
 }
 
 /// What the step says of two saves; nullopt: nothing.
-Result<std::optional<std::string>> step_finding(const Checkpoint& checkpoint) {
+std::optional<std::string> step_finding(const Checkpoint& checkpoint) {
     for (const ModelParallelRank& family : checkpoint.model_parallel) {
-        CKPTFS_ASSIGN(const OptimizerSteps steps, steps_of(family));
+        const OptimizerSteps steps = steps_of(family);
         const std::optional<double> counted = counted_steps(family);
         if (!steps.step || !counted) {
             continue;
@@ -142,13 +95,12 @@ Result<std::optional<std::string>> step_finding(const Checkpoint& checkpoint) {
         const bool same = *steps.step == *counted && !ahead_certain;
         const bool ahead = *steps.step == *counted + 1 && ahead_possible;
         if (!same && !ahead) {
-            return std::optional(
-                "the optimizer files are at step " + step_text(steps.step) + ", but global_steps - skipped_steps of " +
-                family.model_states_name + " is " + step_text(counted) +
-                (ahead_certain ? ", to which DeepSpeed " + checkpoint.deepspeed_version + " adds 1" : ""));
+            return "the optimizer files are at step " + step_text(steps.step) +
+                   ", but global_steps - skipped_steps of " + family.model_states_name + " is " + step_text(counted) +
+                   (ahead_certain ? ", to which DeepSpeed " + checkpoint.deepspeed_version + " adds 1" : "");
         }
     }
-    return std::optional<std::string>();
+    return std::nullopt;
 }
 
 /// "ranks 0-2 and 5", of several families "rank 1 of mp_rank_00, ranks 0-1 of mp_rank_01".
@@ -283,7 +235,7 @@ Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, co
     if (checkpoint.format == Format::stage0) {
         return warnings;
     }
-    CKPTFS_ASSIGN(const std::optional<std::string> step, step_finding(checkpoint));
+    const std::optional<std::string> step = step_finding(checkpoint);
     const WeightsFinding of_weights = weights_finding(checkpoint, weights);
     const bool signs_of_weights = of_weights.on_all_ranks || of_weights.on_some_ranks;
     std::optional<std::string> refusal;

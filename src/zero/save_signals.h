@@ -17,7 +17,7 @@ namespace ckptfs::zero {
 /// - the weights are the masters on some ranks and not on others, or
 /// - no weights could be compared, the step is not that of the counters, and all model states are newer than every
 ///   optimizer file.
-/// Reads the steps, a few bytes. `checkpoint`: of joined families, whose ranks are known to agree on the step.
+/// `checkpoint`: of joined families, whose ranks are known to agree on the step.
 Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, const std::string& path,
                                                 const WeightsComparison& weights, bool accept_mixed);
 

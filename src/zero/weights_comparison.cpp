@@ -77,6 +77,8 @@ Result<std::vector<Slot>> slots_of(const ModelParallelRank& family, const Module
         std::optional<Weights> weights;
         if (group.weights) {
             weights = weights_in(*group.weights, index);
+        } else if (group.layer_weights) {
+            weights = weights_in(*group.layer_weights, index);
         } else {
             CKPTFS_ASSIGN(weights, weights_in_module(*family.model_states, module, parameter));
         }

@@ -190,9 +190,10 @@ INSTANTIATE_TEST_SUITE_P(Fixtures, WithSteps,
                                          "stage2_fp32_ws2", "bf16_optimizer_ws3", "elastic_ws3", "round_robin_ws3",
                                          "alignment_ws3", "round_robin_alignment_ws3", "muon_ws3", "offload_ws3",
                                          "frozen_tied_ws2", "zero_steps_ws2", "overflow_ws3", "amsgrad_ws2",
-                                         "client_state_ws2", "tiny_group_ws5", "tensor_parallel_stage1_ws4",
-                                         "tensor_parallel_stage2_ws4", "old/0.14.5_stage1_bf16_ws3",
-                                         "old/0.14.5_tiny_group_ws5", "old/0.16.9_stage2_fp16_ws3"),
+                                         "client_state_ws2", "tiny_group_ws5", "pipeline_stage1_ws4",
+                                         "tensor_parallel_stage1_ws4", "tensor_parallel_stage2_ws4",
+                                         "old/0.14.5_stage1_bf16_ws3", "old/0.14.5_tiny_group_ws5",
+                                         "old/0.16.9_stage2_fp16_ws3"),
                          [](const auto& parameter) {
                              std::string name = parameter.param;
                              std::replace_if(
@@ -269,6 +270,19 @@ TEST(TwoSaves, FamiliesAreToldApart) {
     mix.change([](const fs::path& file) { return file.filename() == "mp_rank_01_model_states.pt"; },
                {.steps_later = 0});
     expect_refused(mix, {"rounded, on ranks 0-1 of mp_rank_01, while they are on ranks 0-1 of mp_rank_00"});
+}
+
+TEST(TwoSaves, LayerFilesOfAPipeline) {
+    const auto is_layer = [](const fs::path& file) { return file.filename().string().starts_with("layer_"); };
+    Mix mix("pipeline_stage1_ws4");
+    mix.change(is_layer, {.steps_later = 0});
+    expect_warned(mix, {"rounded, on ranks 0-1 of mp_rank_00; ranks 0-1 of mp_rank_01"});
+}
+
+TEST(TwoSaves, LayerFilesOfOnePipelineStage) {
+    Mix mix("pipeline_stage1_ws4");
+    mix.change([](const fs::path& file) { return file.filename() == "layer_03-model_states.pt"; }, {.steps_later = 0});
+    expect_refused(mix, {"of mp_rank_01, while they are on ranks 0-1 of mp_rank_00", "parameters '3."});
 }
 
 TEST(TwoSaves, BeforeTheFirstStepAndAfterIt) {
