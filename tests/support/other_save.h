@@ -1,7 +1,11 @@
 // Turns a file of one save into what the same file of another save holds.
 #pragma once
 
+#include <cstring>
 #include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -16,7 +20,9 @@ namespace ckptfs::test {
 
 /// How the other save differs.
 struct OtherSave {
-    int steps_later = 0;        ///< of `step` and the counters
+    int steps_later = 0;  ///< of `step` and the counters
+    /// Of the first tensor of numbers, this element alone.
+    std::optional<std::uint64_t> only_element = std::nullopt;
     bool other_numbers = true;  ///< every fp32 and 16-bit tensor, each element by far more than a rounding error
 };
 
@@ -73,7 +79,7 @@ class FileOfOtherSave {
         }
     }
 
-    void change(const pt::Archive::Storage& storage, std::string& bytes) const {
+    void change(const pt::Archive::Storage& storage, std::string& bytes) {
         if (steps_.contains(storage.key)) {
             float step = 0;
             std::memcpy(&step, bytes.data(), sizeof step);
@@ -86,14 +92,22 @@ class FileOfOtherSave {
         if (!change_.other_numbers || is_step || (itemsize != 2 && storage.dtype != pt::DType::float32)) {
             return;
         }
-        // The highest bit of bfloat16's fraction, in either type.
-        for (std::size_t at = itemsize - 2; at < bytes.size(); at += itemsize) {
-            bytes[at] = static_cast<char>(static_cast<unsigned char>(bytes[at]) ^ 0x40U);
+        if (change_.only_element && is_changed_) {
+            return;
+        }
+        is_changed_ = true;
+        const std::uint64_t first = change_.only_element.value_or(0);
+        const std::uint64_t end = change_.only_element ? first + 1 : storage.numel;
+        for (std::uint64_t element = first; element < end; ++element) {
+            // The highest bit of bfloat16's fraction, in either type.
+            char& byte = bytes[(element + 1) * itemsize - 2];
+            byte = static_cast<char>(static_cast<unsigned char>(byte) ^ 0x40U);
         }
     }
 
     std::filesystem::path path_;
     OtherSave change_;
+    bool is_changed_ = false;
     std::set<std::string> steps_;  // keys of the storages that hold one
 };
 
