@@ -61,9 +61,7 @@ Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std
                       view::zero3_target(checkpoint, dp_world_size, view::target_sub_group_size(options)));
         for (std::size_t rank = 0; rank < target.families.size(); ++rank) {
             const zero::ModelParallelRank& family = checkpoint.model_parallel[rank];
-            // The source's own files say how they are cut.
-            const auto& sub_groups = target.same_as_source ? family.sub_groups : target.families[rank];
-            for (GroupCut& cut : zero3_cuts(family, sub_groups, dp_world_size)) {
+            for (GroupCut& cut : zero3_cuts(family, target.families[rank], dp_world_size)) {
                 cuts.push_back(std::move(cut));
             }
         }

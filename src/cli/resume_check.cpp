@@ -8,6 +8,7 @@
 
 #include "cli/text.h"
 #include "pt/pickle.h"
+#include "view/zero12_files.h"
 #include "view/zero3_files.h"
 #include "zero/config.h"
 
@@ -94,14 +95,45 @@ class Checker {
         return enabled(config, {"fp16", "enabled"}) ? "fp16" : "fp32";
     }
 
+    // The names of the files tell bf16; the weights tell the others where no config is stored.
+    [[nodiscard]] std::string saved_dtype() const {
+        if (checkpoint_.optimizer_prefix == "bf16_") {
+            return "bf16";
+        }
+        if (checkpoint_.config.known) {
+            return dtype_of(stored_);
+        }
+        const zero::ModelParallelRank& family = checkpoint_.model_parallel.front();
+        const pickle::Node* module = pickle::find(family.model_states->root(), "module");
+        for (const zero::ParameterGroup& group : family.groups) {
+            if (group.layer_weights) {
+                return dtype_name(group.layer_weights->dtype);
+            }
+            for (const zero::Parameter& parameter : group.parameters) {
+                const pickle::Node* node = pickle::find(module, parameter.name);
+                if (!pt::is_tensor(node)) {
+                    continue;
+                }
+                if (const auto tensor = pt::tensor_ref(node); tensor.ok()) {
+                    return dtype_name(tensor->dtype);
+                }
+            }
+        }
+        return "fp32";
+    }
+
+    [[nodiscard]] static std::string dtype_name(pt::DType dtype) {
+        return dtype == pt::DType::float16 ? "fp16" : "fp32";
+    }
+
     void check_dtype() {
         const char* section = config_.contains("bf16") ? "bf16" : "bfloat16";
         if (is_auto(setting(config_, {section, "enabled"})) || is_auto(setting(config_, {"fp16", "enabled"}))) {
             add(Kind::script, "dtype",
-                "the config leaves it to the trainer (\"auto\"): the checkpoint is " + dtype_of(stored_));
+                "the config leaves it to the trainer (\"auto\"): the checkpoint is " + saved_dtype());
             return;
         }
-        const std::string saved = checkpoint_.optimizer_prefix == "bf16_" ? "bf16" : dtype_of(stored_);
+        const std::string saved = saved_dtype();
         const std::string wanted = dtype_of(config_);
         if (saved == wanted) {
             return;
@@ -141,7 +173,9 @@ class Checker {
 
     void check_layout() {
         if (checkpoint_.format == zero::Format::zero3) {
-            if (target_.sub_group_size != checkpoint_.config.sub_group_size) {
+            if (!checkpoint_.config.known) {
+                check_unknown_sub_group_size();
+            } else if (target_.sub_group_size != checkpoint_.config.sub_group_size) {
                 differs("sub_group_size", grouped(checkpoint_.config.sub_group_size), grouped(target_.sub_group_size));
             } else if (!cut_as_configured()) {
                 add(Kind::mount, "zero_optimization.sub_group_size",
@@ -151,6 +185,12 @@ class Checker {
             return;
         }
         if (checkpoint_.format != zero::Format::zero12 && checkpoint_.format != zero::Format::zero12_elastic) {
+            return;
+        }
+        if (!checkpoint_.config.known && !view::target_layout(checkpoint_, dp_world_size_, std::nullopt)) {
+            add(Kind::mount, "zero_optimization",
+                "the stored config is no dict of settings, and the checkpoint's files do not show how to cut them: "
+                "mount with --ds-config");
             return;
         }
         bool round_robin = false;
@@ -167,6 +207,16 @@ class Checker {
         }
     }
 
+    void check_unknown_sub_group_size() {
+        const auto shown = view::zero3_target(checkpoint_, dp_world_size_, std::nullopt);
+        const auto wanted = view::zero3_target(checkpoint_, dp_world_size_, target_.sub_group_size);
+        if (!shown || !wanted || shown->families != wanted->families) {
+            add(Kind::mount, "zero_optimization.sub_group_size",
+                "the stored config is no dict of settings, and does not say it; the config says " +
+                    grouped(target_.sub_group_size) + ": mount with --ds-config");
+        }
+    }
+
     [[nodiscard]] bool cut_as_configured() const {
         const auto cut = view::zero3_target(checkpoint_, checkpoint_.dp_world_size, target_.sub_group_size);
         return cut && cut->same_as_source;
@@ -175,8 +225,9 @@ class Checker {
     void check_offload() {
         for (const char* what : {"offload_optimizer", "offload_param"}) {
             const std::string wanted = zero::offload_device(config_, what);
-            const std::string saved = zero::offload_device(stored_, what);
-            if (wanted == saved) {
+            const bool known = checkpoint_.config.known;
+            const std::string saved = known ? zero::offload_device(stored_, what) : "not stored";
+            if (wanted == saved || (!known && wanted == "none")) {
                 continue;
             }
             std::string subject = "zero_optimization.";

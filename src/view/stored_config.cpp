@@ -25,14 +25,15 @@ Result<void> store_target_rules(pickle::Editor& pickle, const pickle::Node* root
     return {};
 }
 
-Result<void> store_sub_group_size(pickle::Editor& pickle, const pickle::Node* root, std::uint64_t sub_group_size) {
+Result<void> store_sub_group_size(pickle::Editor& pickle, const pickle::Node* root,
+                                 std::optional<std::uint64_t> sub_group_size) {
     const pickle::Node* ds_config = pickle::find(root, "ds_config");
     const pickle::Node* zero = pickle::find(ds_config, "zero_optimization");
-    if (zero == nullptr || zero->kind != pickle::Kind::dict ||
-        zero::layout_config(zero::config_json(ds_config)).sub_group_size == sub_group_size) {
+    if (!sub_group_size || zero == nullptr || zero->kind != pickle::Kind::dict ||
+        zero::layout_config(zero::config_json(ds_config)).sub_group_size == *sub_group_size) {
         return {};
     }
-    return set_or_add(pickle, zero, "sub_group_size", pickle.integer(static_cast<std::int64_t>(sub_group_size)));
+    return set_or_add(pickle, zero, "sub_group_size", pickle.integer(static_cast<std::int64_t>(*sub_group_size)));
 }
 
 }  // namespace ckptfs::view

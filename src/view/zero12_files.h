@@ -26,6 +26,7 @@ struct TargetLayout {
 };
 
 /// `target`: the layout settings of the engine that will load; nullopt: each group keeps the rules of its source.
+/// `invalid_argument` where those are not known and not all that it can have cut alike.
 Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
                                    const std::optional<zero::LayoutConfig>& target);
 

@@ -7,6 +7,7 @@
 #include "view/partition_content.h"
 #include "view/stored_config.h"
 #include "view/zero12_files.h"
+#include "zero/model_states.h"
 
 namespace ckptfs::view {
 namespace {
@@ -90,6 +91,49 @@ Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::siz
     return pickle.set_item(shapes, g, filled);
 }
 
+// Which parameter lies where.
+std::vector<std::pair<std::string, std::uint64_t>> places_of(const std::vector<zero::Parameter>& parameters,
+                                                             const FlatLayout& layout) {
+    std::vector<std::pair<std::string, std::uint64_t>> places;
+    for (const zero::Slot& slot : layout.slots) {
+        places.emplace_back(parameters[slot.parameter].name, slot.offset_numel);
+    }
+    return places;
+}
+
+// Where no config is stored, whatever explains the source must cut alike at the target too.
+Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::ModelParallelRank& family,
+                               const ParameterGroup& group, const FlatLayout& layout) {
+    const auto unknown = [&](const char* what) {
+        return Error(ErrorCode::invalid_argument,
+                     family.model_states->file()->name() +
+                         ": the stored ds_config is no dict of settings, and the files do not show " + what +
+                         ", which decides how they are cut over " + std::to_string(layout.world_size) +
+                         " data-parallel ranks; give --ds-config");
+    };
+    CKPTFS_ASSIGN(const FlatLayout source, zero::flat_layout(numels(group), checkpoint.dp_world_size, group.rules));
+    std::vector<zero::Parameter> in_flat_order;
+    for (const zero::Slot& slot : source.slots) {
+        in_flat_order.push_back(group.parameters[slot.parameter]);
+    }
+    for (const zero::FlatRules& rules : group.other_rules) {
+        ParameterGroup other;
+        other.parameters = zero::optimizer_order(in_flat_order, checkpoint.dp_world_size, rules.round_robin);
+        CKPTFS_ASSIGN(const FlatLayout candidate, zero::flat_layout(numels(other), layout.world_size, rules));
+        if (candidate.padded_numel != layout.padded_numel ||
+            places_of(other.parameters, candidate) != places_of(group.parameters, layout)) {
+            return unknown(rules.round_robin != group.rules.round_robin ? "zero_optimization.round_robin_gradients"
+                                                                        : "zero_optimization.parameter_alignment");
+        }
+    }
+    for (const State& state : group.states) {
+        if (state.form_is_guess) {
+            return unknown("zero_optimization.offload_optimizer, without which Muon keeps its momentum whole");
+        }
+    }
+    return {};
+}
+
 }  // namespace
 
 Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
@@ -111,6 +155,9 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
                 rules.alignment_numel = target->parameter_alignment ? zero::alignment_numel(group.weights_itemsize) : 1;
             }
             CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), dp_world_size, rules));
+            if (!target && dp_world_size != checkpoint.dp_world_size) {
+                CKPTFS_TRY(check_rules_agree(checkpoint, family, group, layout));
+            }
             layouts.push_back(std::move(layout));
             result.same_as_source &= rules == group.rules;
             for (const State& state : group.states) {

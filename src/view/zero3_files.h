@@ -17,12 +17,14 @@ namespace ckptfs::view {
 
 struct Zero3Target {
     std::uint64_t dp_world_size = 1;
-    std::uint64_t sub_group_size = zero::default_sub_group_size;
+    std::optional<std::uint64_t> sub_group_size;  ///< to be stored with the files; nullopt: not known
     std::vector<std::vector<zero::SubGroup>> families;  ///< by model-parallel rank: of all groups, in order
     bool same_as_source = false;                        ///< the files can pass through
 };
 
-/// `sub_group_size`: of the engine that will load; nullopt: the one stored in the checkpoint.
+/// `sub_group_size`: of the engine that will load; nullopt: the one stored in the checkpoint, where that is what the
+/// files are cut for; else any that the files are cut for, where they all cut alike at this world size;
+/// `invalid_argument` where they do not.
 Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
                                  std::optional<std::uint64_t> sub_group_size);
 

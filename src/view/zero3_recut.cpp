@@ -2,6 +2,7 @@
 #include <utility>
 
 #include "view/zero3_files.h"
+#include "zero/sub_group_sizes.h"
 
 namespace ckptfs::view {
 namespace {
@@ -53,7 +54,10 @@ class Zero3Recut final : public Recut {
     Zero3Target target_;
 };
 
-Result<std::vector<zero::SubGroup>> cut_family(const zero::ModelParallelRank& family, const Zero3Target& target) {
+using Cut = std::vector<std::vector<zero::SubGroup>>;  // by model-parallel rank
+
+Result<std::vector<zero::SubGroup>> cut_family(const zero::ModelParallelRank& family, std::uint64_t dp_world_size,
+                                               std::uint64_t sub_group_size) {
     std::vector<zero::SubGroup> sub_groups;
     auto source = family.sub_groups.begin();
     for (std::size_t g = 0; g < family.groups.size(); ++g) {
@@ -67,13 +71,45 @@ Result<std::vector<zero::SubGroup>> cut_family(const zero::ModelParallelRank& fa
         for (const zero::Parameter& parameter : family.groups[g].parameters) {
             numels.push_back(parameter.numel);
         }
-        CKPTFS_TRY(zero::check_numels(numels, target.dp_world_size));
-        zero::cut_sub_groups(g, numels, target.dp_world_size, target.sub_group_size, sub_groups);
+        CKPTFS_TRY(zero::check_numels(numels, dp_world_size));
+        zero::cut_sub_groups(g, numels, dp_world_size, sub_group_size, sub_groups);
     }
     for (const zero::FrozenParameter& frozen : family.frozen) {
-        CKPTFS_TRY(zero::check_numels({&frozen.parameter.numel, 1}, target.dp_world_size));
+        CKPTFS_TRY(zero::check_numels({&frozen.parameter.numel, 1}, dp_world_size));
     }
     return sub_groups;
+}
+
+Result<Cut> cut_for(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size, std::uint64_t sub_group_size) {
+    Cut cut;
+    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+        CKPTFS_ASSIGN(std::vector<zero::SubGroup> sub_groups, cut_family(family, dp_world_size, sub_group_size));
+        cut.push_back(std::move(sub_groups));
+    }
+    return cut;
+}
+
+Cut cut_of_source(const zero::Checkpoint& checkpoint) {
+    Cut cut;
+    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+        cut.push_back(family.sub_groups);
+    }
+    return cut;
+}
+
+// Of a checkpoint that does not store the size: what all those give that it shows.
+Result<Cut> cut_as_source_shows(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size) {
+    if (const auto sizes = zero::sizes_that_explain(checkpoint)) {
+        CKPTFS_ASSIGN(Cut of_least, cut_for(checkpoint, dp_world_size, sizes->least));
+        CKPTFS_ASSIGN(const Cut of_most, cut_for(checkpoint, dp_world_size, sizes->most));
+        if (of_least == of_most) {
+            return of_least;
+        }
+    }
+    return Error(ErrorCode::invalid_argument,
+                 zero::sub_group_size_finding(checkpoint) + ", which does not say how to cut them over " +
+                     std::to_string(dp_world_size) +
+                     " data-parallel ranks; give --ds-config, or the size with --sub-group-size");
 }
 
 }  // namespace
@@ -82,15 +118,21 @@ Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64
                                  std::optional<std::uint64_t> sub_group_size) {
     Zero3Target target;
     target.dp_world_size = dp_world_size;
-    target.sub_group_size = sub_group_size.value_or(checkpoint.config.sub_group_size);
-    target.same_as_source =
-        dp_world_size == checkpoint.dp_world_size && target.sub_group_size == checkpoint.config.sub_group_size;
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
-        CKPTFS_ASSIGN(std::vector<zero::SubGroup> sub_groups, cut_family(family, target));
-        // Where the files are not cut as the stored config says, only who says how wants them cut anew.
-        target.same_as_source &= !sub_group_size || sub_groups == family.sub_groups;
-        target.families.push_back(std::move(sub_groups));
+    const bool same_ranks = dp_world_size == checkpoint.dp_world_size;
+    if (!sub_group_size && same_ranks) {
+        target.families = cut_of_source(checkpoint);
+        target.same_as_source = true;
+        return target;
     }
+    if (!sub_group_size && !zero::sub_group_size_is_stored(checkpoint)) {
+        CKPTFS_ASSIGN(target.families, cut_as_source_shows(checkpoint, dp_world_size));
+        return target;
+    }
+    target.sub_group_size = sub_group_size.value_or(checkpoint.config.sub_group_size);
+    CKPTFS_ASSIGN(target.families, cut_for(checkpoint, dp_world_size, *target.sub_group_size));
+    const bool stores_it =
+        !checkpoint.config.known || checkpoint.config.sub_group_size == *target.sub_group_size;
+    target.same_as_source = same_ranks && stores_it && target.families == cut_of_source(checkpoint);
     return target;
 }
 

@@ -52,6 +52,7 @@ struct State {
     const pickle::Node* example = nullptr;  ///< a tensor of this state in some rank's tree: its form, not its data
     std::size_t example_rank = 0;           ///< whose file the example is in
     bool muon_momentum = false;             ///< of a group that Muon steps, under ZeRO-1/2
+    bool form_is_guess = false;             ///< neither the files nor a config tell whether whole_parameters is right
     bool whole_parameters = false;  ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
 };
 
@@ -63,6 +64,7 @@ struct Parameter {
 
 struct ParameterGroup {
     std::vector<Parameter> parameters;  ///< in optimizer order
+    std::vector<FlatRules> other_rules;  ///< that explain the files as well, where no config is stored that tells
     FlatRules rules;                    ///< of the source; alignment is per group because it depends on the dtype
     State master;
     std::vector<State> states;           ///< element-wise optimizer states, in the order in which the files name them

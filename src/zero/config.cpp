@@ -155,6 +155,7 @@ std::string offload_device(const nlohmann::json& config, const char* what) {
 
 LayoutConfig layout_config(const nlohmann::json& config) {
     LayoutConfig result;
+    result.known = config.is_object() && !config.empty();
     result.round_robin_gradients = enabled(config, {"zero_optimization", "round_robin_gradients"});
     result.parameter_alignment = enabled(config, {"zero_optimization", "parameter_alignment"});
     result.quantized_nontrainable_weights =

@@ -99,6 +99,46 @@ Result<GroupLayout> lay_out_candidate(const ModelStates& states, const std::vect
     return found;
 }
 
+// Whether the parameters' order in the ranks' param_slice_mappings, where that tells it, is what round robin or its
+// absence explains.
+bool order_agrees(const ModelStates& states, const std::vector<OptimizerFile>& files, std::size_t group,
+                  const FlatRules& rules) {
+    const std::vector<std::string> mapped = mapped_order(files, group);
+    return rules.alignment_numel > 1 || sorted(mapped) != sorted(names_of(states.groups[group])) ||
+           names_of(optimizer_order(states.groups[group], states.world_size, rules.round_robin)) == mapped;
+}
+
+// Where no config is stored, what else than `rules` the engine may have been asked for: a view at another world size
+// must not choose between rules that cut differently there.
+Result<std::vector<FlatRules>> find_other_rules(const ModelStates& states, const std::vector<OptimizerFile>& files,
+                                                std::size_t group, const FlatRules& rules) {
+    std::vector<FlatRules> others;
+    if (states.config.known || files.front().format == Format::bf16_optimizer) {
+        return others;
+    }
+    CKPTFS_ASSIGN(const bool in_module, has_module_tensors(states, states.groups[group]));
+    CKPTFS_ASSIGN(const std::uint64_t itemsize, weights_itemsize(states, states.groups[group]));
+    std::vector<std::uint64_t> alignments{1, alignment_numel(itemsize)};
+    if (!in_module) {
+        alignments = {1, alignment_numel(sizeof(std::uint16_t)), alignment_numel(sizeof(float))};
+    }
+    for (const std::uint64_t alignment : alignments) {
+        for (const bool round_robin : {false, true}) {
+            const FlatRules candidate{round_robin, alignment};
+            if (candidate == rules || !order_agrees(states, files, group, candidate)) {
+                continue;
+            }
+            const auto layout = lay_out_group(states, group, candidate);
+            if (layout && paddings_agree(files.front(), group, layout->layout)) {
+                others.push_back(candidate);
+            } else if (!layout && layout.error().code() != ErrorCode::inconsistent) {
+                return layout.error();
+            }
+        }
+    }
+    return others;
+}
+
 // The stored config says which alignment the engine was asked for; the module's tensors and param_alignment_paddings
 // show what it did, so the other one is tried where that of the config does not fit them.
 Result<GroupLayout> find_group_layout(const ModelStates& states, const std::vector<OptimizerFile>& files,
@@ -204,6 +244,7 @@ class GroupJoin {
         state.muon_momentum = key == "momentum_buffer" && files_.front().groups[group_].use_muon &&
                               files_.front().format == Format::zero12;
         const bool whole = is_whole(state, entries);
+        state.form_is_guess = whole && !config_.known && is_partitioned(key, entries);
         if (!whole && !is_partitioned(key, entries)) {
             CKPTFS_TRY(check_scalar(key, entries));
             return std::optional<State>();
@@ -387,6 +428,7 @@ Result<std::vector<ParameterGroup>> join_ranks(const ModelStates& states, const 
         group.has_state =
             std::any_of(files.begin(), files.end(), [g](const OptimizerFile& f) { return f.groups[g].has_state; });
         group.parameters = std::move(found.parameters);
+        CKPTFS_ASSIGN(group.other_rules, find_other_rules(states, files, g, found.rules));
         group.rules = found.rules;
         group.weights = std::move(found.weights.state);
         group.weights_itemsize = found.weights.itemsize;

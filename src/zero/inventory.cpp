@@ -65,7 +65,7 @@ Inventory take_inventory(const std::vector<DirectoryEntry>& listing) {
     return inventory;
 }
 
-Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyKey& family, bool bf16,
+Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyKey& family, const LayoutConfig& config,
                                        const std::string& path) {
     std::map<std::string, std::map<std::uint64_t, std::pair<std::string, std::string>>> by_prefix;
     for (const auto& [shard, name] : inventory.optimizer) {
@@ -73,7 +73,12 @@ Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyK
             by_prefix[shard.prefix][shard.data_rank] = {name, shard.suffix};
         }
     }
-    const std::string configured = bf16 ? "bf16_" : "";
+    if (by_prefix.size() > 1 && !config.known) {
+        return Error(ErrorCode::inconsistent,
+                     path + ": it holds optimizer files with the prefix bf16_ and without it, and no ds_config is "
+                            "stored that tells which are of this save; remove the others");
+    }
+    const std::string configured = config.bf16 ? "bf16_" : "";
     const auto chosen = by_prefix.contains(configured) ? by_prefix.find(configured) : by_prefix.begin();
     OptimizerNames result;
     std::map<std::uint64_t, std::pair<std::string, std::string>> ranks;

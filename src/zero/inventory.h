@@ -10,6 +10,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
+#include "zero/config.h"
 #include "zero/file_names.h"
 
 namespace ckptfs::zero {
@@ -54,8 +55,8 @@ struct OptimizerNames {
 };
 
 /// The optimizer files of all its ranks, with the prefix that the engine would look for. `incomplete` where one is
-/// missing; `path`: of the tag directory, for messages.
-Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyKey& family, bool bf16,
+/// missing, `inconsistent` where there are files of two and no config is stored that tells; `path`: of the tag directory, for messages.
+Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyKey& family, const LayoutConfig& config,
                                        const std::string& path);
 
 /// Stage 3: the model states of all its ranks. `incomplete` where one is missing.

@@ -73,6 +73,7 @@ class LayerFiles {
                 any |= found;
             }
             if (any) {
+                group.weights_itemsize = pt::itemsize(weights.dtype);
                 group.layer_weights = std::move(weights);
             }
         }

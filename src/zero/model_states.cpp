@@ -125,6 +125,16 @@ std::vector<Parameter> optimizer_order(const std::vector<Parameter>& flat_parame
     return parameters;
 }
 
+Result<bool> has_module_tensors(const ModelStates& states, const std::vector<Parameter>& parameters) {
+    for (const Parameter& parameter : parameters) {
+        CKPTFS_ASSIGN(const std::optional<pt::TensorRef> tensor, module_tensor(states, parameter));
+        if (tensor) {
+            return true;
+        }
+    }
+    return false;
+}
+
 Result<std::uint64_t> weights_itemsize(const ModelStates& states, const std::vector<Parameter>& parameters) {
     for (const Parameter& parameter : parameters) {
         CKPTFS_ASSIGN(const std::optional<pt::TensorRef> tensor, module_tensor(states, parameter));

@@ -52,6 +52,9 @@ struct WeightsBuffer {
 Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<Parameter>& parameters,
                                    const FlatLayout& layout);
 
+/// Whether `module` holds tensors of the group.
+Result<bool> has_module_tensors(const ModelStates& states, const std::vector<Parameter>& parameters);
+
 /// The element size of the group's tensors in `module`; states.default_itemsize where it has none.
 Result<std::uint64_t> weights_itemsize(const ModelStates& states, const std::vector<Parameter>& parameters);
 

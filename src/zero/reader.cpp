@@ -14,6 +14,7 @@
 #include "zero/optimizer_file.h"
 #include "zero/refusal.h"
 #include "zero/save_signals.h"
+#include "zero/sub_group_sizes.h"
 #include "zero/weights_comparison.h"
 #include "zero/zero3_reader.h"
 
@@ -191,6 +192,11 @@ class TagReading {
                              ", whose values --rank-values-of gives to all; give one below " +
                              std::to_string(checkpoint_->dp_world_size));
         }
+        if (checkpoint_->format == Format::zero3 && !sub_group_size_is_stored(*checkpoint_)) {
+            checkpoint_->warnings.push_back(sub_group_size_finding(*checkpoint_) +
+                                            "; at another world size a view follows that where all such sizes cut "
+                                            "alike, and asks for --sub-group-size or --ds-config where they do not");
+        }
         if (!checkpoint_->rank_values.empty()) {
             checkpoint_->rank_values_of = options_.rank_values_of;
             warn_of_rank_values();
@@ -205,14 +211,15 @@ class TagReading {
  private:
     void warn_of_rank_values() {
         const std::vector<RankValue>& values = checkpoint_->rank_values;
-        const std::string found = values.front().path + ": ranks keep values for themselves alone (" +
-                                  rank_values_text(values) + "); ";
+        const std::string found =
+            values.front().path + ": ranks keep values for themselves alone (" + rank_values_text(values) + "); ";
         checkpoint_->warnings.push_back(
             checkpoint_->rank_values_of
                 ? found + "at any other world size every rank is given those of rank " +
                       std::to_string(*checkpoint_->rank_values_of) + ", as --rank-values-of says"
-                : found + "no other world size has right ones: a view at one is refused unless --rank-values-of=R gives "
-                          "those of rank R to all");
+                : found +
+                      "no other world size has right ones: a view at one is refused unless --rank-values-of=R gives "
+                      "those of rank R to all");
     }
 
     Result<void> look_for_two_saves() {
@@ -298,8 +305,8 @@ class TagReading {
         ModelParallelRank& family = checkpoint_->model_parallel.back();
         if (states.holds_optimizer) {
             checkpoint_->format = Format::stage0;
-            CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states,
-                                        checkpoint_->model_parallel.size() - 1, family));
+            CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->model_parallel.size() - 1,
+                                        family));
             FamilyValues values;
             CKPTFS_ASSIGN(values.model_states, values_of_model_states(states));
             return values;
@@ -314,7 +321,7 @@ class TagReading {
             return refuse(Refusal::nvme_offload, path_, "offload_optimizer.device is nvme in ds_config");
         }
         const FamilyKey key{family.rank, states.world_size, states.model_parallel > 1};
-        CKPTFS_ASSIGN(const OptimizerNames optimizer, optimizer_names(inventory_, key, states.config.bf16, path_));
+        CKPTFS_ASSIGN(const OptimizerNames optimizer, optimizer_names(inventory_, key, states.config, path_));
         checkpoint_->optimizer_prefix = optimizer.prefix;
         checkpoint_->optimizer_suffix = optimizer.suffix;
         if (inventory_.is_stage3()) {
@@ -330,8 +337,8 @@ class TagReading {
         checkpoint_->format = files.front().format;
         checkpoint_->stage = files.front().stage;
         CKPTFS_ASSIGN(family.groups, join_ranks(states, files, family.optimizer));
-        CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->model_parallel.size() - 1,
-                                    family));
+        CKPTFS_TRY(
+            read_layer_files(source_, directory_, inventory_, states, checkpoint_->model_parallel.size() - 1, family));
         CKPTFS_ASSIGN(FamilyValues values, compare_ranks(states, files, family.optimizer));
         keep_rank_values(values);
         return values;

@@ -7,6 +7,7 @@
 
 #include "cli/batch_arithmetic.h"
 #include "harness.h"
+#include "support/edited_tag.h"
 
 namespace ckptfs::cli::test {
 namespace {
@@ -99,6 +100,34 @@ TEST_F(Check, LayoutSettingsThatTheMountMustKnow) {
                                                                 "zero_optimization.parameter_alignment"));
     EXPECT_THAT(subjects(check("stage3_sub_groups_ws3", bf16(3)), "mount"),
                 testing::ElementsAre("zero_optimization.sub_group_size"));
+}
+
+TEST_F(Check, WhereNoConfigIsStored) {
+    const auto without_config = [this](const std::string& fixture) {
+        ckptfs::test::EditedTag tag(fixture);
+        for (const std::string& name : tag.names("states.pt")) {
+            tag.set(name, {"ds_config"}, [](pickle::Editor& pickle) { return pickle.string("/job/ds_config.json"); });
+        }
+        const fs::path source = fs::path(temporary_.path()) / fixture;
+        tag.write_to(source / "global_step2");
+        return source.string();
+    };
+    const std::string one_sub_group = without_config("stage3_fp16_ws2");
+    json config = bf16(3);
+    config.erase("bf16");
+    config["fp16"]["enabled"] = true;
+    // Of fewer ranks any size may be meant, of more all that show themselves cut alike.
+    EXPECT_THAT(subjects(check(one_sub_group, config, "--world-size=1"), "mount"),
+                testing::ElementsAre("zero_optimization.sub_group_size"));
+    const json more = check(one_sub_group, config, "--world-size=3");
+    EXPECT_THAT(subjects(more, "mount"), IsEmpty());
+    EXPECT_THAT(subjects(more, "conflict"), IsEmpty()) << "the weights tell the dtype";
+    EXPECT_THAT(subjects(check(without_config("stage3_sub_groups_ws3"), bf16(3), "--world-size=2"), "mount"),
+                testing::ElementsAre("zero_optimization.sub_group_size"));
+    EXPECT_THAT(subjects(check(without_config("stage2_bf16_ws4"), bf16(2), "--world-size=3"), "mount"), IsEmpty());
+    const int mounted = harness_.run({"inspect", one_sub_group, "--world-size=1"});
+    EXPECT_EQ(mounted, 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("--sub-group-size"));
 }
 
 TEST_F(Check, Offload) {

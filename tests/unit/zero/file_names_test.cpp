@@ -30,9 +30,21 @@ TEST(FileNames, ModelStates) {
     EXPECT_EQ(parse_shard_name("expp_rank_1_mp_rank_00_optim_states.pt")->role, FileRole::expert);
 }
 
+TEST(FileNames, Layers) {
+    const auto alone = parse_shard_name("layer_03-model_states.pt");
+    ASSERT_TRUE(alone);
+    EXPECT_EQ(alone->role, FileRole::layer);
+    EXPECT_EQ(alone->layer, 3U);
+    EXPECT_EQ(alone->slice, 0U);
+    const auto sliced = parse_shard_name("layer_117-model_05-model_states.pt");
+    ASSERT_TRUE(sliced);
+    EXPECT_EQ(sliced->layer, 117U);
+    EXPECT_EQ(sliced->slice, 5U);
+}
+
 TEST(FileNames, EverythingElseIsNone) {
     for (const char* name :
-         {"", "latest", "zero_pp_rank_", "zero_pp_rank_x_mp_rank_00_optim_states.pt", "layer_00-model_states.pt",
+         {"", "latest", "zero_pp_rank_", "zero_pp_rank_x_mp_rank_00_optim_states.pt", "layer_00-model_0x-model_states.pt",
           "zero_pp_rank_99999999999999999999_mp_rank_00_optim_states.pt", "bf16_mp_rank_00_model_states.pt",
           "mp_rank_00_model_states.pt.tmp", "mp_rank_model_states.pt", "zero_to_fp32.py"}) {
         EXPECT_FALSE(parse_shard_name(name)) << name;

@@ -1,0 +1,83 @@
+// Inverts stage3.py _create_fp16_sub_groups.
+#include "zero/sub_group_sizes.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "zero/zero3_partition.h"
+
+namespace ckptfs::zero {
+namespace {
+
+std::vector<std::uint64_t> numels_of(const ParameterGroup& group) {
+    std::vector<std::uint64_t> numels;
+    for (const Parameter& parameter : group.parameters) {
+        numels.push_back(parameter.numel);
+    }
+    return numels;
+}
+
+// A sub-group ends with the parameter that makes it as long as the size; the last one of a group ends in any case.
+void narrow(const ModelParallelRank& family, std::uint64_t world_size, SubGroupSizes& sizes) {
+    for (std::size_t k = 0; k < family.sub_groups.size(); ++k) {
+        const SubGroup& sub_group = family.sub_groups[k];
+        if (sub_group.count == 0) {
+            continue;
+        }
+        const ParameterGroup& group = family.groups[sub_group.group];
+        const Parameter& last = group.parameters[sub_group.first + sub_group.count - 1];
+        sizes.least = std::max(sizes.least, sub_group.flat_numel - partition_numel(last.numel, world_size) + 1);
+        const bool is_last = k + 1 == family.sub_groups.size() || family.sub_groups[k + 1].group != sub_group.group;
+        if (!is_last) {
+            sizes.most = std::min(sizes.most, sub_group.flat_numel);
+        }
+    }
+}
+
+}  // namespace
+
+bool explains_cut(const Checkpoint& checkpoint, std::uint64_t sub_group_size) {
+    return std::all_of(
+        checkpoint.model_parallel.begin(), checkpoint.model_parallel.end(), [&](const ModelParallelRank& family) {
+            std::vector<SubGroup> cut;
+            for (std::size_t g = 0; g < family.groups.size(); ++g) {
+                const auto is_of_group = [g](const SubGroup& sub_group) { return sub_group.group == g; };
+                if (std::any_of(family.sub_groups.begin(), family.sub_groups.end(), is_of_group)) {
+                    cut_sub_groups(g, numels_of(family.groups[g]), checkpoint.dp_world_size, sub_group_size, cut);
+                }
+            }
+            return cut == family.sub_groups;
+        });
+}
+
+std::optional<SubGroupSizes> sizes_that_explain(const Checkpoint& checkpoint) {
+    SubGroupSizes sizes;
+    for (const ModelParallelRank& family : checkpoint.model_parallel) {
+        narrow(family, checkpoint.dp_world_size, sizes);
+    }
+    const bool found = sizes.least <= sizes.most && explains_cut(checkpoint, sizes.least);
+    return found ? std::optional(sizes) : std::nullopt;
+}
+
+bool sub_group_size_is_stored(const Checkpoint& checkpoint) {
+    return checkpoint.config.known && explains_cut(checkpoint, checkpoint.config.sub_group_size);
+}
+
+std::string sub_group_size_finding(const Checkpoint& checkpoint) {
+    std::string text = checkpoint.model_parallel.front().model_states->file()->name();
+    text += checkpoint.config.known
+                ? ": its sub-groups are not cut for the zero_optimization.sub_group_size of the stored ds_config, " +
+                      std::to_string(checkpoint.config.sub_group_size) + ": "
+                : ": the stored ds_config is no dict of settings, so that zero_optimization.sub_group_size is not "
+                  "known: ";
+    const auto sizes = sizes_that_explain(checkpoint);
+    if (!sizes) {
+        return text + "the sub-groups in the files are cut for no size at all";
+    }
+    text += "the sub-groups in the files are cut for one of ";
+    return text + (sizes->most == UINT64_MAX
+                       ? "at least " + std::to_string(sizes->least) + " elements"
+                       : std::to_string(sizes->least) + " to " + std::to_string(sizes->most) + " elements");
+}
+
+}  // namespace ckptfs::zero
