@@ -48,8 +48,8 @@ class Error {
     std::string message_;
 };
 
-/// The errno that a file system call answers with: ENOENT for not_found, ESTALE for stale, else EIO (or the system's
-/// own).
+/// The errno that a file system call answers with: ENOENT for not_found, ESTALE for stale, else EIO or the system's
+/// own. EAGAIN and others that a reader or the kernel would take for something else become EIO.
 [[nodiscard]] int errno_of(const Error& error);
 
 /// Either a value or an Error. Reading the value of an error is a bug of the caller and terminates.

@@ -32,6 +32,7 @@ struct FileInfo {
     std::uint32_t mode = 0;  ///< permission bits only (07777)
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
+    std::uint64_t nlink = 1;  ///< hard links
     std::int64_t atime_ns = 0;
     std::uint64_t blocks = 0;  ///< 512-byte units in use
 };
@@ -72,6 +73,15 @@ class Source {
 
     /// `path` as a user would write it, for messages.
     [[nodiscard]] virtual std::string display(std::string_view path) const = 0;
+
+    /// Looks at what the root's own name leads to now, which is the root from then on: a directory that was removed and
+    /// made again, or replaced, is followed. While the name leads to no directory all paths are `stale`. Files that are
+    /// open stay what they are.
+    virtual void refresh() const {}
+
+    /// Lets go of what nobody has used since the last call, descriptors of files above all: a file that was removed
+    /// keeps its disk as long as one is open.
+    virtual void release_unused() const {}
 
     /// Of the entry itself: a symbolic link is not followed.
     virtual Result<FileInfo> stat(const std::string& path) const = 0;

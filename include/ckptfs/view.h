@@ -58,6 +58,8 @@ class Tag {
     [[nodiscard]] virtual const std::vector<std::string>& stamped_files() const = 0;
     /// The stamps of stamped_files(), in the same order: as long as they are the directory's, this generation stands.
     [[nodiscard]] virtual const std::vector<FileStamp>& stamps() const = 0;
+    /// Whether the stamped file `index` belongs to the save, rather than being left over from an older, larger one.
+    [[nodiscard]] virtual bool is_of_save(std::size_t index) const = 0;
     /// The files at `world_size`. An error is about this world size alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const = 0;
 };

@@ -15,8 +15,7 @@ enum class MountEnds : unsigned char { by_signals, by_own_signals };
 /// The daemon's part of mount(): everything but forking. Paths are absolute.
 Result<void> serve_mount(const MountArguments& arguments, const Environment& environment, MountEnds ends,
                          const std::function<void()>& ready);
-[[nodiscard]] MountArguments with_absolute_paths(MountArguments arguments,
-                                                 const std::filesystem::path& working_directory);
+Result<MountArguments> with_absolute_paths(MountArguments arguments, const std::filesystem::path& working_directory);
 
 /// Runs a command with a view that it shares with others who ask for the same. The exit code is the command's.
 StartReport run_with_view(const RunArguments& arguments, const Environment& environment);

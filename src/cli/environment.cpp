@@ -27,17 +27,33 @@ std::optional<std::string> variable(const std::string& name) {
 
 }  // namespace
 
-Result<Environment> real_environment() {
+Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory) {
+    if (path.starts_with('/')) {
+        return path;
+    }
+    if (working_directory.empty()) {
+        return Error(ErrorCode::invalid_argument,
+                     "'" + path + "' is relative to a working directory that is gone: change to one that exists, or "
+                                  "give an absolute path");
+    }
+    return (working_directory / path).string();
+}
+
+Environment real_environment() {
     std::error_code failure;
     auto working_directory = std::filesystem::current_path(failure);
     if (failure) {
-        return Error(ErrorCode::not_found, "the working directory is gone: change to one that exists");
+        working_directory.clear();
     }
+    const auto open_source = [working_directory](const std::string& path) -> Result<std::shared_ptr<const Source>> {
+        CKPTFS_TRY(absolute_path(path, working_directory));
+        return ckptfs::open_directory(path);
+    };
     return Environment{.out = std::cout,
                        .error = std::cerr,
                        .working_directory = std::move(working_directory),
                        .variable = variable,
-                       .open_source = ckptfs::open_directory,
+                       .open_source = open_source,
                        .read_with_torch = read_with_module,
                        .check_mount_point = ckptfs::check_mount_point,
                        .mount_and_serve = ckptfs::mount_and_serve,

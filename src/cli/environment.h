@@ -19,7 +19,7 @@ namespace ckptfs::cli {
 struct Environment {
     std::ostream& out;
     std::ostream& error;
-    std::filesystem::path working_directory;  ///< absolute; what relative paths are relative to
+    std::filesystem::path working_directory;  ///< absolute; what relative paths are relative to. Empty: it is gone
     Variables variable;
 
     std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
@@ -35,7 +35,10 @@ struct Environment {
         daemonise;
 };
 
-/// The real world. `not_found` where the working directory is gone.
-Result<Environment> real_environment();
+/// `path` made absolute; `invalid_argument` where that takes a working directory that is gone.
+Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory);
+
+/// The real world.
+Environment real_environment();
 
 }  // namespace ckptfs::cli

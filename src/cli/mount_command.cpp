@@ -100,11 +100,11 @@ class Mounting {
 }  // namespace
 
 // A daemon's working directory is "/".
-MountArguments with_absolute_paths(MountArguments arguments, const std::filesystem::path& working_directory) {
+Result<MountArguments> with_absolute_paths(MountArguments arguments, const std::filesystem::path& working_directory) {
     for (std::string* path :
          {&arguments.source, &arguments.mount_point, &arguments.target.config_file, &arguments.log_file}) {
         if (!path->empty()) {
-            *path = (working_directory / *path).string();
+            CKPTFS_ASSIGN(*path, absolute_path(*path, working_directory));
         }
     }
     return arguments;
@@ -116,7 +116,11 @@ Result<void> serve_mount(const MountArguments& arguments, const Environment& env
 }
 
 StartReport mount(const MountArguments& arguments, const Environment& environment) {
-    const MountArguments absolute = with_absolute_paths(arguments, environment.working_directory);
+    const auto with_paths = with_absolute_paths(arguments, environment.working_directory);
+    if (!with_paths) {
+        return report_of(with_paths.error());
+    }
+    const MountArguments& absolute = *with_paths;
     if (absolute.foreground) {
         return report_of(serve_mount(absolute, environment, MountEnds::by_signals, [] {}));
     }

@@ -80,7 +80,11 @@ Result<TargetArguments> resolve_world_size(TargetArguments target, const Environ
 
 StartReport run_with_view(const RunArguments& arguments, const Environment& environment) {
     const SignalMask mask;
-    MountArguments mounted = with_absolute_paths(arguments.mount, environment.working_directory);
+    const auto with_paths = with_absolute_paths(arguments.mount, environment.working_directory);
+    if (!with_paths) {
+        return report_of(with_paths.error());
+    }
+    MountArguments mounted = *with_paths;
     const auto target = resolve_world_size(mounted.target, environment);
     if (!target) {
         return report_of(target.error());

@@ -1,6 +1,9 @@
 // Modes only ever lose bits on their way into the mount.
 #include "fs/attributes.h"
 
+#include <algorithm>
+#include <limits>
+
 #include "util/checked.h"
 
 namespace ckptfs {
@@ -17,7 +20,9 @@ Attributes passed_through_attributes(const FileInfo& info, std::uint64_t inode) 
     attributes.type = info.type;
     // The mode of a symbolic link means nothing, and is 0777 everywhere.
     attributes.mode = info.type == FileType::symlink ? info.mode : info.mode & ~write_bits;
-    attributes.nlink = info.type == FileType::directory ? 2 : 1;
+    constexpr std::uint64_t most_links = std::numeric_limits<std::uint32_t>::max();
+    attributes.nlink =
+        info.type == FileType::directory ? 2 : static_cast<std::uint32_t>(std::min(info.nlink, most_links));
     attributes.uid = info.uid;
     attributes.gid = info.gid;
     attributes.size = info.stamp.size;

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <exception>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include "fs/implementation.h"
@@ -38,6 +39,14 @@ auto guarded(const char* operation, Body&& body) noexcept -> decltype(body()) {
 
 }  // namespace
 
+std::int64_t system_time_ns() {
+    return std::chrono::nanoseconds(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+void sleep_for(std::chrono::milliseconds duration) {
+    std::this_thread::sleep_for(duration);
+}
+
 Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Source> source,
                                                        std::shared_ptr<const TagReader> reader,
                                                        FileSystemOptions options) {
@@ -53,8 +62,11 @@ Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Sou
                      "'" + options.source_path + "' cannot be opened: " + std::generic_category().message(reason),
                      reason);
     }
-    auto tree = std::make_shared<SourceTree>(std::move(source), std::move(reader), std::move(options.now));
-    auto implementation = std::make_unique<Implementation>(std::move(tree), options.world_size, descriptor);
+    auto tree = std::make_shared<SourceTree>(std::move(source), std::move(reader),
+                                             Clocks{.now = std::move(options.now),
+                                                    .wall_now_ns = std::move(options.wall_now_ns),
+                                                    .sleep = std::move(options.sleep)});
+    auto implementation = std::make_unique<Implementation>(std::move(tree), options, descriptor);
     return std::unique_ptr<FileSystem>(new FileSystem(std::move(implementation)));
 }
 
@@ -108,6 +120,10 @@ void FileSystem::releasedir(std::uint64_t handle) noexcept {
 
 Outcome<FileSystemStatistics> FileSystem::statfs() noexcept {
     return guarded("statfs", [&] { return implementation_->statfs(); });
+}
+
+void FileSystem::tidy() noexcept {
+    guarded("tidying up", [&] { implementation_->tidy(); });
 }
 
 std::size_t FileSystem::live_inodes() const noexcept {

@@ -23,13 +23,20 @@ inline constexpr std::uint64_t root_inode = 1;
 /// For directory entries whose inode would cost a look at the source.
 inline constexpr std::uint64_t unknown_inode = 0xffffffff;
 
+/// Nanoseconds since the epoch.
+std::int64_t system_time_ns();
+void sleep_for(std::chrono::milliseconds duration);
+
 struct FileSystemOptions {
     /// The root mirrors SOURCE at this world size; without it the root shows `world-size-<N>/` for every N.
     std::optional<std::uint64_t> world_size;
     /// Absolute path of SOURCE, for statfs() alone. A descriptor of it is held.
     std::string source_path;
-    /// The clock that freshness is measured with; tests replace it.
+    /// What tests replace: the clock that freshness is measured with, the one that times of files are compared with,
+    /// and how the time passes.
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
+    std::function<std::int64_t()> wall_now_ns = system_time_ns;
+    std::function<void(std::chrono::milliseconds)> sleep = sleep_for;
 };
 
 struct Attributes {
@@ -120,6 +127,10 @@ class FileSystem {
     void releasedir(std::uint64_t handle) noexcept;
 
     Outcome<FileSystemStatistics> statfs() noexcept;
+
+    /// To be called every few seconds, from any one thread: looks where SOURCE is, and lets go of the descriptors that
+    /// nobody has used since the last call and of tags that are gone.
+    void tidy() noexcept;
 
     /// Inodes that the kernel refers to now, the root not counted.
     [[nodiscard]] std::size_t live_inodes() const noexcept;

@@ -1,6 +1,8 @@
 // Names to inodes and attributes.
 #include "fs/implementation.h"
 
+#include <fcntl.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -36,9 +38,12 @@ Errno answer(const Error& error) {
     return Errno{errno_of(error)};
 }
 
-FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, std::optional<std::uint64_t> world_size,
+FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, const FileSystemOptions& options,
                                            int statistics_descriptor)
-    : tree_(std::move(tree)), world_size_(world_size), statistics_descriptor_(statistics_descriptor) {
+    : tree_(std::move(tree)),
+      world_size_(options.world_size),
+      source_path_(options.source_path),
+      statistics_descriptor_(statistics_descriptor) {
     if (world_size_) {
         root_ = std::make_shared<MirroredDirectory>(tree_->directory(""), *world_size_, root_inode);
     }
@@ -57,6 +62,12 @@ void FileSystem::Implementation::adopt(const std::string& directory, const std::
     (*snapshot)->generation->adopt(tag);
     const std::lock_guard lock(adopted_mutex_);
     adopted_.push_back(std::move(source));
+}
+
+void FileSystem::Implementation::tidy() {
+    tree_->source().refresh();
+    tree_->source().release_unused();
+    tree_->forget_removed_tags();
 }
 
 std::optional<Node> FileSystem::Implementation::node_of(std::uint64_t inode) const {
@@ -111,14 +122,14 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& 
     const auto path = directory.source()->child(name);
     if (const auto& generation = (*snapshot)->generation) {
         const auto files = directory.files(generation);
-        const auto& content = files->content();
-        if (content.view) {
-            if (const auto index = content.view->find(name)) {
+        const auto content = files->content();
+        if (content->view) {
+            if (const auto index = content->view->find(name)) {
                 return virtual_entry(directory, files, *index, name, remaining((*snapshot)->checked_at, tree_->now()));
             }
         }
-        if (content.shards.contains(name)) {
-            return content.view ? Errno{ENOENT} : broken_shard_entry(directory, files, name);
+        if (content->shards.contains(name)) {
+            return content->view ? Errno{ENOENT} : broken_shard_entry(directory, files, name);
         }
     }
     // Only what has been listed is shown: the listing is what tells shards from other files.
@@ -168,7 +179,9 @@ Outcome<LookedUpEntry> FileSystem::Implementation::passed_through_entry(
     node->path = directory->child(name);
     node->info = info;
     node->broken = std::move(broken);
-    const auto identity = identity_of(world_size, node->path)
+    // Hard links are one file: programs that copy a tree find them by their common inode.
+    const bool linked = info.nlink > 1 && !node->broken;
+    const auto identity = identity_of(world_size, linked ? "" : node->path)
                               .add(number(node->broken ? Kind::broken_shard : Kind::passed_through))
                               .add(info.stamp)
                               .identity();
@@ -194,7 +207,11 @@ Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredD
                                                                  const std::shared_ptr<const TagFiles>& files,
                                                                  std::size_t index, std::string_view name,
                                                                  Lifetime lifetime) {
-    const auto& view = *files->content().view;
+    const auto content = files->content();
+    if (!content->view) {
+        return Errno{ESTALE};
+    }
+    const View& view = *content->view;
     const auto size = view.file_size(index);
     if (!size) {
         return answer(size.error());
@@ -219,7 +236,11 @@ Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode)
         return FileAttributes{passed_through_attributes((*passed)->info, inode), freshness};
     }
     if (const auto* file = std::get_if<VirtualFileNode>(&*node)) {
-        const auto& view = *file->files->content().view;
+        const auto content = file->files->loaded();
+        if (!content || !content->view) {
+            return Errno{ESTALE};
+        }
+        const View& view = *content->view;
         const auto size = view.file_size(file->index);
         if (!size) {
             return answer(size.error());
@@ -253,7 +274,27 @@ Outcome<std::string> FileSystem::Implementation::readlink(std::uint64_t inode) {
     return std::move(target).value();
 }
 
+// Another directory may have taken SOURCE's name, on another file system.
+void FileSystem::Implementation::follow_source() const {
+    const auto root = tree_->source().stat("");
+    struct stat held {};
+    if (!root || ::fstat(statistics_descriptor_, &held) != 0 ||
+        (held.st_dev == root->stamp.device && held.st_ino == root->stamp.inode)) {
+        return;
+    }
+    int opened = ::open(source_path_.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (opened >= 0 && ::fstat(opened, &held) == 0 && held.st_dev == root->stamp.device &&
+        held.st_ino == root->stamp.inode) {
+        std::swap(statistics_descriptor_, opened);
+    }
+    if (opened >= 0) {
+        ::close(opened);
+    }
+}
+
 Outcome<FileSystemStatistics> FileSystem::Implementation::statfs() const {
+    const std::lock_guard lock(statistics_mutex_);
+    follow_source();
     struct statvfs raw {};
     if (::fstatvfs(statistics_descriptor_, &raw) != 0) {
         return answer(Error(ErrorCode::io, "statfs: " + std::generic_category().message(errno), errno));

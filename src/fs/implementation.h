@@ -19,9 +19,8 @@ namespace ckptfs {
 
 class FileSystem::Implementation {
  public:
-    /// Takes over `statistics_descriptor`.
-    Implementation(std::shared_ptr<SourceTree> tree, std::optional<std::uint64_t> world_size,
-                   int statistics_descriptor);
+    /// Takes over `statistics_descriptor`, of `options.source_path`.
+    Implementation(std::shared_ptr<SourceTree> tree, const FileSystemOptions& options, int statistics_descriptor);
     Implementation(const Implementation&) = delete;
     Implementation& operator=(const Implementation&) = delete;
     ~Implementation();
@@ -43,6 +42,7 @@ class FileSystem::Implementation {
     void releasedir(std::uint64_t handle) { directories_.erase(handle); }
 
     Outcome<FileSystemStatistics> statfs() const;
+    void tidy();
     [[nodiscard]] std::size_t live_inodes() const { return inodes_.size(); }
 
  private:
@@ -55,7 +55,7 @@ class FileSystem::Implementation {
         std::uint64_t inode = 0;
         std::uint64_t parent_inode = 0;
         std::shared_ptr<const std::vector<DirectoryEntry>> entries;
-        std::shared_ptr<const TagFiles> files;  // whose view's files follow the entries; null: none
+        std::shared_ptr<const View> view;  // whose files follow the entries; null: none
         IdentityHasher identity;                // of the view's files, up to their names
     };
 
@@ -74,6 +74,8 @@ class FileSystem::Implementation {
                                          const std::shared_ptr<const TagFiles>& files, std::size_t index,
                                          std::string_view name, Lifetime lifetime);
 
+    void follow_source() const;
+
     Outcome<OpenedFile> open_passed_through(const PassedThrough& node);
     Outcome<OpenedFile> open_virtual(const VirtualFileNode& node);
 
@@ -84,7 +86,9 @@ class FileSystem::Implementation {
 
     std::shared_ptr<SourceTree> tree_;
     std::optional<std::uint64_t> world_size_;
-    int statistics_descriptor_;
+    std::string source_path_;
+    mutable std::mutex statistics_mutex_;
+    mutable int statistics_descriptor_;
     Node root_;
     InodeTable inodes_;
     HandleTable<OpenFile> files_;

@@ -64,7 +64,11 @@ Outcome<OpenedFile> FileSystem::Implementation::open_virtual(const VirtualFileNo
         node.files->directory()->expire();
         return Errno{ESTALE};
     }
-    const auto& view = *node.files->content().view;
+    const auto content = node.files->content();
+    if (!content->view) {
+        return Errno{ESTALE};
+    }
+    const View& view = *content->view;
     auto file = view.open(node.index);
     if (!file) {
         if (file.error().code() == ErrorCode::stale) {
@@ -89,15 +93,21 @@ Outcome<OpenedFile> FileSystem::Implementation::open_passed_through(const Passed
     if (node.info.type != FileType::regular) {
         return Errno{ENXIO};
     }
+    // ESTALE makes the kernel look the name up again: an inode of several hard links may have been found by one that is
+    // gone.
+    const auto gone = [&](const Error& error) {
+        node.directory->expire();
+        return error.code() == ErrorCode::not_found ? Errno{ESTALE} : answer(error);
+    };
     auto file = tree_->source().open(node.path);
     if (!file) {
-        return answer(file.error());
+        return gone(file.error());
     }
     // Had another generation been opened, its bytes would end in the pages of this inode. Asked after opening, since a
     // generation that is there now was there then.
     const auto now = tree_->source().stat(node.path);
     if (!now) {
-        return answer(now.error());
+        return gone(now.error());
     }
     if (now->stamp != node.info.stamp) {
         node.directory->expire();
@@ -161,11 +171,11 @@ Outcome<std::uint64_t> FileSystem::Implementation::opendir(std::uint64_t inode) 
         opened->entries = {*snapshot, &(*snapshot)->entries};
         return directories_.insert(std::move(opened));
     }
-    const auto files = directory.files(generation);
+    const auto content = directory.files(generation)->content();
     opened->entries = std::make_shared<const std::vector<DirectoryEntry>>(
-        entries_beside_view((*snapshot)->entries, files->content()));
-    if (files->content().view) {
-        opened->files = files;
+        entries_beside_view((*snapshot)->entries, *content));
+    if (content->view) {
+        opened->view = content->view;
         opened->identity = identity_of_files(directory, *generation);
     }
     return directories_.insert(std::move(opened));
@@ -178,7 +188,7 @@ Outcome<bool> FileSystem::Implementation::readdir(std::uint64_t handle, std::uin
         return Errno{EBADF};
     }
     const auto& entries = *opened->entries;
-    const View* view = opened->files ? opened->files->content().view.get() : nullptr;
+    const View* view = opened->view.get();
     const std::uint64_t view_start = dot_entries + entries.size();
     const std::uint64_t end = view_start + (view != nullptr ? view->file_count() : 0);
     for (std::uint64_t at = offset; at < end; ++at) {

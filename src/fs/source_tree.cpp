@@ -2,6 +2,7 @@
 #include "fs/source_tree.h"
 
 #include <algorithm>
+#include <array>
 #include <utility>
 
 #include "fs/identity.h"
@@ -24,11 +25,38 @@ FileStamp stamp_of(const Source& source, const std::string& path) {
     return info ? info->stamp : FileStamp{};
 }
 
+/// A tag of which no view is to be had although every file of it is whole.
+class RefusedTag final : public Tag {
+ public:
+    RefusedTag(const Tag& tag, Error problem)
+        : replaced_(tag.replaced_files()),
+          stamped_(tag.stamped_files()),
+          stamps_(tag.stamps()),
+          problem_(std::move(problem)) {}
+
+    [[nodiscard]] const Error* problem() const override { return &problem_; }
+    [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
+    [[nodiscard]] std::uint64_t world_size() const override { return 0; }
+    [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
+    [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
+    [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
+    [[nodiscard]] bool is_of_save(std::size_t /*index*/) const override { return false; }
+    [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t /*world_size*/) const override {
+        return problem_;
+    }
+
+ private:
+    std::vector<std::string> replaced_;
+    std::vector<std::string> stamped_;
+    std::vector<FileStamp> stamps_;
+    std::vector<std::string> warnings_;
+    Error problem_;
+};
+
 }  // namespace
 
-SourceTree::SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader,
-                       std::function<TimePoint()> now)
-    : source_(std::move(source)), reader_(std::move(reader)), now_(std::move(now)) {}
+SourceTree::SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks)
+    : source_(std::move(source)), reader_(std::move(reader)), clocks_(std::move(clocks)) {}
 
 std::shared_ptr<SourceDirectory> SourceTree::directory(const std::string& path) {
     const std::lock_guard lock(mutex_);
@@ -43,6 +71,45 @@ std::shared_ptr<SourceDirectory> SourceTree::directory(const std::string& path) 
         known = directory;
     }
     return directory;
+}
+
+std::shared_ptr<const SavedFiles> SourceTree::last_save(const std::string& path) const {
+    const std::lock_guard lock(mutex_);
+    const auto found = last_saves_.find(path);
+    return found == last_saves_.end() ? nullptr : found->second;
+}
+
+void SourceTree::note_save(const std::string& path, const Tag& tag) {
+    auto files = std::make_shared<const SavedFiles>(tag);
+    const std::lock_guard lock(mutex_);
+    last_saves_.insert_or_assign(path, std::move(files));
+}
+
+void SourceTree::forget_removed_tags() {
+    std::vector<std::string> paths;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& [path, files] : last_saves_) {
+            paths.push_back(path);
+        }
+    }
+    for (const auto& path : paths) {
+        const auto info = source_->stat_target(path);
+        if (info || (info.error().code() != ErrorCode::not_found && info.error().code() != ErrorCode::stale)) {
+            continue;
+        }
+        std::shared_ptr<SourceDirectory> known;
+        {
+            const std::lock_guard lock(mutex_);
+            last_saves_.erase(path);
+            if (const auto directory = directories_.find(path); directory != directories_.end()) {
+                known = directory->second.lock();
+            }
+        }
+        if (known) {
+            known->unload();
+        }
+    }
 }
 
 void SourceTree::note_world_size(std::uint64_t world_size) {
@@ -65,6 +132,9 @@ std::string TagGeneration::display() const {
 std::shared_ptr<const Tag> TagGeneration::tag() {
     const std::lock_guard lock(read_mutex_);
     if (!tag_) {
+        if (!has_settled()) {
+            tree_->clocks().sleep(tree_->last_save(path_) ? settling_time_of_save : settling_time);
+        }
         set_tag(tree_->reader().read(tree_->source(), path_));
         for (const std::string& warning : tag_->warnings()) {
             log::warn(warning);
@@ -83,6 +153,30 @@ bool TagGeneration::is_current() const {
         }
     }
     return true;
+}
+
+void TagGeneration::unload() {
+    std::shared_ptr<const Tag> released;  // destroyed after the lock
+    {
+        const std::unique_lock reading(read_mutex_, std::try_to_lock);
+        if (!reading.owns_lock()) {
+            return;
+        }
+        released.swap(tag_);
+    }
+    const std::lock_guard lock(files_mutex_);
+    for (const auto& [world_size, known] : files_) {
+        if (const auto files = known.lock()) {
+            files->unload();
+        }
+    }
+}
+
+bool TagGeneration::has_settled() const {
+    const std::int64_t now = tree_->clocks().wall_now_ns();
+    return std::all_of(shards_.stamps.begin(), shards_.stamps.end(), [&](const FileStamp& stamp) {
+        return now - stamp.ctime_ns >= std::chrono::nanoseconds(settled_age).count();
+    });
 }
 
 bool TagGeneration::read_from_these_shards(const Tag& tag) const {
@@ -104,7 +198,7 @@ bool TagGeneration::read_from_these_shards(const Tag& tag) const {
 }
 
 void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
-    if (tag->problem() != nullptr || !read_from_these_shards(*tag)) {
+    if (tag->problem() != nullptr || !read_from_these_shards(*tag) || !has_settled()) {
         return;
     }
     const std::lock_guard lock(read_mutex_);
@@ -115,8 +209,17 @@ void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
 
 void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
     tag_ = std::move(tag);
+    if (tag_->problem() == nullptr && read_from_these_shards(*tag_)) {
+        const auto before = tree_->last_save(path_);
+        if (auto problem = before ? before->partly_replaced_in(*tag_) : std::nullopt) {
+            tag_ = std::make_shared<RefusedTag>(*tag_, *std::move(problem));
+        } else {
+            tree_->note_save(path_, *tag_);
+        }
+    }
     if (const Error* problem = tag_->problem()) {
-        worth_another_read_ = problem->code() == ErrorCode::io || problem->code() == ErrorCode::stale;
+        constexpr std::array passing{ErrorCode::io, ErrorCode::stale, ErrorCode::not_found};
+        worth_another_read_ = std::find(passing.begin(), passing.end(), problem->code()) != passing.end();
     } else if (tag_->world_size() != 0) {
         tree_->note_world_size(tag_->world_size());
     }
@@ -139,10 +242,23 @@ TagFiles::TagFiles(std::shared_ptr<SourceDirectory> directory, std::shared_ptr<T
                    std::uint64_t world_size)
     : directory_(std::move(directory)), generation_(std::move(generation)), world_size_(world_size) {}
 
-const TagFiles::Content& TagFiles::content() const {
+std::shared_ptr<const TagFiles::Content> TagFiles::loaded() const {
+    const std::lock_guard lock(mutex_);
+    return content_;
+}
+
+void TagFiles::unload() const {
+    std::shared_ptr<const Content> released;  // destroyed after the lock
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock.owns_lock()) {
+        released.swap(content_);
+    }
+}
+
+std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
     const std::lock_guard lock(mutex_);
     if (content_) {
-        return *content_;
+        return content_;
     }
     Content content;
     const auto tag = generation_->tag();
@@ -157,11 +273,13 @@ const TagFiles::Content& TagFiles::content() const {
     if (content.problem) {
         content.shards.insert(generation_->shards().names.begin(), generation_->shards().names.end());
     }
-    return content_.emplace(std::move(content));
+    content_ = std::make_shared<const Content>(std::move(content));
+    return content_;
 }
 
 void TagFiles::report_problem() const {
-    const auto& problem = content().problem;
+    const auto shown = content();
+    const auto& problem = shown->problem;
     if (problem && !reported_.exchange(true)) {
         log::error(generation_->display() + " cannot be shown at world size " + std::to_string(world_size_) + ": " +
                    problem->message());
@@ -182,7 +300,15 @@ std::string SourceDirectory::child(std::string_view name) const {
     return join_path(path_, name);
 }
 
+bool SourceDirectory::is_due() {
+    const std::lock_guard lock(mutex_);
+    return expired_ || !snapshot_ || tree_->now() - snapshot_->checked_at >= freshness;
+}
+
 Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::current() {
+    if (is_due()) {
+        tree_->source().refresh();  // without the lock: the name of the root may lead through this very mount
+    }
     const std::lock_guard lock(mutex_);
     const auto now = tree_->now();
     if (!expired_.exchange(false) && snapshot_ && now - snapshot_->checked_at < freshness) {
@@ -208,6 +334,17 @@ Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::curren
 
 void SourceDirectory::expire() {
     expired_ = true;
+}
+
+void SourceDirectory::unload() {
+    std::shared_ptr<TagGeneration> generation;
+    {
+        const std::lock_guard lock(mutex_);
+        generation = snapshot_ ? snapshot_->generation : nullptr;
+    }
+    if (generation) {
+        generation->unload();
+    }
 }
 
 std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<DirectoryEntry>& entries) const {

@@ -18,6 +18,7 @@
 
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
+#include "fs/saved_files.h"
 
 namespace ckptfs {
 
@@ -29,18 +30,40 @@ using TimePoint = std::chrono::steady_clock::time_point;
 /// What a listing is trusted for.
 inline constexpr std::chrono::seconds freshness{1};
 
+/// How long the files of a tag must have been left alone before it is read. The kernel sets a file's times before it
+/// copies what is written, and on many systems a hundred or a thousand writes have the same time: until then, other
+/// bytes may come under the same stamp.
+inline constexpr std::chrono::milliseconds settling_time{100};
+/// The same where the tag was whole before: a save over it is running, and goes on to its next file within this time.
+inline constexpr std::chrono::milliseconds settling_time_of_save{1000};
+/// Files that changed longer ago than this have settled, whatever the clock of the machine that holds them says.
+inline constexpr std::chrono::seconds settled_age{2};
+
+struct Clocks {
+    std::function<TimePoint()> now;            ///< what freshness is measured with
+    std::function<std::int64_t()> wall_now_ns;  ///< since the epoch, as times of files are
+    std::function<void(std::chrono::milliseconds)> sleep;
+};
+
 /// What all directories share. Safe for concurrent use.
 class SourceTree : public std::enable_shared_from_this<SourceTree> {
  public:
-    SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader,
-               std::function<TimePoint()> now);
+    SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks);
 
     [[nodiscard]] const Source& source() const { return *source_; }
     [[nodiscard]] const TagReader& reader() const { return *reader_; }
-    [[nodiscard]] TimePoint now() const { return now_(); }
+    [[nodiscard]] TimePoint now() const { return clocks_.now(); }
+    [[nodiscard]] const Clocks& clocks() const { return clocks_; }
 
     /// One object for a path as long as anybody holds it. Does not look at the source.
     std::shared_ptr<SourceDirectory> directory(const std::string& path);
+
+    /// What the tag at `path` was made of when it was whole; null: unknown.
+    std::shared_ptr<const SavedFiles> last_save(const std::string& path) const;
+    /// Of a whole tag that was read at `path`.
+    void note_save(const std::string& path, const Tag& tag);
+    /// Lets go of what is kept of tags that are gone.
+    void forget_removed_tags();
 
     void note_world_size(std::uint64_t world_size);
     /// Of the whole tags that have been read, ascending.
@@ -49,12 +72,13 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
  private:
     std::shared_ptr<const Source> source_;
     std::shared_ptr<const TagReader> reader_;
-    std::function<TimePoint()> now_;
+    Clocks clocks_;
 
     mutable std::mutex mutex_;
     std::unordered_map<std::string, std::weak_ptr<SourceDirectory>> directories_;
     std::size_t purge_at_ = 64;
     std::set<std::uint64_t> world_sizes_;
+    std::unordered_map<std::string, std::shared_ptr<const SavedFiles>> last_saves_;  // by path
 };
 
 /// One generation of a tag directory: the names and stamps of its shard files, and the tag once somebody needed it.
@@ -78,10 +102,14 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
 
     /// The directory, for messages.
     [[nodiscard]] std::string display() const;
-    /// Reads the tag on the first call; concurrent first calls wait for that one read. If the shards changed before
-    /// they were read, the directory expires, so that the next look at it starts a new generation.
+    /// Reads the tag on the first call, once its files have settled; concurrent first calls wait for that one read. If
+    /// the shards changed before they were read, the directory expires, so that the next look at it starts a new
+    /// generation. Where some of the files are those of the last whole generation and others are not, a save is running
+    /// or was broken off: the tag has a problem then.
     std::shared_ptr<const Tag> tag();
-    /// Takes a tag read elsewhere, if it is whole and was read from these very shards.
+    /// Lets go of the tag, which is read again when it is asked for. Does nothing while it is being read.
+    void unload();
+    /// Takes a tag read elsewhere, if it is whole and was read from these very shards, which had settled.
     void adopt(const std::shared_ptr<const Tag>& tag);
     /// Whether reading failed for a reason that may pass without any stamp changing.
     [[nodiscard]] bool worth_another_read() const { return worth_another_read_; }
@@ -91,6 +119,7 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
                                              const std::shared_ptr<SourceDirectory>& directory);
 
  private:
+    [[nodiscard]] bool has_settled() const;
     [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
     void set_tag(std::shared_ptr<const Tag> tag);
 
@@ -121,7 +150,11 @@ class TagFiles {
         std::set<std::string, std::less<>> shards;
     };
     /// Reads the tag and cuts it on the first call; concurrent first calls wait for that.
-    [[nodiscard]] const Content& content() const;
+    [[nodiscard]] std::shared_ptr<const Content> content() const;
+    /// null: nobody has called content() yet, or it was unloaded.
+    [[nodiscard]] std::shared_ptr<const Content> loaded() const;
+    /// The next content() reads the tag again. Does nothing while it is being read.
+    void unload() const;
 
     [[nodiscard]] const TagGeneration& generation() const { return *generation_; }
     [[nodiscard]] const std::shared_ptr<SourceDirectory>& directory() const { return directory_; }
@@ -134,7 +167,7 @@ class TagFiles {
     std::uint64_t world_size_;
 
     mutable std::mutex mutex_;
-    mutable std::optional<Content> content_;
+    mutable std::shared_ptr<const Content> content_;
     mutable std::atomic<bool> reported_ = false;
 };
 
@@ -160,8 +193,11 @@ class SourceDirectory {
     Result<std::shared_ptr<const Snapshot>> current();
     /// Makes the next current() look again, whatever the age of the last one.
     void expire();
+    /// Lets go of the tag in it.
+    void unload();
 
  private:
+    [[nodiscard]] bool is_due();
     std::shared_ptr<TagGeneration> generation_of(const std::vector<DirectoryEntry>& entries) const;
 
     std::shared_ptr<SourceTree> tree_;

@@ -23,6 +23,7 @@
 #include <utility>
 
 #include "fuse/adapter.h"
+#include "fuse/housekeeping.h"
 #include "fuse/mount_point.h"
 #include "fuse/own_signals.h"
 #include "util/log.h"
@@ -286,6 +287,7 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));
     LibfuseMessages::collect(false);
+    const Housekeeping housekeeping(file_system);
     ReadinessProbe probe(options.mount_point, on_ready);
     const int outcome = serve(session.get());
     const int failure = probe.failure();

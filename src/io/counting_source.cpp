@@ -37,6 +37,12 @@ CountingSource::CountingSource(std::shared_ptr<const Source> inner)
 std::string CountingSource::display(std::string_view path) const {
     return inner_->display(path);
 }
+void CountingSource::refresh() const {
+    inner_->refresh();
+}
+void CountingSource::release_unused() const {
+    inner_->release_unused();
+}
 Result<FileInfo> CountingSource::stat(const std::string& path) const {
     counters_->stats.fetch_add(1, std::memory_order_relaxed);
     return inner_->stat(path);

@@ -33,6 +33,8 @@ class CountingSource final : public Source {
     [[nodiscard]] const WorkCounters& counters() const { return *counters_; }
 
     [[nodiscard]] std::string display(std::string_view path) const override;
+    void refresh() const override;
+    void release_unused() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;

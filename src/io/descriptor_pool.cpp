@@ -15,6 +15,7 @@ SharedFd DescriptorPool::find(std::uint64_t file) {
         return nullptr;
     }
     entries_.splice(entries_.begin(), entries_, found->second);
+    found->second->round = round_;
     return found->second->fd;
 }
 
@@ -26,7 +27,7 @@ SharedFd DescriptorPool::insert(std::uint64_t file, SharedFd fd) {
         evicted = std::move(fd);
         return found->second->fd;
     }
-    entries_.push_front({file, fd});
+    entries_.push_front({file, fd, round_});
     index_.emplace(file, entries_.begin());
     if (entries_.size() > capacity_) {
         index_.erase(entries_.back().file);
@@ -53,6 +54,18 @@ void DescriptorPool::clear() {
     const std::lock_guard lock(mutex_);
     index_.clear();
     evicted.swap(entries_);
+}
+
+void DescriptorPool::close_unused() {
+    std::list<Entry> evicted;
+    const std::lock_guard lock(mutex_);
+    const auto unused =
+        std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.round != round_; });
+    evicted.splice(evicted.end(), entries_, unused, entries_.end());
+    for (const Entry& entry : evicted) {
+        index_.erase(entry.file);
+    }
+    ++round_;
 }
 
 std::size_t DescriptorPool::size() const {

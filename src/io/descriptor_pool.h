@@ -28,6 +28,8 @@ class DescriptorPool {
     SharedFd insert(std::uint64_t file, SharedFd fd);
     void erase(std::uint64_t file);
     void clear();
+    /// Closes those that were neither found nor inserted since the last call.
+    void close_unused();
 
     [[nodiscard]] std::size_t size() const;
     [[nodiscard]] std::size_t capacity() const { return capacity_; }
@@ -36,11 +38,13 @@ class DescriptorPool {
     struct Entry {
         std::uint64_t file;
         SharedFd fd;
+        std::uint64_t round;  ///< in which it was used last
     };
 
     const std::size_t capacity_;
     mutable std::mutex mutex_;
     std::list<Entry> entries_;  // most recently used first
+    std::uint64_t round_ = 0;   // from one close_unused() to the next
     std::unordered_map<std::uint64_t, std::list<Entry>::iterator> index_;
 };
 

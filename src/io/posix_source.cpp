@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "io/descriptor_pool.h"
+#include "io/root_directory.h"
 #include "util/checked.h"
 
 namespace ckptfs::io {
@@ -20,6 +21,8 @@ namespace {
 constexpr std::size_t largest_pool = 1024;
 constexpr std::int64_t ns_per_second = 1'000'000'000;
 constexpr std::uint32_t permission_bits = 07777;
+/// Of opening: who holds a lease has 45 seconds to give it back (lease_break_time), unless the system says otherwise.
+constexpr int most_pauses = 6000;
 
 std::int64_t nanoseconds(const timespec& time) {
     return static_cast<std::int64_t>(time.tv_sec) * ns_per_second + static_cast<std::int64_t>(time.tv_nsec);
@@ -47,6 +50,7 @@ FileInfo info_of(const struct stat& status) {
     info.mode = status.st_mode & permission_bits;
     info.uid = status.st_uid;
     info.gid = status.st_gid;
+    info.nlink = status.st_nlink;
     info.atime_ns = nanoseconds(status.st_atim);
     info.blocks = static_cast<std::uint64_t>(status.st_blocks);
     return info;
@@ -58,6 +62,19 @@ Error system_error(int failure, const std::string& action, const std::string& na
         return {ErrorCode::not_found, sentence, failure};
     }
     return {ErrorCode::io, sentence, failure};
+}
+
+/// Whether a file that had the status `then` has the same bytes. A ctime that moved although nothing was written must
+/// have its reason in what else is there to see: a hard link more or less, another mode or owner.
+bool has_same_bytes(const struct stat& now, const struct stat& then) {
+    FileStamp stamp = stamp_of(now);
+    const FileStamp pinned = stamp_of(then);
+    const bool explained = now.st_nlink != then.st_nlink || now.st_mode != then.st_mode || now.st_uid != then.st_uid ||
+                           now.st_gid != then.st_gid;
+    if (explained && now.st_nlink > 0) {
+        stamp.ctime_ns = pinned.ctime_ns;
+    }
+    return stamp == pinned;
 }
 
 bool has_parent_component(std::string_view path) {
@@ -78,54 +95,60 @@ bool has_parent_component(std::string_view path) {
 /// What the source and its files share.
 class DirectorySource::State {
  public:
-    State(std::string path, std::shared_ptr<const SystemCalls> calls, UniqueFd root, std::size_t capacity)
-        : path_(std::move(path)), calls_(std::move(calls)), root_(std::move(root)), pool_(capacity) {}
+    State(std::shared_ptr<const SystemCalls> calls, std::unique_ptr<RootDirectory> root, std::size_t capacity)
+        : calls_(std::move(calls)), root_(std::move(root)), pool_(capacity) {}
 
     [[nodiscard]] const SystemCalls& calls() const { return *calls_; }
-    [[nodiscard]] int root() const { return root_.get(); }
+    [[nodiscard]] RootDirectory& root() const { return *root_; }
     [[nodiscard]] DescriptorPool& pool() { return pool_; }
     [[nodiscard]] const DescriptorPool& pool() const { return pool_; }
     std::uint64_t next_file() { return files_.fetch_add(1, std::memory_order_relaxed); }
 
     [[nodiscard]] std::string display(std::string_view path) const {
+        const std::string& root = root_->path();
         if (path.empty()) {
-            return path_;
+            return root;
         }
-        return path_ + (path_.ends_with('/') ? "" : "/") + std::string(path);
+        return root + (root.ends_with('/') ? "" : "/") + std::string(path);
     }
 
     /// `path` as the system calls take it.
     [[nodiscard]] Result<const char*> below_root(const std::string& path) const {
         if (path.starts_with('/') || has_parent_component(path) || path.find('\0') != std::string::npos) {
-            return Error(ErrorCode::invalid_argument, "'" + path + "' does not name anything below '" + path_ + "'");
+            return Error(ErrorCode::invalid_argument, "'" + path + "' does not name anything below '" + root_->path() + "'");
         }
         return path.empty() ? "." : path.c_str();
     }
 
     Result<FileInfo> stat(const std::string& path, int flags) const {
         CKPTFS_ASSIGN(const char* const name, below_root(path));
+        CKPTFS_ASSIGN(const SharedFd root, root_->descriptor());
         struct stat status {};
-        const int answer = calls().stat_at(root(), name, status, flags);
+        const int answer = calls().stat_at(root->get(), name, status, flags);
         if (answer < 0) {
             return system_error(-answer, "looked up", display(path));
         }
         return info_of(status);
     }
 
-    /// Opens for reading. When the process or the system has no descriptor left, gives the pool's back and tries again.
-    int open(const char* name, int flags) {
-        const int fd = calls().open_at(root(), name, flags);
-        if (fd != -EMFILE && fd != -ENFILE) {
-            return fd;
+    /// Opens for reading, never waiting for the other end of a fifo. When the process or the system has no descriptor
+    /// left, gives the pool's back and tries again. Whoever has a lease of the file is waited for.
+    int open(int root, const char* name, int flags) {
+        int fd = calls().open_at(root, name, flags | O_RDONLY | O_NONBLOCK);
+        if (fd == -EMFILE || fd == -ENFILE) {
+            pool_.clear();
+            fd = calls().open_at(root, name, flags | O_RDONLY | O_NONBLOCK);
         }
-        pool_.clear();
-        return calls().open_at(root(), name, flags);
+        for (int pauses = 0; fd == -EAGAIN && pauses < most_pauses; ++pauses) {
+            calls().pause();
+            fd = calls().open_at(root, name, flags | O_RDONLY | O_NONBLOCK);
+        }
+        return fd;
     }
 
  private:
-    const std::string path_;
     const std::shared_ptr<const SystemCalls> calls_;
-    const UniqueFd root_;
+    const std::unique_ptr<RootDirectory> root_;
     DescriptorPool pool_;
     std::atomic<std::uint64_t> files_{0};
 };
@@ -143,23 +166,23 @@ class DirectorySource::PinnedFile final : public File {
     /// Takes the generation that is there now.
     Result<void> pin() {
         CKPTFS_ASSIGN(const char* const name, state_->below_root(path_));
+        CKPTFS_ASSIGN(root_, state_->root().descriptor());
         // Asked before it is opened: opening a device can have effects, opening a fifo would wake its writer.
         CKPTFS_ASSIGN(const FileInfo before, state_->stat(path_, 0));
         CKPTFS_TRY(refuse_special(before.type));
-        UniqueFd fd(state_->open(name, O_RDONLY | O_NONBLOCK | O_NOCTTY));
+        UniqueFd fd(state_->open(root_->get(), name, O_NOCTTY));
         if (!fd.valid()) {
             return system_error(-fd.get(), "opened", name_);
         }
-        struct stat status {};
-        CKPTFS_TRY(stat_descriptor(fd.get(), status));
-        CKPTFS_TRY(refuse_special(type_of(status.st_mode)));
-        stamp_ = stamp_of(status);
+        CKPTFS_TRY(stat_descriptor(fd.get(), pinned_));
+        CKPTFS_TRY(refuse_special(type_of(pinned_.st_mode)));
+        CKPTFS_TRY(make_blocking(fd.get()));
         state_->pool().insert(id_, std::make_shared<const UniqueFd>(std::move(fd)));
         return {};
     }
 
     [[nodiscard]] const std::string& name() const override { return name_; }
-    [[nodiscard]] std::uint64_t size() const override { return stamp_.size; }
+    [[nodiscard]] std::uint64_t size() const override { return static_cast<std::uint64_t>(pinned_.st_size); }
 
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
         if (!fits(offset, out.size(), size())) {
@@ -201,6 +224,7 @@ class DirectorySource::PinnedFile final : public File {
     }
 
     Error changed() const {
+        state_->pool().erase(id_);  // nobody will read it again
         return {ErrorCode::stale, "'" + name_ + "' has changed since it was opened: open it again"};
     }
 
@@ -215,8 +239,17 @@ class DirectorySource::PinnedFile final : public File {
     Result<void> check_stamp(int fd) const {
         struct stat status {};
         CKPTFS_TRY(stat_descriptor(fd, status));
-        if (stamp_of(status) != stamp_) {
+        if (!has_same_bytes(status, pinned_)) {
             return changed();
+        }
+        return {};
+    }
+
+    /// A server may have moved a file to tape: reading it is to wait, and not to end with EAGAIN.
+    Result<void> make_blocking(int fd) const {
+        const int answer = state_->calls().make_blocking(fd);
+        if (answer < 0) {
+            return system_error(-answer, "made ready for reading", name_);
         }
         return {};
     }
@@ -227,14 +260,14 @@ class DirectorySource::PinnedFile final : public File {
             return pooled;
         }
         struct stat status {};
-        const int answer = state_->calls().stat_at(state_->root(), path_.c_str(), status, 0);
-        if (answer == -ENOENT || answer == -ENOTDIR || (answer >= 0 && stamp_of(status) != stamp_)) {
+        const int answer = state_->calls().stat_at(root_->get(), path_.c_str(), status, 0);
+        if (answer == -ENOENT || answer == -ENOTDIR || (answer >= 0 && !has_same_bytes(status, pinned_))) {
             return changed();
         }
         if (answer < 0) {
             return system_error(-answer, "looked up", name_);
         }
-        UniqueFd fd(state_->open(path_.c_str(), O_RDONLY | O_NONBLOCK | O_NOCTTY));
+        UniqueFd fd(state_->open(root_->get(), path_.c_str(), O_NOCTTY));
         if (fd.get() == -ENOENT || fd.get() == -ENOTDIR) {
             return changed();
         }
@@ -242,6 +275,7 @@ class DirectorySource::PinnedFile final : public File {
             return system_error(-fd.get(), "opened", name_);
         }
         CKPTFS_TRY(check_stamp(fd.get()));
+        CKPTFS_TRY(make_blocking(fd.get()));
         return state_->pool().insert(id_, std::make_shared<const UniqueFd>(std::move(fd)));
     }
 
@@ -249,7 +283,8 @@ class DirectorySource::PinnedFile final : public File {
     const std::string path_;
     const std::string name_;
     const std::uint64_t id_;
-    FileStamp stamp_;
+    SharedFd root_;  // the directory that the path is relative to
+    struct stat pinned_ {};
 };
 
 DirectorySource::DirectorySource(std::shared_ptr<State> state) : state_(std::move(state)) {}
@@ -258,20 +293,32 @@ Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(s
     return open_directory(std::move(path), std::make_shared<const SystemCalls>());
 }
 
-Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(
-    std::string path, std::shared_ptr<const SystemCalls> calls) {
-    UniqueFd root(calls->open_at(AT_FDCWD, path.c_str(), O_PATH | O_DIRECTORY));
-    if (!root.valid()) {
-        return system_error(-root.get(), "opened as a directory", path);
-    }
+Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(std::string path,
+                                                                               std::shared_ptr<const SystemCalls> calls,
+                                                                               std::uint64_t least) {
     const std::uint64_t limit = calls->raise_descriptor_limit();
+    if (limit < least) {
+        return Error(ErrorCode::io,
+                     "this process may have " + std::to_string(limit) + " files open, and needs " +
+                         std::to_string(least) + ": raise the limit (ulimit -n)",
+                     EMFILE);
+    }
+    CKPTFS_ASSIGN(auto root, RootDirectory::open(std::move(path), calls));
     const std::size_t capacity = std::min<std::uint64_t>(limit / 2, largest_pool);
-    auto state = std::make_shared<State>(std::move(path), std::move(calls), std::move(root), capacity);
+    auto state = std::make_shared<State>(std::move(calls), std::move(root), capacity);
     return std::shared_ptr<const DirectorySource>(new DirectorySource(std::move(state)));
 }
 
 std::string DirectorySource::display(std::string_view path) const {
     return state_->display(path);
+}
+
+void DirectorySource::refresh() const {
+    state_->root().refresh();
+}
+
+void DirectorySource::release_unused() const {
+    state_->pool().close_unused();
 }
 
 Result<FileInfo> DirectorySource::stat(const std::string& path) const {
@@ -284,7 +331,8 @@ Result<FileInfo> DirectorySource::stat_target(const std::string& path) const {
 
 Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& path) const {
     CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
-    const int fd = state_->open(name, O_RDONLY | O_DIRECTORY | O_NONBLOCK);
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    const int fd = state_->open(root->get(), name, O_DIRECTORY);
     if (fd < 0) {
         return system_error(-fd, "listed", display(path));
     }
@@ -320,7 +368,8 @@ Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& pat
 Result<std::string> DirectorySource::read_link(const std::string& path) const {
     CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
     std::string target(PATH_MAX, '\0');
-    const ssize_t length = state_->calls().read_link_at(state_->root(), name, target.data(), target.size());
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    const ssize_t length = state_->calls().read_link_at(root->get(), name, target.data(), target.size());
     if (length < 0) {
         return system_error(static_cast<int>(-length), "read as a symbolic link", display(path));
     }
@@ -334,9 +383,6 @@ Result<std::shared_ptr<const File>> DirectorySource::open(const std::string& pat
     return std::shared_ptr<const File>(std::move(file));
 }
 
-int DirectorySource::descriptor() const {
-    return state_->root();
-}
 std::size_t DirectorySource::open_descriptors() const {
     return state_->pool().size();
 }

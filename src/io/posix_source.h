@@ -1,4 +1,4 @@
-// A Source over a real directory, reached through one descriptor held from the start.
+// A Source over a real directory, reached through one descriptor that is held.
 #pragma once
 
 #include <cstdint>
@@ -12,17 +12,27 @@
 
 namespace ckptfs::io {
 
-/// Everything is opened relative to the directory's own descriptor, so a mount may later cover its path.
+/// The least that a process must be allowed to have open: half of it is for the pool, and every thread that reads may
+/// open one more.
+inline constexpr std::uint64_t least_descriptors = 64;
+
+/// Everything is opened relative to the directory's own descriptor, so a mount may later cover its path; refresh()
+/// follows the path where another directory has taken its place.
 /// Files are opened when they are read and kept in a bounded pool of descriptors. Absolute paths and ".." are refused.
 /// Its files may outlive it. Safe for concurrent use.
 class DirectorySource final : public Source {
  public:
-    /// `path`: as the user wrote it; also what messages name. Raises the process's soft limit of open files.
+    /// `path`: as the user wrote it; also what messages name. Raises the process's soft limit of open files, and fails
+    /// where it stays below `least`.
     static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path);
     static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path,
-                                                                         std::shared_ptr<const SystemCalls> calls);
+                                                                         std::shared_ptr<const SystemCalls> calls,
+                                                                         std::uint64_t least = least_descriptors);
 
     [[nodiscard]] std::string display(std::string_view path) const override;
+    void refresh() const override;
+    /// Descriptors that were not used since the last call.
+    void release_unused() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
@@ -30,8 +40,6 @@ class DirectorySource final : public Source {
     /// `unsupported` for anything but a regular file: a fifo or a device is never opened.
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
 
-    /// The directory's descriptor (O_PATH); valid as long as this object lives.
-    [[nodiscard]] int descriptor() const;
     /// How many descriptors of files are open now, and how many may be.
     [[nodiscard]] std::size_t open_descriptors() const;
     [[nodiscard]] std::size_t descriptor_capacity() const;

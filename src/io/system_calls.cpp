@@ -4,10 +4,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
+#include <fstream>
 #include <memory>
+#include <thread>
 
 #include "io/unique_fd.h"
 
@@ -16,6 +20,7 @@ namespace {
 
 constexpr int first_free_descriptor = 3;
 constexpr std::uint64_t assumed_descriptor_limit = 256;
+constexpr std::chrono::milliseconds pause_between_calls{10};
 
 template <class T>
 T or_errno(T answer) {
@@ -43,6 +48,28 @@ int SystemCalls::stat_at(int directory, const char* path, struct stat& out, int 
 
 int SystemCalls::stat_descriptor(int fd, struct stat& out) const {
     return or_errno(::fstat(fd, &out));
+}
+
+int SystemCalls::make_blocking(int fd) const {
+    const int flags = ::fcntl(fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
+    return or_errno(
+        flags < 0 ? flags : ::fcntl(fd, F_SETFL, flags & ~O_NONBLOCK));  // NOLINT(cppcoreguidelines-pro-type-vararg)
+}
+
+bool SystemCalls::is_view(dev_t device) const {
+    const std::string number = " " + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + " ";
+    std::ifstream mounts("/proc/self/mountinfo");
+    std::string line;
+    while (std::getline(mounts, line)) {  // blanks within a field are escaped
+        if (line.find(number) != std::string::npos && line.find(" - fuse.ckptfs ") != std::string::npos) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void SystemCalls::pause() const {
+    std::this_thread::sleep_for(pause_between_calls);
 }
 
 ssize_t SystemCalls::read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const {

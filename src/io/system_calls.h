@@ -29,6 +29,12 @@ class SystemCalls {
     virtual int open_at(int directory, const char* path, int flags) const;
     virtual int stat_at(int directory, const char* path, struct stat& out, int flags) const;
     virtual int stat_descriptor(int fd, struct stat& out) const;
+    /// Takes O_NONBLOCK back.
+    virtual int make_blocking(int fd) const;
+    /// Whether a file system of this number is a mount of ckptfs.
+    [[nodiscard]] virtual bool is_view(dev_t device) const;
+    /// Waits before a call that was answered EAGAIN is made again.
+    virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;
     /// All entries of a directory, "." and ".." included, in the system's order. Takes `fd` over.

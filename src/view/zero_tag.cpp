@@ -1,6 +1,7 @@
 // Tags and world-size views over the ZeRO reader.
 #include "view/zero_tag.h"
 
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -49,7 +50,19 @@ class ZeroTag final : public Tag {
           stamps_(std::move(stamps)),
           checkpoint_(std::move(checkpoint)),
           options_(options),
-          cache_(std::move(cache)) {}
+          cache_(std::move(cache)) {
+        if (!checkpoint_.ok()) {
+            return;
+        }
+        for (const zero::ModelParallelRank& family : (*checkpoint_)->model_parallel) {
+            of_save_.insert(family.model_states_name);
+            for (const auto* ranks : {&family.model_states_shards, &family.optimizer, &family.layers}) {
+                for (const zero::RankFile& rank : *ranks) {
+                    of_save_.insert(rank.name);
+                }
+            }
+        }
+    }
 
     [[nodiscard]] const Error* problem() const override { return checkpoint_.ok() ? nullptr : &checkpoint_.error(); }
     [[nodiscard]] const std::vector<std::string>& warnings() const override {
@@ -65,6 +78,7 @@ class ZeroTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
+    [[nodiscard]] bool is_of_save(std::size_t index) const override { return of_save_.contains(stamped_[index]); }
     [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
         if (!checkpoint_.ok()) {
             return checkpoint_.error();
@@ -79,6 +93,7 @@ class ZeroTag final : public Tag {
     Result<std::shared_ptr<const zero::Checkpoint>> checkpoint_;
     ViewOptions options_;
     std::shared_ptr<FileCache> cache_;
+    std::unordered_set<std::string> of_save_;
 };
 
 class ZeroTagReader final : public TagReader {

@@ -45,6 +45,12 @@ class FaultySystemCalls final : public io::SystemCalls {
         return SystemCalls::stat_descriptor(fd, out);
     }
 
+    [[nodiscard]] bool is_view(dev_t device) const override {
+        return everything_is_a_view || SystemCalls::is_view(device);
+    }
+
+    void pause() const override { ++pauses; }
+
     int list(int fd, std::vector<RawEntry>& out) const override {
         if (take(failing_lists)) {
             ::close(fd);
@@ -63,6 +69,7 @@ class FaultySystemCalls final : public io::SystemCalls {
 
     mutable std::atomic<std::uint64_t> opens{0};
     mutable std::atomic<std::uint64_t> reads{0};
+    mutable std::atomic<std::uint64_t> pauses{0};
     mutable std::atomic<int> failing_opens{0};
     mutable std::atomic<int> interrupted_reads{0};
     mutable std::atomic<int> failing_reads{0};
@@ -74,6 +81,7 @@ class FaultySystemCalls final : public io::SystemCalls {
     std::size_t longest_read = SIZE_MAX;
     std::uint64_t descriptor_limit = 1024;
     bool without_types = false;
+    bool everything_is_a_view = false;
 
  private:
     /// Whether one of `left` was there to take.

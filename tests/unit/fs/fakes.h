@@ -28,6 +28,28 @@ class MemorySource final : public Source {
     void put_file(const std::string& path, const std::string& content) { put(path, FileType::regular, content); }
     void put_symlink(const std::string& path, const std::string& target) { put(path, FileType::symlink, target); }
     void put_special(const std::string& path) { put(path, FileType::other, ""); }
+    /// Another name of the file at `target`.
+    void put_link(const std::string& path, const std::string& target) {
+        const std::lock_guard lock(mutex_);
+        Item& item = items_.at(target);
+        item.info.nlink = 2;
+        item.info.stamp.ctime_ns += 1;
+        items_.insert_or_assign(path, item);
+    }
+    /// One name of two, of which `other` stays.
+    void remove_link(const std::string& path, const std::string& other) {
+        const std::lock_guard lock(mutex_);
+        items_.erase(path);
+        items_.at(other).info.nlink = 1;
+        items_.at(other).info.stamp.ctime_ns += 1;
+    }
+    /// As a write does whose time the file has had already.
+    void rewrite_under_its_stamp(const std::string& path, const std::string& content) {
+        const std::lock_guard lock(mutex_);
+        items_.at(path).content = content;
+    }
+    [[nodiscard]] int refreshes() const { return refreshes_; }
+    [[nodiscard]] int releases() const { return releases_; }
     void set_mode(const std::string& path, std::uint32_t mode) {
         const std::lock_guard lock(mutex_);
         items_.at(path).info.mode = mode;
@@ -59,6 +81,8 @@ class MemorySource final : public Source {
     }
 
     [[nodiscard]] std::string display(std::string_view path) const override { return "SRC/" + std::string(path); }
+    void refresh() const override { ++refreshes_; }
+    void release_unused() const override { ++releases_; }
     Result<FileInfo> stat(const std::string& path) const override {
         const std::lock_guard lock(mutex_);
         CKPTFS_ASSIGN(const auto* item, find(path, LastLink::kept));
@@ -176,6 +200,8 @@ class MemorySource final : public Source {
 
     mutable std::mutex mutex_;
     mutable std::atomic<int> lists_ = 0;
+    mutable std::atomic<int> refreshes_ = 0;
+    mutable std::atomic<int> releases_ = 0;
     std::map<std::string, Item> items_;
     std::map<std::string, Error> faults_;
     std::string throws_at_ = "(nowhere)";
@@ -259,6 +285,7 @@ class ShardTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return names_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
+    [[nodiscard]] bool is_of_save(std::size_t index) const override { return !names_[index].starts_with("left_over"); }
     [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
         if (world_size == 13) {
             return Error(ErrorCode::unsupported, "thirteen is not supported");
@@ -329,7 +356,14 @@ class ShardReader final : public TagReader {
             }
             return true;
         };
+        const std::lock_guard lock(mutex_);
+        last_ = tag;
         return tag;
+    }
+    /// Whether anybody has the tag that was read last.
+    [[nodiscard]] bool is_last_held() const {
+        const std::lock_guard lock(mutex_);
+        return !last_.expired();
     }
 
     [[nodiscard]] int reads() const {
@@ -351,6 +385,7 @@ class ShardReader final : public TagReader {
     mutable std::mutex mutex_;
     mutable std::condition_variable changed_;
     mutable int reads_ = 0;
+    mutable std::weak_ptr<const Tag> last_;
     bool held_ = false;
 };
 

@@ -40,6 +40,11 @@ class FileSystemTest : public ::testing::Test {
             ++clock_looks_;
             return std::chrono::steady_clock::time_point(std::chrono::milliseconds(now_ms_));
         };
+        options.wall_now_ns = [this] { return wall_now_ns_.load(); };
+        options.sleep = [this](std::chrono::milliseconds duration) {
+            slept_ms_ += static_cast<int>(duration.count());
+            while_asleep_();
+        };
         return FileSystem::create(source_, reader_, std::move(options)).value();
     }
     void pass(int ms) { now_ms_ += ms; }
@@ -105,6 +110,9 @@ class FileSystemTest : public ::testing::Test {
     std::shared_ptr<ShardReader> reader_ = std::make_shared<ShardReader>();
     std::atomic<int> now_ms_ = 1'000'000;
     std::atomic<int> clock_looks_ = 0;
+    std::atomic<std::int64_t> wall_now_ns_ = 1'000'000'000'000'000'000;  // long after every time of MemorySource
+    std::atomic<int> slept_ms_ = 0;
+    std::function<void()> while_asleep_ = [] {};
     std::filesystem::path log_;
 };
 

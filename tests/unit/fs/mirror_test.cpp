@@ -10,6 +10,20 @@ using ::testing::ElementsAre;
 using ::testing::UnorderedElementsAre;
 using Mirror = fake::FileSystemTest;
 
+TEST_F(Mirror, HardLinksAreOneFile) {
+    source_->put_link("plain/same", "plain/notes");
+    const auto fs = make(3);
+    const auto notes = walk(*fs, "plain/notes").attributes;
+    const auto same = walk(*fs, "plain/same").attributes;
+    EXPECT_EQ(notes.nlink, 2U);
+    EXPECT_EQ(same.inode, notes.inode);
+    EXPECT_EQ(walk(*fs, "latest").attributes.nlink, 1U);
+    source_->remove_link("plain/notes", "plain/same");
+    EXPECT_EQ(fs->open(same.inode).error, ESTALE) << "the kernel looks the name up again";
+    pass(1000);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "plain/same")).value, "some notes");
+}
+
 TEST_F(Mirror, RootListsTheSourceAndNothingElse) {
     const auto fs = make(3);
     EXPECT_THAT(names(*fs, root_inode), ElementsAre(".", "..", "fifo", "latest", "link", "plain", "step1"));
