@@ -1,0 +1,138 @@
+// Files of a DirectorySource: what counts as a change, when descriptors are closed, and waiting.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <sys/stat.h>
+
+#include <array>
+#include <filesystem>
+#include <functional>
+#include <thread>
+
+#include "io/posix_source.h"
+#include "support/fake_files.h"
+#include "support/faulty_system_calls.h"
+#include "support/temporary_directory.h"
+
+namespace ckptfs::io {
+namespace {
+
+using test::FaultySystemCalls;
+using test::read_all;
+using testing::HasSubstr;
+
+class PinnedFileTest : public testing::Test {
+ protected:
+    std::shared_ptr<const DirectorySource> source() {
+        constexpr std::uint64_t least = 1;  // so that a test can have the smallest pool
+        auto opened = DirectorySource::open_directory(directory_.path(), calls_, least);
+        EXPECT_TRUE(opened.ok()) << opened.error().message();
+        return *opened;
+    }
+
+    test::TemporaryDirectory directory_;
+    std::shared_ptr<FaultySystemCalls> calls_ = std::make_shared<FaultySystemCalls>();
+};
+
+TEST_F(PinnedFileTest, WhatAnotherReasonThanWritingExplainsIsNoChange) {
+    using Change = std::function<void(const std::string&)>;
+    const std::vector<std::pair<std::string, Change>> changes = {
+        {"linked", [&](const std::string& path) { std::filesystem::create_hard_link(path, directory_ / "link"); }},
+        {"unlinked elsewhere", [&](const std::string&) { std::filesystem::remove(directory_ / "link"); }},
+        {"mode", [](const std::string& path) { ::chmod(path.c_str(), 0640); }},
+    };
+    directory_.write("file", "abc");
+    directory_.write("other", "x");
+    calls_->descriptor_limit = 2;  // a pool of one
+    const auto tree = source();
+    for (const auto& [name, change] : changes) {
+        const auto file = *tree->open("file");
+        change(directory_ / "file");
+        const auto pooled = read_all(*file);
+        ASSERT_TRUE(pooled.ok()) << name << ": " << pooled.error().message();
+        EXPECT_EQ(*pooled, "abc") << name;
+        ASSERT_TRUE(tree->open("other").ok());
+        const auto opened_again = read_all(*file);
+        ASSERT_TRUE(opened_again.ok()) << name << ": " << opened_again.error().message();
+    }
+}
+
+TEST_F(PinnedFileTest, WhatWasWrittenIsAChangeEvenWithTheTimeSetBack) {
+    directory_.write("file", "abc");
+    const auto file = *source()->open("file");
+    struct stat before {};
+    ASSERT_EQ(::stat((directory_ / "file").c_str(), &before), 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));  // the file system's clock ticks that slowly
+    directory_.write("file", "abX");
+    const std::array<timespec, 2> times{before.st_atim, before.st_mtim};
+    ASSERT_EQ(::utimensat(AT_FDCWD, (directory_ / "file").c_str(), times.data(), 0), 0);
+    EXPECT_EQ(read_all(*file).error().code(), ErrorCode::stale);
+}
+
+TEST_F(PinnedFileTest, ARemovedFileIsGoneHoweverManyLinksItHad) {
+    directory_.write("file", "abc");
+    std::filesystem::create_hard_link(directory_ / "file", directory_ / "link");
+    const auto tree = source();
+    const auto file = *tree->open("file");
+    std::filesystem::remove(directory_ / "link");
+    EXPECT_TRUE(read_all(*file).ok());
+    std::filesystem::remove(directory_ / "file");
+    EXPECT_EQ(read_all(*file).error().code(), ErrorCode::stale);
+    EXPECT_EQ(tree->open_descriptors(), 0U) << "its disk is kept";
+}
+
+TEST_F(PinnedFileTest, DescriptorsThatNobodyUsesAreClosed) {
+    directory_.write("idle", "abc");
+    directory_.write("busy", "abc");
+    const auto tree = source();
+    const auto idle = *tree->open("idle");
+    const auto busy = *tree->open("busy");
+    tree->release_unused();
+    EXPECT_EQ(tree->open_descriptors(), 2U) << "both were used since the start";
+    ASSERT_TRUE(read_all(*busy).ok());
+    tree->release_unused();
+    EXPECT_EQ(tree->open_descriptors(), 1U);
+    const std::uint64_t opens = calls_->opens;
+    ASSERT_TRUE(read_all(*busy).ok());
+    EXPECT_EQ(calls_->opens, opens) << "the busy one is the one that stays";
+    EXPECT_EQ(*read_all(*idle), "abc") << "it is opened again";
+}
+
+TEST_F(PinnedFileTest, ALeaseOfAFileIsWaitedFor) {
+    directory_.write("file", "abc");
+    calls_->open_errno = EAGAIN;
+    const auto tree = source();
+    calls_->failing_opens = 3;
+    const auto file = tree->open("file");
+    ASSERT_TRUE(file.ok()) << file.error().message();
+    EXPECT_EQ(calls_->pauses, 3U);
+    EXPECT_EQ(*read_all(**file), "abc");
+}
+
+TEST_F(PinnedFileTest, ReadingWaits) {
+    directory_.write("file", "abc");
+    class Watching final : public SystemCalls {
+     public:
+        ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const override {
+            flags = ::fcntl(fd, F_GETFL);
+            return SystemCalls::read_at(fd, buffer, nbytes, offset);
+        }
+        mutable int flags = O_NONBLOCK;
+    };
+    const auto calls = std::make_shared<Watching>();
+    const auto tree = *DirectorySource::open_directory(directory_.path(), calls);
+    ASSERT_TRUE(read_all(**tree->open("file")).ok());
+    EXPECT_EQ(calls->flags & O_NONBLOCK, 0);
+}
+
+TEST_F(PinnedFileTest, ALimitOfDescriptorsThatIsTooLowIsNamed) {
+    calls_->descriptor_limit = least_descriptors - 1;
+    const auto refused = DirectorySource::open_directory(directory_.path(), calls_);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::io);
+    EXPECT_THAT(refused.error().message(), HasSubstr("may have 63 files open, and needs 64"));
+    calls_->descriptor_limit = least_descriptors;
+    EXPECT_TRUE(DirectorySource::open_directory(directory_.path(), calls_).ok());
+}
+
+}  // namespace
+}  // namespace ckptfs::io
