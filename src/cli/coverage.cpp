@@ -11,7 +11,7 @@
 namespace ckptfs::cli {
 namespace {
 
-std::string describe(const SourceRun& run) {
+std::string describe_run(const SourceRun& run) {
     return "bytes " + std::to_string(run.offset) + " to " + std::to_string(run.offset + run.length) + " of " +
            in_quotes(run.file);
 }
@@ -31,7 +31,7 @@ std::string normalise(std::vector<SourceRun>& runs) {
             continue;
         }
         if (joined.back().offset + joined.back().length > run.offset) {
-            return describe(run) + " are shown more than once";
+            return describe_run(run) + " are shown more than once";
         }
         joined.back().length += run.length;
     }
@@ -79,10 +79,10 @@ std::string Coverage::check(const zero::ParameterGroup& group, const zero::State
         return overlap;
     }
     if (const auto missing = first_outside(expected, found)) {
-        return describe(*missing) + " are shown nowhere";
+        return describe_run(*missing) + " are shown nowhere";
     }
     if (const auto foreign = first_outside(found, expected)) {
-        return describe(*foreign) + " are shown, but do not belong to the state";
+        return describe_run(*foreign) + " are shown, but do not belong to the state";
     }
     return "";
 }

@@ -23,7 +23,7 @@ namespace ckptfs::cli {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using Kind = FileLock::Kind;
+using LockKind = FileLock::Kind;
 
 constexpr std::chrono::milliseconds pause{5};
 constexpr std::chrono::seconds patience_to_join{60};
@@ -33,7 +33,7 @@ constexpr int wake_signal = SIGURG;
 
 Result<bool> is_served(const SharedPlace& place) {
     CKPTFS_ASSIGN(auto lock, FileLock::of_file(place.daemon()));
-    CKPTFS_ASSIGN(const bool free, lock.try_lock(Kind::exclusive));
+    CKPTFS_ASSIGN(const bool free, lock.try_lock(LockKind::exclusive));
     return !free;
 }
 
@@ -63,7 +63,7 @@ std::variant<SharedView, StartReport> SharedView::join(const SharedPlace& place,
 Result<SharedView::Attempt> SharedView::attempt(const SharedPlace& place, const Start& start) {
     CKPTFS_TRY(place.make());
     CKPTFS_ASSIGN(auto users, FileLock::of_file(place.users()));
-    CKPTFS_TRY(users.lock(Kind::shared));
+    CKPTFS_TRY(users.lock(LockKind::shared));
     if (users.is_removed()) {
         return Attempt(Retry::retry);
     }
@@ -73,7 +73,7 @@ Result<SharedView::Attempt> SharedView::attempt(const SharedPlace& place, const 
 Result<SharedView::Attempt> SharedView::serve_or_join(SharedView user, const Start& start) {
     const SharedPlace& place = user.place_;
     CKPTFS_ASSIGN(auto starting, FileLock::of_directory(place.directory()));
-    CKPTFS_TRY(starting.lock(Kind::exclusive));
+    CKPTFS_TRY(starting.lock(LockKind::exclusive));
     CKPTFS_ASSIGN(const bool served, is_served(place));
     if (served) {
         // Not mounted yet: whoever started it was killed. Not mounted any more: it is about to end.
@@ -111,9 +111,9 @@ Result<bool> SharedView::is_over() const {
         return true;
     }
     CKPTFS_ASSIGN(auto users, FileLock::of_file(place_.users()));
-    CKPTFS_ASSIGN(const bool unused, users.try_lock(Kind::exclusive));
+    CKPTFS_ASSIGN(const bool unused, users.try_lock(LockKind::exclusive));
     if (!unused) {
-        return users.try_lock(Kind::shared);  // false: the daemon has the exclusive lock, and is ending the mount
+        return users.try_lock(LockKind::shared);  // false: the daemon has the exclusive lock, and is ending the mount
     }
     if (users.is_removed()) {
         return true;
@@ -145,7 +145,7 @@ struct ViewKeeper::Watch {
 
     /// True once nobody has the lock but this process.
     bool wait_for_users() {
-        const auto locked = users.lock_unless_interrupted(Kind::exclusive);
+        const auto locked = users.lock_unless_interrupted(LockKind::exclusive);
         if (!locked) {
             log::error(locked.error().message());
         }
@@ -178,7 +178,7 @@ ViewKeeper::~ViewKeeper() = default;
 
 Result<bool> ViewKeeper::take() {
     CKPTFS_ASSIGN(auto lock, FileLock::of_file(place_.daemon()));
-    CKPTFS_ASSIGN(const bool mine, lock.try_lock(Kind::exclusive));
+    CKPTFS_ASSIGN(const bool mine, lock.try_lock(LockKind::exclusive));
     if (mine) {
         served_ = std::make_unique<FileLock>(std::move(lock));
     }

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "pt/damaged.h"
 #include "util/checked.h"
 
 namespace ckptfs::pt {
@@ -24,10 +25,6 @@ std::uint64_t memory_nbytes() {
     const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
     const std::int64_t page_nbytes = ::sysconf(_SC_PAGESIZE);
     return static_cast<std::uint64_t>(std::max<std::int64_t>(pages, 0)) * static_cast<std::uint64_t>(page_nbytes);
-}
-
-Error damaged(const File& file, const std::string& what) {
-    return {ErrorCode::damaged, "'" + file.name() + "' is damaged: " + what};
 }
 
 Error within(const Error& error, const File& file) {

@@ -68,7 +68,7 @@ Call rebuild_of(const Node* node) {
     return {};
 }
 
-Error damaged(const std::string& what) {
+Error damaged_tensor(const std::string& what) {
     return {ErrorCode::damaged, "a tensor " + what};
 }
 
@@ -81,13 +81,13 @@ std::optional<std::uint64_t> count_of(const Node* node) {
 
 Result<std::vector<std::uint64_t>> counts_of(const Node* node, const char* what) {
     if (node == nullptr || node->kind != Kind::tuple) {
-        return damaged(std::string("has no tuple of ") + what);
+        return damaged_tensor(std::string("has no tuple of ") + what);
     }
     std::vector<std::uint64_t> counts;
     for (const Node* item : node->items) {
         const auto count = count_of(item);
         if (!count) {
-            return damaged(std::string("has an impossible number among its ") + what);
+            return damaged_tensor(std::string("has an impossible number among its ") + what);
         }
         counts.push_back(*count);
     }
@@ -138,14 +138,14 @@ Result<void> check_bounds(const TensorRef& tensor) {
     for (const std::uint64_t size : tensor.sizes) {
         const auto product = checked_multiply(numel, size);
         if (!product) {
-            return damaged("has more elements than fit into 64 bits");
+            return damaged_tensor("has more elements than fit into 64 bits");
         }
         numel = *product;
     }
     const std::uint64_t available = tensor.storage.numel * itemsize(tensor.storage.dtype) / itemsize(tensor.dtype);
     const auto needed = elements_needed(tensor);
     if (!needed || *needed > available) {
-        return damaged("reaches element " + (needed ? std::to_string(*needed) : std::string("2^64")) + " of storage '" +
+        return damaged_tensor("reaches element " + (needed ? std::to_string(*needed) : std::string("2^64")) + " of storage '" +
                        std::string(tensor.storage.key) + "', which has " + std::to_string(available));
     }
     return {};
@@ -225,13 +225,13 @@ Result<TensorRef> tensor_ref(const Node* node) {
     CKPTFS_ASSIGN(tensor.dtype, dtype_of_call(call, tensor.storage));
     const auto offset = count_of(arguments[1]);
     if (!offset) {
-        return damaged("has an impossible storage offset");
+        return damaged_tensor("has an impossible storage offset");
     }
     tensor.offset_numel = *offset;
     CKPTFS_ASSIGN(tensor.sizes, counts_of(arguments[2], "sizes"));
     CKPTFS_ASSIGN(const std::vector<std::uint64_t> strides, counts_of(arguments[3], "strides"));
     if (strides.size() != tensor.sizes.size()) {
-        return damaged("has " + std::to_string(tensor.sizes.size()) + " sizes and " + std::to_string(strides.size()) +
+        return damaged_tensor("has " + std::to_string(tensor.sizes.size()) + " sizes and " + std::to_string(strides.size()) +
                        " strides");
     }
     tensor.strides.assign(strides.begin(), strides.end());

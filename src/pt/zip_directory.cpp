@@ -5,6 +5,7 @@
 #include <unordered_set>
 #include <utility>
 
+#include "pt/damaged.h"
 #include "pt/zip.h"
 #include "pt/zip_end.h"
 #include "pt/zip_format.h"
@@ -25,10 +26,6 @@ constexpr std::uint64_t most_joined_nbytes = std::uint64_t{64} << 10;
 constexpr std::uint64_t most_headers_nbytes = std::uint64_t{32} << 10;
 /// Elsewhere, of the storages' records, about this many are.
 constexpr std::size_t sampled_storages = 64;
-
-Error damaged(const File& file, const std::string& what) {
-    return {ErrorCode::damaged, "'" + file.name() + "' is damaged: " + what};
-}
 
 /// A forward view of a byte range of a file that need not fit into memory.
 class Window {

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <utility>
 
+#include "pt/damaged.h"
 #include "pt/zip_format.h"
 #include "util/checked.h"
 
@@ -20,10 +21,6 @@ constexpr std::string_view legacy_magic{"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x2
 constexpr std::size_t tar_magic_offset = 257;
 constexpr std::string_view tar_magic = "ustar";
 constexpr std::uint64_t head_nbytes = 512;
-
-Error damaged(const File& file, const std::string& what) {
-    return {ErrorCode::damaged, "'" + file.name() + "' is damaged: " + what};
-}
 
 /// The offset in `tail` of the end record whose comment reaches exactly to the end of the file.
 std::optional<std::size_t> find_end_record(std::string_view tail) {

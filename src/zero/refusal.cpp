@@ -7,7 +7,7 @@
 namespace ckptfs::zero {
 namespace {
 
-constexpr std::array entries{
+constexpr std::array refusal_entries{
     RefusalEntry{Refusal::mixture_of_experts, "mixture of experts",
                  "expert files (`layer_*_expert_*`, `expp_rank_*`), parameter groups with `moe: True`, or automatic "
                  "expert parallelism",
@@ -48,11 +48,11 @@ constexpr std::array entries{
 }  // namespace
 
 std::span<const RefusalEntry> refusals() {
-    return entries;
+    return refusal_entries;
 }
 
 Error refuse(Refusal id, std::string_view path, std::string_view found) {
-    for (const RefusalEntry& entry : entries) {
+    for (const RefusalEntry& entry : refusal_entries) {
         if (entry.id == id) {
             return {ErrorCode::unsupported, std::string(path) + ": " + std::string(entry.name) + " is not supported (" +
                                                 std::string(found) + "); " + std::string(entry.instead)};
@@ -78,7 +78,7 @@ std::string support_markdown() {
         "shown.\n\n"
         "What cannot be re-cut is refused by name. The list is closed: any other refusal is a bug.\n\n"
         "| layout | recognised by | instead |\n| --- | --- | --- |\n";
-    for (const RefusalEntry& entry : entries) {
+    for (const RefusalEntry& entry : refusal_entries) {
         page += "| " + std::string(entry.name) + " | " + std::string(entry.recognised) + " | " +
                 std::string(entry.instead) + " |\n";
     }

@@ -12,6 +12,7 @@
 #include "naive/zip_io.h"
 
 namespace ckptfs::test {
+namespace zero3 {
 namespace {
 
 constexpr std::uint64_t default_seed = 20'241'124;
@@ -245,4 +246,5 @@ TEST(PropertyZero3, a_mistake_in_one_byte_or_number_is_found) {
 }
 
 }  // namespace
+}  // namespace zero3
 }  // namespace ckptfs::test

@@ -7,7 +7,7 @@
 namespace naive {
 namespace {
 
-std::string repeat(const std::string& pattern, std::size_t nbytes) {
+std::string tiled(const std::string& pattern, std::size_t nbytes) {
     std::string bytes(nbytes, '\0');
     for (std::size_t i = 0; i < nbytes; ++i) {
         bytes[i] = pattern[i % pattern.size()];
@@ -15,7 +15,7 @@ std::string repeat(const std::string& pattern, std::size_t nbytes) {
     return bytes;
 }
 
-std::uint64_t product(const std::vector<std::uint64_t>& shape) {
+std::uint64_t numel_of(const std::vector<std::uint64_t>& shape) {
     std::uint64_t numel = 1;
     for (const std::uint64_t extent : shape) {
         numel *= extent;
@@ -92,7 +92,7 @@ std::string Save3::share(const std::string& bytes, std::uint64_t numel, std::uin
     const std::uint64_t itemsize = bytes.size() / numel;
     const std::uint64_t nbytes = share_numel(numel) * itemsize;
     std::string part = rank * nbytes < bytes.size() ? bytes.substr(rank * nbytes, nbytes) : "";
-    return part + repeat(freedom_.padding, nbytes - part.size());
+    return part + tiled(freedom_.padding, nbytes - part.size());
 }
 
 std::string Save3::location(std::uint64_t rank) const {
@@ -114,8 +114,8 @@ Value Save3::flat_tensor(const SubGroup& sub_group, const std::string& type, std
     }
     const std::uint64_t numel = bytes.size() / itemsize;
     auto storage = std::make_shared<Storage>(Storage{type, location(rank),
-                                                     repeat("before", freedom_.storage_before * itemsize) + bytes +
-                                                         repeat("after", freedom_.storage_after * itemsize)});
+                                                     tiled("before", freedom_.storage_before * itemsize) + bytes +
+                                                         tiled("after", freedom_.storage_after * itemsize)});
     return tensor(std::move(storage), freedom_.storage_before, {numel}, requires_grad);
 }
 
@@ -250,7 +250,7 @@ Value Save3::model_states(std::uint64_t rank) const {
     Value fragments = keep_frozen ? ordered_dict() : none();
     for (const Fixed& fixed : checkpoint_.frozen) {
         if (keep_frozen) {
-            const std::uint64_t numel = product(fixed.shape);
+            const std::uint64_t numel = numel_of(fixed.shape);
             set(frozen_shapes, fixed.name, torch_size(fixed.shape));
             set(fragments, fixed.name,
                 own_tensor(fixed.type, share(fixed.bytes, numel, rank), {share_numel(numel)}, rank));

@@ -38,7 +38,7 @@ class OfJob : public testing::Test {
     }
     void make(const std::string& directory) const { std::filesystem::create_directories(root_ / directory); }
 
-    test::TemporaryDirectory root_;
+    ckptfs::test::TemporaryDirectory root_;
 };
 
 TEST_F(OfJob, WorldSizeComesFirst) {

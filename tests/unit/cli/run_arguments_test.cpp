@@ -10,6 +10,7 @@
 #include "support/temporary_directory.h"
 
 namespace ckptfs::cli {
+namespace run_arguments {
 namespace {
 
 using testing::ElementsAre;
@@ -79,8 +80,8 @@ class Places : public testing::Test {
         return place->directory();
     }
 
-    test::TemporaryDirectory runtime_;
-    test::TemporaryDirectory source_;
+    ckptfs::test::TemporaryDirectory runtime_;
+    ckptfs::test::TemporaryDirectory source_;
 };
 
 TEST_F(Places, AreOnePerViewAndOptions) {
@@ -124,4 +125,5 @@ TEST_F(Places, FollowLinksToTheSource) {
 }
 
 }  // namespace
+}  // namespace run_arguments
 }  // namespace ckptfs::cli

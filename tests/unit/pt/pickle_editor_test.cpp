@@ -6,10 +6,6 @@
 namespace ckptfs::pickle::test {
 namespace {
 
-std::string protocol2(const std::string& body) {
-    return raw("\x80\x02") + body;
-}
-
 std::string written_root(int protocol, const std::function<const Node*(Editor&)>& make) {
     Editor editor(parsed(raw("\x80") + static_cast<char>(protocol) + "N."));
     editor.replace(editor.base().root(), make(editor));

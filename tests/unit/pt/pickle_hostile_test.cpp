@@ -7,10 +7,6 @@
 namespace ckptfs::pickle::test {
 namespace {
 
-std::string protocol2(const std::string& body) {
-    return raw("\x80\x02") + body;
-}
-
 std::string repeated(const std::string& text, std::size_t count) {
     std::string result;
     for (std::size_t i = 0; i < count; ++i) {

@@ -48,6 +48,10 @@ std::string raw(const char (&literal)[size]) {
     return std::string(literal, size - 1);
 }
 
+inline std::string protocol2(const std::string& body) {
+    return raw("\x80\x02") + body;
+}
+
 /// The tree of a pickle that must be sound.
 inline std::shared_ptr<const Tree> parsed(std::string_view bytes) {
     auto tree = Tree::parse(bytes);

@@ -19,6 +19,7 @@
 #include "zero/reader.h"
 
 namespace ckptfs::view {
+namespace zero3 {
 namespace {
 
 namespace fs = std::filesystem;
@@ -223,4 +224,5 @@ TEST(Zero3View, ReadsNoTensorToBuildItsFiles) {
 }
 
 }  // namespace
+}  // namespace zero3
 }  // namespace ckptfs::view

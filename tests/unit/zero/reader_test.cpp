@@ -12,6 +12,7 @@
 #include "support/test_data.h"
 
 namespace ckptfs::zero {
+namespace reader {
 namespace {
 
 namespace fs = std::filesystem;
@@ -205,4 +206,5 @@ INSTANTIATE_TEST_SUITE_P(
     [](const auto& param_info) { return param_info.param.fixture; });
 
 }  // namespace
+}  // namespace reader
 }  // namespace ckptfs::zero

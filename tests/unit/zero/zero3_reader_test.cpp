@@ -13,6 +13,7 @@
 #include "zero/zero3_files.h"
 
 namespace ckptfs::zero {
+namespace zero3 {
 namespace {
 
 namespace fs = std::filesystem;
@@ -385,4 +386,5 @@ TEST(Zero3Frozen, FragmentsAreMapped) {
 }
 
 }  // namespace
+}  // namespace zero3
 }  // namespace ckptfs::zero
