@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests; a failure does not stop the steps after it.
 #   tests/run.sh               the default set
-#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md) and of the frameworks, clang's analyzer, libtorch 1.13, smoke runs of the benchmark and of the proof on GPUs
+#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md) and of the frameworks, a build of each file for itself, clang-tidy and clang's
+#                              analyzer on each file for itself, libtorch 1.13, smoke runs of the benchmark and of the proof on GPUs
 #   tests/run.sh STEP...       only these steps, in this order (their names are in the summary)
 # The Python environment is kept in $CKPTFS_VENV, by default ~/.cache/ckptfs/venv-<hash of the requirements>.
 # CI=true: a test that skips itself counts as failed.
@@ -10,15 +11,16 @@ cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=tests/steps.sh
 source tests/steps.sh
 
-default_steps=(install format build unit release tidy mount package scripts readme oracle frameworks scale asan tsan)
-full_steps=(oracle_full frameworks_full analyze torch113 bench gpu)
+default_steps=(install format asan release tidy mount package scripts readme oracle frameworks scale tsan)
+full_steps=(oracle_full frameworks_full tidy_full build unit analyze torch113 bench gpu)
 
 steps=("${default_steps[@]}")
 if [[ "${1:-}" == --full ]]; then
     shift
-    # These hold the quick subsets.
+    # These hold what the quick ones show, and more.
     steps=("${default_steps[@]/%oracle/oracle_full}")
-    steps=("${steps[@]/%frameworks/frameworks_full}" "${full_steps[@]:2}")
+    steps=("${steps[@]/%frameworks/frameworks_full}")
+    steps=("${steps[@]/%tidy/tidy_full}" "${full_steps[@]:3}")
 fi
 if [[ $# -gt 0 ]]; then
     steps=("$@")
@@ -28,13 +30,21 @@ for step in "${steps[@]}"; do
 done
 
 mkdir -p "$logs"
-declare -A outcome seconds
+declare -A outcome seconds cpu_seconds
 passed=0
 failed=0
+
+# Sets cpu: the seconds of processors, user and system, that all that ended below this shell has taken so far.
+take_cpu() {
+    times > "$logs/times"
+    cpu=$(awk 'NR == 2 { for (i = 1; i <= 2; ++i) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } print int(sum + 0.5) }' "$logs/times")
+}
 
 for step in "${steps[@]}"; do
     echo "=== $step"
     begin=$SECONDS
+    take_cpu
+    cpu_begin=$cpu
     rm -f "$logs/$step".*
     set_up_environment
     # Each step in a shell of its own: `set -e` works there, and a broken step cannot take the others along. Signals that
@@ -42,6 +52,8 @@ for step in "${steps[@]}"; do
     env --default-signal=HUP,INT,QUIT bash -euo pipefail -c 'source tests/steps.sh; "step_$1"' step "$step" < /dev/null 2>&1 | tee "$logs/$step.log"
     status=${PIPESTATUS[0]}
     seconds[$step]=$((SECONDS - begin))
+    take_cpu
+    cpu_seconds[$step]=$((cpu - cpu_begin))
     count_results "$step" "$status"
     passed=$((passed + step_passed))
     failed=$((failed + step_failed))
@@ -58,8 +70,8 @@ done
 echo
 echo "=== summary"
 for step in "${steps[@]}"; do
-    printf '%-12s %5d s  %s\n' "$step" "${seconds[$step]}" "${outcome[$step]}"
+    printf '%-15s %5d s %5d s of CPU  %s\n' "$step" "${seconds[$step]}" "${cpu_seconds[$step]}" "${outcome[$step]}"
 done
-printf '%-12s %5d s\n' total "$SECONDS"
+printf '%-15s %5d s %5d s of CPU\n' total "$SECONDS" "$cpu"
 echo "$passed passed, $failed failed"
 [[ $failed -eq 0 ]]

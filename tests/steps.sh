@@ -2,8 +2,8 @@
 # A step that leaves <name>.*.xml (JUnit) in $logs is counted by test, any other as one.
 # shellcheck shell=bash
 
-build=build/dev          # every target, warnings are errors; unit and property tests
-release=build            # build/ckptfs: the program that all other tests run
+build=build/dev          # every target, each file for itself
+release=build            # build/ckptfs, each file for itself: the program that all other tests run
 logs=build/test-logs
 jobs=$(nproc)
 
@@ -117,14 +117,21 @@ step_release() {
     compile $release
 }
 
+# A layer at a time: most of the time goes into the headers, which all its files share.
 step_tidy() {
     configure_tsan
-    sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 tests/tidy_one.sh build/tsan
+    find build/tsan/CMakeFiles build/tsan/src -path '*/Unity/*.cxx' | xargs -P "$jobs" -n 1 tests/tidy_one.sh build/tsan
+}
+
+# Some checks look at nothing but the file that is compiled.
+step_tidy_full() {
+    configure build/tidy tsan -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_UNITY_BUILD=OFF
+    sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 tests/tidy_one.sh build/tidy
 }
 
 step_analyze() {
-    configure_tsan
-    sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 clang-tidy-14 -p build/tsan --quiet --checks='-*,clang-analyzer-*'
+    configure build/tidy tsan -DCMAKE_CXX_COMPILER=clang++-14 -DCMAKE_UNITY_BUILD=OFF
+    sources src | grep '\.cpp$' | xargs -P "$jobs" -n 1 clang-tidy-14 -p build/tidy --quiet --checks='-*,clang-analyzer-*'
 }
 
 step_mount() {
@@ -163,10 +170,11 @@ step_scale() {
     run_pytest scale tests/scale
 }
 
+# Every target, and with g++ all unit and property tests: what the dev build would show without sanitizers is shown here.
 step_asan() {
     configure build/asan asan
-    compile build/asan unit_tests
-    run_ctest asan build/asan unit
+    compile build/asan
+    run_ctest asan build/asan 'unit|property'
 }
 
 # With clang, so that both compilers see all sources and unit tests; clang-tidy takes its commands from here too.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # clang-tidy on one file, unless it passed before with the same configuration and the same preprocessed text.
-#   tidy_one.sh BUILD_DIRECTORY FILE
+#   tidy_one.sh BUILD_DIRECTORY FILE     FILE may be one that includes others (a unity file): it checks those
 set -euo pipefail
 build=$1
 file=$2
@@ -14,8 +14,11 @@ include_closure() {
         unset 'pending[-1]'
         [[ "$seen" != *" $next "* ]] || continue
         seen+="$next "
-        echo "$next"
+        [[ $next == */Unity/* ]] || echo "$next"
         while read -r header; do
+            if [[ $header == "$PWD"/* ]]; then
+                pending+=("${header#"$PWD"/}")
+            fi
             for root in include src "$build/include"; do
                 [[ ! -e $root/$header ]] || pending+=("$root/$header")
             done
@@ -32,6 +35,10 @@ hash=$({
 if [[ -e $cache/$hash ]]; then
     exit 0
 fi
-clang-tidy-14 -p "$build" --quiet "$file" 2> >(grep -v 'warnings generated' >&2)
+options=()
+if [[ $file == */Unity/* ]]; then
+    options=(--checks=-bugprone-suspicious-include '--header-filter=(include/ckptfs|src)/.*\.(h|cpp)$')
+fi
+clang-tidy-14 -p "$build" --quiet "${options[@]}" "$file" 2> >(grep -v 'warnings generated' >&2)
 mkdir -p "$cache"
 touch "$cache/$hash"

@@ -52,12 +52,14 @@ def _variants():
     yield from _variant("three-groups", (bf16.but(groups=3), 4, 3), (fp16.but(groups=3), 2, 3))
     yield from _variant("sgd-momentum", (bf16.but(optimizer="sgd_momentum"), 3, 2),
                         (fp32.but(optimizer="sgd_momentum"), 2, 3), SOURCE)
-    yield from _variant("rmsprop", (fp32.but(optimizer="rmsprop"), 2, 3), (bf16.but(optimizer="rmsprop"), 3, 2), SOURCE)
+    yield from _variant("rmsprop", (fp32.but(optimizer="rmsprop"), 2, 3), (bf16.but(optimizer="rmsprop"), 3, 2), SOURCE,
+                        quick=False)
     yield from _variant("amsgrad", (bf16.but(optimizer="amsgrad"), 3, 2), (fp32.but(optimizer="amsgrad"), 2, 4), SOURCE)
     yield from _variant("adagrad", (bf16.but(optimizer="adagrad", groups=1), 3, 2),
-                        (fp32.but(optimizer="adagrad", groups=1), 2, 3), SOURCE)
-    yield from _variant("cpu-adam", (bf16.but(optimizer="cpu_adam"), 2, 3), (fp32.but(optimizer="cpu_adam"), 3, 2))
-    yield from _variant("lion", (bf16.but(optimizer="lion"), 3, 2), (fp32.but(optimizer="lion"), 2, 3), SOURCE)
+                        (fp32.but(optimizer="adagrad", groups=1), 2, 3), SOURCE, quick=False)
+    # DeepSpeed's own operators take minutes to compile: the quick subset needs one of them, for `elastic` and for Muon.
+    yield from _variant("cpu-adam", (bf16.but(optimizer="cpu_adam"), 2, 3), (fp32.but(optimizer="cpu_adam"), 3, 2), quick=False)
+    yield from _variant("lion", (bf16.but(optimizer="lion"), 3, 2), (fp32.but(optimizer="lion"), 2, 3), SOURCE, quick=False)
     yield from _variant("muon", (one.but(optimizer="muon"), 3, 2), (bf16.but(optimizer="muon"), 2, 4), SOURCE)
     yield from _variant("muon-offload", (bf16.but(optimizer="muon", offload=True), 3, 2),
                         (one.but(optimizer="muon", offload=True), 2, 3), SOURCE, quick=False)
@@ -67,8 +69,8 @@ def _variants():
     yield from _variant("round-robin-alignment", (fp16.but(round_robin=True, alignment=True), 3, 4),
                         (one.but(round_robin=True, alignment=True), 4, 3), SOURCE, twin={"round_robin": False},
                         quick=False)
-    yield from _variant("offload", (bf16.but(optimizer="cpu_adam", offload=True), 3, 2),
-                        (one.but(offload=True), 2, 3))
+    yield from _variant("offload", (one.but(offload=True), 2, 3),
+                        (bf16.but(optimizer="cpu_adam", offload=True), 3, 2))
     yield from _variant("frozen-tied", (bf16.but(frozen=True), 3, 2), (fp32.but(frozen=True), 2, 3))
     yield from _variant("frozen-changed", (bf16.but(frozen=True, drift=True), 2, 3),
                         (fp16.but(frozen=True, drift=True), 3, 2), SOURCE)
@@ -97,7 +99,9 @@ def _special():
                    further=(4, 3))
     for versions, fixture, recipe, source in OLD_FIXTURES:
         for version in versions:
-            yield Cell(f"old-writer/{version}/{fixture}/{source}to2", recipe, source, 2, SOURCE, quick=True,
+            # Every version once, and every fixture once.
+            yield Cell(f"old-writer/{version}/{fixture}/{source}to2", recipe, source, 2, SOURCE,
+                       quick=(version == "0.16.9") == (fixture == "stage2_fp16"),
                        check="old_writer", further=(f"{version}_{fixture}_ws{source}",))
     yield Cell("zero-to-fp32/stage2-bf16/3to2", bf16, 3, 2, SOURCE, quick=True, check="zero_to_fp32")
     yield Cell("zero-to-fp32/stage1-round-robin/3to4", fp32.but(round_robin=True), 3, 4, SOURCE, check="zero_to_fp32")
