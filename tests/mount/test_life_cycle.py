@@ -25,7 +25,7 @@ def point(tmp_path):
     return directory
 
 
-def run(*args, timeout=30):
+def run(*args, timeout=60):
     require_fuse()
     return subprocess.run([binary(), *map(str, args)], capture_output=True, text=True, timeout=timeout, check=False)
 
@@ -56,7 +56,7 @@ def test_the_daemon_is_there_when_the_shell_is(source, point, tmp_path):
 def test_relative_paths(source, point, tmp_path):
     require_fuse()
     subprocess.run([binary(), source.name, point.name, "--world-size=3", "--log-file=log"], cwd=tmp_path, check=True,
-                   timeout=30)
+                   timeout=60)
     assert (point / "latest").read_text() == TAG
     assert (tmp_path / "log").exists()
     unmount(point)
@@ -204,7 +204,7 @@ def test_closed_standard_streams(source, point, tmp_path, closed):
 
     def start(from_where):
         command = shlex.join([binary(), str(from_where), str(point), "--world-size=3"])
-        return subprocess.run(f"exec {command} {closed}", shell=True, stderr=subprocess.PIPE, text=True, timeout=30,
+        return subprocess.run(f"exec {command} {closed}", shell=True, stderr=subprocess.PIPE, text=True, timeout=60,
                               check=False)
 
     refused = start(tmp_path / "empty")
@@ -225,13 +225,13 @@ def test_a_start_that_is_broken_off_leaves_nothing(source, point, number):
         process = subprocess.Popen([binary(), str(source), str(point), "--world-size=3"], stdin=subprocess.DEVNULL)
         time.sleep(delay_ms / 1000)
         process.send_signal(number)
-        code = process.wait(30)
+        code = process.wait(60)
         assert code in (0, -number)
         if code == 0:
             unmount(point)
         else:
             broken_off += 1
-        wait_until(lambda: not daemons_naming(str(point)), "the daemon's end", 10)
+        wait_until(lambda: not daemons_naming(str(point)), "the daemon's end")
         assert not mounts_below(point)
     assert broken_off > 0
 
@@ -263,7 +263,7 @@ def test_a_daemon_whose_parent_was_killed_before_the_mount_ends(source, point):
             os.kill(child, signal.SIGCONT)
         if process.returncode == 0:
             unmount(point)
-        wait_until(lambda: not daemons_naming(str(point)), "the daemon's end", 10)
+        wait_until(lambda: not daemons_naming(str(point)), "the daemon's end")
         assert not mounts_below(point)
         if killed == 3:
             break
@@ -297,7 +297,7 @@ def test_the_callers_descriptors_are_let_go_without_close_range(source, point):
         pytest.skip("for root: others could not mount under the filter that takes close_range() away")
     reader, writer = os.pipe()
     try:
-        subprocess.run([binary(), str(source), str(point), "--world-size=3"], check=True, timeout=30,
+        subprocess.run([binary(), str(source), str(point), "--world-size=3"], check=True, timeout=60,
                        pass_fds=[writer], preexec_fn=without_close_range)
         (daemon,) = daemons_naming(str(point))
         targets = [os.readlink(path) for path in pathlib.Path(f"/proc/{daemon}/fd").iterdir()]

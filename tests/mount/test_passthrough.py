@@ -106,7 +106,7 @@ def test_a_fifo_is_shown_but_nobody_hangs_on_it(source, mounted):
     os.mkfifo(source / "fifo")
     mount = mounted(source, "--world-size=3")
     assert "fifo" in os.listdir(mount.path)
-    result = subprocess.run(["cat", mount.path / "fifo"], capture_output=True, text=True, timeout=10)
+    result = subprocess.run(["cat", mount.path / "fifo"], capture_output=True, text=True, timeout=60)
     assert result.returncode != 0
     assert "No such device or address" in result.stderr
 
@@ -114,6 +114,8 @@ def test_a_fifo_is_shown_but_nobody_hangs_on_it(source, mounted):
 def test_a_mount_without_a_world_size_shows_all_of_them(source, mounted):
     mount = mounted(source)
     fixed = mounted(source, "--world-size=3")
+    names = os.listdir(mount.path / "world-size-3" / TAG)
+    assert names and sorted(names) == sorted(os.listdir(fixed.path / TAG))
     for path in (mount.path / "world-size-3" / TAG).iterdir():
         assert path.read_bytes() == (fixed.path / TAG / path.name).read_bytes()
     assert len(list((mount.path / "world-size-8" / TAG).glob("*optim_states.pt"))) == 8

@@ -61,7 +61,7 @@ def run(source, tmp_path):
     runs = Runs(source, runtime)
     yield runs
     runs.end()
-    wait_until(runs.is_clean, f"nothing is left: {[*runtime.rglob('*')]}, {daemons_naming(str(source))}", 15)
+    wait_until(runs.is_clean, f"nothing is left: {[*runtime.rglob('*')]}, {daemons_naming(str(source))}")
 
 
 def shell(text):
@@ -133,7 +133,7 @@ def test_signals_reach_the_command(run, tmp_path, number):
     process = run.start(sys.executable, "-c", handler)
     started(tmp_path / "ready")
     process.send_signal(number)
-    assert process.wait(30) == 7
+    assert process.wait(60) == 7
     assert not list(run.runtime.iterdir())
 
 
@@ -142,7 +142,7 @@ def test_a_signal_that_ends_the_command_is_in_the_exit_status(run, tmp_path, num
     process = run.start("sh", "-c", f"touch {tmp_path}/ready; exec sleep 60")
     started(tmp_path / "ready")
     process.send_signal(number)
-    assert process.wait(30) == 128 + number
+    assert process.wait(60) == 128 + number
     assert not list(run.runtime.iterdir())
 
 
@@ -161,9 +161,9 @@ def test_the_terminals_interrupt_comes_once(run, tmp_path):
               "    count += 1\n"
               "signal.signal(signal.SIGINT, count_one)\n"
               "print('ready', flush=True)\n"
-              "end = time.monotonic() + 1\n"
-              "while time.monotonic() < end:\n"
+              "while not count:\n"
               "    time.sleep(0.05)\n"
+              "time.sleep(0.5)\n"  # in which a second one would come
               "print('interrupts:', count, flush=True)\n")
     leader, follower = os.openpty()
     take_terminal = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
@@ -175,7 +175,7 @@ def test_the_terminals_interrupt_comes_once(run, tmp_path):
     assert process.stdout.readline() == "ready\n"
     os.write(leader, b"\x03")
     assert process.stdout.readline() == "interrupts: 1\n"
-    assert process.wait(30) == 0
+    assert process.wait(60) == 0
     os.close(leader)
 
 
@@ -184,11 +184,11 @@ def test_a_killed_run_leaves_the_view_to_the_command(run, tmp_path):
                                f"cat {{}}/world-size-2/latest > {tmp_path}/latest"))
     started(tmp_path / "ready")
     process.kill()
-    process.wait(30)
+    process.wait(60)
     time.sleep(0.3)
     assert len(run.views()) == 1
     (tmp_path / "go").touch()
-    wait_until(run.is_clean, "the view ends with the command", 15)
+    wait_until(run.is_clean, "the view ends with the command")
     assert (tmp_path / "latest").read_text() == TAG
 
 
@@ -197,8 +197,8 @@ def test_a_run_and_its_command_killed_together(run, tmp_path):
     started(tmp_path / "ready")
     assert run.views()
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait(30)
-    wait_until(run.is_clean, "the view ends with its last user", 15)
+    process.wait(60)
+    wait_until(run.is_clean, "the view ends with its last user")
 
 
 def test_what_the_command_leaves_running_does_not_keep_the_view(run):
@@ -216,9 +216,9 @@ def test_a_signal_while_the_mount_starts(run):
         process = run.start("sleep", "60")
         time.sleep(delay_ms / 1000)
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (-signal.SIGTERM, 128 + signal.SIGTERM)
+        assert process.wait(60) in (-signal.SIGTERM, 128 + signal.SIGTERM)
         assert not mounts_below(run.runtime)
-    wait_until(run.is_clean, "nothing is left", 15)
+    wait_until(run.is_clean, "nothing is left")
 
 
 def test_a_run_killed_while_the_mount_starts(run):
@@ -227,10 +227,10 @@ def test_a_run_killed_while_the_mount_starts(run):
         time.sleep(delay_ms / 1000)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(30)
+        process.wait(60)
     result = run("cat", "{}/world-size-2/latest")
     assert (result.returncode, result.stdout) == (0, TAG), result
-    wait_until(run.is_clean, "nothing is left", 15)
+    wait_until(run.is_clean, "nothing is left")
 
 
 def test_eight_at_once_share_one_mount(run, tmp_path):
@@ -243,7 +243,7 @@ def test_eight_at_once_share_one_mount(run, tmp_path):
     assert len(daemons_naming(str(run.source))) == 8 + 1
     for process in processes[:4]:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(60) == 128 + signal.SIGTERM
     assert len(run.views()) == 1
     (tmp_path / "go").touch()
     outputs = [process.communicate(timeout=60)[0] for process in processes[4:]]
@@ -275,7 +275,7 @@ def test_other_options_and_sources_are_other_mounts(run, tmp_path):
     assert len(set(views)) == len(options)
     assert same.stdout.readline() == views[0]
     (tmp_path / "go").touch()
-    assert [process.wait(30) for process in [*processes, same]] == [0] * (len(options) + 1)
+    assert [process.wait(60) for process in [*processes, same]] == [0] * (len(options) + 1)
 
 
 def test_another_name_of_the_source_is_the_same_mount(run, tmp_path):
@@ -305,7 +305,7 @@ def test_a_crashed_daemon_is_replaced(run, tmp_path):
     second = run("cat", "{}/latest", options=["--world-size=2"])
     assert (second.returncode, second.stdout) == (0, TAG), second
     (tmp_path / "go").touch()
-    out, _ = first.communicate(timeout=30)
+    out, _ = first.communicate(timeout=60)
     assert (first.returncode, out) == (0, TAG)  # at the same path
     assert not list(run.runtime.iterdir())
 
@@ -315,7 +315,7 @@ def test_a_crashed_daemons_mount_is_cleared_by_the_last_user(run, tmp_path):
     started(tmp_path / "ready")
     os.kill(serving_daemon(run), signal.SIGKILL)
     (tmp_path / "go").touch()
-    _, error = process.communicate(timeout=30)
+    _, error = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "not connected" in error
     assert not list(run.runtime.iterdir())
@@ -329,8 +329,8 @@ def test_a_view_that_somebody_unmounts_is_mounted_for_the_next(run, tmp_path):
     result = run("cat", "{}/world-size-2/latest")
     assert (result.returncode, result.stdout) == (0, TAG), result
     (tmp_path / "go").touch()
-    assert process.wait(30) == 0
-    wait_until(run.is_clean, "nothing is left", 15)
+    assert process.wait(60) == 0
+    wait_until(run.is_clean, "nothing is left")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
@@ -343,7 +343,7 @@ def test_signals_to_every_process_of_a_job_leave_the_view(run, tmp_path, number)
     process.send_signal(number)
     time.sleep(0.2)
     (tmp_path / "go").touch()
-    out, _ = process.communicate(timeout=30)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, TAG)
     assert not list(run.runtime.iterdir())
 

@@ -3,18 +3,16 @@ import errno
 import os
 import shutil
 import subprocess
-import time
 
 import pytest
 
-from mount_fixtures import DATA, binary, unmount, wait_until
+from mount_fixtures import DATA, binary, content_of, unmount, wait_until
 
 TAG = "global_step2"
 SAVED = DATA / "stage2_bf16_ws4" / TAG
 REPLACEMENT = DATA / "stage2_bf16_ws4_at_ws3" / TAG
 MODEL_STATES = "mp_rank_00_model_states.pt"
 OPTIMIZER = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
-VISIBLE_S = 2.0
 LAYOUTS = {
     "Lightning": "epoch=1-step=8.ckpt/checkpoint",
     "Lightning, a metric with a slash": "logs/version_0/checkpoints/epoch=1-val/loss=0.25.ckpt/checkpoint",
@@ -73,11 +71,11 @@ def test_what_appears_deep_down_is_seen(root, mounted):
     assert os.listdir(at_3) == os.listdir(at_2) == ["checkpoint-1"]
     save(root / "checkpoint-2" / "global_step2")
     wait_until(lambda: (at_3 / "checkpoint-2" / "global_step2").exists() and (at_2 / "checkpoint-2").exists(),
-               "the new checkpoint", VISIBLE_S)
+               "the new checkpoint")
     assert shards(at_3 / "checkpoint-2" / "global_step2") == 3
     assert shards(at_2 / "checkpoint-2" / "global_step2") == 2
     shutil.rmtree(root / "checkpoint-1")  # as save_total_limit does
-    wait_until(lambda: os.listdir(at_3) == ["checkpoint-2"], "the removal", VISIBLE_S)
+    wait_until(lambda: os.listdir(at_3) == ["checkpoint-2"], "the removal")
     assert not (at_2 / "checkpoint-1" / "global_step1").exists()
 
 
@@ -87,13 +85,13 @@ def test_latest_is_followed(root, mounted):
     latest = mount.path / "latest"
     assert latest.read_text() == "one"
     save(root / "two")
-    wait_until(lambda: latest.read_text() == "two", "the new latest", VISIBLE_S)
+    wait_until(lambda: latest.read_text() == "two", "the new latest")
     assert shards(mount.path / "two") == 3
     os.replace(shutil.copy(root / "latest", root / "incoming"), root / "latest")
     (root / "latest").write_text("one")
-    wait_until(lambda: latest.read_text() == "one", "the old latest", VISIBLE_S)
+    wait_until(lambda: latest.read_text() == "one", "the old latest")
     (root / "latest").unlink()
-    wait_until(lambda: not latest.exists(), "no latest", VISIBLE_S)
+    wait_until(lambda: not latest.exists(), "no latest")
 
 
 @pytest.mark.parametrize("name", [MODEL_STATES, OPTIMIZER])
@@ -112,8 +110,7 @@ def test_a_file_that_is_open_during_a_save_in_place_never_mixes(root, mounted, n
             assert os.pread(file.fileno(), len(before), 0) == before  # what the page cache holds of it
         except OSError as failure:
             assert failure.errno == errno.ESTALE
-    time.sleep(VISIBLE_S)
-    assert path.read_bytes() == (REPLACEMENT / name).read_bytes()
+    wait_until(lambda: content_of(path) == (REPLACEMENT / name).read_bytes(), "the new generation")
 
 
 def test_a_save_that_goes_on_is_an_error_until_it_is_whole(root, mounted):
@@ -124,12 +121,12 @@ def test_a_save_that_goes_on_is_an_error_until_it_is_whole(root, mounted):
     tag.mkdir()
     shutil.copy(SAVED / MODEL_STATES, tag)
     (root / "latest").write_text("two")  # rank 0 writes it before the others are done
-    wait_until(lambda: (mount.path / "two" / MODEL_STATES).exists(), "the first file", VISIBLE_S)
+    wait_until(lambda: (mount.path / "two" / MODEL_STATES).exists(), "the first file")
     assert error_of(mount.path / "two" / MODEL_STATES) == errno.EIO
     assert shards(mount.path / "one") == 3
     for file in SAVED.glob("*optim_states*"):
         shutil.copy(file, tag)
-    wait_until(lambda: shards(mount.path / "two") == 3, "the whole tag", VISIBLE_S)
+    wait_until(lambda: shards(mount.path / "two") == 3, "the whole tag")
     assert (mount.path / "two" / OPTIMIZER).read_bytes() == (mount.path / "one" / OPTIMIZER).read_bytes()
 
 
@@ -141,7 +138,7 @@ def test_an_empty_directory_may_be_mounted_before_the_first_save(root, tmp_path)
     subprocess.run([binary(), root, point, "--allow-empty", f"--log-file={tmp_path}/log"], capture_output=True, check=True)
     try:
         save(root / "checkpoint-1" / "global_step1")
-        wait_until(lambda: (point / "world-size-3" / "checkpoint-1" / "global_step1").exists(), "the first save", VISIBLE_S)
+        wait_until(lambda: (point / "world-size-3" / "checkpoint-1" / "global_step1").exists(), "the first save")
         assert shards(point / "world-size-3" / "checkpoint-1" / "global_step1") == 3
     finally:
         unmount(point)

@@ -262,6 +262,8 @@ def expect_same_objects(expected, found, ignore=is_config, unordered=never, wide
     expected, found = gather.tag_of(str(expected)), gather.tag_of(str(found))
     if sorted(os.listdir(expected)) != sorted(os.listdir(found)):
         raise Mismatch(f"files: {sorted(os.listdir(expected))} became {sorted(os.listdir(found))}")
+    if not os.listdir(expected):
+        raise Mismatch(f"{expected} is empty")
     for name in sorted(os.listdir(expected)):
         differences = graph.compare(f"{expected}/{name}", f"{found}/{name}", ignore, unordered, widened)
         if differences:

@@ -56,6 +56,8 @@ def gather(tag):
     for name in os.listdir(tag):
         if match := OPTIMIZER_FILE.search(name):
             families.setdefault(int(match[2]), {})[int(match[1])] = name
+    if not families:
+        raise ValueError(f"{tag} holds no optimizer files")  # or two empty tags would be equal
     gathered = [_family(tag, family, families[family]) for family in sorted(families)]
     if len(gathered) == 1:
         return gathered[0]

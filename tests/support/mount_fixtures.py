@@ -17,7 +17,7 @@ __all__ = ["checkpoint", "mounted", "no_leaks"]
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests" / "data" / "zero"
-PATIENCE_S = 30
+PATIENCE_S = 60  # a limit for what never happens, not a measure of how fast it should
 
 
 def binary():
@@ -37,6 +37,14 @@ def wait_until(condition, what, patience_s=PATIENCE_S):
     while not condition():
         assert time.monotonic() < end, f"not within {patience_s} s: {what}"
         time.sleep(0.02)
+
+
+def content_of(path):
+    """The bytes, or the errno of what came instead."""
+    try:
+        return pathlib.Path(path).read_bytes()
+    except OSError as failure:
+        return failure.errno
 
 
 def mounts_below(directory):
@@ -152,7 +160,7 @@ def no_leaks(request, tmp_path):
     left_mounts = mounts_below(tmp_path)
     for point in left_mounts:
         subprocess.run(["fusermount3", "-u", "-z", point], check=False)
-    end = time.monotonic() + 5
+    end = time.monotonic() + PATIENCE_S
     while daemons_naming(str(tmp_path)) and time.monotonic() < end:
         time.sleep(0.02)
     left_daemons = daemons_naming(str(tmp_path))

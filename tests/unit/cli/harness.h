@@ -32,6 +32,7 @@ inline std::vector<std::filesystem::path> whole_fixtures() {
             result.push_back(directory);
         }
     }
+    EXPECT_GE(result.size(), 20U);
     return result;
 }
 

@@ -22,6 +22,7 @@ TEST(Support, PageIsGeneratedFromTheCode) {
 }
 
 TEST(Support, EveryRefusalSaysWhatToDo) {
+    ASSERT_FALSE(refusals().empty());
     for (const RefusalEntry& entry : refusals()) {
         const Error error = refuse(entry.id, "/ckpt", "evidence");
         EXPECT_EQ(error.code(), ErrorCode::unsupported);
