@@ -16,8 +16,9 @@ include_closure() {
         seen+="$next "
         [[ $next == */Unity/* ]] || echo "$next"
         while read -r header; do
-            if [[ $header == "$PWD"/* ]]; then
-                pending+=("${header#"$PWD"/}")
+            if [[ $next == */Unity/* ]]; then  # named by absolute path, or from the repository's root
+                pending+=("$(realpath --relative-to=. "$header")")
+                continue
             fi
             for root in include src "$build/include"; do
                 [[ ! -e $root/$header ]] || pending+=("$root/$header")
@@ -37,7 +38,7 @@ if [[ -e $cache/$hash ]]; then
 fi
 options=()
 if [[ $file == */Unity/* ]]; then
-    options=(--checks=-bugprone-suspicious-include '--header-filter=(include/ckptfs|src)/.*\.(h|cpp)$')
+    options=('--header-filter=(include/ckptfs|src)/.*\.(h|cpp)$')
 fi
 clang-tidy-14 -p "$build" --quiet "${options[@]}" "$file" 2> >(grep -v 'warnings generated' >&2)
 mkdir -p "$cache"
