@@ -17,7 +17,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr int max_depth = 400;
+constexpr int deepest_nesting = 400;
 constexpr std::string_view punctuators = "{}[],:";
 
 class Parser {
@@ -82,8 +82,8 @@ class Parser {
         if (at_end()) {
             return error(position_, "a value is expected, and the file ends");
         }
-        if (depth > max_depth) {
-            return error(position_, "more than " + std::to_string(max_depth) + " levels of braces and brackets");
+        if (depth > deepest_nesting) {
+            return error(position_, "more than " + std::to_string(deepest_nesting) + " levels of braces and brackets");
         }
         switch (peek()) {
             case '"':

@@ -43,10 +43,13 @@ class PlainView final : public View {
 class ViewTree final : public ckptfs::test::ContractTree {
  public:
     void add_file(const std::string& path, const std::string& bytes) override { view_->add(path, bytes); }
-    std::shared_ptr<const Source> source() override { return std::make_shared<ViewSource>(view_, "the view"); }
+    std::shared_ptr<const Source> source() override {
+        return std::make_shared<ViewSource>(view_, checkpoint_, "the view");
+    }
 
  private:
     std::shared_ptr<PlainView> view_ = std::make_shared<PlainView>();
+    zero::Checkpoint checkpoint_;
 };
 
 using ckptfs::test::SourceContract;
