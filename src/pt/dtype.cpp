@@ -55,8 +55,8 @@ constexpr std::array dtype_entries = {
 
 /// Every DType has its entry; a value cast from elsewhere answers as uint8.
 const DTypeEntry& entry(DType dtype) {
-    const auto* const found =
-        std::find_if(dtype_entries.begin(), dtype_entries.end(), [&](const DTypeEntry& candidate) { return candidate.dtype == dtype; });
+    const auto* const found = std::find_if(dtype_entries.begin(), dtype_entries.end(),
+                                           [&](const DTypeEntry& candidate) { return candidate.dtype == dtype; });
     return found == dtype_entries.end() ? dtype_entries.front() : *found;
 }
 
@@ -76,15 +76,15 @@ std::optional<DType> dtype_of_storage_class(std::string_view storage_class) {
     if (storage_class == untyped) {
         return DType::uint8;
     }
-    const auto* const found = std::find_if(dtype_entries.begin(), dtype_entries.end(), [&](const DTypeEntry& candidate) {
-        return candidate.storage_class == storage_class;
-    });
+    const auto* const found =
+        std::find_if(dtype_entries.begin(), dtype_entries.end(),
+                     [&](const DTypeEntry& candidate) { return candidate.storage_class == storage_class; });
     return found == dtype_entries.end() ? std::nullopt : std::optional(found->dtype);
 }
 
 std::optional<DType> dtype_of_name(std::string_view name) {
-    const auto* const found =
-        std::find_if(dtype_entries.begin(), dtype_entries.end(), [&](const DTypeEntry& candidate) { return candidate.name == name; });
+    const auto* const found = std::find_if(dtype_entries.begin(), dtype_entries.end(),
+                                           [&](const DTypeEntry& candidate) { return candidate.name == name; });
     return found == dtype_entries.end() ? std::nullopt : std::optional(found->dtype);
 }
 
