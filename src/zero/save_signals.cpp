@@ -215,7 +215,7 @@ constexpr std::string_view step_cause =
 constexpr std::string_view weights_cause =
     "changed weights or masters itself (a clamp, an average put in their place, safe_set_full_fp32_param)";
 
-std::string two_saves(const std::string& finding, const std::string& cause) {
+std::string said_refusal(const std::string& finding, const std::string& cause) {
     return finding +
            ": files of two saves lie in one directory: wait for the running save, or restore the files of one save; "
            "if the training " +
@@ -240,12 +240,12 @@ Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, co
     const bool signs_of_weights = of_weights.on_all_ranks || of_weights.on_some_ranks;
     std::optional<std::string> refusal;
     if (step && signs_of_weights) {
-        refusal = two_saves(*step + ", and " + of_weights.text,
+        refusal = said_refusal(*step + ", and " + of_weights.text,
                             std::string(step_cause) + ", and " + std::string(weights_cause));
     } else if (of_weights.on_some_ranks) {
-        refusal = two_saves(of_weights.text, std::string(weights_cause));
+        refusal = said_refusal(of_weights.text, std::string(weights_cause));
     } else if (step && weights.ranks.empty() && model_states_are_newer(checkpoint)) {
-        refusal = two_saves(*step + ", and the model states are newer than every optimizer file",
+        refusal = said_refusal(*step + ", and the model states are newer than every optimizer file",
                             std::string(step_cause) + ", and a copy changed the times");
     } else if (step) {
         warnings.push_back(path + ": " + one_sign(*step, step_cause));
