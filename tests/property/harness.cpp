@@ -364,7 +364,8 @@ Opened open_view(const Files& files, std::uint64_t world_size, const naive::Chec
     return open_view(files, world_size, options);
 }
 
-Opened open_view(const Files& files, std::uint64_t world_size, const view::ViewOptions& options) {
+Opened open_view(const Files& files, std::uint64_t world_size, view::ViewOptions options) {
+    options.read.look_for_two_saves = false;  // steps, weights and masters are drawn each for itself
     auto source = std::make_shared<MemorySource>();
     for (const auto& [name, bytes] : files) {
         source->add(std::string(directory) + "/" + name, bytes);

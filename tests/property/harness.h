@@ -25,7 +25,7 @@ struct Opened {
     std::shared_ptr<const View> view;
     std::string problem;  ///< why there is no view; else empty
 };
-[[nodiscard]] Opened open_view(const Files& files, std::uint64_t world_size, const view::ViewOptions& options);
+[[nodiscard]] Opened open_view(const Files& files, std::uint64_t world_size, view::ViewOptions options);
 [[nodiscard]] Opened open_view(const Files& files, std::uint64_t world_size, const naive::Checkpoint& checkpoint,
                                const naive::Settings* target);
 

@@ -71,7 +71,7 @@ def make_sparse(root, model):
 
 
 def make_full(root, model):
-    """Tensors are random numbers."""
+    """Tensors are random numbers, the weights others than the masters: mounted with a warning."""
     generator = torch.Generator().manual_seed(0)
 
     def tensor(numel, dtype=torch.float32):
