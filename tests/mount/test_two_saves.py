@@ -74,6 +74,12 @@ def ckptfs(*arguments):
                           timeout=60, check=False)
 
 
+def new_directory(parent):
+    point = parent / "refused"
+    point.mkdir()
+    return point
+
+
 @pytest.fixture
 def bf16(checkpoint):
     return checkpoint("stage1_bf16_ws3")
@@ -87,7 +93,7 @@ def torn(bf16):
 
 
 def test_both_signs_are_refused_everywhere(torn, tmp_path):
-    for arguments in (["inspect", torn], ["verify", torn], [torn, tmp_path, "--world-size=2"]):
+    for arguments in (["inspect", torn], ["verify", torn], [torn, new_directory(tmp_path), "--world-size=2"]):
         result = ckptfs(*arguments)
         assert result.returncode in (1, 4), result
         for sign in (STEP + MODEL_STATES + " is 3", WEIGHTS + "ranks 0-2 (", REFUSED):
@@ -145,7 +151,7 @@ def test_one_sign_on_all_ranks_is_a_warning(bf16, tmp_path, sign, edit):
 
 def test_a_rank_of_another_save_of_the_same_step_is_refused(bf16, tmp_path):
     change(bf16 / TAG / RANK_1, other_masters)
-    result = ckptfs(bf16, tmp_path, "--world-size=2")
+    result = ckptfs(bf16, new_directory(tmp_path), "--world-size=2")
     assert result.returncode == 4, result
     assert WEIGHTS + "rank 1, while they are on ranks 0, 2 (" in result.stderr and REFUSED in result.stderr
 
@@ -164,7 +170,7 @@ def test_stage_3_is_refused_by_step_and_times(checkpoint, tmp_path, newer):
         for text in mount_and_leave(source, tmp_path / "mount"):
             assert STEP in text and "expected where the training" in text
         return
-    result = ckptfs(source, tmp_path, "--world-size=2")
+    result = ckptfs(source, new_directory(tmp_path), "--world-size=2")
     assert result.returncode == 4, result
     assert STEP in result.stderr and "the model states are newer than every optimizer file" in result.stderr
     for text in mount_and_leave(source, tmp_path / "mount", "--accept-mixed"):
