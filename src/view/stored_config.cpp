@@ -26,7 +26,7 @@ Result<void> store_target_rules(pickle::Editor& pickle, const pickle::Node* root
 }
 
 Result<void> store_sub_group_size(pickle::Editor& pickle, const pickle::Node* root,
-                                 std::optional<std::uint64_t> sub_group_size) {
+                                  std::optional<std::uint64_t> sub_group_size) {
     const pickle::Node* ds_config = pickle::find(root, "ds_config");
     const pickle::Node* zero = pickle::find(ds_config, "zero_optimization");
     if (!sub_group_size || zero == nullptr || zero->kind != pickle::Kind::dict ||

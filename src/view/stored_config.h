@@ -15,6 +15,7 @@ namespace ckptfs::view {
 /// `root`: of either file kind.
 Result<void> store_target_rules(pickle::Editor& pickle, const pickle::Node* root, const TargetLayout& target);
 /// The same for the one setting of stage 3. nullopt: it is not known, and stays as it is.
-Result<void> store_sub_group_size(pickle::Editor& pickle, const pickle::Node* root, std::optional<std::uint64_t> sub_group_size);
+Result<void> store_sub_group_size(pickle::Editor& pickle, const pickle::Node* root,
+                                  std::optional<std::uint64_t> sub_group_size);
 
 }  // namespace ckptfs::view

@@ -17,7 +17,7 @@ namespace ckptfs::view {
 
 struct Zero3Target {
     std::uint64_t dp_world_size = 1;
-    std::optional<std::uint64_t> sub_group_size;  ///< to be stored with the files; nullopt: not known
+    std::optional<std::uint64_t> sub_group_size;        ///< to be stored with the files; nullopt: not known
     std::vector<std::vector<zero::SubGroup>> families;  ///< by model-parallel rank: of all groups, in order
     bool same_as_source = false;                        ///< the files can pass through
 };

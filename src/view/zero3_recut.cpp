@@ -130,8 +130,7 @@ Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64
     }
     target.sub_group_size = sub_group_size.value_or(checkpoint.config.sub_group_size);
     CKPTFS_ASSIGN(target.families, cut_for(checkpoint, dp_world_size, *target.sub_group_size));
-    const bool stores_it =
-        !checkpoint.config.known || checkpoint.config.sub_group_size == *target.sub_group_size;
+    const bool stores_it = !checkpoint.config.known || checkpoint.config.sub_group_size == *target.sub_group_size;
     target.same_as_source = same_ranks && stores_it && target.families == cut_of_source(checkpoint);
     return target;
 }

@@ -63,12 +63,12 @@ struct Parameter {
 };
 
 struct ParameterGroup {
-    std::vector<Parameter> parameters;  ///< in optimizer order
+    std::vector<Parameter> parameters;   ///< in optimizer order
     std::vector<FlatRules> other_rules;  ///< that explain the files as well, where no config is stored that tells
-    FlatRules rules;                    ///< of the source; alignment is per group because it depends on the dtype
+    FlatRules rules;                     ///< of the source; alignment is per group because it depends on the dtype
     State master;
-    std::vector<State> states;           ///< element-wise optimizer states, in the order in which the files name them
-    std::optional<State> weights;        ///< the group's flat buffer behind `module`; absent where `module` is not flat
+    std::vector<State> states;     ///< element-wise optimizer states, in the order in which the files name them
+    std::optional<State> weights;  ///< the group's flat buffer behind `module`; absent where `module` is not flat
     /// Of a pipeline, whose layer files pass through: where the weights of each parameter lie. A map without shards
     /// where its file does not follow from its name (tied layers). No example.
     std::optional<State> layer_weights;

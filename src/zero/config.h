@@ -14,8 +14,8 @@
 
 namespace ckptfs::zero {
 
-/// zero_optimization.* with DeepSpeed's defaults (runtime/zero/config.py). DeepSpeed stores what it was given, which may
-/// be the path of a file, or nothing: then `known` is false, and the settings below are no more than a guess.
+/// zero_optimization.* with DeepSpeed's defaults (runtime/zero/config.py). DeepSpeed stores what it was given, which
+/// may be the path of a file, or nothing: then `known` is false, and the settings below are no more than a guess.
 /// elastic_checkpoint is not among them: DeepSpeed loads either form into either engine (stage_1_and_2.py
 /// _load_legacy_checkpoint), and the plain form holds hyper-parameters that the elastic one lacks, so a view keeps its
 /// source's form.

@@ -75,8 +75,9 @@ Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyK
     }
     if (by_prefix.size() > 1 && !config.known) {
         return Error(ErrorCode::inconsistent,
-                     path + ": it holds optimizer files with the prefix bf16_ and without it, and no ds_config is "
-                            "stored that tells which are of this save; remove the others");
+                     path +
+                         ": it holds optimizer files with the prefix bf16_ and without it, and no ds_config is "
+                         "stored that tells which are of this save; remove the others");
     }
     const std::string configured = config.bf16 ? "bf16_" : "";
     const auto chosen = by_prefix.contains(configured) ? by_prefix.find(configured) : by_prefix.begin();

@@ -55,7 +55,8 @@ struct OptimizerNames {
 };
 
 /// The optimizer files of all its ranks, with the prefix that the engine would look for. `incomplete` where one is
-/// missing, `inconsistent` where there are files of two and no config is stored that tells; `path`: of the tag directory, for messages.
+/// missing, `inconsistent` where there are files of two and no config is stored that tells; `path`: of the tag
+/// directory, for messages.
 Result<OptimizerNames> optimizer_names(const Inventory& inventory, const FamilyKey& family, const LayoutConfig& config,
                                        const std::string& path);
 

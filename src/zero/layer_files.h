@@ -19,8 +19,8 @@ namespace ckptfs::zero {
 Result<void> read_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
                               const ModelStates& states, std::size_t family_index, ModelParallelRank& family);
 
-/// Opens the files of those layers that no family's parameters lie in (activations, frozen layers), up to the last layer
-/// that has some: they must be whole too. They join the last family's.
+/// Opens the files of those layers that no family's parameters lie in (activations, frozen layers), up to the last
+/// layer that has some: they must be whole too. They join the last family's.
 Result<void> read_other_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
                                     std::vector<ModelParallelRank>& families);
 

@@ -75,12 +75,23 @@ constexpr auto keys_of_save = std::to_array<std::string_view>({
 static_assert(std::is_sorted(keys_of_save.begin(), keys_of_save.end()));
 
 constexpr auto model_states_keys = std::to_array<std::string_view>({
-    "lr_scheduler",  "random_ltd",   "skipped_steps",
-    "global_steps",  "global_samples", "dp_world_size",
-    "mp_world_size", "ds_version",   "checkpoint_parallel_dimensions",
+    "lr_scheduler",
+    "random_ltd",
+    "skipped_steps",
+    "global_steps",
+    "global_samples",
+    "dp_world_size",
+    "mp_world_size",
+    "ds_version",
+    "checkpoint_parallel_dimensions",
 });
 constexpr auto optimizer_keys = std::to_array<std::string_view>({
-    "loss_scaler", "dynamic_loss_scale", "overflow", "clip_grad", "base_optimizer_state_step", "ds_version",
+    "loss_scaler",
+    "dynamic_loss_scale",
+    "overflow",
+    "clip_grad",
+    "base_optimizer_state_step",
+    "ds_version",
 });
 // What ReduceLROnPlateau keeps of the metric that it was given, which may be the rank's own.
 constexpr auto metric_keys = std::to_array<std::string_view>({"best", "num_bad_epochs", "cooldown_counter"});

@@ -86,7 +86,7 @@ class Files {
 }  // namespace
 
 Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
-                               ModelParallelRank& family) {
+                                       ModelParallelRank& family) {
     Files<Zero3ModelStates> model_states(source, directory, read_zero3_model_states);
     Files<Zero3OptimizerFile> optimizers(source, directory, read_zero3_optimizer_file);
     std::vector<Zero3Rank> ranks;

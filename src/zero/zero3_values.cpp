@@ -38,7 +38,8 @@ Result<FileValues> compare(const std::vector<Zero3Rank>& ranks, const Of& of, st
         if (known && std::none_of(file.values.begin(), file.values.end(), is_stored)) {
             continue;
         }
-        // A pickle that some other rank has was compared, and where it differs in what belongs to a rank, that is known.
+        // A pickle that some other rank has was compared, and where it differs in what belongs to a rank, that is
+        // known.
         CKPTFS_ASSIGN(const FileValues found, values_of_file(file.path, file.values, file.places, known));
         CKPTFS_TRY(compare_values(expected, found, Likeness::ranks, own));
     }

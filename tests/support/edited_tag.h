@@ -18,6 +18,7 @@
 
 #include "pt/archive.h"
 #include "support/memory_source.h"
+#include "support/temporary_directory.h"
 #include "support/test_data.h"
 
 namespace ckptfs::test {

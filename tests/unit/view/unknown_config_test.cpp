@@ -24,9 +24,8 @@ class WithoutConfig {
     explicit WithoutConfig(const std::string& fixture, const std::string& stored = "") : tag(fixture) {
         for (const std::string& name : tag.names("states.pt")) {
             if (!name.starts_with("layer_")) {
-                tag.set(name, {"ds_config"}, [&](pickle::Editor& pickle) {
-                    return stored.empty() ? pickle.none() : pickle.string(stored);
-                });
+                tag.set(name, {"ds_config"},
+                        [&](pickle::Editor& pickle) { return stored.empty() ? pickle.none() : pickle.string(stored); });
             }
         }
     }
@@ -47,8 +46,7 @@ class WithoutConfig {
 void expect_question(const Result<std::shared_ptr<const View>>& view, const std::string& about) {
     ASSERT_FALSE(view.ok());
     EXPECT_EQ(view.error().code(), ErrorCode::invalid_argument) << view.error().message();
-    EXPECT_THAT(view.error().message(),
-                AllOf(HasSubstr("memory:tag/"), HasSubstr(about), HasSubstr("--ds-config")));
+    EXPECT_THAT(view.error().message(), AllOf(HasSubstr("memory:tag/"), HasSubstr(about), HasSubstr("--ds-config")));
 }
 
 TEST(SubGroupSizes, AreThoseThatGiveTheFilesCut) {
@@ -150,9 +148,11 @@ TEST_P(StoredStage12, FollowsWhatTheFilesShow) {
     for (std::size_t g = 0; g < expected->families.front().size(); ++g) {
         const auto& a = expected->families.front()[g].slots;
         const auto& b = found->families.front()[g].slots;
-        EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const zero::Slot& left, const zero::Slot& right) {
-            return left.parameter == right.parameter && left.offset_numel == right.offset_numel;
-        })) << g;
+        EXPECT_TRUE(std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                               [](const zero::Slot& left, const zero::Slot& right) {
+                                   return left.parameter == right.parameter && left.offset_numel == right.offset_numel;
+                               }))
+            << g;
     }
 }
 

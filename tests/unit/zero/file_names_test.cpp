@@ -44,9 +44,10 @@ TEST(FileNames, Layers) {
 
 TEST(FileNames, EverythingElseIsNone) {
     for (const char* name :
-         {"", "latest", "zero_pp_rank_", "zero_pp_rank_x_mp_rank_00_optim_states.pt", "layer_00-model_0x-model_states.pt",
-          "zero_pp_rank_99999999999999999999_mp_rank_00_optim_states.pt", "bf16_mp_rank_00_model_states.pt",
-          "mp_rank_00_model_states.pt.tmp", "mp_rank_model_states.pt", "zero_to_fp32.py"}) {
+         {"", "latest", "zero_pp_rank_", "zero_pp_rank_x_mp_rank_00_optim_states.pt",
+          "layer_00-model_0x-model_states.pt", "zero_pp_rank_99999999999999999999_mp_rank_00_optim_states.pt",
+          "bf16_mp_rank_00_model_states.pt", "mp_rank_00_model_states.pt.tmp", "mp_rank_model_states.pt",
+          "zero_to_fp32.py"}) {
         EXPECT_FALSE(parse_shard_name(name)) << name;
     }
 }

@@ -55,11 +55,15 @@ std::vector<Difference> differences() {
         {"Muon", "muon_ws3", "rank_2_mp_rank_00_optim", {optimizer, base, "param_groups", 0}},
         {"Stage3", "stage3_fp16_ws2", "rank_1_mp_rank_00_optim", {optimizer, optimizer, "param_groups", 0}},
         {"Stage3Momentum", "stage3_momentum_ws2", "rank_1_mp_rank_00_optim", {optimizer, optimizer, "param_groups", 0}},
-        {"TensorParallelRank", "tensor_parallel_stage1_ws4", "rank_1_mp_rank_01_optim",
+        {"TensorParallelRank",
+         "tensor_parallel_stage1_ws4",
+         "rank_1_mp_rank_01_optim",
          {optimizer, base, "param_groups", 0}},
         {"TensorParallel", "tensor_parallel_stage1_ws4", "mp_rank_01_optim", {optimizer, base, "param_groups", 0}},
         {"TensorParallel2", "tensor_parallel_stage2_ws4", "mp_rank_00_optim", {optimizer, base, "param_groups", 1}},
-        {"TensorParallel3", "tensor_parallel_stage3_ws4", "mp_rank_01_optim",
+        {"TensorParallel3",
+         "tensor_parallel_stage3_ws4",
+         "mp_rank_01_optim",
          {optimizer, optimizer, "param_groups", 0}},
         {"PipelineRank", "pipeline_stage1_ws4", "rank_1_mp_rank_01_optim", {optimizer, base, "param_groups", 1}},
     };
@@ -79,15 +83,14 @@ std::vector<Difference> differences() {
     }
     add("Stage2", "stage2_fp16_ws3", "rank_1_mp_rank_00_optim", "cur_iter", {optimizer, "loss_scaler", "cur_iter"},
         "loss_scaler.cur_iter");
-    add("Stage1", "stage1_bf16_ws3", "rank_1_mp_rank_00_optim", "betas",
-        {optimizer, base, "param_groups", 0, "betas"}, "param_groups[0].betas");
+    add("Stage1", "stage1_bf16_ws3", "rank_1_mp_rank_00_optim", "betas", {optimizer, base, "param_groups", 0, "betas"},
+        "param_groups[0].betas");
     add("Bf16Optimizer", "bf16_optimizer_ws3", "rank_1_mp_rank_00_optim", "clip_grad", {optimizer, "clip_grad"},
         "clip_grad");
     add("Elastic", "elastic_ws3", "rank_1_mp_rank_00_optim", "step", {optimizer, "base_optimizer_state_step"},
         "base_optimizer_state_step");
-    for (const auto& [where, file] :
-         std::vector<std::pair<std::string, std::string>>{{"Pipeline", "mp_rank_01_optim"},
-                                                          {"PipelineFirst", "mp_rank_00_optim"}}) {
+    for (const auto& [where, file] : std::vector<std::pair<std::string, std::string>>{
+             {"Pipeline", "mp_rank_01_optim"}, {"PipelineFirst", "mp_rank_00_optim"}}) {
         add(where, "pipeline_stage1_ws4", file, "clip_grad", {optimizer, "clip_grad"}, "clip_grad");
         add(where, "pipeline_stage1_ws4", file, "loss_scaler", {optimizer, "loss_scaler", "cur_scale"}, "cur_scale");
     }
@@ -200,12 +203,11 @@ class NumbersInTensors : public testing::TestWithParam<std::pair<std::string, Ke
         return tag;
     }
 };
-INSTANTIATE_TEST_SUITE_P(Stages, NumbersInTensors,
-                         testing::Values(std::pair<std::string, KeyPath>("stage2_fp16_ws3",
-                                                                         {optimizer, base, "state", 0}),
-                                         std::pair<std::string, KeyPath>("stage3_fp16_ws2",
-                                                                         {optimizer, optimizer, "state", 0})),
-                         [](const auto& param_info) { return param_info.param.first; });
+INSTANTIATE_TEST_SUITE_P(
+    Stages, NumbersInTensors,
+    testing::Values(std::pair<std::string, KeyPath>("stage2_fp16_ws3", {optimizer, base, "state", 0}),
+                    std::pair<std::string, KeyPath>("stage3_fp16_ws2", {optimizer, optimizer, "state", 0})),
+    [](const auto& param_info) { return param_info.param.first; });
 
 TEST_P(NumbersInTensors, AreReadAndCompared) {
     const auto whole = read_checkpoint(*tag_with(0.5F).source(), "tag");
@@ -216,7 +218,8 @@ TEST_P(NumbersInTensors, AreReadAndCompared) {
                 AllOf(HasSubstr("state[0].mu_product is 0.25"), HasSubstr("it is 0.5"), HasSubstr("two saves")));
 }
 
-// Ranks whose pickles are equal are compared once; what a tensor holds costs a read for each rank, and nothing else does.
+// Ranks whose pickles are equal are compared once; what a tensor holds costs a read for each rank, and nothing else
+// does.
 TEST(TornSaveWork, IsOneReadForEachRanksNumberInATensor) {
     const auto reads = [](const EditedTag& tag) {
         const io::CountingSource source(tag.source());
