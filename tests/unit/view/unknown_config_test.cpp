@@ -142,7 +142,8 @@ TEST_P(StoredStage12, FollowsWhatTheFilesShow) {
     ASSERT_TRUE(expected.ok());
     if (!found.ok()) {
         EXPECT_THAT(found.error().message(), HasSubstr("give --ds-config"));
-        EXPECT_TRUE(GetParam().find("alignment") != std::string::npos) << found.error().message();
+        // As many parameters as ranks lie alike in both orders; aligned ones are not in param_slice_mappings' order.
+        EXPECT_THAT(GetParam(), testing::AnyOf("muon_ws3", "alignment_ws3")) << found.error().message();
         return;
     }
     for (std::size_t g = 0; g < expected->families.front().size(); ++g) {
