@@ -61,9 +61,9 @@ class File {
     virtual Result<void> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
 };
 
-/// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself; what is not below
-/// it is refused. `not_found` when nothing is there, or something that is no directory where one is asked for.
-/// Safe for concurrent use.
+/// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself; ".." is refused.
+/// Absolute ones are those that resolve() answers, and what lies below them. `not_found` when nothing is there, or
+/// something that is no directory where one is asked for. Safe for concurrent use.
 class Source {
  public:
     Source() = default;
@@ -88,10 +88,22 @@ class Source {
     /// Of what the entry leads to.
     virtual Result<FileInfo> stat_target(const std::string& path) const = 0;
 
+    /// The mode that `info`, which stat_target() says of the entry, comes to where an access control list denies more
+    /// than its bits say. Costs a look at the list.
+    virtual Result<std::uint32_t> granted_mode(const std::string& /*path*/, const FileInfo& info) const {
+        return info.mode;
+    }
+    /// The directories that must be searched on the way to `path`, which has no symbolic links in it, with their modes
+    /// as granted_mode() has them: from the root on, for an absolute path from "/" on, for "" those above the root.
+    virtual Result<std::vector<FileInfo>> way_to(const std::string& /*path*/) const { return std::vector<FileInfo>(); }
+
     /// Sorted by the bytes of the names, without "." and "..".
     virtual Result<std::vector<DirectoryEntry>> list(const std::string& path) const = 0;
 
     virtual Result<std::string> read_link(const std::string& path) const = 0;
+    /// Where the entry leads once every symbolic link on the way has been followed: a path without links, absolute where
+    /// it lies outside. `not_found` where it leads nowhere, `unsupported` where it leads into a mount of ckptfs.
+    virtual Result<std::string> resolve(const std::string& path) const = 0;
 
     /// Pins the generation that is there now, following symbolic links; `unsupported` for anything but a regular file.
     /// Few descriptors stay open, however many files.

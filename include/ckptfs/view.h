@@ -30,7 +30,8 @@ class View {
     [[nodiscard]] virtual std::optional<std::size_t> find(std::string_view file_name) const = 0;
     /// In bytes, exactly what open(index)->size() is. Costs the building of metadata, never the reading of tensors.
     [[nodiscard]] virtual Result<std::uint64_t> file_size(std::size_t index) const = 0;
-    /// Owner, mode and times for file `index`: those of its source; the newest times where it has several.
+    /// Owner, mode and times for file `index`: those of its source. Where it has several, the newest times, and no more
+    /// than all of them grant.
     [[nodiscard]] virtual FileInfo file_info(std::size_t index) const = 0;
     /// Whether one reader reads the file once (a rank's own shard) rather than every rank, twice.
     [[nodiscard]] virtual bool read_once(std::size_t index) const = 0;

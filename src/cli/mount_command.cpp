@@ -47,6 +47,7 @@ class Mounting {
         CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
         CKPTFS_ASSIGN(const auto file_system, FileSystem::create(source, reader,
                                                                  {.world_size = arguments_.target.world_size,
+                                                                  .allow_other = arguments_.allow_other,
                                                                   .source_path = arguments_.source}));
         if (whole.tag) {
             file_system->adopt(whole.directory, whole.tag);

@@ -110,7 +110,12 @@ class Surveyor {
             result_.complete = false;
             return false;
         }
-        const auto info = source_.stat_target(directory);
+        // What a mount does not follow, such as a link into a mount of ckptfs, holds no tags of SOURCE.
+        const auto real = source_.resolve(directory);
+        if (!real) {
+            return false;
+        }
+        const auto info = source_.stat(*real);
         if (!info || info->type != FileType::directory) {
             return false;
         }
@@ -118,7 +123,7 @@ class Surveyor {
         if (!is_first && directory != latest) {
             return false;
         }
-        auto listing = source_.list(directory);
+        auto listing = source_.list(*real);
         if (!listing) {
             return false;
         }

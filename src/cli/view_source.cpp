@@ -71,6 +71,11 @@ Result<std::string> ViewSource::read_link(const std::string& path) const {
     return Error(ErrorCode::io, in_quotes(display(path)) + " is not a symbolic link", EINVAL);
 }
 
+Result<std::string> ViewSource::resolve(const std::string& path) const {
+    CKPTFS_TRY(stat(path));
+    return path;  // there are no links
+}
+
 Result<std::shared_ptr<const File>> ViewSource::open(const std::string& path) const {
     if (path.empty()) {
         return Error(ErrorCode::unsupported, in_quotes(name_) + " is a directory, not a regular file");

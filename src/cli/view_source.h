@@ -26,6 +26,7 @@ class ViewSource final : public Source {
     Result<FileInfo> stat_target(const std::string& path) const override;
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
     Result<std::string> read_link(const std::string& path) const override;
+    Result<std::string> resolve(const std::string& path) const override;
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
 
  private:

@@ -65,7 +65,8 @@ Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Sou
     auto tree = std::make_shared<SourceTree>(std::move(source), std::move(reader),
                                              Clocks{.now = std::move(options.now),
                                                     .wall_now_ns = std::move(options.wall_now_ns),
-                                                    .sleep = std::move(options.sleep)});
+                                                    .sleep = std::move(options.sleep)},
+                                             options.allow_other);
     auto implementation = std::make_unique<Implementation>(std::move(tree), options, descriptor);
     return std::unique_ptr<FileSystem>(new FileSystem(std::move(implementation)));
 }

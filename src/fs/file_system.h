@@ -30,6 +30,9 @@ void sleep_for(std::chrono::milliseconds duration);
 struct FileSystemOptions {
     /// The root mirrors SOURCE at this world size; without it the root shows `world-size-<N>/` for every N.
     std::optional<std::uint64_t> world_size;
+    /// Other users may be let in: nothing is shown more open than the directories on the way to it are. Those who read
+    /// with the rights of the mount's own user have gone that way.
+    bool allow_other = false;
     /// Absolute path of SOURCE, for statfs() alone. A descriptor of it is held.
     std::string source_path;
     /// What tests replace: the clock that freshness is measured with, the one that times of files are compared with,
@@ -75,7 +78,7 @@ struct OpenedFile {
 struct ListedEntry {
     const char* name = "";  ///< valid during the call only
     std::uint64_t inode = unknown_inode;
-    FileType type = FileType::other;
+    std::optional<FileType> type;  ///< nullopt where it would cost a look: a symbolic link may be shown as another thing
     std::uint64_t next_offset = 0;  ///< where the listing goes on after this entry
 };
 

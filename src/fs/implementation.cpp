@@ -14,23 +14,9 @@
 #include "fs/attributes.h"
 #include "fs/world_size_name.h"
 #include "util/log.h"
+#include "util/path.h"
 
 namespace ckptfs {
-namespace {
-
-// What an identity is of, so that a path that changes its nature changes its inode.
-enum class Kind : std::uint64_t { directory = 1, passed_through = 2, broken_shard = 3, virtual_file = 4 };
-
-std::uint64_t number(Kind kind) {
-    return static_cast<std::uint64_t>(kind);
-}
-
-Lifetime remaining(TimePoint checked_at, TimePoint now) {
-    return std::max(Lifetime{0}, Lifetime{freshness} - Lifetime{now - checked_at});
-}
-
-}  // namespace
-
 Errno answer(const Error& error) {
     if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::stale) {
         log::error(error.message());
@@ -45,7 +31,7 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
       source_path_(options.source_path),
       statistics_descriptor_(statistics_descriptor) {
     if (world_size_) {
-        root_ = std::make_shared<MirroredDirectory>(tree_->directory(""), *world_size_, root_inode);
+        root_ = std::make_shared<MirroredDirectory>(tree_->directory(""), *world_size_, root_inode, source_root_);
     }
 }
 
@@ -54,7 +40,11 @@ FileSystem::Implementation::~Implementation() {
 }
 
 void FileSystem::Implementation::adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
-    auto source = tree_->directory(directory);
+    const auto path = tree_->source().resolve(directory);
+    if (!path) {
+        return;
+    }
+    auto source = tree_->directory(*path);
     const auto snapshot = source->current();
     if (!snapshot || !(*snapshot)->generation) {
         return;
@@ -82,7 +72,7 @@ IdentityHasher FileSystem::Implementation::identity_of(std::uint64_t world_size,
 
 IdentityHasher FileSystem::Implementation::identity_of_files(const MirroredDirectory& directory,
                                                              const TagGeneration& generation) const {
-    return identity_of(directory.world_size(), directory.source()->path())
+    return identity_of(directory.world_size(), directory.place())
         .add(number(Kind::virtual_file))
         .add(generation.signature());
 }
@@ -110,11 +100,18 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_world_size(std::string
     if (!info) {
         return answer(info.error());
     }
-    return directory_entry("", *world_size, root_inode, *info);
+    const auto reached = as_reached("", *info);
+    if (!reached) {
+        return answer(reached.error());
+    }
+    return directory_entry("", *world_size, root_inode, *reached, source_root_);
 }
 
 Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& directory, std::uint64_t inode,
                                                              std::string_view name) {
+    if (!is_still_in_place(directory)) {
+        return Errno{ESTALE};
+    }
     const auto snapshot = directory.source()->current();
     if (!snapshot) {
         return answer(snapshot.error());
@@ -133,21 +130,58 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& 
         }
     }
     // Only what has been listed is shown: the listing is what tells shards from other files.
-    if ((*snapshot)->find(name) == nullptr) {
+    const auto* listed = (*snapshot)->find(name);
+    if (listed == nullptr) {
         return Errno{ENOENT};
+    }
+    if (directory.root()->outer && listed->type == FileType::directory) {
+        // Outside SOURCE there may be mount points, this mount's own among them.
+        const auto real = tree_->source().resolve(path);
+        if (!real && real.error().code() == ErrorCode::unsupported) {
+            report_link_once(path, real.error().message());
+            return Errno{ELOOP};
+        }
     }
     const auto info = tree_->source().stat(path);
     if (!info) {
         return answer(info.error());
     }
-    if (info->type == FileType::directory) {
-        return directory_entry(path, directory.world_size(), inode, *info);
+    if (info->type == FileType::symlink) {
+        return link_entry(directory, inode, name, *info);
     }
-    return passed_through_entry(directory.source(), directory.world_size(), name, *info, nullptr);
+    const auto granted = as_granted(path, *info);
+    if (!granted) {
+        return answer(granted.error());
+    }
+    if (info->type == FileType::directory) {
+        return directory_entry(path, directory.world_size(), inode, *granted, directory.root());
+    }
+    return passed_through_entry(directory, name, path, *granted, nullptr);
+}
+
+bool FileSystem::Implementation::is_still_in_place(const MirroredDirectory& directory) const {
+    if (!tree_->allows_others()) {
+        return true;
+    }
+    const auto& path = directory.source()->path();
+    const auto real = tree_->source().resolve(path);
+    return real.ok() && *real == path;
+}
+
+Result<FileInfo> FileSystem::Implementation::as_granted(const std::string& path, FileInfo info) const {
+    CKPTFS_ASSIGN(info.mode, tree_->source().granted_mode(path, info));
+    return info;
+}
+
+Result<FileInfo> FileSystem::Implementation::as_reached(const std::string& path, const FileInfo& info) const {
+    CKPTFS_ASSIGN(const FileInfo granted, as_granted(path, info));
+    CKPTFS_ASSIGN(const auto passages, tree_->passages_to(path));
+    return restricted(granted, passages);
 }
 
 Outcome<LookedUpEntry> FileSystem::Implementation::directory_entry(const std::string& path, std::uint64_t world_size,
-                                                                   std::uint64_t parent, const FileInfo& info) {
+                                                                   std::uint64_t parent, const FileInfo& info,
+                                                                   std::shared_ptr<const ShownRoot> root) {
     auto source = tree_->directory(path);
     const auto snapshot = source->current();
     if (!snapshot && snapshot.error().code() == ErrorCode::not_found) {
@@ -155,14 +189,14 @@ Outcome<LookedUpEntry> FileSystem::Implementation::directory_entry(const std::st
     }
     // A directory that cannot be listed can still be seen, as in the source.
     const auto generation = snapshot ? (*snapshot)->generation : nullptr;
-    auto hasher = identity_of(world_size, path).add(number(Kind::directory));
+    auto hasher = identity_of(world_size, root->place_of(path)).add(number(Kind::directory));
     if (generation) {
         hasher.add(generation->signature());
     } else {
         hasher.add(info.stamp.device).add(info.stamp.inode);
     }
-    const auto inode =
-        inodes_.remember(hasher.identity(), std::make_shared<MirroredDirectory>(std::move(source), world_size, parent));
+    const auto inode = inodes_.remember(
+        hasher.identity(), std::make_shared<MirroredDirectory>(std::move(source), world_size, parent, std::move(root)));
 
     LookedUpEntry entry;
     entry.attributes = passed_through_attributes(info, inode);
@@ -171,23 +205,28 @@ Outcome<LookedUpEntry> FileSystem::Implementation::directory_entry(const std::st
     return entry;
 }
 
-Outcome<LookedUpEntry> FileSystem::Implementation::passed_through_entry(
-    const std::shared_ptr<SourceDirectory>& directory, std::uint64_t world_size, std::string_view name,
-    const FileInfo& info, std::shared_ptr<const TagFiles> broken) {
+Outcome<LookedUpEntry> FileSystem::Implementation::passed_through_entry(const MirroredDirectory& directory,
+                                                                        std::string_view name, const std::string& path,
+                                                                        const FileInfo& info,
+                                                                        std::shared_ptr<const TagFiles> broken) {
     auto node = std::make_shared<PassedThrough>();
-    node->directory = directory;
-    node->path = directory->child(name);
-    node->info = info;
+    node->directory = directory.source();
+    node->path = path;
+    node->info = restricted(info, directory.root()->passages);
     node->broken = std::move(broken);
     // Hard links are one file: programs that copy a tree find them by their common inode.
     const bool linked = info.nlink > 1 && !node->broken;
-    const auto identity = identity_of(world_size, linked ? "" : node->path)
+    const auto identity = identity_of(directory.world_size(), linked ? "" : join_path(directory.place(), name))
                               .add(number(node->broken ? Kind::broken_shard : Kind::passed_through))
                               .add(info.stamp)
+                              .add(node->info.uid)
+                              .add(node->info.gid)
+                              .add(node->info.mode)
                               .identity();
     LookedUpEntry entry;
+    const FileInfo shown = node->info;
     const auto inode = inodes_.remember(identity, std::shared_ptr<const PassedThrough>(std::move(node)));
-    entry.attributes = passed_through_attributes(info, inode);
+    entry.attributes = passed_through_attributes(shown, inode);
     entry.entry_lifetime = freshness;
     entry.attributes_lifetime = freshness;
     return entry;
@@ -196,11 +235,12 @@ Outcome<LookedUpEntry> FileSystem::Implementation::passed_through_entry(
 Outcome<LookedUpEntry> FileSystem::Implementation::broken_shard_entry(const MirroredDirectory& directory,
                                                                       const std::shared_ptr<const TagFiles>& files,
                                                                       std::string_view name) {
-    const auto info = tree_->source().stat_target(directory.source()->child(name));
+    const auto path = directory.source()->child(name);
+    const auto info = tree_->source().stat_target(path);
     if (!info) {
         return answer(info.error());
     }
-    return passed_through_entry(directory.source(), directory.world_size(), name, *info, files);
+    return passed_through_entry(directory, name, path, *info, files);
 }
 
 Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredDirectory& directory,
@@ -211,15 +251,15 @@ Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredD
     if (!content->view) {
         return Errno{ESTALE};
     }
-    const View& view = *content->view;
-    const auto size = view.file_size(index);
-    if (!size) {
-        return answer(size.error());
+    const VirtualFileNode file{files, index, directory.root()};
+    auto attributes = attributes_of(*content, file, unknown_inode);
+    if (!attributes.ok()) {
+        return Errno{attributes.error};
     }
     const auto identity = identity_of_files(directory, files->generation()).add(name).identity();
     LookedUpEntry entry;
-    const auto inode = inodes_.remember(identity, VirtualFileNode{files, index});
-    entry.attributes = virtual_attributes(view.file_info(index), inode, *size);
+    entry.attributes = attributes.value;
+    entry.attributes.inode = inodes_.remember(identity, file);
     // Not for ever, though name and inode stay together within a generation: the way to the directory may be an old
     // handle or working directory, which nothing else makes the kernel ask about again.
     entry.entry_lifetime = lifetime;
@@ -240,22 +280,34 @@ Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode)
         if (!content || !content->view) {
             return Errno{ESTALE};
         }
-        const View& view = *content->view;
-        const auto size = view.file_size(file->index);
-        if (!size) {
-            return answer(size.error());
-        }
-        return FileAttributes{virtual_attributes(view.file_info(file->index), inode, *size), freshness};
+        const auto attributes = attributes_of(*content, *file, inode);
+        return attributes.ok() ? Outcome(FileAttributes{attributes.value, freshness}) : Errno{attributes.error};
     }
     const auto* directory = std::get_if<std::shared_ptr<MirroredDirectory>>(&*node);
-    const auto info = tree_->source().stat(directory != nullptr ? (*directory)->source()->path() : "");
+    const auto path = directory != nullptr ? (*directory)->source()->path() : "";
+    const auto info = tree_->source().stat(path);
     if (!info) {
         return answer(info.error());
     }
     if (info->type != FileType::directory) {
         return Errno{ESTALE};
     }
-    return FileAttributes{passed_through_attributes(*info, inode), freshness};
+    const bool is_root = directory == nullptr || path == (*directory)->root()->path;
+    const auto shown = is_root ? as_reached(path, *info) : as_granted(path, *info);
+    if (!shown) {
+        return answer(shown.error());
+    }
+    return FileAttributes{passed_through_attributes(*shown, inode), freshness};
+}
+
+Outcome<Attributes> FileSystem::Implementation::attributes_of(const TagFiles::Content& content,
+                                                              const VirtualFileNode& file, std::uint64_t inode) {
+    const auto size = content.view->file_size(file.index);
+    if (!size) {
+        return answer(size.error());
+    }
+    const auto info = restricted(restricted(content.view->file_info(file.index), content.passages), file.root->passages);
+    return virtual_attributes(info, inode, *size);
 }
 
 Outcome<std::string> FileSystem::Implementation::readlink(std::uint64_t inode) {
@@ -267,11 +319,7 @@ Outcome<std::string> FileSystem::Implementation::readlink(std::uint64_t inode) {
     if (passed == nullptr || (*passed)->info.type != FileType::symlink) {
         return Errno{EINVAL};
     }
-    auto target = tree_->source().read_link((*passed)->path);
-    if (!target) {
-        return answer(target.error());
-    }
-    return std::move(target).value();
+    return (*passed)->link_text;
 }
 
 // Another directory may have taken SOURCE's name, on another file system.

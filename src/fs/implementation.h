@@ -1,10 +1,13 @@
 // What is behind FileSystem: the same operations, free to throw what its boundary catches.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -63,11 +66,32 @@ class FileSystem::Implementation {
 
     Outcome<LookedUpEntry> lookup_world_size(std::string_view name);
     Outcome<LookedUpEntry> lookup_in(MirroredDirectory& directory, std::uint64_t inode, std::string_view name);
+    // Whoever may write SOURCE could put a link in the place of a directory that the kernel still holds, and let others
+    // look where it leads with the rights of the mount's user, past the directories on the way there.
+    [[nodiscard]] bool is_still_in_place(const MirroredDirectory& directory) const;
+
+    // With the permissions that whoever comes by the way to it has.
+    [[nodiscard]] Result<FileInfo> as_granted(const std::string& path, FileInfo info) const;
+    [[nodiscard]] Result<FileInfo> as_reached(const std::string& path, const FileInfo& info) const;
+    [[nodiscard]] static Outcome<Attributes> attributes_of(const TagFiles::Content& content,
+                                                           const VirtualFileNode& file, std::uint64_t inode);
+
+    // What a directory of the source, at `path`, is shown as below `root`.
     Outcome<LookedUpEntry> directory_entry(const std::string& path, std::uint64_t world_size, std::uint64_t parent,
-                                           const FileInfo& info);
-    Outcome<LookedUpEntry> passed_through_entry(const std::shared_ptr<SourceDirectory>& directory,
-                                                std::uint64_t world_size, std::string_view name, const FileInfo& info,
+                                           const FileInfo& info, std::shared_ptr<const ShownRoot> root);
+    // Any other entry `name` of `directory`, whose bytes are those of `path`.
+    Outcome<LookedUpEntry> passed_through_entry(const MirroredDirectory& directory, std::string_view name,
+                                                const std::string& path, const FileInfo& info,
                                                 std::shared_ptr<const TagFiles> broken);
+    Outcome<LookedUpEntry> link_entry(MirroredDirectory& directory, std::uint64_t inode, std::string_view name,
+                                      const FileInfo& info);
+    // What a link leads to that lies outside of everything that is shown.
+    Outcome<LookedUpEntry> outside_entry(MirroredDirectory& directory, std::uint64_t inode, std::string_view name,
+                                         const std::string& target);
+    // A link that is shown as one.
+    Outcome<LookedUpEntry> plain_link_entry(const MirroredDirectory& directory, std::string_view name, FileInfo info,
+                                            std::string text);
+    void report_link_once(const std::string& path, const std::string& reason);
     Outcome<LookedUpEntry> broken_shard_entry(const MirroredDirectory& directory,
                                               const std::shared_ptr<const TagFiles>& files, std::string_view name);
     Outcome<LookedUpEntry> virtual_entry(const MirroredDirectory& directory,
@@ -89,14 +113,30 @@ class FileSystem::Implementation {
     std::string source_path_;
     mutable std::mutex statistics_mutex_;
     mutable int statistics_descriptor_;
+    std::shared_ptr<const ShownRoot> source_root_ = std::make_shared<const ShownRoot>();
     Node root_;
     InodeTable inodes_;
     HandleTable<OpenFile> files_;
     HandleTable<OpenDirectory> directories_;
 
+    std::mutex reported_mutex_;
+    std::set<std::string> reported_links_;
+
     std::mutex adopted_mutex_;
     std::vector<std::shared_ptr<SourceDirectory>> adopted_;
 };
+
+/// What an identity is of, so that a path that changes its nature changes its inode.
+enum class Kind : std::uint64_t { directory = 1, passed_through = 2, broken_shard = 3, virtual_file = 4, link = 5 };
+
+[[nodiscard]] inline std::uint64_t number(Kind kind) {
+    return static_cast<std::uint64_t>(kind);
+}
+
+/// How long an answer holds that was found at `checked_at`.
+[[nodiscard]] inline Lifetime remaining(TimePoint checked_at, TimePoint now) {
+    return std::max(Lifetime{0}, Lifetime{freshness} - Lifetime{now - checked_at});
+}
 
 /// The errno for `error`, after a line in the log if it is not an everyday one.
 Errno answer(const Error& error);

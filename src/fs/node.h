@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "ckptfs/source.h"
+#include "fs/shown_root.h"
 #include "fs/source_tree.h"
 
 namespace ckptfs {
@@ -20,12 +21,17 @@ struct WorldSizeListing {};
 /// a generation that is gone: the way to it may be a process's working directory.
 class MirroredDirectory {
  public:
-    MirroredDirectory(std::shared_ptr<SourceDirectory> source, std::uint64_t world_size, std::uint64_t parent_inode)
-        : source_(std::move(source)), world_size_(world_size), parent_inode_(parent_inode) {}
+    /// `root`: what `source` lies below.
+    MirroredDirectory(std::shared_ptr<SourceDirectory> source, std::uint64_t world_size, std::uint64_t parent_inode,
+                      std::shared_ptr<const ShownRoot> root)
+        : source_(std::move(source)), world_size_(world_size), parent_inode_(parent_inode), root_(std::move(root)) {}
 
     [[nodiscard]] const std::shared_ptr<SourceDirectory>& source() const { return source_; }
     [[nodiscard]] std::uint64_t world_size() const { return world_size_; }
     [[nodiscard]] std::uint64_t parent_inode() const { return parent_inode_; }
+    [[nodiscard]] const std::shared_ptr<const ShownRoot>& root() const { return root_; }
+    /// Its path in the mount.
+    [[nodiscard]] std::string place() const { return root_->place_of(source_->path()); }
 
     /// Keeps the files of the last generation asked for, so that the tag stays in memory as long as this inode.
     std::shared_ptr<const TagFiles> files(const std::shared_ptr<TagGeneration>& generation) {
@@ -40,6 +46,7 @@ class MirroredDirectory {
     std::shared_ptr<SourceDirectory> source_;
     std::uint64_t world_size_;
     std::uint64_t parent_inode_;
+    std::shared_ptr<const ShownRoot> root_;
 
     std::mutex mutex_;
     std::shared_ptr<const TagFiles> files_;
@@ -50,12 +57,14 @@ struct PassedThrough {
     std::shared_ptr<SourceDirectory> directory;
     std::string path;
     FileInfo info;
+    std::string link_text;                    ///< of a symbolic link: as the mount shows it
     std::shared_ptr<const TagFiles> broken;  ///< of the tag that it is a shard of, if that cannot be shown
 };
 
 struct VirtualFileNode {
     std::shared_ptr<const TagFiles> files;
     std::size_t index = 0;
+    std::shared_ptr<const ShownRoot> root;
 };
 
 using Node = std::variant<WorldSizeListing, std::shared_ptr<MirroredDirectory>, std::shared_ptr<const PassedThrough>,

@@ -161,6 +161,9 @@ Outcome<std::uint64_t> FileSystem::Implementation::opendir(std::uint64_t inode) 
         return Errno{ENOTDIR};
     }
     MirroredDirectory& directory = **held;
+    if (!is_still_in_place(directory)) {
+        return Errno{ESTALE};
+    }
     const auto snapshot = directory.source()->current();
     if (!snapshot) {
         return answer(snapshot.error());
@@ -201,7 +204,8 @@ Outcome<bool> FileSystem::Implementation::readdir(std::uint64_t handle, std::uin
             entry.type = FileType::directory;
         } else if (at < view_start) {
             entry.name = entries[at - dot_entries].name.c_str();
-            entry.type = entries[at - dot_entries].type;
+            const FileType type = entries[at - dot_entries].type;
+            entry.type = type == FileType::symlink ? std::nullopt : std::optional(type);
         } else {
             view_name = view->file_name(at - view_start);
             entry.name = view_name.c_str();

@@ -55,8 +55,23 @@ class RefusedTag final : public Tag {
 
 }  // namespace
 
-SourceTree::SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks)
-    : source_(std::move(source)), reader_(std::move(reader)), clocks_(std::move(clocks)) {}
+SourceTree::SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks,
+                       bool allow_other)
+    : source_(std::move(source)),
+      reader_(std::move(reader)),
+      clocks_(std::move(clocks)),
+      allow_other_(allow_other) {}
+
+Result<std::vector<Permissions>> SourceTree::passages_to(const std::string& path) const {
+    std::vector<Permissions> passages;
+    if (allow_other_) {
+        CKPTFS_ASSIGN(const auto way, source_->way_to(path));
+        for (const FileInfo& directory : way) {
+            passages.push_back(passage_through(directory));
+        }
+    }
+    return passages;
+}
 
 std::shared_ptr<SourceDirectory> SourceTree::directory(const std::string& path) {
     const std::lock_guard lock(mutex_);
@@ -127,6 +142,28 @@ TagGeneration::TagGeneration(std::shared_ptr<SourceTree> tree, std::string path,
 
 std::string TagGeneration::display() const {
     return tree_->source().display(path_);
+}
+
+Result<std::vector<Permissions>> TagGeneration::passages() const {
+    std::vector<Permissions> all;
+    if (!tree_->allows_others()) {
+        return all;
+    }
+    for (const std::string& name : shards_.names) {
+        const std::string path = join_path(path_, name);
+        CKPTFS_ASSIGN(const FileInfo info, tree_->source().stat(path));
+        if (info.type != FileType::symlink) {
+            continue;
+        }
+        CKPTFS_ASSIGN(const std::string real, tree_->source().resolve(path));
+        CKPTFS_ASSIGN(const auto passages, tree_->passages_to(real));
+        for (const Permissions& passage : passages) {
+            if (std::find(all.begin(), all.end(), passage) == all.end()) {
+                all.push_back(passage);
+            }
+        }
+    }
+    return all;
 }
 
 std::shared_ptr<const Tag> TagGeneration::tag() {
@@ -267,6 +304,12 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
         content.problem = *problem;
     } else if (auto view = tag->at_world_size(world_size_)) {
         content.view = std::move(view).value();
+        if (auto passages = generation_->passages()) {
+            content.passages = std::move(passages).value();
+        } else {
+            content.view = nullptr;
+            content.problem = passages.error();
+        }
     } else {
         content.problem = view.error();
     }

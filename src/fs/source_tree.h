@@ -19,6 +19,7 @@
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
 #include "fs/saved_files.h"
+#include "util/permissions.h"
 
 namespace ckptfs {
 
@@ -48,12 +49,19 @@ struct Clocks {
 /// What all directories share. Safe for concurrent use.
 class SourceTree : public std::enable_shared_from_this<SourceTree> {
  public:
-    SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks);
+    SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks,
+               bool allow_other);
 
     [[nodiscard]] const Source& source() const { return *source_; }
     [[nodiscard]] const TagReader& reader() const { return *reader_; }
     [[nodiscard]] TimePoint now() const { return clocks_.now(); }
     [[nodiscard]] const Clocks& clocks() const { return clocks_; }
+
+    /// Whether anybody but the mount's own user may come.
+    [[nodiscard]] bool allows_others() const { return allow_other_; }
+    /// What the directories on the way to `path`, which has no symbolic links in it, leave of a file's permissions.
+    /// Empty where nobody but the mount's own user is let in.
+    [[nodiscard]] Result<std::vector<Permissions>> passages_to(const std::string& path) const;
 
     /// One object for a path as long as anybody holds it. Does not look at the source.
     std::shared_ptr<SourceDirectory> directory(const std::string& path);
@@ -73,6 +81,7 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     std::shared_ptr<const Source> source_;
     std::shared_ptr<const TagReader> reader_;
     Clocks clocks_;
+    bool allow_other_;
 
     mutable std::mutex mutex_;
     std::unordered_map<std::string, std::weak_ptr<SourceDirectory>> directories_;
@@ -102,6 +111,8 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
 
     /// The directory, for messages.
     [[nodiscard]] std::string display() const;
+    /// What the ways to shards that are symbolic links leave of permissions.
+    [[nodiscard]] Result<std::vector<Permissions>> passages() const;
     /// Reads the tag on the first call, once its files have settled; concurrent first calls wait for that one read. If
     /// the shards changed before they were read, the directory expires, so that the next look at it starts a new
     /// generation. Where some of the files are those of the last whole generation and others are not, a save is running
@@ -145,6 +156,8 @@ class TagFiles {
     struct Content {
         std::shared_ptr<const View> view;  ///< null where there is a problem
         std::optional<Error> problem;
+        /// What the ways to shards that are symbolic links leave of every file's permissions.
+        std::vector<Permissions> passages;
         /// Names of the source that must not be shown as they are: replaced by the view, or, where there is a problem,
         /// listed and not to be opened.
         std::set<std::string, std::less<>> shards;

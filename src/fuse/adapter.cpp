@@ -209,7 +209,7 @@ void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t
     const auto take = [&](const ListedEntry& listed) {
         struct stat attributes {};
         attributes.st_ino = listed.inode;
-        attributes.st_mode = type_bits(listed.type);
+        attributes.st_mode = listed.type ? type_bits(*listed.type) : 0;  // DT_UNKNOWN: whoever cares looks it up
         const auto needed = fuse_add_direntry(request, start + used, nbytes - used, listed.name, &attributes,
                                               static_cast<off_t>(listed.next_offset));
         if (needed > nbytes - used) {

@@ -51,6 +51,13 @@ Result<FileInfo> CountingSource::stat_target(const std::string& path) const {
     counters_->stats.fetch_add(1, std::memory_order_relaxed);
     return inner_->stat_target(path);
 }
+Result<std::uint32_t> CountingSource::granted_mode(const std::string& path, const FileInfo& info) const {
+    counters_->access_lists.fetch_add(1, std::memory_order_relaxed);
+    return inner_->granted_mode(path, info);
+}
+Result<std::vector<FileInfo>> CountingSource::way_to(const std::string& path) const {
+    return inner_->way_to(path);
+}
 Result<std::vector<DirectoryEntry>> CountingSource::list(const std::string& path) const {
     counters_->lists.fetch_add(1, std::memory_order_relaxed);
     return inner_->list(path);
@@ -58,6 +65,9 @@ Result<std::vector<DirectoryEntry>> CountingSource::list(const std::string& path
 Result<std::string> CountingSource::read_link(const std::string& path) const {
     counters_->links_read.fetch_add(1, std::memory_order_relaxed);
     return inner_->read_link(path);
+}
+Result<std::string> CountingSource::resolve(const std::string& path) const {
+    return inner_->resolve(path);
 }
 
 Result<std::shared_ptr<const File>> CountingSource::open(const std::string& path) const {

@@ -17,6 +17,7 @@ struct WorkCounters {
     std::atomic<std::uint64_t> stats{0};  ///< of entries and of targets
     std::atomic<std::uint64_t> lists{0};
     std::atomic<std::uint64_t> links_read{0};
+    std::atomic<std::uint64_t> access_lists{0};  ///< of granted_mode()
     std::atomic<std::uint64_t> opens{0};
     std::atomic<std::uint64_t> reads{0};
     std::atomic<std::uint64_t> nbytes{0};  ///< of reads
@@ -37,8 +38,11 @@ class CountingSource final : public Source {
     void release_unused() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;
+    Result<std::uint32_t> granted_mode(const std::string& path, const FileInfo& info) const override;
+    Result<std::vector<FileInfo>> way_to(const std::string& path) const override;
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
     Result<std::string> read_link(const std::string& path) const override;
+    Result<std::string> resolve(const std::string& path) const override;
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
 
  private:

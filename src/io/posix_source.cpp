@@ -12,8 +12,11 @@
 #include <utility>
 
 #include "io/descriptor_pool.h"
+#include "io/link_walk.h"
 #include "io/root_directory.h"
 #include "util/checked.h"
+#include "util/path.h"
+#include "util/permissions.h"
 
 namespace ckptfs::io {
 namespace {
@@ -77,6 +80,11 @@ bool has_same_bytes(const struct stat& now, const struct stat& then) {
     return stamp == pinned;
 }
 
+/// For calls that take no directory.
+std::string path_of(const UniqueFd& fd) {
+    return "/proc/self/fd/" + std::to_string(fd.get());
+}
+
 bool has_parent_component(std::string_view path) {
     while (true) {
         const std::size_t slash = path.find('/');
@@ -109,12 +117,15 @@ class DirectorySource::State {
         if (path.empty()) {
             return root;
         }
+        if (path.starts_with('/')) {
+            return std::string(path);
+        }
         return root + (root.ends_with('/') ? "" : "/") + std::string(path);
     }
 
     /// `path` as the system calls take it.
     [[nodiscard]] Result<const char*> below_root(const std::string& path) const {
-        if (path.starts_with('/') || has_parent_component(path) || path.find('\0') != std::string::npos) {
+        if (has_parent_component(path) || path.find('\0') != std::string::npos) {
             return Error(ErrorCode::invalid_argument, "'" + path + "' does not name anything below '" + root_->path() + "'");
         }
         return path.empty() ? "." : path.c_str();
@@ -329,6 +340,43 @@ Result<FileInfo> DirectorySource::stat_target(const std::string& path) const {
     return state_->stat(path, 0);
 }
 
+Result<std::uint32_t> DirectorySource::granted_mode(const std::string& path, const FileInfo& info) const {
+    CKPTFS_TRY(state_->below_root(path));
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    std::vector<std::byte> acl;
+    const int answer =
+        state_->calls().access_acl(path.starts_with('/') ? path : join_path(path_of(*root), path), acl);
+    if (answer == -ENODATA || answer == -EOPNOTSUPP) {
+        return info.mode;
+    }
+    if (answer < 0) {
+        return system_error(-answer, "asked for its access control list", display(path));
+    }
+    return mode_under_acl(info.mode, acl);
+}
+
+Result<std::vector<FileInfo>> DirectorySource::way_to(const std::string& path) const {
+    std::vector<FileInfo> way;
+    const auto add = [&](const std::string& directory) -> Result<void> {
+        CKPTFS_ASSIGN(FileInfo info, stat(directory));
+        CKPTFS_ASSIGN(info.mode, granted_mode(directory, info));
+        way.push_back(info);
+        return {};
+    };
+    std::string at = path;
+    if (path.empty()) {
+        CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+        CKPTFS_ASSIGN(at, read_link(path_of(*root)));
+    }
+    const std::string top = at.starts_with('/') ? "/" : "";
+    while (at != top) {
+        const std::size_t slash = at.rfind('/');
+        at.resize(slash == std::string::npos ? 0 : std::max(slash, top.size()));
+        CKPTFS_TRY(add(at));
+    }
+    return way;
+}
+
 Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& path) const {
     CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
@@ -375,6 +423,16 @@ Result<std::string> DirectorySource::read_link(const std::string& path) const {
     }
     target.resize(static_cast<std::size_t>(length));
     return target;
+}
+
+Result<std::string> DirectorySource::resolve(const std::string& path) const {
+    CKPTFS_TRY(state_->below_root(path));
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    auto target = follow_links(state_->calls(), root->get(), path);
+    if (!target) {
+        return target.error().within("'" + display(path) + "'");
+    }
+    return std::move(target).value();
 }
 
 Result<std::shared_ptr<const File>> DirectorySource::open(const std::string& path) const {

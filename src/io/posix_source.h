@@ -18,7 +18,7 @@ inline constexpr std::uint64_t least_descriptors = 64;
 
 /// Everything is opened relative to the directory's own descriptor, so a mount may later cover its path; refresh()
 /// follows the path where another directory has taken its place.
-/// Files are opened when they are read and kept in a bounded pool of descriptors. Absolute paths and ".." are refused.
+/// Files are opened when they are read and kept in a bounded pool of descriptors. ".." is refused.
 /// Its files may outlive it. Safe for concurrent use.
 class DirectorySource final : public Source {
  public:
@@ -35,8 +35,11 @@ class DirectorySource final : public Source {
     void release_unused() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;
+    Result<std::uint32_t> granted_mode(const std::string& path, const FileInfo& info) const override;
+    Result<std::vector<FileInfo>> way_to(const std::string& path) const override;
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override;
     Result<std::string> read_link(const std::string& path) const override;
+    Result<std::string> resolve(const std::string& path) const override;
     /// `unsupported` for anything but a regular file: a fifo or a device is never opened.
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
 

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/sysmacros.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,6 +20,7 @@ namespace ckptfs::io {
 namespace {
 
 constexpr int first_free_descriptor = 3;
+constexpr std::size_t largest_attribute_nbytes = 65536;  // XATTR_SIZE_MAX of Linux
 constexpr std::uint64_t assumed_descriptor_limit = 256;
 constexpr std::chrono::milliseconds pause_between_calls{10};
 
@@ -50,6 +52,15 @@ int SystemCalls::stat_descriptor(int fd, struct stat& out) const {
     return or_errno(::fstat(fd, &out));
 }
 
+int SystemCalls::identify(int fd, FileIdentity& out) const {
+    struct statx status {};
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &status) != 0) {
+        return -errno;
+    }
+    out = {makedev(status.stx_dev_major, status.stx_dev_minor), status.stx_ino, status.stx_mode};
+    return 0;
+}
+
 int SystemCalls::make_blocking(int fd) const {
     const int flags = ::fcntl(fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
     return or_errno(
@@ -78,6 +89,21 @@ ssize_t SystemCalls::read_at(int fd, std::byte* buffer, std::size_t nbytes, std:
 
 ssize_t SystemCalls::read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const {
     return or_errno(::readlinkat(directory, path, buffer, nbytes));
+}
+
+int SystemCalls::access_acl(const std::string& path, std::vector<std::byte>& out) const {
+    for (const std::size_t nbytes : {std::size_t{512}, largest_attribute_nbytes}) {
+        out.resize(nbytes);
+        const ssize_t length = or_errno(::getxattr(path.c_str(), "system.posix_acl_access", out.data(), out.size()));
+        if (length >= 0) {
+            out.resize(static_cast<std::size_t>(length));
+            return 0;
+        }
+        if (length != -ERANGE) {
+            return static_cast<int>(length);
+        }
+    }
+    return -ERANGE;
 }
 
 int SystemCalls::list(int fd, std::vector<RawEntry>& out) const {

@@ -19,6 +19,15 @@ class SystemCalls {
         std::string name;
         unsigned char type = 0;  ///< a DT_ constant
     };
+    struct FileIdentity {
+        dev_t device = 0;
+        std::uint64_t inode = 0;
+        unsigned mode = 0;  ///< for the S_IS macros
+
+        [[nodiscard]] bool same_file(const FileIdentity& other) const {
+            return device == other.device && inode == other.inode;
+        }
+    };
 
     SystemCalls() = default;
     SystemCalls(const SystemCalls&) = delete;
@@ -29,6 +38,9 @@ class SystemCalls {
     virtual int open_at(int directory, const char* path, int flags) const;
     virtual int stat_at(int directory, const char* path, struct stat& out, int flags) const;
     virtual int stat_descriptor(int fd, struct stat& out) const;
+    /// Of what `fd` (O_PATH will do) refers to, as far as the kernel knows it: a file system that is not local is not
+    /// asked, so that a FUSE daemon may ask this of its own mount.
+    virtual int identify(int fd, FileIdentity& out) const;
     /// Takes O_NONBLOCK back.
     virtual int make_blocking(int fd) const;
     /// Whether a file system of this number is a mount of ckptfs.
@@ -37,6 +49,8 @@ class SystemCalls {
     virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;
+    /// The bytes of a file's POSIX ACL; -ENODATA where it has none. Follows symbolic links.
+    virtual int access_acl(const std::string& path, std::vector<std::byte>& out) const;
     /// All entries of a directory, "." and ".." included, in the system's order. Takes `fd` over.
     virtual int list(int fd, std::vector<RawEntry>& out) const;
     /// Raises the soft limit of open descriptors to the hard one; answers what holds afterwards.

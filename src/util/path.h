@@ -1,6 +1,7 @@
-// Names inside SOURCE, whose own directory is "".
+// Names inside SOURCE, whose own directory is "". What a symbolic link leads to outside has an absolute name.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -8,8 +9,29 @@ namespace ckptfs {
 
 [[nodiscard]] inline std::string join_path(std::string_view directory, std::string_view name) {
     std::string path(directory);
-    path.append(directory.empty() ? "" : "/").append(name);
+    path.append(directory.empty() || directory.ends_with('/') ? "" : "/").append(name);
     return path;
+}
+
+/// `path` relative to `directory`, "" for the directory itself; nullopt where it does not lie there.
+[[nodiscard]] inline std::optional<std::string> path_below(std::string_view path, std::string_view directory) {
+    if (path == directory) {
+        return "";
+    }
+    if (directory.empty()) {
+        return path.starts_with('/') ? std::nullopt : std::optional<std::string>(path);
+    }
+    if (!path.starts_with(directory)) {
+        return std::nullopt;
+    }
+    path.remove_prefix(directory.size());
+    if (!directory.ends_with('/')) {
+        if (!path.starts_with('/')) {
+            return std::nullopt;
+        }
+        path.remove_prefix(1);
+    }
+    return std::string(path);
 }
 
 }  // namespace ckptfs

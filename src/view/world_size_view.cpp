@@ -7,6 +7,18 @@
 #include "zero/file_names.h"
 
 namespace ckptfs::view {
+namespace {
+
+Permissions common_permissions(const std::vector<zero::RankFile>& ranks) {
+    std::vector<Permissions> all;
+    all.reserve(ranks.size());
+    for (const zero::RankFile& rank : ranks) {
+        all.push_back(permissions_of(rank.info));
+    }
+    return all.empty() ? Permissions() : ckptfs::common_permissions(all);
+}
+
+}  // namespace
 
 std::uint64_t SizeTable::find(std::size_t index) const {
     const std::lock_guard lock(mutex_);
@@ -30,6 +42,7 @@ WorldSizeView::WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint,
       pass_through_(!recut_ || recut_->same_as_source()),
       cache_(std::move(cache)) {
     for (const zero::ModelParallelRank& family : checkpoint_->model_parallel) {
+        permissions_.push_back({common_permissions(family.model_states_shards), common_permissions(family.optimizer)});
         for (const auto* ranks : {&family.optimizer, &family.model_states_shards}) {
             for (const zero::RankFile& rank : *ranks) {
                 newest_.stamp.mtime_ns = std::max(newest_.stamp.mtime_ns, rank.info.stamp.mtime_ns);
@@ -117,6 +130,8 @@ FileInfo WorldSizeView::file_info(std::size_t index) const {
         info.stamp.mtime_ns = newest_.stamp.mtime_ns;
         info.stamp.ctime_ns = newest_.stamp.ctime_ns;
         info.atime_ns = newest_.atime_ns;
+        const FamilyPermissions& common = permissions_[at.family];
+        info = with_permissions(info, at.optimizer ? common.optimizer : common.model_states);
     }
     return info;
 }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "ckptfs/view.h"
+#include "util/permissions.h"
 #include "view/file_cache.h"
 #include "view/recut.h"
 #include "zero/checkpoint.h"
@@ -66,6 +67,12 @@ class WorldSizeView final : public View {
     std::uint64_t optimizer_count_;
     bool pass_through_;
     FileInfo newest_;
+    /// What all files of a kind grant in common: the bytes of a file of the view may come from each of them.
+    struct FamilyPermissions {
+        Permissions model_states;
+        Permissions optimizer;
+    };
+    std::vector<FamilyPermissions> permissions_;  ///< by family
     mutable SizeTable sizes_;
     std::shared_ptr<FileCache> cache_;
 };

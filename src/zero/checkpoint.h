@@ -88,7 +88,7 @@ struct FrozenParameter {
 struct RankFile {
     std::string name;  ///< in the tag directory
     std::shared_ptr<const File> file;
-    FileInfo info;
+    FileInfo info;         ///< with the mode that an access control list leaves of it
     std::string location;  ///< of its fp32 partitions: "cpu", "cuda:3"
     /// The first rank's whose tree differs only in re-cut fields; nullptr where there are so many different ones (stage
     /// 3) that this file's own has to be read again when it is needed.

