@@ -5,6 +5,7 @@
 #include "fs/shown_root.h"
 
 namespace ckptfs {
+namespace links {
 namespace {
 
 using ::testing::ElementsAre;
@@ -81,8 +82,12 @@ TEST_F(Links, ToWhatIsShownAlreadyStaysALinkWithinTheMount) {
     source_->put_symlink("/ext/home", "/src/plain");
     source_->put_symlink("/ext/next", "step7");
     const auto fs = make(3);
-    for (const auto& [path, text] : {std::pair("plain/up", "../step1"), {"odd", "step1"}, {"self", "."},
-                                     {"out/step7/top", ".."}, {"out/home", "../plain"}, {"out/next", "step7"}}) {
+    for (const auto& [path, text] : {std::pair("plain/up", "../step1"),
+                                     {"odd", "step1"},
+                                     {"self", "."},
+                                     {"out/step7/top", ".."},
+                                     {"out/home", "../plain"},
+                                     {"out/next", "step7"}}) {
         const auto entry = walk(*fs, path);
         EXPECT_EQ(entry.attributes.type, FileType::symlink) << path;
         EXPECT_EQ(fs->readlink(entry.attributes.inode).value, text) << path;
@@ -162,4 +167,5 @@ TEST_F(Links, AnAdoptedTagIsFoundWhereverItsNameLeads) {
 }
 
 }  // namespace
+}  // namespace links
 }  // namespace ckptfs

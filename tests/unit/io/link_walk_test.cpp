@@ -20,6 +20,7 @@
 #include "support/temporary_directory.h"
 
 namespace ckptfs::io {
+namespace link_walk {
 namespace {
 
 namespace fs = std::filesystem;
@@ -109,7 +110,8 @@ TEST_F(LinkWalk, StopsAtAMountOfCkptfs) {
     EXPECT_EQ(found.error().code(), ErrorCode::unsupported);
     EXPECT_THAT(found.error().message(), HasSubstr("which is a mount of ckptfs itself"));
     EXPECT_EQ(calls.asked, 1);
-    EXPECT_EQ(*follow_links(calls, root_.get(), "own"), "runs") << "what is on SOURCE's own device is never asked about";
+    EXPECT_EQ(*follow_links(calls, root_.get(), "own"), "runs")
+        << "what is on SOURCE's own device is never asked about";
     EXPECT_EQ(calls.asked, 1);
     EXPECT_TRUE(follow("view").ok()) << "/proc is no view";
 }
@@ -150,11 +152,11 @@ TEST_F(LinkWalk, AnAccessControlListTakesAwayWhatItDenies) {
     ASSERT_EQ(::chmod(file.c_str(), 0640), 0);
     EXPECT_EQ(*source->granted_mode("runs/file", *source->stat("runs/file")), 0640U);
     // user::rw- user:42:r-- group::--- mask::r-- other::---
-    const std::array<unsigned char, 44> list{2,  0, 0, 0,                                  //
-                                             1,  0, 6, 0, 255, 255, 255, 255,              //
-                                             2,  0, 4, 0, 42,  0,   0,   0,                //
-                                             4,  0, 0, 0, 255, 255, 255, 255,              //
-                                             16, 0, 4, 0, 255, 255, 255, 255,              //
+    const std::array<unsigned char, 44> list{2,  0, 0, 0,                      //
+                                             1,  0, 6, 0, 255, 255, 255, 255,  //
+                                             2,  0, 4, 0, 42,  0,   0,   0,    //
+                                             4,  0, 0, 0, 255, 255, 255, 255,  //
+                                             16, 0, 4, 0, 255, 255, 255, 255,  //
                                              32, 0, 0, 0, 255, 255, 255, 255};
     if (::setxattr(file.c_str(), "system.posix_acl_access", list.data(), list.size(), 0) != 0 && errno == EOPNOTSUPP) {
         GTEST_SKIP() << "this file system has no access control lists";
@@ -169,4 +171,5 @@ TEST_F(LinkWalk, AnAccessControlListTakesAwayWhatItDenies) {
 }
 
 }  // namespace
+}  // namespace link_walk
 }  // namespace ckptfs::io

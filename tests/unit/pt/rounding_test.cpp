@@ -6,6 +6,7 @@
 #include <array>
 
 namespace ckptfs::pt {
+namespace rounding {
 namespace {
 
 struct Golden {
@@ -15,7 +16,7 @@ struct Golden {
 };
 
 // Zeros, ties, both sides of ties, infinities, the ends of the range, subnormal values of all three types.
-constexpr std::array rounded_by_torch{
+constexpr std::array golden{
     Golden{0x00000000U, 0x0000U, 0x0000U}, Golden{0x80000000U, 0x8000U, 0x8000U}, Golden{0x3f800000U, 0x3f80U, 0x3c00U},
     Golden{0xbf800000U, 0xbf80U, 0xbc00U}, Golden{0x3f808000U, 0x3f80U, 0x3c04U}, Golden{0x3f818000U, 0x3f82U, 0x3c0cU},
     Golden{0x3f80ffffU, 0x3f81U, 0x3c08U}, Golden{0x3f807fffU, 0x3f80U, 0x3c04U}, Golden{0x3f801000U, 0x3f80U, 0x3c00U},
@@ -32,7 +33,7 @@ constexpr std::array rounded_by_torch{
 };
 
 TEST(Rounding, GivesWhatPyTorchGives) {
-    for (const Golden& values : rounded_by_torch) {
+    for (const Golden& values : golden) {
         EXPECT_EQ(bfloat16_of_float32(values.float32), values.bfloat16) << std::hex << values.float32;
         EXPECT_EQ(float16_of_float32(values.float32), values.float16) << std::hex << values.float32;
     }
@@ -48,4 +49,5 @@ TEST(Rounding, KeepsNotANumber) {
 }
 
 }  // namespace
+}  // namespace rounding
 }  // namespace ckptfs::pt

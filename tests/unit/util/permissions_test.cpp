@@ -12,6 +12,7 @@
 #include <vector>
 
 namespace ckptfs {
+namespace permissions {
 namespace {
 
 struct Caller {
@@ -105,8 +106,8 @@ TEST(CommonPermissions, KeepAnOwnersOwnFilesThroughOpenDirectories) {
 std::vector<std::byte> acl(std::initializer_list<std::array<std::uint32_t, 3>> entries) {
     std::vector<std::byte> bytes{std::byte{2}, std::byte{0}, std::byte{0}, std::byte{0}};
     for (const auto& [tag, bits, id] : entries) {
-        for (const std::uint32_t value : {tag & 255U, tag >> 8, bits & 255U, bits >> 8, id & 255U, id >> 8 & 255U,
-                                          id >> 16 & 255U, id >> 24}) {
+        for (const std::uint32_t value :
+             {tag & 255U, tag >> 8, bits & 255U, bits >> 8, id & 255U, id >> 8 & 255U, id >> 16 & 255U, id >> 24}) {
             bytes.push_back(static_cast<std::byte>(value));
         }
     }
@@ -117,23 +118,35 @@ constexpr std::uint32_t nobody_in_particular = 0xffffffff;
 
 TEST(ModeUnderAcl, HasTheGroupsOwnBitsWhereTheMaskStands) {
     // user::rw- user:42:r-- group::--- mask::r-- other::---, which stat() calls 0640.
-    const auto named = acl({{1, 6, nobody_in_particular}, {2, 4, 42}, {4, 0, nobody_in_particular},
-                            {16, 4, nobody_in_particular}, {32, 0, nobody_in_particular}});
+    const auto named = acl({{1, 6, nobody_in_particular},
+                            {2, 4, 42},
+                            {4, 0, nobody_in_particular},
+                            {16, 4, nobody_in_particular},
+                            {32, 0, nobody_in_particular}});
     EXPECT_EQ(mode_under_acl(0640, named), 0600U);
 }
 
 TEST(ModeUnderAcl, DeniesWhatAnEntryForSomebodyDenies) {
     // user:42:--- among rw-r--r--.
-    const auto user = acl({{1, 6, nobody_in_particular}, {2, 0, 42}, {4, 4, nobody_in_particular},
-                           {16, 4, nobody_in_particular}, {32, 4, nobody_in_particular}});
+    const auto user = acl({{1, 6, nobody_in_particular},
+                           {2, 0, 42},
+                           {4, 4, nobody_in_particular},
+                           {16, 4, nobody_in_particular},
+                           {32, 4, nobody_in_particular}});
     EXPECT_EQ(mode_under_acl(0644, user), 0600U);
     // group:42:--- keeps its members out of what others may; the owning group reads.
-    const auto group = acl({{1, 6, nobody_in_particular}, {4, 4, nobody_in_particular}, {8, 0, 42},
-                            {16, 4, nobody_in_particular}, {32, 4, nobody_in_particular}});
+    const auto group = acl({{1, 6, nobody_in_particular},
+                            {4, 4, nobody_in_particular},
+                            {8, 0, 42},
+                            {16, 4, nobody_in_particular},
+                            {32, 4, nobody_in_particular}});
     EXPECT_EQ(mode_under_acl(0644, group), 0640U);
     // The mask cuts a named user's rights, not those of others.
-    const auto masked = acl({{1, 7, nobody_in_particular}, {2, 7, 42}, {4, 5, nobody_in_particular},
-                             {16, 4, nobody_in_particular}, {32, 5, nobody_in_particular}});
+    const auto masked = acl({{1, 7, nobody_in_particular},
+                             {2, 7, 42},
+                             {4, 5, nobody_in_particular},
+                             {16, 4, nobody_in_particular},
+                             {32, 5, nobody_in_particular}});
     EXPECT_EQ(mode_under_acl(01745, masked), 01744U);
 }
 
@@ -146,4 +159,5 @@ TEST(ModeUnderAcl, LeavesTheOwnerAloneWhatIsNoAcl) {
 }
 
 }  // namespace
+}  // namespace permissions
 }  // namespace ckptfs

@@ -16,6 +16,7 @@
 #include "zero/reader.h"
 
 namespace ckptfs::zero {
+namespace save_signals {
 namespace {
 
 namespace fs = std::filesystem;
@@ -87,7 +88,7 @@ class Mix {
         return *this;
     }
 
-    [[nodiscard]] Read read(const ReadOptions& options = {}) const { return zero::read(tag_, options); }
+    [[nodiscard]] Read read(const ReadOptions& options = {}) const { return save_signals::read(tag_, options); }
     [[nodiscard]] const fs::path& tag() const { return tag_; }
 
  private:
@@ -306,4 +307,5 @@ TEST(TwoSaves, OldVersionsAreAStepAhead) {
 }
 
 }  // namespace
+}  // namespace save_signals
 }  // namespace ckptfs::zero

@@ -12,6 +12,7 @@
 #include "zero/saved_values.h"
 
 namespace ckptfs::zero {
+namespace torn_save {
 namespace {
 
 using test::EditedTag;
@@ -325,4 +326,5 @@ TEST(SavedValuesOwner, IsTheSaveForWhatAConfigSetsAndTheRankForAllElse) {
 }
 
 }  // namespace
+}  // namespace torn_save
 }  // namespace ckptfs::zero

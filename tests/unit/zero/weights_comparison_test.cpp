@@ -15,6 +15,7 @@
 #include "zero/reader.h"
 
 namespace ckptfs::zero {
+namespace weights_comparison {
 namespace {
 
 constexpr std::uint64_t largest_run_nbytes = sampled_run_numel * (4 + 2);
@@ -177,4 +178,5 @@ TEST(WeightsSample, OfARealCheckpointIsCountedApartFromItsMetadata) {
 }
 
 }  // namespace
+}  // namespace weights_comparison
 }  // namespace ckptfs::zero

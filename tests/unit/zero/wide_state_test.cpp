@@ -12,6 +12,7 @@
 #include "zero/reader.h"
 
 namespace ckptfs::zero {
+namespace wide_state {
 namespace {
 
 namespace fs = std::filesystem;
@@ -66,4 +67,5 @@ INSTANTIATE_TEST_SUITE_P(Stages, WideState, testing::Values("stage1_bf16_ws3", "
                          [](const auto& stage) { return stage.param; });
 
 }  // namespace
+}  // namespace wide_state
 }  // namespace ckptfs::zero
