@@ -145,8 +145,9 @@ Result<void> check_bounds(const TensorRef& tensor) {
     const std::uint64_t available = tensor.storage.numel * itemsize(tensor.storage.dtype) / itemsize(tensor.dtype);
     const auto needed = elements_needed(tensor);
     if (!needed || *needed > available) {
-        return damaged_tensor("reaches element " + (needed ? std::to_string(*needed) : std::string("2^64")) + " of storage '" +
-                       std::string(tensor.storage.key) + "', which has " + std::to_string(available));
+        return damaged_tensor("reaches element " + (needed ? std::to_string(*needed) : std::string("2^64")) +
+                              " of storage '" + std::string(tensor.storage.key) + "', which has " +
+                              std::to_string(available));
     }
     return {};
 }
@@ -231,8 +232,8 @@ Result<TensorRef> tensor_ref(const Node* node) {
     CKPTFS_ASSIGN(tensor.sizes, counts_of(arguments[2], "sizes"));
     CKPTFS_ASSIGN(const std::vector<std::uint64_t> strides, counts_of(arguments[3], "strides"));
     if (strides.size() != tensor.sizes.size()) {
-        return damaged_tensor("has " + std::to_string(tensor.sizes.size()) + " sizes and " + std::to_string(strides.size()) +
-                       " strides");
+        return damaged_tensor("has " + std::to_string(tensor.sizes.size()) + " sizes and " +
+                              std::to_string(strides.size()) + " strides");
     }
     tensor.strides.assign(strides.begin(), strides.end());
     CKPTFS_TRY(check_bounds(tensor));

@@ -20,7 +20,7 @@ def agent_store():
         held.clear()
 
 
-def run(world_size, function, timeout=240.0, log=None):
+def run(world_size, function, timeout=600.0, log=None):
     """Returns [function(rank) for each rank]. RankError when any rank fails."""
     with agent_store() as port:
         try:

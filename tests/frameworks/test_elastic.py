@@ -70,7 +70,7 @@ def test_nodes_leave_and_join(tmp_path, workers):
 
 def wait_for_saves(directory, world_size, begin):
     """Until a run of `world_size` ranks that begins at step `begin` or later has saved; returns its last save's step."""
-    end = time.monotonic() + 240
+    end = time.monotonic() + 600
     while True:
         text = "".join(path.read_text() for path in directory.glob("node*"))
         events = [(int(step), word) for word, step in re.findall(rf"(begins|saved) at step (\d+) of {world_size} ranks", text)]

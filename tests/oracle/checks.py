@@ -110,7 +110,7 @@ def zero_to_fp32(cell, session, scratch):
     source = session.trained(cell.recipe, cell.source)
 
     def weights(root, target):
-        done = subprocess.run([sys.executable, "-c", program, root, target], capture_output=True, text=True, timeout=120,
+        done = subprocess.run([sys.executable, "-c", program, root, target], capture_output=True, text=True, timeout=600,
                               env=os.environ | {"PYTHONPATH": root})
         if done.returncode != 0:
             raise Mismatch(f"zero_to_fp32.py fails on {root}:\n{done.stderr}")

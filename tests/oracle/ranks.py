@@ -28,7 +28,7 @@ class RankError(RuntimeError):
         return "\n".join(f"--- rank {rank}\n{text}" for rank, text in self.failures.items())
 
 
-def run_ranks(world_size, function, timeout=120.0, log=None, join=None):
+def run_ranks(world_size, function, timeout=600.0, log=None, join=None):
     """Returns [function(rank) for each rank], run in `world_size` processes that form a process group.
 
     What a rank returns must pickle. A rank that raises, dies or outlives `timeout` ends all of them: RankError.
@@ -57,7 +57,7 @@ def run_ranks(world_size, function, timeout=120.0, log=None, join=None):
                 _end(pid)
 
 
-def in_child(function, timeout=120.0, log=None):
+def in_child(function, timeout=600.0, log=None):
     """Runs function() in a forked process without a process group, for code that leaves traces in the process."""
     return run_ranks(1, lambda rank: function(), timeout, log)[0]
 

@@ -23,7 +23,7 @@ class Job:
     save_loaded: str = None  # where to save straight after the load
     steps: int = 0
     save: str = None  # where to save at the end
-    timeout: float = 120.0
+    timeout: float = 600.0
     client_state: dict = field(default_factory=dict)
 
 
