@@ -101,8 +101,8 @@ class Source {
     virtual Result<std::vector<DirectoryEntry>> list(const std::string& path) const = 0;
 
     virtual Result<std::string> read_link(const std::string& path) const = 0;
-    /// Where the entry leads once every symbolic link on the way has been followed: a path without links, absolute where
-    /// it lies outside. `not_found` where it leads nowhere, `unsupported` where it leads into a mount of ckptfs.
+    /// Where the entry leads once every symbolic link on the way has been followed: a path without links, absolute
+    /// where it lies outside. `not_found` where it leads nowhere, `unsupported` where it leads into a mount of ckptfs.
     virtual Result<std::string> resolve(const std::string& path) const = 0;
 
     /// Pins the generation that is there now, following symbolic links; `unsupported` for anything but a regular file.

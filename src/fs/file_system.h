@@ -78,7 +78,8 @@ struct OpenedFile {
 struct ListedEntry {
     const char* name = "";  ///< valid during the call only
     std::uint64_t inode = unknown_inode;
-    std::optional<FileType> type;  ///< nullopt where it would cost a look: a symbolic link may be shown as another thing
+    std::optional<FileType>
+        type;  ///< nullopt where it would cost a look: a symbolic link may be shown as another thing
     std::uint64_t next_offset = 0;  ///< where the listing goes on after this entry
 };
 

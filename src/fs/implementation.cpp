@@ -306,7 +306,8 @@ Outcome<Attributes> FileSystem::Implementation::attributes_of(const TagFiles::Co
     if (!size) {
         return answer(size.error());
     }
-    const auto info = restricted(restricted(content.view->file_info(file.index), content.passages), file.root->passages);
+    const auto info =
+        restricted(restricted(content.view->file_info(file.index), content.passages), file.root->passages);
     return virtual_attributes(info, inode, *size);
 }
 

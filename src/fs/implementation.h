@@ -59,7 +59,7 @@ class FileSystem::Implementation {
         std::uint64_t parent_inode = 0;
         std::shared_ptr<const std::vector<DirectoryEntry>> entries;
         std::shared_ptr<const View> view;  // whose files follow the entries; null: none
-        IdentityHasher identity;                // of the view's files, up to their names
+        IdentityHasher identity;           // of the view's files, up to their names
     };
 
     [[nodiscard]] std::optional<Node> node_of(std::uint64_t inode) const;

@@ -57,7 +57,7 @@ struct PassedThrough {
     std::shared_ptr<SourceDirectory> directory;
     std::string path;
     FileInfo info;
-    std::string link_text;                    ///< of a symbolic link: as the mount shows it
+    std::string link_text;                   ///< of a symbolic link: as the mount shows it
     std::shared_ptr<const TagFiles> broken;  ///< of the tag that it is a shard of, if that cannot be shown
 };
 

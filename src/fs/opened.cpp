@@ -175,8 +175,8 @@ Outcome<std::uint64_t> FileSystem::Implementation::opendir(std::uint64_t inode) 
         return directories_.insert(std::move(opened));
     }
     const auto content = directory.files(generation)->content();
-    opened->entries = std::make_shared<const std::vector<DirectoryEntry>>(
-        entries_beside_view((*snapshot)->entries, *content));
+    opened->entries =
+        std::make_shared<const std::vector<DirectoryEntry>>(entries_beside_view((*snapshot)->entries, *content));
     if (content->view) {
         opened->view = content->view;
         opened->identity = identity_of_files(directory, *generation);

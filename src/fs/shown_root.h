@@ -13,8 +13,8 @@ namespace ckptfs {
 /// A directory that is shown with everything below it: SOURCE at the mount's own root, or one outside SOURCE in the
 /// place of a symbolic link that leads to it. Immutable.
 struct ShownRoot {
-    std::string path;      ///< in the source, without symbolic links
-    std::string shown_at;  ///< in the mount
+    std::string path;                                  ///< in the source, without symbolic links
+    std::string shown_at;                              ///< in the mount
     std::shared_ptr<const ShownRoot> outer = nullptr;  ///< what the link lies in; nullptr for SOURCE
     unsigned depth = 0;                                ///< how many links lie above
     /// What the way to it leaves of the permissions of its files, where it is not shown as a directory itself.

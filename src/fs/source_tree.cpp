@@ -57,10 +57,7 @@ class RefusedTag final : public Tag {
 
 SourceTree::SourceTree(std::shared_ptr<const Source> source, std::shared_ptr<const TagReader> reader, Clocks clocks,
                        bool allow_other)
-    : source_(std::move(source)),
-      reader_(std::move(reader)),
-      clocks_(std::move(clocks)),
-      allow_other_(allow_other) {}
+    : source_(std::move(source)), reader_(std::move(reader)), clocks_(std::move(clocks)), allow_other_(allow_other) {}
 
 Result<std::vector<Permissions>> SourceTree::passages_to(const std::string& path) const {
     std::vector<Permissions> passages;

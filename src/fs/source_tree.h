@@ -41,7 +41,7 @@ inline constexpr std::chrono::milliseconds settling_time_of_save{1000};
 inline constexpr std::chrono::seconds settled_age{2};
 
 struct Clocks {
-    std::function<TimePoint()> now;            ///< what freshness is measured with
+    std::function<TimePoint()> now;             ///< what freshness is measured with
     std::function<std::int64_t()> wall_now_ns;  ///< since the epoch, as times of files are
     std::function<void(std::chrono::milliseconds)> sleep;
 };

@@ -137,9 +137,9 @@ class Walk {
     const std::string& path_;
     Identity root_identity_;
     std::string root_path_;
-    std::string at_;        ///< absolute, without links
-    UniqueFd directory_;    ///< of at_
-    dev_t device_ = 0;      ///< of at_
+    std::string at_;      ///< absolute, without links
+    UniqueFd directory_;  ///< of at_
+    dev_t device_ = 0;    ///< of at_
     std::deque<std::string> rest_;
     int links_ = 0;
 };

@@ -126,7 +126,8 @@ class DirectorySource::State {
     /// `path` as the system calls take it.
     [[nodiscard]] Result<const char*> below_root(const std::string& path) const {
         if (has_parent_component(path) || path.find('\0') != std::string::npos) {
-            return Error(ErrorCode::invalid_argument, "'" + path + "' does not name anything below '" + root_->path() + "'");
+            return Error(ErrorCode::invalid_argument,
+                         "'" + path + "' does not name anything below '" + root_->path() + "'");
         }
         return path.empty() ? "." : path.c_str();
     }
@@ -344,8 +345,7 @@ Result<std::uint32_t> DirectorySource::granted_mode(const std::string& path, con
     CKPTFS_TRY(state_->below_root(path));
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
     std::vector<std::byte> acl;
-    const int answer =
-        state_->calls().access_acl(path.starts_with('/') ? path : join_path(path_of(*root), path), acl);
+    const int answer = state_->calls().access_acl(path.starts_with('/') ? path : join_path(path_of(*root), path), acl);
     if (answer == -ENODATA || answer == -EOPNOTSUPP) {
         return info.mode;
     }

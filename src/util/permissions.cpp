@@ -78,9 +78,7 @@ Permissions permissions_of(const FileInfo& file) {
 
 Permissions passage_through(const FileInfo& directory) {
     const Classes bits = classes_of(directory.mode);
-    const auto all_or_nothing = [](std::uint32_t class_of) {
-        return (class_of & search_bit) != 0 ? class_bits : 0U;
-    };
+    const auto all_or_nothing = [](std::uint32_t class_of) { return (class_of & search_bit) != 0 ? class_bits : 0U; };
     return {directory.uid, directory.gid,
             07000U | all_or_nothing(bits.owner) << owner_shift | all_or_nothing(bits.group) << group_shift |
                 all_or_nothing(bits.other)};

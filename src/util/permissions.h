@@ -1,4 +1,5 @@
-// Permissions of what is made of several files, and of what lies behind several directories: never more than each gives.
+// Permissions of what is made of several files, and of what lies behind several directories: never more than each
+// gives.
 #pragma once
 
 #include <cstddef>
