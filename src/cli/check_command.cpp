@@ -86,7 +86,7 @@ class Check {
     }
 
  private:
-    [[nodiscard]] std::uint64_t ranks() const { return dp_world_size_ * checkpoint_->model_parallel.size(); }
+    [[nodiscard]] std::uint64_t ranks() const { return dp_world_size_ * checkpoint_->degree(); }
 
     [[nodiscard]] std::string first_conflict() const {
         for (const Finding& finding : check_.findings) {

@@ -170,6 +170,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     result.world_size = checkpoint.world_size();
     result.dp_world_size = checkpoint.dp_world_size;
     result.model_parallel_degree = checkpoint.model_parallel.size();
+    result.sequence_parallel_degree = checkpoint.sequence_parallel;
     result.deepspeed_version = checkpoint.deepspeed_version;
     std::set<std::string> used;
     for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {

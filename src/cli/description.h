@@ -57,6 +57,7 @@ struct CheckpointDescription {
     std::uint64_t world_size = 0;  ///< all ranks
     std::uint64_t dp_world_size = 0;
     std::uint64_t model_parallel_degree = 1;
+    std::uint64_t sequence_parallel_degree = 1;  ///< by mesh: ranks that share one data-parallel rank's files
     std::string deepspeed_version;
     std::optional<std::int64_t> global_step;
     std::uint64_t parameters = 0;  ///< optimized ones

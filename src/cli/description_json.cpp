@@ -64,6 +64,7 @@ Json checkpoint_json(const Description& description) {
             {"world_size", checkpoint.world_size},
             {"dp_world_size", checkpoint.dp_world_size},
             {"model_parallel_degree", checkpoint.model_parallel_degree},
+            {"sequence_parallel_degree", checkpoint.sequence_parallel_degree},
             {"deepspeed_version", checkpoint.deepspeed_version},
             {"global_step", checkpoint.global_step ? Json(*checkpoint.global_step) : Json()},
             {"parameters", checkpoint.parameters},

@@ -78,11 +78,15 @@ std::string group_name(const CheckpointDescription& checkpoint, const GroupDescr
 }
 
 std::string written_by(const CheckpointDescription& checkpoint) {
-    if (checkpoint.model_parallel_degree == 1) {
+    if (checkpoint.world_size == checkpoint.dp_world_size) {
         return counted(checkpoint.world_size, "data-parallel rank");
     }
-    return counted(checkpoint.world_size, "rank") + " (" + grouped(checkpoint.dp_world_size) + " data-parallel times " +
-           grouped(checkpoint.model_parallel_degree) + " model-parallel)";
+    const auto times = [](std::uint64_t degree, const char* what) {
+        return degree > 1 ? " times " + grouped(degree) + what : std::string();
+    };
+    return counted(checkpoint.world_size, "rank") + " (" + grouped(checkpoint.dp_world_size) + " data-parallel" +
+           times(checkpoint.model_parallel_degree, " model-parallel") +
+           times(checkpoint.sequence_parallel_degree, " sequence-parallel") + ")";
 }
 
 // "4,096", at stage 3 with the number of sub-groups that it is cut into: "4,096 in 3".

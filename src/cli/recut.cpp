@@ -57,7 +57,7 @@ RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, st
 Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
                              const view::ViewOptions& options) {
     Recut result;
-    result.world_size = dp_world_size * checkpoint.model_parallel.size();
+    result.world_size = dp_world_size * checkpoint.degree();
     CKPTFS_ASSIGN(result.groups, group_cuts(checkpoint, dp_world_size, options));
     result.file_count = view.file_count();
     for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {

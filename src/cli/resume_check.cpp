@@ -29,11 +29,6 @@ std::string lower(std::string text) {
     return text;
 }
 
-// The names of runtime/config.py DtypeEnum.
-bool is_fp32(const json& dtype) {
-    return dtype == "fp32" || dtype == "float32" || dtype == "float" || dtype == "torch.float32";
-}
-
 const char* yes_no(bool value) {
     return value ? "true" : "false";
 }
@@ -44,13 +39,14 @@ class Checker {
         : checkpoint_(checkpoint),
           config_(config),
           stored_(zero::config_json(pickle::find(checkpoint.model_parallel.front().model_states->root(), "ds_config"))),
-          target_(zero::layout_config(config)),
+          target_(zero::engine_layout(config)),
           dp_world_size_(dp_world_size) {}
 
     ResumeCheck run() {
         check_stage();
         check_dtype();
         check_format();
+        check_load();
         check_layout();
         check_offload();
         check_optimizer();
@@ -65,11 +61,7 @@ class Checker {
         result_.findings.push_back({kind, std::move(subject), std::move(text)});
     }
 
-    // DeepSpeed's default where the key is absent.
-    [[nodiscard]] int stage() const {
-        const json& value = setting(config_, {"zero_optimization", "stage"});
-        return value.is_number_integer() ? static_cast<int>(value.get<std::int64_t>()) : 0;
-    }
+    [[nodiscard]] int stage() const { return static_cast<int>(zero::stage_setting(config_)); }
 
     void check_stage() {
         const int wanted = stage();
@@ -150,19 +142,40 @@ class Checker {
         }
     }
 
-    // Stage 1 with bf16 has two optimizers, whose files hold different things.
+    // Stage 1 with bf16 has two optimizers, whose files hold different things (engine.py _do_optimizer_sanity_check).
     void check_format() {
-        if (checkpoint_.stage != 1 || stage() != 1 || !target_.bf16) {
+        const bool wanted = zero::makes_bf16_optimizer(config_);
+        const bool saved = checkpoint_.format == zero::Format::bf16_optimizer;
+        const bool elastic = checkpoint_.format == zero::Format::zero12_elastic;
+        if (wanted == saved || !(saved || elastic || checkpoint_.format == zero::Format::zero12)) {
             return;
         }
-        const bool wanted =
-            is_fp32(setting(config_, {"data_types", "grad_accum_dtype"})) && !target_.optimizer_offloaded;
-        const bool saved = checkpoint_.format == zero::Format::bf16_optimizer;
-        if (wanted != saved) {
+        const std::string both = "the checkpoint is of " + std::string(name(checkpoint_.format)) +
+                                 ", the config makes DeepSpeed use " + (wanted ? "BF16_Optimizer" : "ZeRO-1/2");
+        if (elastic) {
             add(Kind::conflict, "data_types.grad_accum_dtype",
-                std::string("the checkpoint is of ") + std::string(name(checkpoint_.format)) +
-                    ", the config makes DeepSpeed use the other bf16 optimizer of stage 1; " +
-                    (saved ? "set it to \"fp32\"" : "do not set it to \"fp32\""));
+                both + ", which cannot read elastic files; do not set it to \"fp32\"");
+        } else if (target_.bf16) {
+            add(Kind::note, "data_types.grad_accum_dtype", both + ": DeepSpeed loads either into the other");
+        }
+    }
+
+    // Settings of the load itself, under which DeepSpeed leaves the files, or what is in them, aside.
+    void check_load() {
+        if (enabled(config_, {"checkpoint", "load_universal"})) {
+            add(Kind::conflict, "checkpoint.load_universal",
+                "DeepSpeed would look for a universal checkpoint (latest_universal); take it out");
+        }
+        const json& masters = setting(config_, {"zero_optimization", "load_from_fp32_weights"});
+        const bool rounds = dtype_of(config_) != "fp32" && (stage() == 1 || stage() == 2);
+        if (rounds && !masters.is_null() && !is_auto(masters) &&
+            !enabled(config_, {"zero_optimization", "load_from_fp32_weights"})) {
+            add(Kind::conflict, "zero_optimization.load_from_fp32_weights",
+                "DeepSpeed would leave the fp32 masters of the checkpoint aside; set it to true");
+        }
+        if (stage() != 3 && enabled(config_, {"zero_optimization", "pipeline_loading_checkpoint"})) {
+            add(Kind::conflict, "zero_optimization.pipeline_loading_checkpoint",
+                "DeepSpeed loads so at stage 3 only; set it to false");
         }
     }
 
@@ -181,6 +194,17 @@ class Checker {
                 add(Kind::mount, "zero_optimization.sub_group_size",
                     "the checkpoint's files are cut otherwise than the config that they store says: mount with "
                     "--ds-config");
+            }
+            return;
+        }
+        if (checkpoint_.format == zero::Format::bf16_optimizer) {
+            for (const auto& [key, is_set] : {std::pair("round_robin_gradients", target_.round_robin_gradients),
+                                              std::pair("parameter_alignment", target_.parameter_alignment)}) {
+                if (is_set && (stage() == 1 || stage() == 2)) {
+                    add(Kind::conflict, std::string("zero_optimization.") + key,
+                        "the checkpoint is of BF16_Optimizer, whose files know no such order of elements; set it to "
+                        "false");
+                }
             }
             return;
         }
@@ -290,7 +314,7 @@ class Checker {
     void check_degree() {
         const std::uint64_t degree = checkpoint_.model_parallel.size();
         const json& tensor = setting(config_, {"tensor_parallel", "autotp_size"});
-        if (tensor.is_number_unsigned() && tensor.get<std::uint64_t>() > 1 && tensor.get<std::uint64_t>() != degree) {
+        if (tensor.is_number_integer() && tensor.get<std::int64_t>() > 1 && tensor.get<std::uint64_t>() != degree) {
             add(Kind::conflict, "tensor_parallel.autotp_size",
                 "the checkpoint has " + counted(degree, "model-parallel rank") + ", the config says " +
                     std::to_string(tensor.get<std::uint64_t>()) +

@@ -33,6 +33,15 @@ std::optional<std::size_t> find_end_record(std::string_view tail) {
     return std::nullopt;
 }
 
+/// 8 bytes that say how long the JSON object behind them is: DataStates, safetensors.
+bool has_json_header(std::string_view head, std::uint64_t file_nbytes) {
+    if (head.size() < 10) {
+        return false;
+    }
+    const auto nbytes = load<std::uint64_t>(head, 0);
+    return nbytes >= 2 && fits(8, nbytes, file_nbytes) && head[8] == '{' && (head[9] == '"' || head[9] == '}');
+}
+
 /// Why a file without an end record is none.
 Result<End> explain(const File& file) {
     std::string head(std::min(file.size(), head_nbytes), '\0');
@@ -45,6 +54,13 @@ Result<End> explain(const File& file) {
                      "'" + file.name() + "' is a legacy " + (tar ? "tar" : "pickle") +
                          " file of torch.save, not a zip archive: load it and save it again with a current PyTorch and "
                          "_use_new_zipfile_serialization=True");
+    }
+    if (has_json_header(head, file.size())) {
+        return Error(
+            ErrorCode::unsupported,
+            "'" + file.name() +
+                "' begins with a JSON header, as DataStates and safetensors write it, and is no zip archive: "
+                "load it with the checkpoint engine that saved it, and save it again with DeepSpeed's default");
     }
     return Error(ErrorCode::incomplete,
                  "'" + file.name() + "' (" + std::to_string(file.size()) +

@@ -143,6 +143,13 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
     if (target) {
         result.settings = target;
         result.whole_momentum = !target->optimizer_offloaded;
+        if (checkpoint.format == zero::Format::bf16_optimizer &&
+            (target->round_robin_gradients || target->parameter_alignment)) {
+            return Error(ErrorCode::invalid_argument,
+                         "the config that will resume sets round_robin_gradients or parameter_alignment, and the "
+                         "checkpoint is of BF16_Optimizer, whose files know no such order of elements; set both to "
+                         "false");
+        }
     }
     result.same_as_source = dp_world_size == checkpoint.dp_world_size;
     for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {

@@ -147,15 +147,17 @@ std::optional<std::uint64_t> target_sub_group_size(const ViewOptions& options) {
 
 Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
                                        const ViewOptions& options) {
-    const std::size_t degree = checkpoint.model_parallel.size();
+    const std::uint64_t degree = checkpoint.degree();
     if (options.counts_data_parallel) {
         return world_size;
     }
     if (world_size % degree != 0) {
+        const std::string ranks = checkpoint.sequence_parallel > 1
+                                      ? " model- and sequence-parallel ranks to each data-parallel one"
+                                      : " model-parallel ranks";
         return Error(ErrorCode::invalid_argument,
                      "a world size of " + std::to_string(world_size) + " does not fit a checkpoint of " +
-                         std::to_string(degree) +
-                         " model-parallel ranks, whose degree must divide it; give a multiple of " +
+                         std::to_string(degree) + ranks + ", whose degree must divide it; give a multiple of " +
                          std::to_string(degree) + ", or the data-parallel size with --dp-size");
     }
     return world_size / degree;

@@ -32,9 +32,10 @@ struct ViewOptions {
 Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
                                        const ViewOptions& options);
 
-/// The files of `checkpoint`, which was read from `directory` of `source`, at `world_size`.
+/// The files of `checkpoint` at `world_size`. The view keeps the checkpoint, and by it the source's Files.
 /// At the source's own world size and settings the original files pass through, byte for byte.
-/// `invalid_argument` where world_size is 0 or above max_world_size. `source` must outlive the view.
+/// `invalid_argument` where world_size is 0 or above max_world_size, or where dp_world_size_at() or the settings of
+/// `options` do not fit.
 Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
                                                     std::uint64_t world_size, const ViewOptions& options);
 

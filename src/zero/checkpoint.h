@@ -123,10 +123,13 @@ enum class Format : std::uint8_t {
 struct Checkpoint {
     Format format = Format::zero12;
     int stage = 0;
-    std::uint64_t dp_world_size = 0;  ///< of the source
-    std::string optimizer_prefix;     ///< of the optimizer files' names: "bf16_" or ""
-    std::string optimizer_suffix;     ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
-    LayoutConfig config;              ///< the layout settings stored in the checkpoint
+    std::uint64_t dp_world_size = 0;  ///< of the source: how many ranks the optimizer's states are cut over
+    /// Ranks that share one data-parallel rank's files, the sequence being cut over them (sequence parallelism by
+    /// mesh). Under an mpu of Ulysses, which cuts the states over these ranks too, it is 1.
+    std::uint64_t sequence_parallel = 1;
+    std::string optimizer_prefix;  ///< of the optimizer files' names: "bf16_" or ""
+    std::string optimizer_suffix;  ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
+    LayoutConfig config;           ///< the layout settings stored in the checkpoint
     std::string deepspeed_version;
     std::vector<ModelParallelRank> model_parallel;
     /// What ranks of one family keep for themselves alone, so that it has no right value at another world size.
@@ -136,8 +139,10 @@ struct Checkpoint {
     /// What its user should know before resuming from it, in whole sentences that name files.
     std::vector<std::string> warnings;
 
-    /// All ranks that wrote it: data-parallel times model-parallel.
-    [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * model_parallel.size(); }
+    /// Ranks to each data-parallel rank.
+    [[nodiscard]] std::uint64_t degree() const { return model_parallel.size() * sequence_parallel; }
+    /// All ranks that wrote it, as WORLD_SIZE counted them.
+    [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * degree(); }
     /// The source rank whose optimizer file that of a target rank is edited from.
     [[nodiscard]] std::uint64_t optimizer_template(std::uint64_t target_rank) const {
         return rank_values_of.value_or(target_rank % dp_world_size);

@@ -169,15 +169,44 @@ LayoutConfig layout_config(const nlohmann::json& config) {
         set_sub_group_size(result, size.get<std::string>());
     }
     result.bf16 = enabled(config, {config.contains("bf16") ? "bf16" : "bfloat16", "enabled"});
+    const nlohmann::json& sequence = setting(config, {"sequence_parallel_size"});
+    if (sequence.is_number_integer() && setting(config, {"data_parallel_size"}).is_number_integer()) {
+        constexpr std::int64_t most = 1 << 20;
+        result.mesh_sequence_parallel =
+            static_cast<std::uint64_t>(std::clamp<std::int64_t>(sequence.get<std::int64_t>(), 1, most));
+    }
     const std::string device = offload_device(config, "offload_optimizer");
     result.optimizer_offloaded = !device.empty() && device != "none";
     result.optimizer_on_nvme = device == "nvme";
     return result;
 }
 
+std::int64_t stage_setting(const nlohmann::json& config) {
+    const nlohmann::json& stage = setting(config, {"zero_optimization", "stage"});
+    return stage.is_number_integer() ? stage.get<std::int64_t>() : 0;
+}
+
+bool makes_bf16_optimizer(const nlohmann::json& config) {
+    const LayoutConfig layout = layout_config(config);
+    const nlohmann::json& gradients = setting(config, {"data_types", "grad_accum_dtype"});
+    // The names of runtime/config.py DtypeEnum.
+    const bool fp32 =
+        gradients == "fp32" || gradients == "float32" || gradients == "float" || gradients == "torch.float32";
+    return stage_setting(config) == 1 && layout.bf16 && fp32 && !layout.optimizer_offloaded;
+}
+
+LayoutConfig engine_layout(const nlohmann::json& config) {
+    LayoutConfig result = layout_config(config);
+    if (makes_bf16_optimizer(config)) {
+        result.round_robin_gradients = false;
+        result.parameter_alignment = false;
+    }
+    return result;
+}
+
 Result<LayoutConfig> read_layout_config(const std::string& path) {
     CKPTFS_ASSIGN(const nlohmann::json config, read_config_file(path));
-    return layout_config(config);
+    return engine_layout(config);
 }
 
 }  // namespace ckptfs::zero

@@ -26,7 +26,10 @@ struct LayoutConfig {
     bool optimizer_offloaded = false;  ///< offload_optimizer.device is not "none"
     bool optimizer_on_nvme = false;    ///< offload_optimizer.device is "nvme"
     std::uint64_t sub_group_size =
-        default_sub_group_size;                   ///< stage 3: elements of a rank after which a sub-group ends
+        default_sub_group_size;  ///< stage 3: elements of a rank after which a sub-group ends
+    /// sequence_parallel_size beside data_parallel_size: DeepSpeed makes a mesh of them (deepspeed.initialize), and
+    /// cuts states over the data-parallel axis alone. 1 where either is absent.
+    std::uint64_t mesh_sequence_parallel = 1;
     bool quantized_nontrainable_weights = false;  ///< stage 3: zero_quantized_nontrainable_weights
     bool known = true;                            ///< it is a dict of settings: what it lacks has its default
 
@@ -47,9 +50,17 @@ Result<nlohmann::json> read_config_file(const std::string& path);
 /// `what`: "offload_optimizer" or "offload_param". "none", "cpu" or "nvme".
 [[nodiscard]] std::string offload_device(const nlohmann::json& config, const char* what);
 
-[[nodiscard]] LayoutConfig layout_config(const nlohmann::json& config);
+/// zero_optimization.stage, 0 where it is absent or no number.
+[[nodiscard]] std::int64_t stage_setting(const nlohmann::json& config);
+/// Whether DeepSpeed makes it a BF16_Optimizer (runtime/engine.py _do_optimizer_sanity_check) rather than ZeRO-1/2's.
+[[nodiscard]] bool makes_bf16_optimizer(const nlohmann::json& config);
 
-/// From a DeepSpeed config file: errors as of read_config_file.
+/// As the keys say, for a config that a checkpoint stores.
+[[nodiscard]] LayoutConfig layout_config(const nlohmann::json& config);
+/// Of the engine that a config makes: BF16_Optimizer knows neither round_robin_gradients nor parameter_alignment.
+[[nodiscard]] LayoutConfig engine_layout(const nlohmann::json& config);
+
+/// engine_layout of a DeepSpeed config file: errors as of read_config_file.
 Result<LayoutConfig> read_layout_config(const std::string& path);
 
 }  // namespace ckptfs::zero

@@ -252,6 +252,7 @@ class TagReading {
         if (rank == 0) {
             checkpoint_->dp_world_size = states.world_size;
             checkpoint_->config = states.config;
+            checkpoint_->sequence_parallel = states.config.mesh_sequence_parallel;
             checkpoint_->deepspeed_version = states.deepspeed_version;
         }
         return states;

@@ -13,8 +13,8 @@ constexpr std::array refusal_entries{
                  "expert parallelism",
                  "resume at the world size that wrote it"},
     RefusalEntry{Refusal::not_element_wise, "optimizer state that is not element-wise",
-                 "a state tensor whose shape is neither the partition's nor a single element: factored (Adafactor) or "
-                 "block-quantised (8-bit) states",
+                 "a state tensor whose shape is neither the partition's nor a single element: block-quantised (8-bit) "
+                 "states, or factored ones (Adafactor has none under ZeRO, whose partitions are vectors)",
                  "resume at the world size that wrote it, or train with an element-wise optimizer"},
     RefusalEntry{Refusal::one_bit_optimizer, "1-bit optimizer",
                  "error-feedback buffers `worker_error` and `server_error` among the states",
@@ -38,9 +38,10 @@ constexpr std::array refusal_entries{
                  "resume at the world size that wrote it, or give those of rank R to all ranks with "
                  "--rank-values-of=R"},
     RefusalEntry{Refusal::legacy_container, "legacy container",
-                 "a `.pt` file that is not a zip archive (written by torch before 1.6, or with "
-                 "checkpoint.checkpoint_serialization false)",
-                 "load and save it again with torch.save's default format"},
+                 "a `.pt` file that is not a zip archive: written by torch before 1.6, with "
+                 "checkpoint.checkpoint_serialization false, or by another checkpoint engine (DataStates: 8 bytes of "
+                 "size, then a JSON header)",
+                 "load it with what saved it, and save it again with torch.save's default format"},
     RefusalEntry{Refusal::deflated_container, "compressed container", "a deflated or encrypted member in a `.pt` file",
                  "write the archive again without compression (torch.save never compresses)"},
 };

@@ -60,6 +60,7 @@ def _variants():
     # DeepSpeed's own operators take minutes to compile: the quick subset needs one of them, for `elastic` and for Muon.
     yield from _variant("cpu-adam", (bf16.but(optimizer="cpu_adam"), 2, 3), (fp32.but(optimizer="cpu_adam"), 3, 2), quick=False)
     yield from _variant("lion", (bf16.but(optimizer="lion"), 3, 2), (fp32.but(optimizer="lion"), 2, 3), SOURCE, quick=False)
+    yield Cell("adafactor/stage2-bf16/3to2", bf16.but(optimizer="adafactor"), 3, 2, SOURCE)
     yield from _variant("muon", (one.but(optimizer="muon"), 3, 2), (bf16.but(optimizer="muon"), 2, 4), SOURCE)
     yield from _variant("muon-offload", (bf16.but(optimizer="muon", offload=True), 3, 2),
                         (one.but(optimizer="muon", offload=True), 2, 3), SOURCE, quick=False)
@@ -179,6 +180,32 @@ def _families():
         for target in (2, 6):
             yield Cell(f"{kind}/4to{target}", recipe, 4, target, SOURCE, quick=name in ("tensor-parallel", "pipeline") and target == 6)
         yield Cell(f"chain/{kind}/4to2to6to4", recipe, 4, 2, SOURCE, check="chain", further=(6, 4))
+    for target in (2, 6):
+        yield Cell(f"sequence-mesh/stage2-bf16/4to{target}", Recipe(sequence_mesh=2), 4, target, SOURCE, quick=target == 2)
+
+
+def _check():
+    """Four steps: in the first two the learning rate is 0, and the masters are what 16 bits can hold."""
+    first = SMALL.but(stage=1, steps=4)
+    second, third = first.but(stage=2), first.but(stage=3)
+    zero12 = ("same", "stage3", "stage0", "rounded", "universal", "in-turn", "offload")
+    others = {
+        "stage1-bf16": (first, 1, ("stage2", "fp16", "fp32", "bf16-gradients", "elastic", *zero12)),
+        "stage2-bf16": (second, 3, ("stage1", "bf16-optimizer", "bf16-optimizer-round-robin", "bf16-optimizer-alignment",
+                                    "fp32-gradients", "round-robin", "alignment", "elastic")),
+        "stage2-round-robin": (second.but(round_robin=True), 3, ("bf16-optimizer", "bf16-optimizer-round-robin")),
+        "stage1-fp16": (first.but(dtype="fp16"), 1, ("stage2", "bf16", "fp32", "static-scale", *zero12)),
+        "stage1-fp32": (first.but(dtype="fp32"), 1, ("stage2", "bf16", "fp16", *zero12)),
+        "stage2-elastic": (second.but(elastic=True), 3, ("plain", "stage1", "bf16-optimizer")),
+        "bf16-optimizer": (first.but(bf16_optimizer=True), 3, ("same", "stage1", "stage2", "round-robin", "alignment")),
+        "stage3-bf16": (third, 1, ("same", "stage1", "stage2", "bf16-optimizer", "stage0", "fp16", "fp32", "rounded", "universal",
+                                   "in-turn", "elastic", "offload-parameters", "sub-groups", "fp32-gradients")),
+        "stage3-fp16": (third.but(dtype="fp16"), 1, ("same", "bf16", "fp32", "static-scale")),
+    }
+    yield Cell("check/stage1-bf16-quick/2to1", first, 2, 1, SOURCE, quick=True, check="word_of_check",
+               further=("bf16-optimizer", "bf16-optimizer-rounded", "stage3", "rounded"))
+    for name, (recipe, target, engines) in others.items():
+        yield Cell(f"check/{name}/2to{target}", recipe, 2, target, SOURCE, check="word_of_check", further=engines)
 
 
 # (versions of DeepSpeed, name, recipe, world size): what tests/data/zero/old holds.
@@ -190,7 +217,8 @@ OLD_FIXTURES = (
     (("0.12.6",), "stage3_fp16", SMALL.but(stage=3, dtype="fp16"), 3),
 )
 
-CELLS = (*_core(), *_variants(), *_special(), *_stage3_core(), *_stage3_variants(), *_families())
+CELLS = (*_core(), *_variants(), *_special(), *_stage3_core(), *_stage3_variants(), *_families(),
+         *_check())
 
 
 def table_hash():

@@ -1,18 +1,21 @@
 """What a cell does: train, save, mount, resume, and hold all that came of it against the cell's truth."""
 import contextlib
 import filecmp
+import json
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
+from engines import ENGINES, merged
 import gather
 import graph
-from mounting import mounted
+from mounting import BINARY, mounted, MountError
 import padding
 from plain import same_bits
 import ranks
+from recipe import ds_config
 import trainer
 import universal
 
@@ -163,6 +166,41 @@ def native_refusal(cell, session, scratch):
             raise
         return
     raise Mismatch("DeepSpeed resumed at another world size by itself")
+
+
+def word_of_check(cell, session, scratch):
+    """`ckptfs check` says of every engine of `further` whether it resumes the checkpoint; then DeepSpeed tries."""
+    source = session.trained(cell.recipe, cell.source)
+    wrong = []
+    for name in cell.further:
+        engine = ENGINES[name]
+        recipe, config = cell.recipe.but(**engine.changes), f"{scratch}/{name}.json"
+        with open(config, "w", encoding="ascii") as file:
+            json.dump(merged(ds_config(recipe, cell.target), engine.settings), file)
+        done = subprocess.run([BINARY, "check", source, f"--world-size={cell.target}", f"--ds-config={config}", "--json"],
+                              capture_output=True, text=True, timeout=60)
+        if done.returncode not in (0, 1):
+            raise Mismatch(f"{name}: check ended with {done.returncode}: {done.stderr}")
+        word, loss = json.loads(done.stdout), lost(source, cell, session, recipe, engine.settings, config, f"{scratch}/{name}")
+        if word["agrees"] == bool(loss):
+            wrong.append(f"{name}: check says {word['findings'] or 'nothing'}, DeepSpeed: {loss or 'resumes'}")
+    if wrong:
+        raise Mismatch("\n".join(wrong))
+
+
+def lost(source, cell, session, recipe, settings, config, loaded):
+    """What a resume from the mount, which is told the config, fails of or loses; empty where it has all that the source had."""
+    try:
+        with mounted(source, cell.target, f"--ds-config={config}") as mount:
+            reports = session.run(recipe, cell.target, load=mount.path, save_loaded=loaded, steps=1, settings=settings)
+    except (ranks.RankError, MountError) as refusal:
+        if "no answer within" in str(refusal):
+            raise
+        return str(refusal)
+    if (reports[0].loss_scale != 1.0) != (recipe.dtype == "fp16"):
+        return f"goes on with a loss scale of {reports[0].loss_scale} in {recipe.dtype}"
+    before, after = gather.gather(gather.tag_of(source)), gather.gather(gather.tag_of(loaded))
+    return summary([difference for difference in before.differences(after) if difference.startswith(("masters", "states"))])
 
 
 def planted_fault(cell, session, scratch):

@@ -38,6 +38,7 @@ class Recipe:
     tiny: bool = False  # a parameter of two elements
     tensor_parallel: int = 1  # ranks that hold one model together
     pipeline: int = 1  # its stages
+    sequence_mesh: int = 1  # ranks that share a sequence, on a mesh that the config asks for
     width: int = 18
     vocabulary: int = 67
     layers: int = 2
@@ -48,7 +49,7 @@ class Recipe:
 
     def data_parallel(self, world_size):
         """How many of `world_size` ranks hold the same part of the model."""
-        return world_size // (self.tensor_parallel * self.pipeline)
+        return world_size // (self.tensor_parallel * self.pipeline * self.sequence_mesh)
 
     @property
     def key(self):
@@ -166,6 +167,8 @@ def ds_config(recipe, world_size, universal=False):
             "params": {"warmup_min_lr": 0.0, "warmup_max_lr": recipe.learning_rate, "warmup_num_steps": 10},
         },
     }
+    if recipe.sequence_mesh > 1:
+        config |= {"data_parallel_size": recipe.data_parallel(world_size), "sequence_parallel_size": recipe.sequence_mesh}
     if recipe.dtype == "bf16":
         config["bf16"] = {"enabled": True}
     if recipe.dtype == "fp16":
@@ -236,5 +239,6 @@ def client_optimizer(groups, recipe):
         "sgd_momentum": lambda: optim.SGD(groups, lr=lr, momentum=0.9),
         "rmsprop": lambda: optim.RMSprop(groups, lr=lr, momentum=0.5, centered=True),
         "adagrad": lambda: optim.Adagrad(groups, lr=lr),
+        "adafactor": lambda: optim.Adafactor(groups, lr=lr),
     }
     return makers[recipe.optimizer]()

@@ -19,6 +19,7 @@ CHECKS = {
     "other_sub_group_size": "the source, per parameter, and what DeepSpeed saves under the other sub_group_size",
     "gathered_save": "the gathered weights of the source",
     "native_refusal": "DeepSpeed's error",
+    "word_of_check": "what DeepSpeed makes of each engine that `ckptfs check` was asked about",
     "planted_fault": "faults planted in a copy, which the comparisons must find",
 }
 

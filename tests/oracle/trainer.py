@@ -5,6 +5,7 @@ import ranks  # before torch: sets its environment
 
 import torch
 
+from engines import merged
 import parallel
 from recipe import DTYPES, GLOBAL_BATCH, Net, batch, client_optimizer, ds_config, parameter_groups
 
@@ -25,6 +26,7 @@ class Job:
     save: str = None  # where to save at the end
     timeout: float = 600.0
     client_state: dict = field(default_factory=dict)
+    settings: dict = field(default_factory=dict)  # of the config, beyond what the recipe says
 
 
 @dataclass(frozen=True)
@@ -45,10 +47,10 @@ def run(job, log=None):
     return ranks.run_ranks(job.world_size, lambda rank: _train(job), job.timeout, log)
 
 
-def make_engine(recipe, world_size, universal=False):
+def make_engine(recipe, world_size, universal=False, settings=None):
     import deepspeed
 
-    config = ds_config(recipe, world_size, universal)
+    config = merged(ds_config(recipe, world_size, universal), settings or {})
     arguments = {}
     if recipe.tensor_parallel > 1:
         arguments["mpu"] = parallel.ModelParallelUnit(recipe.tensor_parallel)
@@ -81,7 +83,7 @@ def _model(recipe, config, unit):
 
 def _train(job):
     recipe = job.recipe
-    engine = make_engine(recipe, job.world_size, job.universal)
+    engine = make_engine(recipe, job.world_size, job.universal, job.settings)
     loaded_from = None
     if job.load:
         loaded_from, _ = engine.load_checkpoint(job.load, load_optimizer_states=job.load_optimizer)

@@ -72,6 +72,7 @@ CHECKPOINTS = {
     "tensor_parallel_stage1_ws4": (SMALL.but(stage=1, tensor_parallel=2), 4, (2, 6), False),
     "tensor_parallel_stage2_ws4": (SMALL.but(tensor_parallel=2), 4, (2, 6), False),
     "tensor_parallel_stage3_ws4": (THIRD.but(tensor_parallel=2), 4, (2, 6), False),
+    "sequence_mesh_ws4": (SMALL.but(sequence_mesh=2), 4, (), False),
     "pipeline_stage1_ws4": (SMALL.but(stage=1, pipeline=2, layers=2), 4, (2, 6), False),
 }
 

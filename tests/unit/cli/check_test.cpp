@@ -80,14 +80,73 @@ TEST_F(Check, AnotherDtype) {
 
 TEST_F(Check, TheOtherOptimizerOfStage1) {
     json config = bf16(1);
-    EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"),
-                testing::Contains("data_types.grad_accum_dtype"));
+    const auto word = [&](const char* fixture) { return check(fixture, config); };
+    EXPECT_THAT(subjects(word("bf16_optimizer_ws3"), "note"), testing::Contains("data_types.grad_accum_dtype"));
+    EXPECT_EQ(status_, 0) << "DeepSpeed loads either into the other";
     for (const char* fp32 : {"float32", "float", "torch.float32", "fp32"}) {
         config["data_types"]["grad_accum_dtype"] = fp32;
-        EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"), IsEmpty()) << fp32;
+        EXPECT_THAT(subjects(word("bf16_optimizer_ws3"), "note"), Not(testing::Contains("data_types.grad_accum_dtype")))
+            << fp32;
     }
-    EXPECT_THAT(subjects(check("stage1_bf16_ws3", config), "conflict"),
-                testing::Contains("data_types.grad_accum_dtype"));
+    for (const char* fixture : {"stage1_bf16_ws3", "stage2_bf16_ws4"}) {
+        EXPECT_THAT(subjects(word(fixture), "note"), testing::Contains("data_types.grad_accum_dtype"));
+        EXPECT_EQ(status_, 0) << fixture;
+    }
+    EXPECT_THAT(subjects(word("elastic_ws3"), "conflict"), testing::Contains("data_types.grad_accum_dtype"));
+    config["zero_optimization"]["offload_optimizer"]["device"] = "cpu";
+    EXPECT_THAT(subjects(word("elastic_ws3"), "conflict"), IsEmpty()) << "with offload it is the ZeRO-1/2 optimizer";
+}
+
+TEST_F(Check, WorldSizeCountsTheRanksOfASequence) {
+    const json result = check("sequence_mesh_ws4", bf16(2), "--world-size=6");
+    EXPECT_EQ(result["dp_world_size"], 3) << harness_.error();
+    EXPECT_EQ(result["world_size"], 6);
+    EXPECT_EQ(check("sequence_mesh_ws4", bf16(2), "--dp-size=3")["world_size"], 6);
+    check("sequence_mesh_ws4", bf16(2), "--world-size=3");
+    EXPECT_EQ(status_, 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("3 does not fit a checkpoint of 2 model- and sequence-parallel ranks"));
+    const std::string source = (fixtures / "sequence_mesh_ws4").string();
+    EXPECT_EQ(harness_.run({"inspect", source, "--world-size=6"}), 0);
+    EXPECT_THAT(harness_.out(), testing::AllOf(HasSubstr("4 ranks (2 data-parallel times 2 sequence-parallel)"),
+                                               HasSubstr("re-cut from 4 ranks to 6")));
+    EXPECT_EQ(harness_.run({"verify", source, "--world-size=6"}), 0) << harness_.error();
+}
+
+TEST_F(Check, Bf16OptimizerKnowsNoOrderOfElements) {
+    json config = bf16(1);
+    for (const char* key : {"round_robin_gradients", "parameter_alignment"}) {
+        config["zero_optimization"] = {{"stage", 1}, {key, true}};
+        EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"),
+                    testing::ElementsAre(std::string("zero_optimization.") + key));
+        const std::string file = std::string(temporary_.path()) + "/config.json";
+        const std::string source = (fixtures / "bf16_optimizer_ws3").string();
+        EXPECT_EQ(harness_.run({"verify", source, "--world-size=2", "--ds-config", file}), 2) << harness_.out();
+        EXPECT_THAT(harness_.error(), HasSubstr("BF16_Optimizer, whose files know no such order"));
+    }
+    // The engine that loads is a BF16_Optimizer: it leaves both settings aside, and so does the view.
+    config["data_types"]["grad_accum_dtype"] = "fp32";
+    EXPECT_THAT(subjects(check("bf16_optimizer_ws3", config), "conflict"), IsEmpty());
+    EXPECT_THAT(subjects(check("stage1_bf16_ws3", config), "mount"), IsEmpty());
+}
+
+TEST_F(Check, SettingsOfTheLoadItself) {
+    json config = bf16(2);
+    config["zero_optimization"]["load_from_fp32_weights"] = false;
+    EXPECT_THAT(subjects(check("stage2_bf16_ws4", config), "conflict"),
+                testing::ElementsAre("zero_optimization.load_from_fp32_weights"));
+    config["zero_optimization"]["load_from_fp32_weights"] = "auto";
+    EXPECT_THAT(subjects(check("stage2_bf16_ws4", config), "conflict"), IsEmpty());
+    config["zero_optimization"]["pipeline_loading_checkpoint"] = true;
+    EXPECT_THAT(subjects(check("stage2_bf16_ws4", config), "conflict"),
+                testing::ElementsAre("zero_optimization.pipeline_loading_checkpoint"));
+    config = bf16(3);
+    config["zero_optimization"]["load_from_fp32_weights"] = false;
+    config["zero_optimization"]["pipeline_loading_checkpoint"] = true;
+    EXPECT_THAT(subjects(check("stage3_bf16_ws3", config), "conflict"), IsEmpty())
+        << "stage 3 takes the masters anyway";
+    config["checkpoint"]["load_universal"] = true;
+    EXPECT_THAT(subjects(check("stage3_bf16_ws3", config), "conflict"),
+                testing::ElementsAre("checkpoint.load_universal"));
 }
 
 TEST_F(Check, LayoutSettingsThatTheMountMustKnow) {

@@ -115,6 +115,19 @@ TEST(ZipDirectory, NamesLegacyAndCompressedFiles) {
     EXPECT_EQ(error_of(test::golden("pt/bad/legacy.pt")->bytes()).code(), ErrorCode::unsupported);
     EXPECT_THAT(error_of(test::golden("pt/bad/legacy_tar.pt")->bytes()).message(), HasSubstr("legacy tar"));
     EXPECT_EQ(error_of(test::golden("pt/bad/legacy_tar.pt")->bytes()).code(), ErrorCode::unsupported);
+}
+
+TEST(ReadDirectory, NamesAFileWithAJsonHeader) {
+    // DataStates and safetensors: 8 bytes of size, a JSON object, tensors.
+    const std::string json = "{\"module\": {\"start_offset\": 0, \"end_offset\": 4}}";
+    std::string file(8, '\0');
+    file[0] = static_cast<char>(json.size());
+    file += json + "data";
+    EXPECT_EQ(error_of(file).code(), ErrorCode::unsupported) << error_of(file).message();
+    EXPECT_THAT(error_of(file).message(), HasSubstr("DataStates"));
+    EXPECT_EQ(error_of(file.substr(0, 20)).code(), ErrorCode::incomplete) << "its header is cut short";
+    file[0] = 1;
+    EXPECT_EQ(error_of(file).code(), ErrorCode::incomplete) << "too small a size for any JSON object";
     EXPECT_THAT(error_of(test::golden("pt/bad/deflated.pt")->bytes()).message(), HasSubstr("deflated"));
     EXPECT_EQ(error_of(test::golden("pt/bad/deflated.pt")->bytes()).code(), ErrorCode::unsupported);
 }
