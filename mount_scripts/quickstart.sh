@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Shows a ZeRO checkpoint at another world size, from nothing: installs what is missing, builds, mounts, explains.
 #   quickstart.sh [SOURCE [N]]     default: the sample in this directory, saved at 4 ranks, shown at 3
+#   quickstart.sh --unmount        unmounts what this user's earlier runs have left, and removes the mount points
 # Leaves the mount (below $TMPDIR or /tmp) and the build directory build/ behind, nothing else.
 set -euo pipefail
 
@@ -13,7 +14,27 @@ die() {
     exit 1
 }
 
-[[ $# -le 2 ]] || die "usage: $0 [SOURCE [N]]"
+unmount_all() {
+    local view failed=0
+    for view in "${TMPDIR:-/tmp}"/ckptfs-view.*; do
+        # What another user mounted cannot be looked into; what a killed daemon left cannot either, and is this user's to clear.
+        if grep -qF " $view fuse.ckptfs " /proc/self/mounts; then
+            grep -F " $view fuse.ckptfs " /proc/self/mounts | grep -q "user_id=$EUID," || continue
+            fusermount3 -u "$view" || { failed=1; continue; }
+        fi
+        if [[ -d $view && -O $view ]]; then
+            rmdir "$view" || failed=1
+        fi
+    done
+    return $failed
+}
+
+[[ $# -le 2 ]] || die "usage: $0 [SOURCE [N]], or $0 --unmount"
+if [[ ${1:-} == --unmount ]]; then
+    [[ $# -eq 1 ]] || die "usage: $0 --unmount"
+    unmount_all
+    exit
+fi
 source_dir=${1:-$here/sample}
 world_size=${2:-3}
 [[ -d $source_dir ]] || die "'$source_dir' is not a directory; give the directory that was passed to save_checkpoint()"

@@ -56,11 +56,35 @@ def test_can_be_run_again_with_another_world_size(directory):
     assert shown == {2, 5}
 
 
+def test_unmounts_all_that_it_left(directory):
+    for world_size in (2, 5):
+        done = quickstart(directory, SAMPLE, world_size)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len(mounts_below(directory)) == 2
+    for _ in range(2):  # the second finds nothing to do
+        done = quickstart(directory, "--unmount")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert not mounts_below(directory)
+        assert not list(directory.iterdir())
+
+
+def test_says_what_it_could_not_unmount(directory):
+    done = quickstart(directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [view] = mounts_below(directory)
+    with open(next(pathlib.Path(view).glob("*/*optim_states.pt")), "rb"):
+        done = quickstart(directory, "--unmount")
+        assert done.returncode != 0
+        assert view in done.stderr
+    assert quickstart(directory, "--unmount").returncode == 0
+
+
 @pytest.mark.parametrize("arguments, message", [
     (("/nonexistent",), "'/nonexistent' is not a directory"),
     ((SAMPLE, "zero"), "'zero' is not a world size"),
     ((SAMPLE, "0"), "'0' is not a world size"),
     ((SAMPLE, "3", "4"), "usage:"),
+    (("--unmount", "3"), "usage:"),
 ])
 def test_refuses_a_wrong_call_in_one_line(directory, arguments, message):
     done = quickstart(directory, *arguments)
