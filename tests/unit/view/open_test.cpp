@@ -1,0 +1,32 @@
+// What ckptfs/open.h promises to programs.
+#include "ckptfs/open.h"
+
+#include <gtest/gtest.h>
+
+#include <vector>
+
+#include "support/test_data.h"
+
+namespace ckptfs {
+namespace {
+
+TEST(Open, TagsAndViewsOutliveTheSource) {
+    std::shared_ptr<const View> view;
+    {
+        auto source = open_directory((test_data() / "zero/stage2_bf16_ws4").string());
+        ASSERT_TRUE(source.ok());
+        const auto tag = zero_tag_reader()->read(**source, "global_step2");
+        source = std::shared_ptr<const Source>();
+        ASSERT_EQ(tag->problem(), nullptr);
+        view = *tag->at_world_size(3);
+    }
+    for (std::size_t index = 0; index < view->file_count(); ++index) {
+        const auto file = view->open(index);
+        ASSERT_TRUE(file.ok()) << view->file_name(index);
+        std::vector<std::byte> bytes((*file)->size());
+        EXPECT_TRUE((*file)->read(0, bytes).ok()) << view->file_name(index);
+    }
+}
+
+}  // namespace
+}  // namespace ckptfs
