@@ -5,6 +5,7 @@ import os
 import platform
 import random
 import subprocess
+import zipfile
 
 import pytest
 
@@ -115,3 +116,15 @@ def test_what_one_rank_reads_once_stays_out_of_the_page_cache(source, mounted):
             path.read_bytes()
             expected = model_states_cached if "model_states" in path.name else optimizer_cached
             assert (cached_pages(path) > 0) == expected, (io, path.name)
+
+
+def test_what_zipfile_says_of_a_crc_that_nobody_has_computed(source, mounted):
+    """As README.md tells: of re-cut records, never of those that are the source's own."""
+    recut, same = mounted(source, "--world-size=3"), mounted(source, "--world-size=4")
+    shard = "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"
+    with zipfile.ZipFile(recut.path / TAG / shard) as archive:
+        complaint = archive.testzip()
+        assert complaint is not None and "/data/" in complaint
+        assert archive.getinfo(complaint).CRC == 0
+    with zipfile.ZipFile(same.path / TAG / shard) as archive:
+        assert archive.testzip() is None
