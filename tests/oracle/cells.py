@@ -196,7 +196,7 @@ def _check():
         "stage2-round-robin": (second.but(round_robin=True), 3, ("bf16-optimizer", "bf16-optimizer-round-robin")),
         "stage1-fp16": (first.but(dtype="fp16"), 1, ("stage2", "bf16", "fp32", "static-scale", *zero12)),
         "stage1-fp32": (first.but(dtype="fp32"), 1, ("stage2", "bf16", "fp16", *zero12)),
-        "stage2-elastic": (second.but(elastic=True), 3, ("plain", "stage1", "bf16-optimizer")),
+        "stage2-elastic": (second.but(elastic=True, optimizer="fused_adam"), 3, ("plain", "stage1", "bf16-optimizer")),
         "bf16-optimizer": (first.but(bf16_optimizer=True), 3, ("same", "stage1", "stage2", "round-robin", "alignment")),
         "stage3-bf16": (third, 1, ("same", "stage1", "stage2", "bf16-optimizer", "stage0", "fp16", "fp32", "rounded", "universal",
                                    "in-turn", "elastic", "offload-parameters", "sub-groups", "fp32-gradients")),
