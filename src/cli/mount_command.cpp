@@ -44,14 +44,7 @@ class Mounting {
         CKPTFS_ASSIGN(const auto source, environment_.open_source(arguments_.source));
         CKPTFS_TRY(environment_.check_mount_point(options));
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
-        CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
-        CKPTFS_ASSIGN(const auto file_system, FileSystem::create(source, reader,
-                                                                 {.world_size = arguments_.target.world_size,
-                                                                  .allow_other = arguments_.allow_other,
-                                                                  .source_path = arguments_.source}));
-        if (whole.tag) {
-            file_system->adopt(whole.directory, whole.tag);
-        }
+        CKPTFS_ASSIGN(const auto file_system, file_system_over(source, reader));
         return environment_.mount_and_serve(*file_system, options, [&] {
             log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
             ready();
@@ -59,6 +52,20 @@ class Mounting {
     }
 
  private:
+    /// It alone has the tag that was found: one that is removed later is to leave memory.
+    Result<std::unique_ptr<FileSystem>> file_system_over(const std::shared_ptr<const Source>& source,
+                                                         const std::shared_ptr<const TagReader>& reader) {
+        CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
+        CKPTFS_ASSIGN(auto file_system, FileSystem::create(source, reader,
+                                                           {.world_size = arguments_.target.world_size,
+                                                            .allow_other = arguments_.allow_other,
+                                                            .source_path = arguments_.source}));
+        if (whole.tag) {
+            file_system->adopt(whole.directory, whole.tag);
+        }
+        return file_system;
+    }
+
     /// Without a tag where none is needed.
     Result<WholeTag> find_tag(const Source& source, const TagReader& reader) {
         CKPTFS_ASSIGN(const auto found, survey(source, reader));

@@ -5,6 +5,7 @@ import fcntl
 import multiprocessing
 import os
 import resource
+import shutil
 import signal
 import subprocess
 
@@ -49,12 +50,13 @@ def leased(path):
 
 
 @pytest.mark.parametrize("name", ["rng_state_0.pth", f"{TAG}/{OPTIMIZER}"])
-def test_a_leased_file_is_waited_for(source, mounted, name):
-    expected = mounted(source, "--world-size=3").path.joinpath(name).read_bytes()
+def test_a_leased_file_is_waited_for(source, mounted, tmp_path, name):
+    shutil.copytree(source, tmp_path / "twin", symlinks=True)
+    expected = mounted(tmp_path / "twin", "--world-size=3").path.joinpath(name).read_bytes()
     with leased(source / name) as broken:
         mount = mounted(source, "--world-size=3")
         assert (mount.path / name).read_bytes() == expected
-        assert broken.value == 1
+        assert broken.value >= 1
 
 
 def in_a_directory_that_is_gone(tmp_path, *arguments):
