@@ -340,17 +340,17 @@ std::string SourceDirectory::child(std::string_view name) const {
     return join_path(path_, name);
 }
 
-bool SourceDirectory::is_due() {
+bool SourceDirectory::is_due(TimePoint now) {
     const std::lock_guard lock(mutex_);
-    return expired_ || !snapshot_ || tree_->now() - snapshot_->checked_at >= freshness;
+    return expired_ || !snapshot_ || now - snapshot_->checked_at >= freshness;
 }
 
 Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::current() {
-    if (is_due()) {
+    const auto now = tree_->now();
+    if (is_due(now)) {
         tree_->source().refresh();  // without the lock: the name of the root may lead through this very mount
     }
     const std::lock_guard lock(mutex_);
-    const auto now = tree_->now();
     if (!expired_.exchange(false) && snapshot_ && now - snapshot_->checked_at < freshness) {
         return snapshot_;
     }

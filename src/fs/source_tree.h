@@ -210,7 +210,7 @@ class SourceDirectory {
     void unload();
 
  private:
-    [[nodiscard]] bool is_due();
+    [[nodiscard]] bool is_due(TimePoint now);
     std::shared_ptr<TagGeneration> generation_of(const std::vector<DirectoryEntry>& entries) const;
 
     std::shared_ptr<SourceTree> tree_;
