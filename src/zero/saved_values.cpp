@@ -103,7 +103,9 @@ bool contains(const std::array<std::string_view, n>& keys, std::string_view key)
 
 // A hostile tree is deep, or wide by references to the same nodes. Beyond these bounds values are not told apart.
 constexpr int max_depth = 24;
-constexpr std::size_t max_nodes = 1'000'000;
+constexpr std::size_t file_budget_nbytes = std::size_t{16} << 20U;
+constexpr std::size_t state_budget_nbytes = std::size_t{1} << 10U;  // for each of its entries
+constexpr std::size_t value_nbytes = 128;                           // what one costs apart from its texts
 
 std::string hexadecimal(std::string_view bytes) {
     constexpr std::string_view digits = "0123456789abcdef";
@@ -119,10 +121,14 @@ std::string hexadecimal(std::string_view bytes) {
 /// Collects the values of one file.
 class Collector {
  public:
-    Collector(const pt::Archive& archive, SavedValues& out) : archive_(archive), out_(out) {}
+    Collector(const pt::Archive& archive, SavedValues& out, std::size_t budget_nbytes = file_budget_nbytes)
+        : archive_(archive), out_(out), budget_nbytes_(budget_nbytes) {}
 
     /// Everything below `field`: dicts and objects with a dict of attributes value by value, lists as one.
     Result<void> add(const Field& field, const SavedValue& like, int depth = max_depth) {
+        if (!spend(field.place.field.size())) {
+            return {};
+        }
         const Node* node = field.node;
         const Node* attributes = pickle::state_of(node);
         const Node* dict = pickle::is_dict_like(node) ? node : attributes;
@@ -140,10 +146,9 @@ class Collector {
             return {};
         }
         for (const auto& [key, value] : pickle::dict_items(dict)) {
-            if (depth == 0 || nodes_ >= max_nodes) {
+            if (depth == 0 || budget_nbytes_ == 0) {
                 break;
             }
-            ++nodes_;
             if (!(skips_metrics && contains(metric_keys, key->text))) {
                 const std::string name = key->kind == Kind::string ? key->text : text(key, max_depth);
                 CKPTFS_TRY(add({value, field.place.in(name)}, like, depth - 1));
@@ -176,7 +181,7 @@ class Collector {
         if ((field.node->kind != Kind::list && field.node->kind != Kind::tuple) || depth == 0) {
             return {};
         }
-        for (std::size_t i = 0; i < field.node->items.size(); ++i) {
+        for (std::size_t i = 0; i < field.node->items.size() && spend(field.place.field.size()); ++i) {
             const Field item{field.node->items[i], field.place.in(i)};
             CKPTFS_TRY(pt::is_tensor(item.node) ? add_tensor(item, like) : add_tensors_in(item, like, depth - 1));
         }
@@ -186,13 +191,37 @@ class Collector {
     std::string joined(const std::vector<const Node*>& items, int depth) {
         std::string result;
         for (const Node* item : items) {
+            if (budget_nbytes_ == 0) {
+                break;
+            }
             result.append(result.empty() ? "" : ", ").append(text(item, depth));
         }
         return result;
     }
 
+    // Python writes a set in the order of hashes, which differ from process to process.
+    std::string set_text(const std::vector<const Node*>& items, int depth) {
+        std::vector<std::string> texts;
+        for (const Node* item : items) {
+            texts.push_back(text(item, depth));
+        }
+        std::sort(texts.begin(), texts.end());
+        std::string result = "{";
+        for (const std::string& item : texts) {
+            result.append(result.size() == 1 ? "" : ", ").append(item);
+        }
+        return result + "}";
+    }
+
+    // False once the budget is used up.
+    bool spend(std::size_t nbytes) {
+        const std::size_t cost = std::min(nbytes, file_budget_nbytes) + value_nbytes;
+        budget_nbytes_ = budget_nbytes_ < cost ? 0 : budget_nbytes_ - cost;
+        return budget_nbytes_ > 0;
+    }
+
     std::string text(const Node* node, int depth) {
-        if (depth == 0 || ++nodes_ >= max_nodes) {
+        if (depth == 0 || !spend(node->text.size())) {
             return "...";
         }
         switch (node->kind) {
@@ -215,9 +244,10 @@ class Collector {
             case Kind::list:
                 return "[" + joined(node->items, depth - 1) + "]";
             case Kind::dict:
+                return "{" + joined(node->items, depth - 1) + "}";
             case Kind::set:
             case Kind::frozenset:
-                return "{" + joined(node->items, depth - 1) + "}";
+                return set_text(node->items, depth - 1);
             case Kind::global: {
                 const auto name = pickle::global_name(node);
                 return std::string(name->module) + "." + std::string(name->name);
@@ -235,6 +265,15 @@ class Collector {
         if (pt::is_tensor(node)) {
             return "tensor";
         }
+        // How protocol 2 writes a set: set([…]).
+        for (const char* module : {"__builtin__", "builtins"}) {
+            for (const char* name : {"set", "frozenset"}) {
+                if (pickle::is_object_of(node, module, name) && node->items.size() > 1 &&
+                    !node->items[1]->items.empty()) {
+                    return set_text(node->items[1]->items.front()->items, depth);
+                }
+            }
+        }
         std::string result = joined(node->items, depth);
         for (const pickle::Mutation& mutation : node->mutations) {
             result.append("; ").append(joined(mutation.items, depth));
@@ -244,7 +283,7 @@ class Collector {
 
     const pt::Archive& archive_;
     SavedValues& out_;
-    std::size_t nodes_ = 0;
+    std::size_t budget_nbytes_;
 };
 
 // For messages.
@@ -330,7 +369,7 @@ Result<SavedValues> optimizer_values(const Field& root, const Field& optimizer, 
 
 Result<void> add_state_values(std::size_t index, const StateEntries& entries, std::uint64_t partition_numel,
                               const pt::Archive& archive, SavedValues& out) {
-    Collector collector(archive, out);
+    Collector collector(archive, out, (entries.size() + 1) * state_budget_nbytes);
     const Place place{archive.file()->name(), "state[" + std::to_string(index) + "]"};
     for (const StateEntry& entry : entries) {
         const bool scalar = entry.dimensions == 0 || (entry.shard.numel == 1 && partition_numel != 1);

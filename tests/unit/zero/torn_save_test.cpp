@@ -316,6 +316,53 @@ TEST(TornPipeline, WeightsAreMappedToTheirLayers) {
     EXPECT_EQ(layers, 4U);
 }
 
+// A list that holds itself twice over is as wide as it is deep.
+TEST(SavedValuesOfAHostileFile, CostNoMoreThanTheirBudget) {
+    for (const char* field : {"lr_scheduler", "random_ltd"}) {
+        EditedTag tag("stage3_fp16_ws2");
+        for (const std::string& name : tag.names("model_states")) {
+            tag.set(name, KeyPath{field}, [](pickle::Editor& pickle) {
+                const pickle::Node* wide = pickle.string(std::string(10'000, 'x'));
+                for (int level = 0; level < 30; ++level) {
+                    wide = level % 2 == 0 ? pickle.list(std::vector<const pickle::Node*>(100, wide))
+                                          : pickle.dict({pickle.string("a"), wide, pickle.string("b"), wide});
+                }
+                return wide;
+            });
+        }
+        const auto source = tag.source();
+        const auto file = source->open("tag/" + tag.names("model_states").front()).value();
+        const auto archive = pt::Archive::open(file).value();
+        const auto values = model_states_values({archive->root(), {file->name(), ""}}, *archive);
+        ASSERT_TRUE(values.ok());
+        std::size_t nbytes = 0;
+        for (const SavedValue& value : *values) {
+            nbytes += value.field.size() + value.text.size();
+        }
+        EXPECT_LT(nbytes, std::size_t{64} << 20U);
+        EXPECT_TRUE(read_checkpoint(*source, "tag").ok());
+    }
+}
+
+TEST(SavedValues, OfASetHaveNoOrder) {
+    const auto tag_with = [](const std::vector<std::string>& last) {
+        EditedTag tag("stage3_fp16_ws2");
+        const std::vector<std::string> names = tag.names("model_states");
+        for (const std::string& name : names) {
+            tag.set(name, {"random_ltd"}, [&](pickle::Editor& pickle) {
+                std::vector<const pickle::Node*> items;
+                for (const std::string& item : name == names.back() ? last : std::vector<std::string>{"a", "b", "c"}) {
+                    items.push_back(pickle.string(item));
+                }
+                return pickle.reduce(pickle.global("__builtin__", "set"), pickle.tuple({pickle.list(items)}));
+            });
+        }
+        return tag;
+    };
+    EXPECT_TRUE(read_checkpoint(*tag_with({"c", "a", "b"}).source(), "tag").ok());
+    EXPECT_FALSE(read_checkpoint(*tag_with({"c", "a", "d"}).source(), "tag").ok());
+}
+
 TEST(SavedValuesOwner, IsTheSaveForWhatAConfigSetsAndTheRankForAllElse) {
     for (const char* key : {"lr", "betas", "weight_decay", "step", "initial_lr", "use_muon", "mu_product"}) {
         EXPECT_TRUE(is_of_save(key)) << key;
