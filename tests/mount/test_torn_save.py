@@ -113,6 +113,9 @@ def test_a_layer_that_is_replaced_makes_a_new_generation(checkpoint, mounted):
         optimizer.read_bytes()
     assert failure.value.errno in (errno.EIO, errno.ESTALE)
     layer.write_bytes(whole)
+    # A tag of which only some files are new is taken for a save that is still running.
+    for path in (source / TAG).iterdir():
+        path.write_bytes(path.read_bytes())
     wait_until(lambda: readable(mount.path / TAG), "the mended tag is shown")
     assert optimizer.stat().st_ino != before
 
@@ -123,7 +126,9 @@ def test_values_of_a_rank_are_refused_and_given_from_one_on_request(checkpoint, 
         # As an optimizer that no config knows: its learning rate under another name.
         path = source / TAG / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
         rewrite(path, lambda pickle, rank=rank: renamed(pickle, rank))
-    refused = subprocess.run([binary(), str(source), str(tmp_path), "--world-size=2", "-f"], capture_output=True,
+    point = tmp_path / "refused"
+    point.mkdir()
+    refused = subprocess.run([binary(), str(source), str(point), "--world-size=2", "-f"], capture_output=True,
                              text=True, check=False)
     assert refused.returncode == 5, refused.stderr
     assert "param_groups[0].d0 is 0.5" in refused.stderr and "--rank-values-of=R" in refused.stderr
