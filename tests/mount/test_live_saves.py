@@ -13,6 +13,8 @@ from mount_fixtures import wait_until
 
 TAG = "global_step2"
 FILES = [f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt" for rank in range(3)]
+# What tells two saves apart by their values would refuse most of these mixtures too.
+WITHOUT_LOOKING_AT_VALUES = ["--world-size=3", "--accept-mixed"]
 ENOUGH_SAVES = 5
 PATIENCE_S = 120
 
@@ -39,7 +41,7 @@ def read_while_saving(mount, saver, seen):
 def test_no_file_mixes_two_saves_of_the_same_step(source, mounted, kind):
     saver = Saver(source / TAG, WRITERS[kind], pause_s=0.15)
     saver.save()
-    mount = mounted(source, "--world-size=3")
+    mount = mounted(source, *WITHOUT_LOOKING_AT_VALUES)
     mount.may_log_errors("cannot be shown at world size 3")
     assert {frozenset(saves_in((mount.path / TAG / name).read_bytes())) for name in FILES} == {frozenset({1})}
     over = multiprocessing.Event()
@@ -58,8 +60,9 @@ def test_no_file_mixes_two_saves_of_the_same_step(source, mounted, kind):
 def test_a_save_that_replaced_only_some_files_is_refused_until_it_is_complete(source, mounted):
     saver = Saver(source / TAG, WRITERS["rename"])
     saver.save()
-    mount = mounted(source, "--world-size=3")
+    mount = mounted(source, *WITHOUT_LOOKING_AT_VALUES)
     mount.expect_error("global_step2 cannot be shown at world size 3: 1 of its 5 files, .* wait for the running save")
+    mount.may_log_errors("global_step2 cannot be shown at world size 3: ")  # in between, and while it is being read
     path = mount.path / TAG / FILES[0]
     assert saves_in(path.read_bytes()) == {1}
     first, *others = saver.templates

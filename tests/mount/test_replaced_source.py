@@ -51,7 +51,7 @@ def test_a_source_that_is_replaced_by_a_rename_is_followed(source, mounted, tmp_
     expected = (OTHER / TAG / OPTIMIZER).read_bytes()
     wait_until(lambda: errno_of(lambda: (mount.path / TAG / OPTIMIZER).read_bytes()) == 0
                and (mount.path / TAG / OPTIMIZER).read_bytes() == expected, "what is there now")
-    assert not (mount.path / "notes").exists()
+    wait_until(lambda: not (mount.path / "secret").exists(), "what is gone is not shown")
     assert os.statvfs(mount.path).f_blocks == os.statvfs(source).f_blocks
 
 
@@ -65,7 +65,7 @@ def test_a_source_that_is_a_link_is_followed_to_another_directory(source, mounte
     expected = (OTHER / TAG / OPTIMIZER).read_bytes()
     wait_until(lambda: errno_of(lambda: (mount.path / TAG / OPTIMIZER).read_bytes()) == 0
                and (mount.path / TAG / OPTIMIZER).read_bytes() == expected, "what is there now")
-    assert not (mount.path / "secret").exists()
+    wait_until(lambda: not (mount.path / "secret").exists(), "what is gone is not shown")
 
 
 def test_a_source_that_is_gone_is_an_error_and_never_an_empty_directory(source, mounted, tmp_path):
