@@ -1,13 +1,14 @@
 // Opening a .pt: directory, pickle, small records, and a place for every storage.
 #include "pt/archive.h"
 
-#include <unistd.h>
-
 #include <algorithm>
+#include <cerrno>
+#include <memory>
 #include <utility>
 
 #include "pt/damaged.h"
 #include "util/checked.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs::pt {
 namespace {
@@ -18,14 +19,8 @@ constexpr std::string_view storage_prefix = "data/";
 constexpr std::uint64_t largest_kept_record = std::uint64_t{64} << 10;
 constexpr std::uint64_t most_kept_records = std::uint64_t{256} << 10;
 
-/// A tree takes up to about this many times the bytes of its pickle.
-constexpr std::uint64_t tree_growth = 32;
-
-std::uint64_t memory_nbytes() {
-    const std::int64_t pages = ::sysconf(_SC_PHYS_PAGES);
-    const std::int64_t page_nbytes = ::sysconf(_SC_PAGESIZE);
-    return static_cast<std::uint64_t>(std::max<std::int64_t>(pages, 0)) * static_cast<std::uint64_t>(page_nbytes);
-}
+/// The bytes of a pickle are there twice: as they were read, and as they are written again to compare and to edit them.
+constexpr std::uint64_t pickle_copies = 2;
 
 Error within(const Error& error, const File& file) {
     return error.within("'" + file.name() + "'");
@@ -41,6 +36,7 @@ Result<std::shared_ptr<const Archive>> Archive::open(std::shared_ptr<const File>
 Result<std::shared_ptr<const Archive>> Archive::parse(Container container) {
     std::shared_ptr<Archive> archive(new Archive);
     const std::string pickle = std::exchange(container.pickle, {});
+    const auto held = std::exchange(container.held, {});
     archive->container_ = std::move(container);
     auto tree = pickle::Tree::parse(pickle);
     if (!tree.ok()) {
@@ -94,12 +90,15 @@ Result<Container> Container::read(std::shared_ptr<const File> file) {
     }
     container.root_name = pickle->name.substr(0, pickle->name.find('/'));
     // A sparse file can claim any size, and memory that is only claimed is not refused until it is used.
-    const std::uint64_t memory = memory_nbytes();
-    if (pickle->nbytes > memory / 2 / tree_growth) {
-        return damaged(*container.file, "'" + pickle->name + "' claims " + std::to_string(pickle->nbytes) +
-                                            " bytes; its tree could take " + std::to_string(tree_growth) +
-                                            " times as much, more than half of the memory here (" +
-                                            std::to_string(memory) + " bytes)");
+    MemoryBudget& budget = MemoryBudget::of_process();
+    container.held = std::make_unique<MemoryReservation>(budget);
+    if (pickle->nbytes > budget.limit() || !container.held->resize(pickle_copies * pickle->nbytes)) {
+        return Error(ErrorCode::io,
+                     "'" + container.file->name() + "': '" + pickle->name + "' claims " +
+                         std::to_string(pickle->nbytes) + " bytes, where all files together may take " +
+                         std::to_string(budget.limit()) +
+                         " (a quarter of the memory that this process may use): give it more, or restore the file",
+                     ENOMEM);
     }
     CKPTFS_ASSIGN(container.pickle, read_record(*container.file, *pickle));
     return container;

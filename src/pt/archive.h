@@ -16,6 +16,7 @@
 #include "pt/dtype.h"
 #include "pt/pickle.h"
 #include "pt/zip.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs::pt {
 
@@ -75,7 +76,8 @@ struct Container {
     std::shared_ptr<const File> file;
     std::vector<Record> records;
     std::string root_name;
-    std::string pickle;  ///< the bytes of data.pkl
+    std::string pickle;                       ///< the bytes of data.pkl
+    std::unique_ptr<MemoryReservation> held;  ///< for them
 
     /// Reads the directory and data.pkl. Errors as Archive::open().
     static Result<Container> read(std::shared_ptr<const File> file);

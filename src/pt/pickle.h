@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "ckptfs/result.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs::pickle {
 
@@ -89,9 +90,11 @@ struct Node {
 class Tree {
  public:
     /// Protocols 2 to 5. `damaged` for anything malformed and for nesting beyond 20,000 levels, `unsupported` for what
-    /// only protocols 0 and 1 and Python 2 write; both name the byte offset. Memory is bounded by a multiple of
-    /// bytes.size().
-    static Result<std::shared_ptr<const Tree>> parse(std::string_view bytes);
+    /// only protocols 0 and 1 and Python 2 write; both name the byte offset. A byte of a pickle can ask for more than a
+    /// hundred of memory: what the tree and the parser hold is counted, and `io` with ENOMEM where `budget` has no
+    /// more.
+    static Result<std::shared_ptr<const Tree>> parse(std::string_view bytes,
+                                                     MemoryBudget& budget = MemoryBudget::of_process());
 
     [[nodiscard]] const Node* root() const { return root_; }
     [[nodiscard]] int protocol() const { return protocol_; }
@@ -108,6 +111,7 @@ class Tree {
     int protocol_ = 0;
     std::uint64_t nbytes_ = 0;  // of the pickle
     std::uint64_t memory_nbytes_ = 0;
+    MemoryReservation reservation_;
 };
 
 /// Edits on top of a shared, immutable tree: costs what it changes, not what it keeps.

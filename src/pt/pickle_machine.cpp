@@ -11,6 +11,10 @@ namespace ckptfs::pickle {
 namespace {
 
 constexpr std::uint32_t max_nesting = 20'000;
+/// Of malloc, beside what was asked for.
+constexpr std::uint64_t block_nbytes = 16;
+/// The entry of the map from nodes to hints, and the hints themselves.
+constexpr std::uint64_t hints_nbytes = sizeof(WriteHints) + 64;
 
 /// Whether the machine knows nothing of what the value is, so that anything may be done to it.
 bool is_opaque(Kind kind) {
@@ -63,7 +67,9 @@ bool Parser::push_long(Bytes digits) {
     if (shortest.size() <= sizeof(std::int64_t)) {
         push(Kind::integer).integer = decode_long(shortest);
     } else {
-        push(Kind::big_integer).text = shortest;
+        Node& node = push(Kind::big_integer);
+        node.text = shortest;
+        nodes_nbytes_ += held_by(node.text) + block_nbytes;
     }
     return true;
 }
@@ -83,7 +89,9 @@ bool Parser::push_text(Kind kind, Bytes text) {
     if (kind == Kind::string && !is_utf8(*text)) {
         return fail("a string that is not UTF-8");
     }
-    push(kind).text = *text;
+    Node& node = push(kind);
+    node.text = *text;
+    nodes_nbytes_ += held_by(node.text) + block_nbytes;
     return true;
 }
 
@@ -96,7 +104,9 @@ bool Parser::push_global() {
     if (!is_utf8(*module) || !is_utf8(*name)) {
         return fail("a name that is not UTF-8");
     }
-    push(Kind::global).text = std::string(*module) + '\n' + std::string(*name);
+    Node& node = push(Kind::global);
+    node.text = std::string(*module) + '\n' + std::string(*name);
+    nodes_nbytes_ += held_by(node.text) + block_nbytes;
     return true;
 }
 
@@ -148,6 +158,7 @@ bool Parser::compose(Kind kind, std::size_t first) {
         items.push_back(stack_[i].node);
     }
     stack_.resize(first);
+    nodes_nbytes_ += items.empty() ? 0 : held_by(items) + block_nbytes;
     push(kind, depth).items = std::move(items);
     return true;
 }
@@ -207,7 +218,10 @@ bool Parser::extend(Fill fill, std::size_t first, std::uint32_t batch) {
         const auto known = hints_.find(node);
         const std::uint64_t before = items->size() / items_per_entry(fill);
         if (known != hints_.end() || !is_default_start(fill, before, batch)) {
-            record_batch(fill, hints_of(node).batches, before, batch);
+            std::vector<std::uint32_t>& batches = hints_of(node).batches;
+            const std::uint64_t held = held_by(batches);
+            record_batch(fill, batches, before, batch);
+            nodes_nbytes_ += held_by(batches) - held;
         }
     } else {
         const bool pairs = fill == Fill::dict;
@@ -215,22 +229,29 @@ bool Parser::extend(Fill fill, std::size_t first, std::uint32_t batch) {
         const bool detoured = node->hints != nullptr && !node->hints->detours.empty() &&
                               node->hints->detours.back().mutations == node->mutations.size();
         if (node->mutations.empty() || node->mutations.back().kind != kind || detoured) {
+            const std::uint64_t held = held_by(node->mutations);
             node->mutations.push_back({kind, {}, {}});
+            nodes_nbytes_ += held_by(node->mutations) - held;
         }
         Mutation& mutation = node->mutations.back();
         items = &mutation.items;
         const Fill object_fill = pairs ? Fill::object_pairs : Fill::object_list;
         const std::uint64_t before = items->size() / items_per_entry(fill);
         if (!mutation.batches.empty() || !is_default_start(object_fill, before, batch)) {
+            const std::uint64_t held = held_by(mutation.batches);
             record_batch(object_fill, mutation.batches, before, batch);
+            nodes_nbytes_ += held_by(mutation.batches) - held;
         }
     }
+    const std::uint64_t held = held_by(*items);
     if (items->empty()) {
         items->reserve(stack_.size() - first);
+        nodes_nbytes_ += block_nbytes;
     }
     for (std::size_t i = first; i < stack_.size(); ++i) {
         items->push_back(stack_[i].node);
     }
+    nodes_nbytes_ += held_by(*items) - held;
     stack_.resize(first);
     return true;
 }
@@ -247,9 +268,15 @@ bool Parser::build() {
     if (!adopt(stack_.size() - 1, target.depth)) {
         return false;
     }
-    target.node->mutations.push_back({Mutation::Kind::build, {stack_.back().node}, {}});
+    add_mutation(*target.node, Mutation::Kind::build, stack_.back().node);
     stack_.pop_back();
     return true;
+}
+
+void Parser::add_mutation(Node& node, Mutation::Kind kind, const Node* item) {
+    const std::uint64_t held = held_by(node.mutations);
+    node.mutations.push_back({kind, {item}, {}});
+    nodes_nbytes_ += held_by(node.mutations) - held + held_by(node.mutations.back().items) + block_nbytes;
 }
 
 bool Parser::put(Number index) {
@@ -264,6 +291,9 @@ bool Parser::put(Number index) {
                     " bytes");
     }
     if (*index >= memo_.size()) {
+        if (!reserve(growth * (*index + 1) * sizeof(Node*))) {
+            return false;
+        }
         memo_.resize(*index + 1);
     }
     Node*& slot = memo_[*index];
@@ -295,7 +325,7 @@ bool Parser::pop() {
     Node* top = stack_.back().node;
     stack_.pop_back();
     if (is_state_setter(top)) {
-        stack_.back().node->mutations.push_back({Mutation::Kind::call, {top}, {}});
+        add_mutation(*stack_.back().node, Mutation::Kind::call, top);
     } else {
         popped_.push_back(top);
     }
@@ -327,7 +357,10 @@ bool Parser::is_state_setter(const Node* call) const {
 void Parser::note_detour(Node* target) {
     if (popped_.size() == 1 && popped_.front()->kind == Kind::object && !popped_.front()->memoized &&
         target->kind == Kind::object) {
-        hints_of(target).detours.push_back({popped_.front(), target->mutations.size()});
+        std::vector<WriteHints::Detour>& detours = hints_of(target).detours;
+        const std::uint64_t held = held_by(detours);
+        detours.push_back({popped_.front(), target->mutations.size()});
+        nodes_nbytes_ += held_by(detours) - held;
     }
 }
 
@@ -335,6 +368,7 @@ WriteHints& Parser::hints_of(Node* node) {
     WriteHints*& hints = hints_[node];
     if (hints == nullptr) {
         hints = &tree_->hints_.emplace_back();
+        nodes_nbytes_ += hints_nbytes;
         node->hints = hints;
     }
     return *hints;

@@ -1,7 +1,9 @@
 // Parses a pickle into a tree, opcode by opcode.
 #include "pt/pickle_parser.h"
 
-#include <span>
+#include <algorithm>
+#include <cerrno>
+#include <utility>
 
 namespace ckptfs::pickle {
 
@@ -15,16 +17,34 @@ std::string hexadecimal(std::uint8_t byte) {
 // FLOAT, INT, LONG, STRING, BINSTRING, SHORT_BINSTRING, UNICODE, PERSID, GET, PUT, DICT, INST, LIST, OBJ, DUP
 constexpr std::string_view old_opcodes = "FILSTUVPgpdilo2";
 
-std::uint64_t held_by(const std::string& text) {
-    return text.capacity() > std::string().capacity() ? text.capacity() : 0;
-}
-
-template <class T>
-std::uint64_t held_by(const std::vector<T>& vector) {
-    return std::span(vector.data(), vector.capacity()).size_bytes();
-}
+/// Of a node: itself in its deque, and what the writer notes of it, which reads every tree once.
+constexpr std::uint64_t node_nbytes = sizeof(Node) + sizeof(Node) / 8 + 24;
+/// So that the budget, which all threads share, is asked now and then only.
+constexpr std::uint64_t reservation_step = std::uint64_t{256} << 10U;
 
 }  // namespace
+
+// Whether the budget has what is held now, and `more_nbytes`.
+bool Parser::reserve(std::uint64_t more_nbytes) {
+    const std::uint64_t lists = stack_.capacity() * sizeof(Entry) + memo_.capacity() * sizeof(Node*) +
+                                marks_.capacity() * sizeof(std::size_t) + popped_.capacity() * sizeof(Node*);
+    const std::uint64_t needed = tree_->nodes_.size() * node_nbytes + nodes_nbytes_ + growth * lists + more_nbytes;
+    if (needed <= reserved_nbytes_) {
+        return true;
+    }
+    const std::uint64_t wanted = needed + std::min(needed, reservation_step);
+    if (!reservation_.resize(wanted)) {
+        error_.emplace(ErrorCode::io,
+                       "its " + std::to_string(bytes_.size()) + " bytes ask for more memory than there is: " +
+                           std::to_string(wanted) + " bytes at offset " + std::to_string(opcode_position_) +
+                           ", where all files together may take " + std::to_string(budget_.limit()) +
+                           " (a quarter of the memory that this process may use): give it more, or restore the file",
+                       ENOMEM);
+        return false;
+    }
+    reserved_nbytes_ = wanted;
+    return true;
+}
 
 bool Parser::fail(const std::string& message, ErrorCode code) {
     error_.emplace(code, "pickle opcode " + hexadecimal(opcode_) + " at offset " + std::to_string(opcode_position_) +
@@ -47,7 +67,7 @@ Result<std::shared_ptr<const Tree>> Parser::run() {
             running = finish();
             break;
         }
-        running = step(op);
+        running = step(op) && reserve();
         if (op != Op::pop && op != Op::pop_mark) {
             popped_.clear();
         }
@@ -212,6 +232,9 @@ bool Parser::finish() {
     }
     tree_->root_ = stack_.front().node;
     tree_->memory_nbytes_ = memory_nbytes();
+    reserved_nbytes_ = tree_->nodes_.size() * node_nbytes + nodes_nbytes_;  // never more than now
+    static_cast<void>(reservation_.resize(reserved_nbytes_));
+    tree_->reservation_ = std::move(reservation_);
     return true;
 }
 
@@ -229,8 +252,8 @@ std::uint64_t Parser::memory_nbytes() const {
     return sum;
 }
 
-Result<std::shared_ptr<const Tree>> Tree::parse(std::string_view bytes) {
-    return Parser(bytes).run();
+Result<std::shared_ptr<const Tree>> Tree::parse(std::string_view bytes, MemoryBudget& budget) {
+    return Parser(bytes, budget).run();
 }
 
 }  // namespace ckptfs::pickle

@@ -17,10 +17,20 @@
 
 namespace ckptfs::pickle {
 
+/// What these hold beside themselves.
+[[nodiscard]] inline std::uint64_t held_by(const std::string& text) {
+    return text.capacity() > std::string().capacity() ? text.capacity() : 0;
+}
+template <class T>
+[[nodiscard]] std::uint64_t held_by(const std::vector<T>& vector) {
+    return vector.capacity() * sizeof(T);
+}
+
 /// One run over one pickle.
 class Parser {
  public:
-    explicit Parser(std::string_view bytes) : bytes_(bytes), reader_(bytes), tree_(std::make_shared<Tree>()) {}
+    Parser(std::string_view bytes, MemoryBudget& budget)
+        : bytes_(bytes), reader_(bytes), tree_(std::make_shared<Tree>()), budget_(budget), reservation_(budget) {}
 
     Result<std::shared_ptr<const Tree>> run();
 
@@ -61,6 +71,7 @@ class Parser {
     bool fill_marked(Fill fill);
     bool extend(Fill fill, std::size_t first, std::uint32_t batch);
     bool build();
+    void add_mutation(Node& node, Mutation::Kind kind, const Node* item);
 
     bool put(Number index);
     bool get(Number index);
@@ -70,11 +81,18 @@ class Parser {
     void note_detour(Node* target);
     WriteHints& hints_of(Node* node);
 
+    /// A vector that grows holds its old memory too while it moves.
+    static constexpr std::uint64_t growth = 2;
+    bool reserve(std::uint64_t more_nbytes = 0);
     [[nodiscard]] std::uint64_t memory_nbytes() const;
 
     std::string_view bytes_;
     Reader reader_;
     std::shared_ptr<Tree> tree_;
+    MemoryBudget& budget_;
+    MemoryReservation reservation_;
+    std::uint64_t reserved_nbytes_ = 0;
+    std::uint64_t nodes_nbytes_ = 0;  // what nodes and hints hold beside themselves
     std::vector<Entry> stack_;
     std::vector<std::size_t> marks_;  // heights of the stack
     std::vector<Node*> memo_;

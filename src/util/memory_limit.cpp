@@ -1,0 +1,140 @@
+// See the header; formats: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v1/memory.rst and cgroup-v2.rst.
+#include "util/memory_limit.h"
+
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <limits>
+#include <sstream>
+#include <string_view>
+#include <vector>
+
+namespace ckptfs {
+namespace {
+
+constexpr std::uint64_t no_limit = std::numeric_limits<std::uint64_t>::max();
+
+/// The number that a text begins with; no_limit for "max" and whatever else is none.
+std::uint64_t number_of(std::string_view text) {
+    std::uint64_t value = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return failure == std::errc() ? value : no_limit;
+}
+
+std::uint64_t number_in(const std::string& path) {
+    std::ifstream file(path);
+    std::string word;
+    return file >> word ? number_of(word) : no_limit;
+}
+
+/// MemTotal of /proc/meminfo, which containers with lxcfs have of their own.
+std::uint64_t host_limit(const std::string& root) {
+    constexpr std::uint64_t kib = 1024;
+    std::ifstream file(root + "/proc/meminfo");
+    std::string name;
+    std::string value;
+    std::string rest;
+    while (file >> name >> value && std::getline(file, rest)) {
+        if (name == "MemTotal:") {
+            const std::uint64_t kibs = number_of(value);
+            return kibs > no_limit / kib ? no_limit : kibs * kib;
+        }
+    }
+    return no_limit;
+}
+
+bool has_word(std::string_view list, std::string_view word) {
+    while (!list.empty()) {
+        const std::size_t comma = std::min(list.find(','), list.size());
+        if (list.substr(0, comma) == word) {
+            return true;
+        }
+        list.remove_prefix(std::min(comma + 1, list.size()));
+    }
+    return false;
+}
+
+/// Where a hierarchy is mounted, and which of its directories is seen there.
+struct Hierarchy {
+    std::string root;
+    std::string mount_point;
+    bool unified = false;
+};
+
+std::vector<Hierarchy> memory_hierarchies(const std::string& root) {
+    std::vector<Hierarchy> found;
+    std::ifstream mounts(root + "/proc/self/mountinfo");
+    std::string line;
+    while (std::getline(mounts, line)) {
+        std::istringstream fields(line);
+        std::string field;
+        Hierarchy hierarchy;
+        fields >> field >> field >> field >> hierarchy.root >> hierarchy.mount_point;
+        while (fields >> field && field != "-") {
+        }
+        std::string type;
+        std::string source;
+        std::string options;
+        fields >> type >> source >> options;
+        hierarchy.unified = type == "cgroup2";
+        if (hierarchy.unified || (type == "cgroup" && has_word(options, "memory"))) {
+            found.push_back(std::move(hierarchy));
+        }
+    }
+    return found;
+}
+
+/// The process's own directory in a hierarchy; "/" where the file does not say.
+std::string own_cgroup(const std::string& root, bool unified) {
+    std::ifstream file(root + "/proc/self/cgroup");
+    std::string line;
+    while (std::getline(file, line)) {
+        // ID:CONTROLLERS:PATH, "0::PATH" for the unified hierarchy
+        const std::size_t first = line.find(':');
+        const std::size_t second = first == std::string::npos ? first : line.find(':', first + 1);
+        if (second == std::string::npos) {
+            continue;
+        }
+        const std::string_view controllers = std::string_view(line).substr(first + 1, second - first - 1);
+        if (unified ? controllers.empty() : has_word(controllers, "memory")) {
+            return line.substr(second + 1);
+        }
+    }
+    return "/";
+}
+
+std::uint64_t cgroup_limit(const std::string& root, const Hierarchy& hierarchy) {
+    std::string path = own_cgroup(root, hierarchy.unified);
+    // A container sees its own directory at the mount point, under whatever name it has outside.
+    if (hierarchy.root != "/" && path.starts_with(hierarchy.root)) {
+        path.erase(0, hierarchy.root.size());
+    }
+    const std::string name = hierarchy.unified ? "/memory.max" : "/memory.limit_in_bytes";
+    std::uint64_t least = no_limit;
+    while (true) {
+        least = std::min(least, number_in(root + hierarchy.mount_point + path + name));
+        if (path.empty() || path == "/") {
+            return least;
+        }
+        path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+    }
+}
+
+std::uint64_t address_space_limit() {
+    rlimit limit{};
+    return ::getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY ? limit.rlim_cur : no_limit;
+}
+
+}  // namespace
+
+std::uint64_t memory_limit(const std::string& root) {
+    std::uint64_t least = std::min(host_limit(root), address_space_limit());
+    for (const Hierarchy& hierarchy : memory_hierarchies(root)) {
+        least = std::min(least, cgroup_limit(root, hierarchy));
+    }
+    return least;
+}
+
+}  // namespace ckptfs

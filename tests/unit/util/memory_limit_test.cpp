@@ -1,0 +1,81 @@
+// The memory of machines that are described in files, and the budget that is a part of it.
+#include "util/memory_limit.h"
+
+#include <gtest/gtest.h>
+
+#include "support/temporary_directory.h"
+#include "util/memory_budget.h"
+
+namespace ckptfs {
+namespace {
+
+constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
+
+class MemoryLimit : public testing::Test {
+ protected:
+    MemoryLimit() { write("proc/meminfo", "MemTotal:        8192 kB\nMemFree:         1 kB\n"); }
+
+    void write(const std::string& path, const std::string& text) {
+        std::filesystem::create_directories((std::filesystem::path(directory_.path()) / path).parent_path());
+        directory_.write(path, text);
+    }
+    [[nodiscard]] std::uint64_t limit() const { return memory_limit(directory_.path()); }
+
+    test::TemporaryDirectory directory_;
+};
+
+TEST_F(MemoryLimit, IsTheHostsWithoutCgroups) {
+    EXPECT_EQ(limit(), 8 * mib);
+}
+
+TEST_F(MemoryLimit, IsTheLeastOfAVersion2CgroupAndThoseAboveIt) {
+    write("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
+    write("proc/self/cgroup", "0::/job/step/task\n");
+    write("sys/fs/cgroup/job/memory.max", "3145728\n");
+    write("sys/fs/cgroup/job/step/memory.max", "max\n");
+    write("sys/fs/cgroup/job/step/task/memory.max", "4194304\n");
+    EXPECT_EQ(limit(), 3 * mib);
+    write("sys/fs/cgroup/job/step/task/memory.max", "1048576\n");
+    EXPECT_EQ(limit(), mib);
+}
+
+TEST_F(MemoryLimit, IsThatOfAVersion1Cgroup) {
+    write("proc/self/mountinfo",
+          "31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
+          "32 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+    write("proc/self/cgroup", "5:cpu,cpuacct:/elsewhere\n4:memory:/job\n0::/unified\n");
+    write("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
+    write("sys/fs/cgroup/memory/job/memory.limit_in_bytes", "2097152\n");
+    EXPECT_EQ(limit(), 2 * mib);
+}
+
+TEST_F(MemoryLimit, SeesAContainersOwnCgroupAtItsMountPoint) {
+    write("proc/self/mountinfo", "32 30 0:28 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");
+    write("proc/self/cgroup", "4:memory:/docker/abc\n");
+    write("sys/fs/cgroup/memory/memory.limit_in_bytes", "2097152\n");
+    EXPECT_EQ(limit(), 2 * mib);
+}
+
+TEST(MemoryBudget, IsSharedByAllReservations) {
+    MemoryBudget budget([] { return 100; });
+    {
+        MemoryReservation one(budget);
+        MemoryReservation other(budget);
+        EXPECT_TRUE(one.resize(60));
+        EXPECT_FALSE(other.resize(41));
+        EXPECT_TRUE(other.resize(40));
+        EXPECT_TRUE(one.resize(10));
+        EXPECT_TRUE(other.resize(90));
+        MemoryReservation moved(std::move(other));
+        EXPECT_EQ(budget.held(), 100U);
+    }
+    EXPECT_EQ(budget.held(), 0U);
+}
+
+TEST(MemoryBudget, OfTheProcessHasALimit) {
+    EXPECT_GT(MemoryBudget::of_process().limit(), 0U);
+    EXPECT_LE(MemoryBudget::of_process().limit(), memory_limit() / 4 + mib);
+}
+
+}  // namespace
+}  // namespace ckptfs
