@@ -48,13 +48,6 @@ Result<FileLock> FileLock::of_directory(const std::string& path) {
     return FileLock(std::move(descriptor), path);
 }
 
-Result<void> FileLock::lock(Kind kind) {
-    if (flock_uninterrupted(descriptor_.get(), operation_of(kind)) != 0) {
-        return failure(errno);
-    }
-    return {};
-}
-
 Result<bool> FileLock::lock_unless_interrupted(Kind kind) {
     if (::flock(descriptor_.get(), operation_of(kind)) == 0) {
         return true;

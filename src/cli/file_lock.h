@@ -18,9 +18,7 @@ class FileLock {
     /// A lock on the directory itself. `not_found` where it is gone.
     static Result<FileLock> of_directory(const std::string& path);
 
-    /// Waits for as long as another lock is in the way.
-    Result<void> lock(Kind kind);
-    /// The same, but false when a signal handler ran meanwhile.
+    /// Waits for as long as another lock is in the way. False when a signal handler ran meanwhile.
     Result<bool> lock_unless_interrupted(Kind kind);
     /// False where another lock is in the way.
     Result<bool> try_lock(Kind kind);

@@ -26,7 +26,6 @@ using Clock = std::chrono::steady_clock;
 using LockKind = FileLock::Kind;
 
 constexpr std::chrono::milliseconds pause{5};
-constexpr std::chrono::seconds patience_to_join{60};
 constexpr std::chrono::seconds patience_to_leave{10};
 constexpr std::chrono::seconds patience_to_signal{1};
 constexpr int wake_signal = SIGURG;
@@ -39,9 +38,11 @@ Result<bool> is_served(const SharedPlace& place) {
 
 }  // namespace
 
-std::variant<SharedView, StartReport> SharedView::join(const SharedPlace& place, const Start& start) {
-    const auto deadline = Clock::now() + patience_to_join;
-    while (Clock::now() < deadline) {
+std::variant<SharedView, StartReport> SharedView::join(const SharedPlace& place, const Start& start,
+                                                       std::chrono::milliseconds patience) {
+    const auto deadline = Clock::now() + patience;
+    Retry in_the_way = Retry::daemon;
+    do {
         auto attempted = attempt(place, start);
         if (!attempted && attempted.error().code() != ErrorCode::not_found) {
             return report_of(attempted.error());
@@ -52,7 +53,15 @@ std::variant<SharedView, StartReport> SharedView::join(const SharedPlace& place,
         if (attempted && std::holds_alternative<StartReport>(*attempted)) {
             return std::get<StartReport>(std::move(*attempted));
         }
+        if (attempted) {
+            in_the_way = std::get<Retry>(*attempted);
+        }
         std::this_thread::sleep_for(pause);
+    } while (Clock::now() < deadline);
+    if (in_the_way == Retry::starter) {
+        return report_of(Error(ErrorCode::mount, "another ckptfs run has been starting the daemon for '" +
+                                                     place.view() + "' all the while; end it with: fuser -k '" +
+                                                     place.directory() + "'"));
     }
     return report_of(Error(ErrorCode::mount, "the daemon that serves '" + place.view() +
                                                  "' neither mounts nor ends; end it with: fuser -k '" + place.daemon() +
@@ -63,9 +72,9 @@ std::variant<SharedView, StartReport> SharedView::join(const SharedPlace& place,
 Result<SharedView::Attempt> SharedView::attempt(const SharedPlace& place, const Start& start) {
     CKPTFS_TRY(place.make());
     CKPTFS_ASSIGN(auto users, FileLock::of_file(place.users()));
-    CKPTFS_TRY(users.lock(LockKind::shared));
-    if (users.is_removed()) {
-        return Attempt(Retry::retry);
+    CKPTFS_ASSIGN(const bool may_use, users.try_lock(LockKind::shared));
+    if (!may_use || users.is_removed()) {
+        return Attempt(Retry::daemon);
     }
     return serve_or_join(SharedView(place, std::move(users)), start);
 }
@@ -73,11 +82,14 @@ Result<SharedView::Attempt> SharedView::attempt(const SharedPlace& place, const 
 Result<SharedView::Attempt> SharedView::serve_or_join(SharedView user, const Start& start) {
     const SharedPlace& place = user.place_;
     CKPTFS_ASSIGN(auto starting, FileLock::of_directory(place.directory()));
-    CKPTFS_TRY(starting.lock(LockKind::exclusive));
+    CKPTFS_ASSIGN(const bool may_start, starting.try_lock(LockKind::exclusive));
+    if (!may_start) {
+        return Attempt(Retry::starter);
+    }
     CKPTFS_ASSIGN(const bool served, is_served(place));
     if (served) {
         // Not mounted yet: whoever started it was killed. Not mounted any more: it is about to end.
-        return place.is_mounted() ? Attempt(std::move(user)) : Attempt(Retry::retry);
+        return place.is_mounted() ? Attempt(std::move(user)) : Attempt(Retry::daemon);
     }
     place.clear_mount();
     CKPTFS_TRY(place.make_mount_point());
@@ -86,7 +98,7 @@ Result<SharedView::Attempt> SharedView::serve_or_join(SharedView user, const Sta
         return Attempt(std::move(user));
     }
     if (report.exit_code == served_by_another) {
-        return Attempt(Retry::retry);
+        return Attempt(Retry::daemon);
     }
     user.leave();
     return Attempt(std::move(report));

@@ -1,6 +1,7 @@
 // A mount that several processes share: the first starts it, the last to end ends it.
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <memory>
 #include <string>
@@ -25,7 +26,9 @@ class SharedView {
     using Start = std::function<StartReport()>;
 
     /// Joins the mount at `place`, where there is one that is served, else makes it. The report says why there is none.
-    static std::variant<SharedView, StartReport> join(const SharedPlace& place, const Start& start);
+    /// Waits `patience` for others, who start a daemon or end a mount there; not for `start`.
+    static std::variant<SharedView, StartReport> join(const SharedPlace& place, const Start& start,
+                                                      std::chrono::milliseconds patience = patience_to_join);
 
     [[nodiscard]] std::string path() const { return place_.view(); }
     /// The mount lives at least as long as any process that has this descriptor, until leave().
@@ -37,7 +40,9 @@ class SharedView {
 
  private:
     SharedView(SharedPlace place, FileLock users) : place_(std::move(place)), users_(std::move(users)) {}
-    enum class Retry : unsigned char { retry };
+    static constexpr std::chrono::seconds patience_to_join{60};
+    /// Who is in the way.
+    enum class Retry : unsigned char { daemon, starter };
     using Attempt = std::variant<SharedView, StartReport, Retry>;
     static Result<Attempt> attempt(const SharedPlace& place, const Start& start);
     static Result<Attempt> serve_or_join(SharedView user, const Start& start);
