@@ -24,7 +24,7 @@ struct FileStamp {
     bool operator==(const FileStamp&) const = default;
 };
 
-enum class FileType : std::uint8_t { regular, directory, symlink, other };
+enum class FileType : std::uint8_t { regular, directory, symlink, fifo, character_device, block_device, socket, other };
 
 struct FileInfo {
     FileStamp stamp;

@@ -66,7 +66,7 @@ class Check {
     Result<void> run() {
         CKPTFS_ASSIGN(const auto options, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(const auto config, zero::read_config_file(arguments_.target.config_file));
-        CKPTFS_ASSIGN(const auto source, environment_.open_source(arguments_.source));
+        CKPTFS_ASSIGN(const auto source, open_checkpoint(environment_, arguments_.source));
         const auto reader = view::zero_tag_reader(options);
         CKPTFS_ASSIGN(const auto found, survey(*source, *reader));
         std::vector<Error> broken;

@@ -1,6 +1,8 @@
 // The commands. Each does its work through the environment; an error is the sentence for standard error.
 #pragma once
 
+#include <functional>
+
 #include "ckptfs/result.h"
 #include "cli/arguments.h"
 #include "cli/environment.h"
@@ -28,6 +30,9 @@ Result<void> verify(const VerifyArguments& arguments, const Environment& environ
 
 /// Prints what a config must agree with to resume the checkpoint. `verification` where it does not.
 Result<void> check(const CheckArguments& arguments, const Environment& environment);
+
+/// What `body` throws, as an error: `io` where the system has no memory or no thread for it, else `internal`.
+[[nodiscard]] Result<void> without_exceptions(const std::function<Result<void>()>& body) noexcept;
 
 /// The exit status and the sentence of a result. Every status of the program but a crash's comes from here.
 [[nodiscard]] StartReport report_of(const Result<void>& result);

@@ -1,12 +1,19 @@
 // The hooks of the real program: directories, libtorch's module, FUSE and fork.
 #include "cli/environment.h"
 
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdlib>
 #include <iostream>
 #include <optional>
 #include <system_error>
 
 #include "ckptfs/open.h"
+#include "cli/text.h"
+#include "util/log.h"
+#include "zero/file_names.h"
 
 namespace ckptfs::cli {
 namespace {
@@ -25,6 +32,13 @@ std::optional<std::string> variable(const std::string& name) {
     return value == nullptr ? std::nullopt : std::optional<std::string>(value);
 }
 
+bool lead_to_the_same(int one, int other) {
+    struct stat first {};
+    struct stat second {};
+    return ::fstat(one, &first) == 0 && ::fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 }  // namespace
 
 Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory) {
@@ -33,10 +47,28 @@ Result<std::string> absolute_path(const std::string& path, const std::filesystem
     }
     if (working_directory.empty()) {
         return Error(ErrorCode::invalid_argument,
-                     "'" + path + "' is relative to a working directory that is gone: change to one that exists, or "
-                                  "give an absolute path");
+                     "'" + path +
+                         "' is relative to a working directory that is gone: change to one that exists, or "
+                         "give an absolute path");
     }
     return (working_directory / path).string();
+}
+
+Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path) {
+    std::error_code failure;
+    const std::filesystem::path file = (environment.working_directory / path).lexically_normal();
+    if (!std::filesystem::exists(file, failure) || std::filesystem::is_directory(file, failure)) {
+        return environment.open_source(path);
+    }
+    const std::filesystem::path directory = file.parent_path();
+    const std::string start = in_quotes(path) + " is a file; give ";
+    if (zero::parse_shard_name(file.filename().string())) {
+        return Error(ErrorCode::not_found,
+                     start + "the directory that save_checkpoint was given, " +
+                         in_quotes(directory.parent_path().string()) + ", or its tag " + in_quotes(directory.string()),
+                     ENOTDIR);
+    }
+    return Error(ErrorCode::not_found, start + "its directory, " + in_quotes(directory.string()), ENOTDIR);
 }
 
 Environment real_environment() {
@@ -53,8 +85,10 @@ Environment real_environment() {
                        .error = std::cerr,
                        .working_directory = std::move(working_directory),
                        .variable = variable,
+                       .streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO),
                        .open_source = open_source,
                        .read_with_torch = read_with_module,
+                       .log_to_syslog = log::to_syslog,
                        .check_mount_point = ckptfs::check_mount_point,
                        .mount_and_serve = ckptfs::mount_and_serve,
                        .daemonise = ckptfs::daemonise};

@@ -21,19 +21,26 @@ struct Environment {
     std::ostream& error;
     std::filesystem::path working_directory;  ///< absolute; what relative paths are relative to. Empty: it is gone
     Variables variable;
+    /// Whether `out` and `error` lead to the same place, so that whoever reads one reads the other too.
+    bool streams_are_one = false;
 
     std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
     /// TorchModule::read_all_records of the module, which is loaded at the first call.
     std::function<Result<void>(const File& file, const TorchModule::ChunkVisitor& visit)> read_with_torch;
 
+    /// Sends the log to syslog; false where nobody listens.
+    std::function<bool()> log_to_syslog;
     std::function<Result<void>(const MountOptions& options)> check_mount_point;
     std::function<Result<void>(FileSystem& file_system, const MountOptions& options,
                                const std::function<void()>& on_ready)>
         mount_and_serve;
     std::function<StartReport(const std::function<StartReport(const std::function<void()>& ready)>& body,
-                              int crash_exit_code)>
+                              StartExitCodes codes)>
         daemonise;
 };
+
+/// The source at `path`. Where that is a file, the error says which directory to give.
+Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path);
 
 /// `path` made absolute; `invalid_argument` where that takes a working directory that is gone.
 Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory);

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "ckptfs/result.h"
+#include "fuse/daemon.h"
 
 namespace ckptfs::cli {
 
@@ -53,5 +54,8 @@ inline constexpr int command_signalled = 128;
 [[nodiscard]] constexpr int status_of(ExitCode code) {
     return static_cast<int>(code);
 }
+
+/// Of a daemon that died before it could say why, and of one that could not be started.
+inline constexpr StartExitCodes start_exit_codes{status_of(ExitCode::internal), status_of(ExitCode::io)};
 
 }  // namespace ckptfs::cli

@@ -36,7 +36,7 @@ class Inspection {
 
     Result<void> run() {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
-        CKPTFS_ASSIGN(source_, environment_.open_source(arguments_.source));
+        CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
         CKPTFS_ASSIGN(const auto found, survey(*source_, *reader, SurveyExtent::all));
         if (found.tags.empty()) {
@@ -55,7 +55,13 @@ class Inspection {
         }
         mark_newest();
         environment_.out << (arguments_.json ? as_json(description_) : as_text(description_));
-        return description_.checkpoint ? Result<void>() : *first_problem_;
+        if (description_.checkpoint) {
+            return {};
+        }
+        // Nobody reads a sentence twice.
+        return environment_.streams_are_one && !arguments_.json
+                   ? Error(first_problem_->code(), in_quotes(description_.source) + " has no whole tag: see above")
+                   : *first_problem_;
     }
 
  private:

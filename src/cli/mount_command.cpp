@@ -9,22 +9,24 @@
 #include "cli/text.h"
 #include "cli/view_source.h"
 #include "fs/file_system.h"
+#include "fuse/job_signals.h"
 #include "util/log.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
 namespace {
 
-Result<void> start_log(const MountArguments& arguments) {
+/// False where nobody collects the log.
+Result<bool> start_log(const MountArguments& arguments, const Environment& environment) {
     if (!arguments.log_file.empty()) {
-        return log::to_file(arguments.log_file);
+        CKPTFS_TRY(log::to_file(arguments.log_file));
+        return true;
     }
     if (arguments.foreground) {
         log::to_stderr();
-    } else {
-        log::to_syslog();
+        return true;
     }
-    return {};
+    return environment.log_to_syslog();
 }
 
 class Mounting {
@@ -33,7 +35,8 @@ class Mounting {
         : arguments_(arguments), environment_(environment), ends_(ends) {}
 
     Result<void> run(const std::function<void()>& ready) {
-        CKPTFS_TRY(start_log(arguments_));
+        CKPTFS_ASSIGN(const bool is_logged, start_log(arguments_, environment_));
+        const JobSignalLog job_signals;
         CKPTFS_ASSIGN(const auto target, read_view_options(arguments_.target));
         const MountOptions options{.source = arguments_.source,
                                    .mount_point = arguments_.mount_point,
@@ -41,12 +44,17 @@ class Mounting {
                                    .allow_other = arguments_.allow_other,
                                    .ends_by_own_signals = ends_ == MountEnds::by_own_signals,
                                    .kernel_options = arguments_.kernel_options};
-        CKPTFS_ASSIGN(const auto source, environment_.open_source(arguments_.source));
+        CKPTFS_ASSIGN(const auto source, open_checkpoint(environment_, arguments_.source));
         CKPTFS_TRY(environment_.check_mount_point(options));
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
         CKPTFS_ASSIGN(const auto file_system, file_system_over(source, reader));
         return environment_.mount_and_serve(*file_system, options, [&] {
             log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
+            if (!is_logged && ends_ == MountEnds::by_signals) {  // the standard error of a COMMAND is its own
+                environment_.error << "ckptfs: warning: there is no syslog here (/dev/log), so the log is lost; name a "
+                                      "file for it with --log-file=FILE\n"
+                                   << std::flush;
+            }
             ready();
         });
     }
@@ -120,10 +128,11 @@ Result<MountArguments> with_absolute_paths(MountArguments arguments, const std::
 
 Result<void> serve_mount(const MountArguments& arguments, const Environment& environment, MountEnds ends,
                          const std::function<void()>& ready) {
-    return Mounting(arguments, environment, ends).run(ready);
+    return without_exceptions([&] { return Mounting(arguments, environment, ends).run(ready); });
 }
 
 StartReport mount(const MountArguments& arguments, const Environment& environment) {
+    block_job_signals();
     const auto with_paths = with_absolute_paths(arguments, environment.working_directory);
     if (!with_paths) {
         return report_of(with_paths.error());
@@ -143,7 +152,7 @@ StartReport mount(const MountArguments& arguments, const Environment& environmen
         }
         return report_of(result);
     };
-    return environment.daemonise(body, status_of(ExitCode::internal));
+    return environment.daemonise(body, start_exit_codes);
 }
 
 }  // namespace ckptfs::cli

@@ -11,9 +11,9 @@ namespace ckptfs::cli {
 namespace {
 
 // Options of ckptfs, in the form of the command line without the dashes.
-constexpr std::array<std::string_view, 10> own_words{"world-size", "dp-size",    "ds-config", "sub-group-size",
-                                                     "log-file",   "io",         "f",         "allow-other",
-                                                     "foreground", "allow-empty"};
+constexpr std::array<std::string_view, 6> words_with_value{"world-size",     "dp-size",  "ds-config",
+                                                           "sub-group-size", "log-file", "io"};
+constexpr std::array<std::string_view, 4> flag_words{"f", "foreground", "allow-other", "allow-empty"};
 
 // Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is read-only, nosuid, nodev and noatime as it is,
 // or because they speak to whoever called us.
@@ -65,7 +65,12 @@ Result<MountOptionWords> split_mount_options(std::string_view list) {
             continue;
         }
         std::replace(name.begin(), name.end(), '_', '-');
-        if (!contains(own_words, name)) {
+        const bool takes_value = contains(words_with_value, name);
+        if (takes_value && word.size() <= name.size() + 1) {
+            return Error(ErrorCode::invalid_argument, "the mount option " + in_quotes(word) + " needs a value: -o " +
+                                                          name + "=VALUE, without blanks");
+        }
+        if (!takes_value && !contains(flag_words, name)) {
             return Error(ErrorCode::invalid_argument, "unknown mount option " + in_quotes(word) +
                                                           " after -o: see `ckptfs --help` for those that there are");
         }

@@ -1,10 +1,13 @@
 // Chooses the command and turns what came of it into an exit status, in one place.
 #include "cli/run.h"
 
+#include <cerrno>
 #include <csignal>
 #include <exception>
+#include <new>
 #include <ostream>
 #include <string>
+#include <system_error>
 #include <variant>
 
 #include "cli/arguments.h"
@@ -52,12 +55,29 @@ StartReport report_of(const Result<void>& result) {
     return {status_of(exit_code_of(result.error().code())), result.error().message(), 0};
 }
 
+Result<void> without_exceptions(const std::function<Result<void>()>& body) noexcept {
+    try {
+        return body();
+    } catch (const std::bad_alloc&) {
+        return Error(ErrorCode::io, "no memory is left: raise the limit (ulimit -v, memory.max of the cgroup)", ENOMEM);
+    } catch (const std::system_error& failure) {
+        return Error(ErrorCode::io,
+                     std::string("the system refuses a thread or another resource: ") + failure.what() +
+                         "; raise the limit on processes (ulimit -u, pids.max of the cgroup)",
+                     failure.code().value());
+    } catch (const std::exception& failure) {
+        return Error(ErrorCode::internal, std::string("a bug, please report it: ") + failure.what());
+    }
+}
+
 int run(const std::vector<std::string>& arguments, const Environment& environment) noexcept {
     StartReport report;
-    try {
+    const auto finished = without_exceptions([&]() -> Result<void> {
         report = run_command(arguments, environment);
-    } catch (const std::exception& failure) {
-        report = report_of(Error(ErrorCode::internal, std::string("a bug, please report it: ") + failure.what()));
+        return {};
+    });
+    if (!finished) {
+        report = report_of(finished);
     }
     if (report.signal != 0) {
         ::raise(report.signal);  // who is to end by a signal is seen to

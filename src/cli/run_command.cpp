@@ -14,6 +14,7 @@
 #include "cli/program.h"
 #include "cli/shared_view.h"
 #include "cli/text.h"
+#include "fuse/job_signals.h"
 #include "util/log.h"
 
 namespace ckptfs::cli {
@@ -30,17 +31,11 @@ std::string with_view(std::string word, const std::string& view) {
     return word;
 }
 
-/// In the daemon. What ends whole jobs or asks them for a checkpoint goes to all their processes; the view is still
-/// needed then. SIGTERM, SIGINT and SIGHUP are dealt with where the mount is served.
-void ignore_signals_of_the_job() {
-    for (const int number : {SIGQUIT, SIGUSR1, SIGUSR2}) {
-        ::signal(number, SIG_IGN);
-    }
-}
-
 StartReport serve(const MountArguments& arguments, const SharedPlace& place, const Environment& environment,
                   const std::function<void()>& ready) {
-    ignore_signals_of_the_job();
+    // What ends whole jobs or asks them for a checkpoint goes to all their processes; the view is still needed then.
+    // SIGTERM, SIGINT and SIGHUP are dealt with where the mount is served.
+    block_job_signals();
     ViewKeeper keeper(place);
     const auto taken = keeper.take();
     if (!taken) {
@@ -98,7 +93,7 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
     const auto start = [&] {
         return environment.daemonise(
             [&](const std::function<void()>& ready) { return serve(mounted, *place, environment, ready); },
-            status_of(ExitCode::internal));
+            start_exit_codes);
     };
     auto joined = SharedView::join(*place, start);
     if (auto* failure = std::get_if<StartReport>(&joined)) {

@@ -25,7 +25,7 @@ class Verification {
 
     Result<void> run() {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
-        CKPTFS_ASSIGN(source_, environment_.open_source(arguments_.source));
+        CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
         CKPTFS_ASSIGN(auto found, survey(*source_, *reader));
         if (found.tags.empty()) {
@@ -167,7 +167,9 @@ class Verification {
         const std::string name = in_quotes(source_->display(""));
         if (first_problem_) {
             const ErrorCode code = all_unsupported_ ? ErrorCode::unsupported : ErrorCode::verification;
-            return Error(code, name + " did not pass verification: " + first_problem_->message());
+            // Nobody reads a sentence twice.
+            return Error(code, name + " did not pass verification: " +
+                                   (environment_.streams_are_one ? "see above" : first_problem_->message()));
         }
         const std::string what = arguments_.target.world_size ? " whole, and shown right at world size " +
                                                                     std::to_string(*arguments_.target.world_size)

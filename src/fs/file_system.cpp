@@ -1,10 +1,11 @@
-// The boundary of the file system: whatever is thrown behind it ends here, as EIO and a line in the log.
+// The boundary of the file system: whatever is thrown behind it ends here, as an errno and a line in the log.
 #include "fs/file_system.h"
 
 #include <fcntl.h>
 
 #include <cerrno>
 #include <exception>
+#include <new>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -27,6 +28,11 @@ template <class Body>
 auto guarded(const char* operation, Body&& body) noexcept -> decltype(body()) {
     try {
         return std::forward<Body>(body)();
+    } catch (const std::bad_alloc&) {
+        log::warn("no memory for an operation, which is answered with ENOMEM: give the daemon more");
+        if constexpr (!std::is_void_v<decltype(body())>) {
+            return Errno{ENOMEM};
+        }
     } catch (const std::exception& failure) {
         report_unexpected(operation, failure.what());
     } catch (...) {

@@ -44,7 +44,7 @@ struct FileSystemOptions {
 
 struct Attributes {
     std::uint64_t inode = 0;
-    FileType type = FileType::other;  ///< `other` (fifos, devices, sockets): shown, never opened
+    FileType type = FileType::other;  ///< fifos, devices and sockets: shown, never opened
     std::uint32_t mode = 0;           ///< permission bits, without the write bits
     std::uint32_t nlink = 1;
     std::uint32_t uid = 0;

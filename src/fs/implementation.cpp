@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -17,11 +18,27 @@
 #include "util/path.h"
 
 namespace ckptfs {
+namespace {
+
+constexpr std::size_t longest_name_nbytes = 255;
+
+// What a user without the right, or with a wrong name, is answered: nothing is broken, and anybody could fill the log.
+bool is_everyday(int reason) {
+    constexpr std::array<int, 5> everyday{EACCES, EPERM, ENAMETOOLONG, ENOTDIR, ELOOP};
+    return std::find(everyday.begin(), everyday.end(), reason) != everyday.end();
+}
+
+}  // namespace
+
 Errno answer(const Error& error) {
     if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::stale) {
         log::error(error.message());
     }
     return Errno{errno_of(error)};
+}
+
+Errno answer_of_source(const Error& error) {
+    return is_everyday(error.system_errno()) ? Errno{errno_of(error)} : answer(error);
 }
 
 FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, const FileSystemOptions& options,
@@ -82,6 +99,9 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup(std::uint64_t parent, 
     if (!node) {
         return Errno{ESTALE};
     }
+    if (name.size() > longest_name_nbytes) {
+        return Errno{ENAMETOOLONG};  // the kernel itself refuses only what is longer than 1024
+    }
     if (std::holds_alternative<WorldSizeListing>(*node)) {
         return lookup_world_size(name);
     }
@@ -98,7 +118,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_world_size(std::string
     }
     const auto info = tree_->source().stat("");
     if (!info) {
-        return answer(info.error());
+        return answer_of_source(info.error());
     }
     const auto reached = as_reached("", *info);
     if (!reached) {
@@ -114,7 +134,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& 
     }
     const auto snapshot = directory.source()->current();
     if (!snapshot) {
-        return answer(snapshot.error());
+        return answer_of_source(snapshot.error());
     }
     const auto path = directory.source()->child(name);
     if (const auto& generation = (*snapshot)->generation) {
@@ -144,7 +164,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup_in(MirroredDirectory& 
     }
     const auto info = tree_->source().stat(path);
     if (!info) {
-        return answer(info.error());
+        return answer_of_source(info.error());
     }
     if (info->type == FileType::symlink) {
         return link_entry(directory, inode, name, *info);
@@ -238,7 +258,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::broken_shard_entry(const Mirr
     const auto path = directory.source()->child(name);
     const auto info = tree_->source().stat_target(path);
     if (!info) {
-        return answer(info.error());
+        return answer_of_source(info.error());
     }
     return passed_through_entry(directory, name, path, *info, files);
 }
@@ -287,7 +307,7 @@ Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode)
     const auto path = directory != nullptr ? (*directory)->source()->path() : "";
     const auto info = tree_->source().stat(path);
     if (!info) {
-        return answer(info.error());
+        return answer_of_source(info.error());
     }
     if (info->type != FileType::directory) {
         return Errno{ESTALE};

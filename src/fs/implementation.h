@@ -140,5 +140,7 @@ enum class Kind : std::uint64_t { directory = 1, passed_through = 2, broken_shar
 
 /// The errno for `error`, after a line in the log if it is not an everyday one.
 Errno answer(const Error& error);
+/// The same, of what the source itself answers for one of its own entries.
+Errno answer_of_source(const Error& error);
 
 }  // namespace ckptfs

@@ -97,7 +97,7 @@ Outcome<OpenedFile> FileSystem::Implementation::open_passed_through(const Passed
     // gone.
     const auto gone = [&](const Error& error) {
         node.directory->expire();
-        return error.code() == ErrorCode::not_found ? Errno{ESTALE} : answer(error);
+        return error.code() == ErrorCode::not_found ? Errno{ESTALE} : answer_of_source(error);
     };
     auto file = tree_->source().open(node.path);
     if (!file) {
@@ -166,7 +166,7 @@ Outcome<std::uint64_t> FileSystem::Implementation::opendir(std::uint64_t inode) 
     }
     const auto snapshot = directory.source()->current();
     if (!snapshot) {
-        return answer(snapshot.error());
+        return answer_of_source(snapshot.error());
     }
     opened->parent_inode = directory.parent_inode();
     const auto& generation = (*snapshot)->generation;

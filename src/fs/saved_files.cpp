@@ -43,11 +43,12 @@ std::optional<Error> SavedFiles::partly_replaced_in(const Tag& tag) const {
     if (kept.empty() || replaced.empty()) {
         return std::nullopt;
     }
-    return Error(ErrorCode::incomplete,
-                 std::to_string(replaced_count) + " of its " + std::to_string(count) + " files, '" + replaced +
-                     "' among them, were replaced since the tag was whole, '" + kept +
-                     "' and the others were not: wait for the running save; where there is none and the files do belong "
-                     "together, touch all of them or mount anew");
+    return Error(
+        ErrorCode::incomplete,
+        std::to_string(replaced_count) + " of its " + std::to_string(count) + " files, '" + replaced +
+            "' among them, were replaced since the tag was whole, '" + kept +
+            "' and the others were not: wait for the running save; where there is none and the files do belong "
+            "together, touch all of them or mount anew");
 }
 
 }  // namespace ckptfs

@@ -1,5 +1,5 @@
 // Translation between libfuse and FileSystem. A reply spends its request even when it fails, so each is sent once,
-// last.
+// last. All of it is called from C: nothing may be thrown, so nothing here allocates.
 #include "fuse/adapter.h"
 
 #include <fcntl.h>
@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -48,11 +49,18 @@ mode_t type_bits(FileType type) {
             return S_IFDIR;
         case FileType::symlink:
             return S_IFLNK;
+        // The kernel opens a fifo by itself, a device never (nodev) and a socket neither: none of them reaches us.
+        case FileType::fifo:
+            return S_IFIFO;
+        case FileType::character_device:
+            return S_IFCHR;
+        case FileType::block_device:
+            return S_IFBLK;
+        case FileType::socket:
         case FileType::other:
             break;
     }
-    // Whatever it is in the source: a socket is what the kernel itself refuses to open, and tools step over.
-    return S_IFSOCK;
+    return S_IFSOCK;  // what nobody can open, and tools step over
 }
 
 timespec to_timespec(std::int64_t ns) {
@@ -81,7 +89,7 @@ struct stat to_stat(const Attributes& attributes) {
     return out;
 }
 
-void init(void* user_data, fuse_conn_info* connection) {
+void init(void* user_data, fuse_conn_info* connection) noexcept {
     auto& adapter = *static_cast<Adapter*>(user_data);
     // Splicing is slower here, and turns a shrunk source into a shorter file. Attributes never change under an inode,
     // so that asking for them before each cached read is of no use.
@@ -101,7 +109,7 @@ void init(void* user_data, fuse_conn_info* connection) {
 #endif
 }
 
-void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
+void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
     auto& file_system = file_system_of(request);
     reply(request, file_system.lookup(parent, name), [&](const LookedUpEntry& found) {
         fuse_entry_param entry{};
@@ -115,31 +123,31 @@ void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
     });
 }
 
-void forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t lookups) {
+void forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t lookups) noexcept {
     file_system_of(request).forget(inode, lookups);
     fuse_reply_none(request);
 }
 
-void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forgets) {
+void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forgets) noexcept {
     for (const auto& item : std::span(forgets, count)) {
         file_system_of(request).forget(item.ino, item.nlookup);
     }
     fuse_reply_none(request);
 }
 
-void getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* /*file*/) {
+void getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* /*file*/) noexcept {
     reply(request, file_system_of(request).getattr(inode), [&](const FileAttributes& found) {
         const auto attributes = to_stat(found.attributes);
         fuse_reply_attr(request, &attributes, found.lifetime.count());
     });
 }
 
-void readlink(fuse_req_t request, fuse_ino_t inode) {
+void readlink(fuse_req_t request, fuse_ino_t inode) noexcept {
     reply(request, file_system_of(request).readlink(inode),
           [&](const std::string& target) { fuse_reply_readlink(request, target.c_str()); });
 }
 
-void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
+void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
     if ((file->flags & O_ACCMODE) != O_RDONLY || (file->flags & O_TRUNC) != 0) {
         fuse_reply_err(request, EROFS);
         return;
@@ -171,7 +179,7 @@ std::span<std::byte> read_buffer(std::size_t nbytes) {
     return {memory.get(), std::min(nbytes, capacity)};
 }
 
-void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) {
+void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) noexcept {
     const auto buffer = read_buffer(nbytes);
     if (buffer.size() < nbytes) {
         fuse_reply_err(request, ENOMEM);
@@ -183,12 +191,12 @@ void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t of
           });
 }
 
-void release(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) {
+void release(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
     file_system_of(request).release(file->fh);
     fuse_reply_err(request, 0);
 }
 
-void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
+void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
     auto& file_system = file_system_of(request);
     reply(request, file_system.opendir(inode), [&](std::uint64_t handle) {
         file->fh = handle;
@@ -198,7 +206,8 @@ void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) {
     });
 }
 
-void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) {
+void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset,
+             fuse_file_info* file) noexcept {
     const auto buffer = read_buffer(nbytes);
     if (buffer.size() < nbytes) {
         fuse_reply_err(request, ENOMEM);
@@ -218,16 +227,17 @@ void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t
         used += needed;
         return true;
     };
-    reply(request, file_system_of(request).readdir(file->fh, static_cast<std::uint64_t>(offset), take),
+    // By reference: a copy in the function object would have to be allocated, out here where nothing may be thrown.
+    reply(request, file_system_of(request).readdir(file->fh, static_cast<std::uint64_t>(offset), std::ref(take)),
           [&](bool /*more*/) { fuse_reply_buf(request, start, used); });
 }
 
-void releasedir(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) {
+void releasedir(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
     file_system_of(request).releasedir(file->fh);
     fuse_reply_err(request, 0);
 }
 
-void statfs(fuse_req_t request, fuse_ino_t /*inode*/) {
+void statfs(fuse_req_t request, fuse_ino_t /*inode*/) noexcept {
     reply(request, file_system_of(request).statfs(), [&](const FileSystemStatistics& found) {
         struct statvfs out {};
         out.f_bsize = found.block_nbytes;
@@ -242,11 +252,11 @@ void statfs(fuse_req_t request, fuse_ino_t /*inode*/) {
     });
 }
 
-void getxattr(fuse_req_t request, fuse_ino_t /*inode*/, const char* /*name*/, std::size_t /*nbytes*/) {
+void getxattr(fuse_req_t request, fuse_ino_t /*inode*/, const char* /*name*/, std::size_t /*nbytes*/) noexcept {
     fuse_reply_err(request, ENODATA);
 }
 
-void listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) {
+void listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) noexcept {
     if (nbytes == 0) {
         fuse_reply_xattr(request, 0);
     } else {
@@ -256,7 +266,7 @@ void listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) {
 
 // Answers any operation that would modify something, whatever its arguments.
 template <class... Arguments>
-void read_only(fuse_req_t request, Arguments... /*unused*/) {
+void read_only(fuse_req_t request, Arguments... /*unused*/) noexcept {
     fuse_reply_err(request, EROFS);
 }
 

@@ -87,12 +87,15 @@ StartReport receive(int descriptor, pid_t child, int crash_exit_code) {
     return {crash_exit_code, "the daemon ended before the mount was ready, " + how, 0};
 }
 
+// Takes no number beside the stream's own: there may be none left.
+bool point_input_at_null() {
+    ::close(STDIN_FILENO);
+    return ::open("/dev/null", O_RDWR) == STDIN_FILENO;
+}
+
+// Once standard input is there, what it leads to does for any other stream.
 void point_at_null(int descriptor) {
-    const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
-    if (null >= 0) {
-        ::dup2(null, descriptor);
-        ::close(null);
-    }
+    ::dup2(STDIN_FILENO, descriptor);
 }
 
 // The child has a session of its own, so that neither the terminal nor whoever kills the waiting parent reaches it:
@@ -176,31 +179,37 @@ void close_one_by_one(int first) {
     }
 }
 
-// Returns the pipe's new number, the only descriptor left beside standard error.
-int let_go_of_the_shell(int pipe) {
+// The number that the pipe gets: the only descriptor left beside standard error.
+constexpr int kept_pipe = STDERR_FILENO + 1;
+
+// False where the caller's standard streams cannot be let go.
+bool let_go_of_the_shell(int pipe) {
     ::setsid();
     if (::chdir("/") != 0) {
         std::perror("chdir");
     }
-    point_at_null(STDIN_FILENO);
-    point_at_null(STDOUT_FILENO);
-    constexpr int kept = STDERR_FILENO + 1;
-    if (pipe != kept) {
-        ::dup3(pipe, kept, O_CLOEXEC);
+    if (pipe != kept_pipe) {
+        ::dup3(pipe, kept_pipe, O_CLOEXEC);
     }
-    if (::close_range(kept + 1, UINT_MAX, 0) != 0) {
-        close_one_by_one(kept + 1);
+    if (::close_range(kept_pipe + 1, UINT_MAX, 0) != 0) {
+        close_one_by_one(kept_pipe + 1);
     }
     ::signal(SIGPIPE, SIG_IGN);  // a parent that is gone is found by writing to it
-    return kept;
+    if (!point_input_at_null()) {
+        return false;
+    }
+    point_at_null(STDOUT_FILENO);
+    return true;
 }
 
 }  // namespace
 
-StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, int crash_exit_code) {
+StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body,
+                      StartExitCodes codes) {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
-        return {crash_exit_code, "no pipe to the daemon: " + message_of(errno), 0};
+        return {codes.refused,
+                "no pipe to the daemon: " + message_of(errno) + "; raise the limit on open files (ulimit -n)", 0};
     }
     std::fflush(nullptr);
     SignalsForChild signals;
@@ -210,18 +219,21 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
         signals.restore();
         ::close(pipe[0]);
         ::close(pipe[1]);
-        return {crash_exit_code, "no process for the daemon: " + message_of(reason), 0};
+        return {codes.refused,
+                "no process for the daemon: " + message_of(reason) +
+                    "; raise the limit on processes (ulimit -u, pids.max of the cgroup) or on memory, or mount with -f",
+                0};
     }
     if (child > 0) {
         ::close(pipe[1]);
         signals.forward_to(child);
-        auto report = receive(pipe[0], child, crash_exit_code);
+        auto report = receive(pipe[0], child, codes.crashed);
         ::close(pipe[0]);
         signals.block();
         if (const int number = SignalsForChild::received()) {
             signals.restore();  // whoever does not want to wait for the child's end sends a second one
             wait_for(child);
-            return {crash_exit_code, "interrupted by signal " + std::to_string(number), number};
+            return {codes.crashed, "interrupted by signal " + std::to_string(number), number};
         }
         if (report.exit_code != 0) {
             signals.restore();
@@ -230,7 +242,12 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
     }
 
     signals.restore();
-    int descriptor = let_go_of_the_shell(pipe[1]);
+    int descriptor = kept_pipe;
+    if (!let_go_of_the_shell(pipe[1])) {
+        const StartReport refused{codes.refused, "'/dev/null' cannot be opened: " + message_of(errno), 0};
+        send(descriptor, refused);
+        std::exit(refused.exit_code);  // NOLINT(concurrency-mt-unsafe): there are no threads yet
+    }
     const auto report = body([&descriptor] {
         if (!send(descriptor, {})) {
             log::warn("nobody waits for the mount any more: unmounting it");

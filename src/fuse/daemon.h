@@ -13,13 +13,19 @@ struct StartReport {
     int signal = 0;  ///< what the parent was to end by while it waited; whoever has the report raises it
 };
 
+/// The exit codes of what body() has no word in.
+struct StartExitCodes {
+    int crashed = 0;  ///< the child died
+    int refused = 0;  ///< the system has no process, pipe or descriptor for it
+};
+
 /// Forks and runs `body` in the child, which has a session of its own, "/" as its directory, and no descriptor of the
 /// caller's but standard error until `ready` is called, which closes that too. Call it before any thread or file that
 /// the child needs exists, and with absolute paths only. In the parent: returns {0, ""} when the child calls `ready`,
-/// otherwise what `body` returned, or exit code `crash_exit_code` and how the child died. In the child: never returns;
+/// otherwise what `body` returned, or one of `codes` and what happened. In the child: never returns;
 /// exits with the code of `body`. SIGINT, SIGTERM and SIGHUP that come to the waiting parent go to the child too, and
 /// are reported when the child has ended; they stay blocked once `ready` has been called, for the parent to exit.
 /// Where the parent is gone, `ready` sends SIGTERM to the child itself.
-StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, int crash_exit_code);
+StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, StartExitCodes codes);
 
 }  // namespace ckptfs

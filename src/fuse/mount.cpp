@@ -14,10 +14,12 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <utility>
@@ -62,18 +64,32 @@ class LibfuseMessages {
         static State instance;
         return instance;
     }
-    static void receive(fuse_log_level /*level*/, const char* format, va_list arguments) {
+    // Called from C. Not only exceptions would unwind through it: libfuse ends its threads by cancelling them, also
+    // while one of them says why it cannot read.
+    static void receive(fuse_log_level /*level*/, const char* format, va_list arguments) noexcept {
+        int cancellation = 0;
+        pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancellation);
         std::array<char, 512> buffer{};
         std::vsnprintf(buffer.data(), buffer.size(), format, arguments);
-        std::string text = buffer.data();
+        std::string_view text = buffer.data();
         while (!text.empty() && text.back() == '\n') {
-            text.pop_back();
+            text.remove_suffix(1);
         }
-        const std::lock_guard lock(state().mutex);
-        if (state().collecting) {
-            state().text += (state().text.empty() ? "" : "; ") + text;
-        } else {
+        if (!collect(text)) {
             log::warn(text);
+        }
+        pthread_setcancelstate(cancellation, nullptr);
+    }
+    // False where the text is for the log: nobody collects, or there is no memory to.
+    static bool collect(std::string_view text) noexcept {
+        try {
+            const std::lock_guard lock(state().mutex);
+            if (state().collecting) {
+                state().text.append(state().text.empty() ? "" : "; ").append(text);
+            }
+            return state().collecting;
+        } catch (const std::exception&) {
+            return false;
         }
     }
 };
@@ -183,16 +199,11 @@ class ReadinessProbe {
         sigset_t before{};
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
-        thread_ = std::thread([this, mount_point, on_ready] {
-            struct stat root {};
-            if (::stat(mount_point.c_str(), &root) != 0) {
-                failure_ = errno;
-                ::kill(::getpid(), SIGTERM);         // to the thread that serves: all others block it
-            } else if (root.st_ino == root_inode) {  // else somebody has unmounted it already
-                raise_read_ahead(root.st_dev);
-                on_ready();
-            }
-        });
+        try {
+            thread_ = std::thread([this, mount_point, on_ready] { run(mount_point, on_ready); });
+        } catch (const std::system_error& failure) {
+            failure_ = failure.code().value();
+        }
         pthread_sigmask(SIG_SETMASK, &before, nullptr);
     }
     ~ReadinessProbe() { join(); }
@@ -206,8 +217,29 @@ class ReadinessProbe {
     }
     /// The errno that the mount answered with so far, 0 if none. That it was unmounted meanwhile is none.
     [[nodiscard]] int failure() const { return failure_ == ENOTCONN || failure_ == ECONNABORTED ? 0 : failure_.load(); }
+    /// False where there is no thread to ask: the mount is to be given up.
+    [[nodiscard]] bool runs() const { return thread_.joinable(); }
 
  private:
+    void run(const std::string& mount_point, const std::function<void()>& on_ready) noexcept {
+        struct stat root {};
+        if (::stat(mount_point.c_str(), &root) != 0) {
+            give_up(errno);
+        } else if (root.st_ino == root_inode) {  // else somebody has unmounted it already
+            try {
+                raise_read_ahead(root.st_dev);
+                on_ready();
+            } catch (const std::exception& failure) {
+                log::error(failure.what());
+                give_up(ENOMEM);
+            }
+        }
+    }
+    void give_up(int reason) {
+        failure_ = reason;
+        ::kill(::getpid(), SIGTERM);  // to the thread that serves: all others block it
+    }
+
     std::atomic<int> failure_ = 0;
     std::thread thread_;
 };
@@ -281,15 +313,15 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     if (fuse_set_signal_handlers(session.get()) != 0 ||
         fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
-        return Error(ErrorCode::mount,
-                     "mounting on '" + options.mount_point + "' failed: " + LibfuseMessages::collected());
+        return Error(ErrorCode::mount, "mounting on '" + options.mount_point +
+                                           "' failed: " + LibfuseMessages::collected() + "; " + mount_advice());
     }
     const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));
     LibfuseMessages::collect(false);
     const Housekeeping housekeeping(file_system);
     ReadinessProbe probe(options.mount_point, on_ready);
-    const int outcome = serve(session.get());
+    const int outcome = probe.runs() ? serve(session.get()) : 0;
     const int failure = probe.failure();
     if (own.is_covered()) {
         log::info("something else is mounted on '" + options.mount_point + "' by now, and stays");

@@ -2,9 +2,11 @@
 #include "fuse/mount_point.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -38,13 +40,17 @@ bool daemon_is_gone(int reason) {
     return reason == ENOTCONN || reason == ECONNABORTED || reason == ESHUTDOWN;
 }
 
+Error stale_mount(const std::string& mount_point) {
+    return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: fusermount3 -u " +
+                                   quoted(mount_point) + " (-uz where somebody still has a file or directory of it)");
+}
+
 Result<void> check_is_directory(const std::string& mount_point) {
     struct stat found {};
     if (::stat(mount_point.c_str(), &found) != 0) {
         const int reason = errno;
         if (daemon_is_gone(reason)) {
-            return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: fusermount3 -u " +
-                                           quoted(mount_point));
+            return stale_mount(mount_point);
         }
         if (reason == ENOENT) {
             return cannot(mount_point, "it does not exist; create an empty directory there");
@@ -74,6 +80,11 @@ std::string unescape(std::string_view text) {
 Result<void> check_not_mounted(const std::string& mount_point, const std::string& real_mount_point) {
     const auto found = mounted_on(real_mount_point);
     if (found && found->type == "fuse.ckptfs") {
+        // The kernel remembers attributes for a while after a daemon's end, but asks for this each time.
+        struct statvfs unused {};
+        if (::statvfs(mount_point.c_str(), &unused) != 0 && daemon_is_gone(errno)) {
+            return stale_mount(mount_point);
+        }
         return cannot(mount_point, quoted(found->source) +
                                        " is mounted there already; unmount it with: fusermount3 -u " +
                                        quoted(mount_point));
@@ -198,6 +209,27 @@ bool unmount_lazily(const std::string& mount_point) {
     while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
     }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
+}
+
+std::string mount_advice() {
+    const int device = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
+    const int reason = device < 0 ? errno : 0;
+    if (device >= 0) {
+        ::close(device);
+    }
+    if (reason == ENOENT || reason == ENODEV || reason == ENXIO) {
+        return "there is no /dev/fuse here: load the kernel's module (modprobe fuse), or give the container the device "
+               "(docker run --device /dev/fuse)";
+    }
+    if (reason == EACCES || reason == EPERM) {
+        return "/dev/fuse may not be opened (" + std::generic_category().message(reason) +
+               "): give the container the device (docker run --device /dev/fuse), or this user the right to it";
+    }
+    if (::geteuid() == 0) {
+        return "in a container mounting takes CAP_SYS_ADMIN (docker run --cap-add SYS_ADMIN --device /dev/fuse "
+               "--security-opt apparmor=unconfined)";
+    }
+    return "who is not root needs fusermount3, set-uid root, of the package fuse3";
 }
 
 Result<void> check_mount_point(const MountOptions& options) {

@@ -43,7 +43,20 @@ FileType type_of(mode_t mode) {
     if (S_ISDIR(mode)) {
         return FileType::directory;
     }
-    return S_ISLNK(mode) ? FileType::symlink : FileType::other;
+    switch (mode & S_IFMT) {
+        case S_IFLNK:
+            return FileType::symlink;
+        case S_IFIFO:
+            return FileType::fifo;
+        case S_IFCHR:
+            return FileType::character_device;
+        case S_IFBLK:
+            return FileType::block_device;
+        case S_IFSOCK:
+            return FileType::socket;
+        default:
+            return FileType::other;
+    }
 }
 
 FileInfo info_of(const struct stat& status) {

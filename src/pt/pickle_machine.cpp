@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint32_t max_nesting = 20'000;
 /// Of malloc, beside what was asked for.
-constexpr std::uint64_t block_nbytes = 16;
+constexpr std::uint64_t malloc_overhead_nbytes = 16;
 /// The entry of the map from nodes to hints, and the hints themselves.
 constexpr std::uint64_t hints_nbytes = sizeof(WriteHints) + 64;
 
@@ -69,7 +69,7 @@ bool Parser::push_long(Bytes digits) {
     } else {
         Node& node = push(Kind::big_integer);
         node.text = shortest;
-        nodes_nbytes_ += held_by(node.text) + block_nbytes;
+        nodes_nbytes_ += held_by(node.text) + malloc_overhead_nbytes;
     }
     return true;
 }
@@ -91,7 +91,7 @@ bool Parser::push_text(Kind kind, Bytes text) {
     }
     Node& node = push(kind);
     node.text = *text;
-    nodes_nbytes_ += held_by(node.text) + block_nbytes;
+    nodes_nbytes_ += held_by(node.text) + malloc_overhead_nbytes;
     return true;
 }
 
@@ -106,7 +106,7 @@ bool Parser::push_global() {
     }
     Node& node = push(Kind::global);
     node.text = std::string(*module) + '\n' + std::string(*name);
-    nodes_nbytes_ += held_by(node.text) + block_nbytes;
+    nodes_nbytes_ += held_by(node.text) + malloc_overhead_nbytes;
     return true;
 }
 
@@ -158,7 +158,7 @@ bool Parser::compose(Kind kind, std::size_t first) {
         items.push_back(stack_[i].node);
     }
     stack_.resize(first);
-    nodes_nbytes_ += items.empty() ? 0 : held_by(items) + block_nbytes;
+    nodes_nbytes_ += items.empty() ? 0 : held_by(items) + malloc_overhead_nbytes;
     push(kind, depth).items = std::move(items);
     return true;
 }
@@ -246,7 +246,7 @@ bool Parser::extend(Fill fill, std::size_t first, std::uint32_t batch) {
     const std::uint64_t held = held_by(*items);
     if (items->empty()) {
         items->reserve(stack_.size() - first);
-        nodes_nbytes_ += block_nbytes;
+        nodes_nbytes_ += malloc_overhead_nbytes;
     }
     for (std::size_t i = first; i < stack_.size(); ++i) {
         items->push_back(stack_[i].node);
@@ -276,7 +276,7 @@ bool Parser::build() {
 void Parser::add_mutation(Node& node, Mutation::Kind kind, const Node* item) {
     const std::uint64_t held = held_by(node.mutations);
     node.mutations.push_back({kind, {item}, {}});
-    nodes_nbytes_ += held_by(node.mutations) - held + held_by(node.mutations.back().items) + block_nbytes;
+    nodes_nbytes_ += held_by(node.mutations) - held + held_by(node.mutations.back().items) + malloc_overhead_nbytes;
 }
 
 bool Parser::put(Number index) {

@@ -18,7 +18,7 @@ std::string hexadecimal(std::uint8_t byte) {
 constexpr std::string_view old_opcodes = "FILSTUVPgpdilo2";
 
 /// Of a node: itself in its deque, and what the writer notes of it, which reads every tree once.
-constexpr std::uint64_t node_nbytes = sizeof(Node) + sizeof(Node) / 8 + 24;
+constexpr std::uint64_t counted_node_nbytes = sizeof(Node) + sizeof(Node) / 8 + 24;
 /// So that the budget, which all threads share, is asked now and then only.
 constexpr std::uint64_t reservation_step = std::uint64_t{256} << 10U;
 
@@ -28,7 +28,8 @@ constexpr std::uint64_t reservation_step = std::uint64_t{256} << 10U;
 bool Parser::reserve(std::uint64_t more_nbytes) {
     const std::uint64_t lists = stack_.capacity() * sizeof(Entry) + memo_.capacity() * sizeof(Node*) +
                                 marks_.capacity() * sizeof(std::size_t) + popped_.capacity() * sizeof(Node*);
-    const std::uint64_t needed = tree_->nodes_.size() * node_nbytes + nodes_nbytes_ + growth * lists + more_nbytes;
+    const std::uint64_t needed =
+        tree_->nodes_.size() * counted_node_nbytes + nodes_nbytes_ + growth * lists + more_nbytes;
     if (needed <= reserved_nbytes_) {
         return true;
     }
@@ -232,7 +233,7 @@ bool Parser::finish() {
     }
     tree_->root_ = stack_.front().node;
     tree_->memory_nbytes_ = memory_nbytes();
-    reserved_nbytes_ = tree_->nodes_.size() * node_nbytes + nodes_nbytes_;  // never more than now
+    reserved_nbytes_ = tree_->nodes_.size() * counted_node_nbytes + nodes_nbytes_;  // never more than now
     static_cast<void>(reservation_.resize(reserved_nbytes_));
     tree_->reservation_ = std::move(reservation_);
     return true;

@@ -97,7 +97,9 @@ Result<std::shared_ptr<const TorchModule>> TorchModule::load_from(
         // Never closed: libtorch does not survive being unloaded.
         void* handle = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (handle == nullptr) {
-            return Error(ErrorCode::not_found, "the libtorch module cannot be loaded: " + dl_error());
+            return Error(ErrorCode::not_found, "the libtorch module cannot be loaded: " + dl_error() +
+                                                   "; have the libtorch that ckptfs was built with at its place, or in "
+                                                   "LD_LIBRARY_PATH");
         }
         void* symbol = dlsym(handle, "ckptfs_torch_module");
         if (symbol == nullptr) {
@@ -110,7 +112,8 @@ Result<std::shared_ptr<const TorchModule>> TorchModule::load_from(
         return std::shared_ptr<const TorchModule>(new TorchModule(module));
     }
     return Error(ErrorCode::not_found,
-                 std::string("the libtorch module '") + module_file_name + "' is not in " + searched);
+                 std::string("the libtorch module '") + module_file_name + "' is not in " + searched +
+                     "; install ckptfs whole (cmake --install), or put the module from its build beside the program");
 }
 
 std::string_view TorchModule::torch_version() const {

@@ -5,6 +5,7 @@
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <memory>
@@ -65,8 +66,9 @@ Result<void> to_file(const std::string& path) {
     return {};
 }
 
-void to_syslog() {
+bool to_syslog() {
     install(std::make_shared<spdlog::sinks::syslog_sink_mt>("ckptfs", LOG_PID, LOG_DAEMON, false), "%v");
+    return ::access("/dev/log", W_OK) == 0;
 }
 
 }  // namespace ckptfs::log

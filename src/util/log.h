@@ -17,7 +17,7 @@ void error(std::string_view message) noexcept;
 void to_stderr();
 /// Appends to `path`; made absolute by the caller.
 Result<void> to_file(const std::string& path);
-/// To syslog(3), which the journal collects where there is one.
-void to_syslog();
+/// To syslog(3), which the journal collects where there is one. False where nobody listens: all is lost then.
+bool to_syslog();
 
 }  // namespace ckptfs::log

@@ -183,8 +183,24 @@ def test_a_stale_mount_is_named_with_the_command_that_clears_it(source, tmp_path
     try:
         result = run(source, mount.path, "--world-size=3")
         assert result.returncode == MOUNT_POINT_EXIT
-        assert_one_sentence(result, mount.path, "stale", "fusermount3 -u")
+        assert_one_sentence(result, mount.path, "stale", "fusermount3 -u", "-uz")
     finally:
+        unmount(mount.path)
+
+
+def test_a_daemon_that_was_just_killed_is_not_taken_for_a_mount(source, tmp_path):
+    mount = Mount(source, tmp_path / "mount", tmp_path / "log", "--world-size=3")
+    inside = os.open(mount.path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.stat(mount.path)  # which the kernel remembers for a second
+        mount.process.kill()
+        mount.process.wait()
+        mount.process.stdout.close()
+        result = run(source, mount.path, "--world-size=3")
+        assert result.returncode == MOUNT_POINT_EXIT
+        assert_one_sentence(result, mount.path, "stale", "-uz")
+    finally:
+        os.close(inside)
         unmount(mount.path)
 
 
@@ -203,7 +219,7 @@ def test_closed_standard_streams(source, point, tmp_path, closed):
     (tmp_path / "empty").mkdir()
 
     def start(from_where):
-        command = shlex.join([binary(), str(from_where), str(point), "--world-size=3"])
+        command = shlex.join([binary(), str(from_where), str(point), "--world-size=3", f"--log-file={tmp_path}/log"])
         return subprocess.run(f"exec {command} {closed}", shell=True, stderr=subprocess.PIPE, text=True, timeout=60,
                               check=False)
 

@@ -1,7 +1,10 @@
 """What is not a shard comes through the kernel as it is in the source."""
 import os
+import socket
 import stat
 import subprocess
+
+import pytest
 
 TAG = "global_step2"
 
@@ -102,13 +105,27 @@ def test_statfs_is_the_sources(source, mounted):
     assert ours.f_flag & os.ST_RDONLY
 
 
-def test_a_fifo_is_shown_but_nobody_hangs_on_it(source, mounted):
+def test_a_fifo_is_not_the_sources(source, mounted):
     os.mkfifo(source / "fifo")
     mount = mounted(source, "--world-size=3")
     assert "fifo" in os.listdir(mount.path)
-    result = subprocess.run(["cat", mount.path / "fifo"], capture_output=True, text=True, timeout=60)
-    assert result.returncode != 0
-    assert "No such device or address" in result.stderr
+    writer = os.open(source / "fifo", os.O_RDWR)  # which does not wait, and would be heard by a reader of the source's
+    reader = os.open(mount.path / "fifo", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        os.write(writer, b"for readers of the source")
+        assert os.read(reader, 100) == b""
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+def test_a_socket_is_shown_but_not_opened(source, mounted):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(source / "s"))
+        mount = mounted(source, "--world-size=3")
+        assert stat.S_ISSOCK((mount.path / "s").stat().st_mode)
+        with pytest.raises(OSError, match="No such device or address"):
+            os.open(mount.path / "s", os.O_RDONLY)
 
 
 def test_a_mount_without_a_world_size_shows_all_of_them(source, mounted):

@@ -33,6 +33,15 @@ std::string text_of(const std::vector<std::string>& arguments) {
     return std::get<Text>(*parsed).text;
 }
 
+TEST(Arguments, AnOptionOfFstabWithoutItsValueIsNamed) {
+    for (const char* name : {"world-size", "dp_size", "ds-config", "sub-group-size", "log-file", "io"}) {
+        for (const char* rest : {"", "="}) {
+            const std::string word = std::string(name) + rest;
+            EXPECT_THAT(error_of({"/s", "/m", "-o", word}), HasSubstr("'" + word + "' needs a value")) << word;
+        }
+    }
+}
+
 TEST(Arguments, MountTakesEveryOptionAsAFlag) {
     const auto arguments =
         mount_of({"/s", "/m", "--world-size=4", "-f", "--log-file=l", "--ds-config=c", "--io=direct", "--allow-other"});

@@ -13,6 +13,7 @@
 #include "pt/zip.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
+#include "util/log.h"
 
 namespace ckptfs::cli::test {
 
@@ -57,8 +58,14 @@ class Harness {
                                       .error = error_,
                                       .working_directory = std::filesystem::path(temporary_.path()),
                                       .variable = [](const std::string&) { return std::nullopt; },
+                                      .streams_are_one = streams_are_one,
                                       .open_source = ckptfs::open_directory,
                                       .read_with_torch = read_with_torch,
+                                      .log_to_syslog =
+                                          [this] {
+                                              log::to_stderr();
+                                              return has_syslog;
+                                          },
                                       .check_mount_point =
                                           [this](const MountOptions& options) {
                                               checked = options;
@@ -75,9 +82,10 @@ class Harness {
                                           return {};
                                       },
                                       .daemonise =
-                                          [this](const auto& body, int crash_exit_code) {
+                                          [this](const auto& body, StartExitCodes codes) {
                                               ++daemons;
-                                              EXPECT_EQ(crash_exit_code, 70);
+                                              EXPECT_EQ(codes.crashed, 70);
+                                              EXPECT_EQ(codes.refused, 7);
                                               bool ready = false;
                                               StartReport report = body([&] { ready = true; });
                                               EXPECT_EQ(ready, report.exit_code == 0);
@@ -108,6 +116,8 @@ class Harness {
     }
 
     std::function<Result<void>(const File&, const TorchModule::ChunkVisitor&)> read_with_torch = read_records;
+    bool streams_are_one = false;
+    bool has_syslog = true;
     Result<void> check_result;
     Result<void> serve_result;
     std::function<void(FileSystem&)> serve = [](FileSystem&) {};

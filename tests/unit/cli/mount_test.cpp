@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <new>
+
 #include "broken_source.h"
 #include "harness.h"
 
@@ -44,6 +46,33 @@ TEST_F(Mounting, DaemonisesAndHandsOverAbsolutePaths) {
     EXPECT_THAT(options.kernel_options, ElementsAre("context=c"));
     EXPECT_EQ(harness_.error(), "");
     EXPECT_THAT(ckptfs::test::file_bytes((harness_.directory() / "log").string()), HasSubstr("mounted"));
+}
+
+TEST_F(Mounting, SaysThatALogIsLostWhereNobodyCollectsIt) {
+    harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_EQ(harness_.error(), "");
+    harness_.has_syslog = false;
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_THAT(harness_.error(), HasSubstr("--log-file"));
+    EXPECT_EQ(mount("source", {"-f"}), 0);
+    EXPECT_EQ(harness_.error(), "");
+}
+
+TEST_F(Mounting, AFileAsSourceIsToldFromItsDirectory) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount(source / tag_name(source) / rank_1), 3);
+    expect_refused(3, "give the directory that save_checkpoint was given, '" + source.string() + "', or its tag '" +
+                          (source / tag_name(source)).string() + "'");
+    EXPECT_EQ(mount("source/latest"), 3);
+    expect_refused(3, "give its directory, '" + source.string() + "'");
+}
+
+TEST_F(Mounting, NoMemoryIsNoBug) {
+    harness_.copy("stage1_bf16_ws3");
+    harness_.serve = [](FileSystem&) { throw std::bad_alloc(); };
+    EXPECT_EQ(mount("source", {"-f"}), 7);
+    EXPECT_THAT(harness_.error(), HasSubstr("no memory"));
 }
 
 TEST_F(Mounting, ForegroundDoesNotDaemonise) {

@@ -28,7 +28,7 @@ class MemorySource final : public Source {
     void put_directory(const std::string& path) { put(path, FileType::directory, ""); }
     void put_file(const std::string& path, const std::string& content) { put(path, FileType::regular, content); }
     void put_symlink(const std::string& path, const std::string& target) { put(path, FileType::symlink, target); }
-    void put_special(const std::string& path) { put(path, FileType::other, ""); }
+    void put_special(const std::string& path) { put(path, FileType::fifo, ""); }
     /// Another name of the file at `target`.
     void put_link(const std::string& path, const std::string& target) {
         const std::lock_guard lock(mutex_);

@@ -70,10 +70,27 @@ TEST_F(Mirror, SymbolicLinksPassAsTheyAre) {
     EXPECT_EQ(fs->readlink(inode(*fs, "latest")).error, EINVAL);
 }
 
+TEST_F(Mirror, NamesThatAreTooLongAreNotLookedFor) {
+    const auto fs = make(3);
+    EXPECT_EQ(fs->lookup(root_inode, std::string(255, 'n')).error, ENOENT);
+    EXPECT_EQ(fs->lookup(root_inode, std::string(256, 'n')).error, ENAMETOOLONG);
+    EXPECT_EQ(make(std::nullopt)->lookup(root_inode, std::string(256, 'n')).error, ENAMETOOLONG);
+}
+
+TEST_F(Mirror, WhatSomebodyHasNoRightToIsNoEvent) {
+    const auto fs = make(3);
+    source_->fail("plain", Error(ErrorCode::io, "everyday", EACCES));
+    EXPECT_EQ(fs->lookup(root_inode, "plain").error, EACCES);
+    source_->fail("plain", Error(ErrorCode::io, "unusual", EIO));
+    EXPECT_EQ(fs->lookup(root_inode, "plain").error, EIO);
+    EXPECT_EQ(logged("unusual"), 1);
+    EXPECT_EQ(logged("everyday"), 0);
+}
+
 TEST_F(Mirror, SpecialFilesAreShownButNotOpened) {
     const auto fs = make(3);
     const auto entry = walk(*fs, "fifo");
-    EXPECT_EQ(entry.attributes.type, FileType::other);
+    EXPECT_EQ(entry.attributes.type, FileType::fifo);
     EXPECT_EQ(fs->open(entry.attributes.inode).error, ENXIO);
 }
 

@@ -68,7 +68,7 @@ TEST_F(DirectorySourceTest, ListsSortedByNameWithTypes) {
         }
         EXPECT_THAT(entries, ElementsAre(std::pair("B", FileType::regular), std::pair("a", FileType::directory),
                                          std::pair("b", FileType::regular), std::pair("link", FileType::symlink),
-                                         std::pair("pipe", FileType::other)));
+                                         std::pair("pipe", FileType::fifo)));
     }
     EXPECT_THAT(*source()->list("a"), IsEmpty());
 }
