@@ -33,7 +33,7 @@ class Joining : public testing::Test {
         return report == nullptr ? "joined" : report->message;
     }
 
-    test::TemporaryDirectory temporary_;
+    ckptfs::test::TemporaryDirectory temporary_;
     SharedPlace place_ = find();
 };
 

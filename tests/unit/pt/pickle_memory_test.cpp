@@ -7,6 +7,7 @@
 #include "unit/pt/pickle_test_data.h"
 
 namespace ckptfs::pickle::test {
+namespace pickle_memory {
 namespace {
 
 std::string repeated(const std::string& text, std::size_t count) {
@@ -84,4 +85,5 @@ TEST(PickleMemo, IsCountedBeforeItIsTaken) {
 }
 
 }  // namespace
+}  // namespace pickle_memory
 }  // namespace ckptfs::pickle::test
