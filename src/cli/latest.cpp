@@ -43,8 +43,9 @@ Result<std::string> tag_directory(const Source& source, const std::string& paren
         return refused("it is empty: give the name of a tag directory in");
     }
     if (name.starts_with('/')) {
-        return refused("it is an absolute path, which means another place once a view is mounted elsewhere: give the "
-                       "path from");
+        return refused(
+            "it is an absolute path, which means another place once a view is mounted elsewhere: give the "
+            "path from");
     }
     if (name.find('\0') != std::string_view::npos) {
         return refused("it holds a zero byte: give the name of a tag directory in");

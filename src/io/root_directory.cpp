@@ -82,7 +82,8 @@ void RootDirectory::set(SharedFd root) {
     const std::lock_guard lock(mutex_);
     if (!root) {
         if (!gone_) {
-            log::error("'" + path_ + "' is gone: there is no directory of that name, and what is asked for below it "
+            log::error("'" + path_ +
+                       "' is gone: there is no directory of that name, and what is asked for below it "
                        "fails until there is one");
         }
         gone_ = true;

@@ -10,7 +10,7 @@ bool means_something_else(int failure) {
     switch (failure) {
         case EAGAIN:  // "try again later" of a descriptor that does not wait; Python ends the file there
         case EINTR:
-        case ENOSYS:  // the kernel never asks again
+        case ENOSYS:    // the kernel never asks again
         case ENOTCONN:  // the mount's own daemon is gone
         case ECONNABORTED:
         case ESHUTDOWN:

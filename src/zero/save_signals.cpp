@@ -241,12 +241,12 @@ Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, co
     std::optional<std::string> refusal;
     if (step && signs_of_weights) {
         refusal = said_refusal(*step + ", and " + of_weights.text,
-                            std::string(step_cause) + ", and " + std::string(weights_cause));
+                               std::string(step_cause) + ", and " + std::string(weights_cause));
     } else if (of_weights.on_some_ranks) {
         refusal = said_refusal(of_weights.text, std::string(weights_cause));
     } else if (step && weights.ranks.empty() && model_states_are_newer(checkpoint)) {
         refusal = said_refusal(*step + ", and the model states are newer than every optimizer file",
-                            std::string(step_cause) + ", and a copy changed the times");
+                               std::string(step_cause) + ", and a copy changed the times");
     } else if (step) {
         warnings.push_back(path + ": " + one_sign(*step, step_cause));
     } else if (of_weights.on_all_ranks) {
