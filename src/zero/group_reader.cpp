@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <unordered_set>
 
+#include "zero/mixed_saves.h"
 #include "zero/refusal.h"
 
 namespace ckptfs::zero {
@@ -369,9 +370,7 @@ class GroupJoin {
     }
 
     [[nodiscard]] Error ranks_error(std::size_t rank, const std::string& finding) const {
-        return {ErrorCode::inconsistent,
-                ranks_[rank].file->name() + ": parameter group " + std::to_string(group_) + ": " + finding +
-                    "; files of two saves lie in one directory: wait for the running save, or restore the files"};
+        return mixed_saves(ranks_[rank].file->name() + ": parameter group " + std::to_string(group_) + ": " + finding);
     }
 
     Result<void> check_shard(std::size_t rank, const std::string& what, const StateEntry& entry,

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "util/path.h"
+#include "zero/mixed_saves.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -98,11 +99,8 @@ class LayerFiles {
             return tensor.error().within(where);
         }
         if (tensor->sizes != parameter.shape) {
-            return Error(ErrorCode::inconsistent,
-                         where + " has the shape " + shape_text(tensor->sizes) + ", expected " +
-                             shape_text(parameter.shape) + " as " + states_.archive->file()->name() +
-                             " says; files of two saves lie in one directory: wait for the running save, or restore "
-                             "the files");
+            return mixed_saves(where + " has the shape " + shape_text(tensor->sizes) + ", expected " +
+                               shape_text(parameter.shape) + " as " + states_.archive->file()->name() + " says");
         }
         if (!tensor->contiguous() || (any && tensor->storage.dtype != weights.dtype)) {
             return false;

@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "zero/mixed_saves.h"
 #include "zero/refusal.h"
 #include "zero/scalar.h"
 
@@ -145,10 +146,9 @@ Result<void> check_partition_count(const Field& optimizer, std::uint64_t world_s
     for (const Field& count : counts) {
         CKPTFS_ASSIGN(const std::uint64_t value, count.as_count());
         if (value != world_size) {
-            return field.place.inconsistent(
-                "this file was written by " + std::to_string(value) +
-                " ranks, but the model states say dp_world_size " + std::to_string(world_size) +
-                "; files of two saves lie in one directory: wait for the running save, or restore the files");
+            return mixed_saves(field.place.file + ": " + field.place.field + ": this file was written by " +
+                               std::to_string(value) + " ranks, but the model states say dp_world_size " +
+                               std::to_string(world_size));
         }
     }
     return {};

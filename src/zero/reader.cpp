@@ -10,6 +10,7 @@
 #include "zero/group_reader.h"
 #include "zero/inventory.h"
 #include "zero/layer_files.h"
+#include "zero/mixed_saves.h"
 #include "zero/model_states.h"
 #include "zero/optimizer_file.h"
 #include "zero/refusal.h"
@@ -285,11 +286,8 @@ class TagReading {
             if (step == wanted) {
                 return {};
             }
-            return Error(ErrorCode::inconsistent,
-                         found.optimizer.path + ": " + where + "it is at optimizer step " + step_text(step) + ", but " +
-                             expected.optimizer.path + " at step " + step_text(wanted) +
-                             "; files of two saves lie in one directory: wait for the running save, or restore the "
-                             "files");
+            return mixed_saves(found.optimizer.path + ": " + where + "it is at optimizer step " + step_text(step) +
+                               ", but " + expected.optimizer.path + " at step " + step_text(wanted));
         };
         if (likeness == Likeness::other_families) {
             const auto wanted = latest_step(first);

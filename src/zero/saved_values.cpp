@@ -6,6 +6,7 @@
 #include <string_view>
 #include <unordered_map>
 
+#include "zero/mixed_saves.h"
 #include "zero/optimizer_file.h"
 #include "zero/scalar.h"
 
@@ -295,10 +296,8 @@ std::string shortened(const std::string& text) {
 Error disagreement(const FileValues& expected, const SavedValue* wanted, const FileValues& found,
                    const SavedValue* value) {
     const auto said = [](const SavedValue* of) { return of == nullptr ? "absent" : shortened(of->text); };
-    return {ErrorCode::inconsistent,
-            found.path + ": " + (value != nullptr ? value : wanted)->field + " is " + said(value) + ", but in " +
-                expected.path + " it is " + said(wanted) +
-                "; files of two saves lie in one directory: wait for the running save, or restore the files"};
+    return mixed_saves(found.path + ": " + (value != nullptr ? value : wanted)->field + " is " + said(value) +
+                       ", but in " + expected.path + " it is " + said(wanted));
 }
 
 Result<std::string> read_text(const StoredNumber& stored, std::span<const pt::RecordPlace> places) {

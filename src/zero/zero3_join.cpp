@@ -7,13 +7,11 @@
 #include <unordered_set>
 #include <utility>
 
+#include "zero/mixed_saves.h"
 #include "zero/refusal.h"
 
 namespace ckptfs::zero {
 namespace {
-
-constexpr std::string_view two_saves =
-    "; files of two saves lie in one directory: wait for the running save, or restore the files";
 
 Shard shard_in(const StateEntry& entry, const std::vector<pt::RecordPlace>& places) {
     const pt::RecordPlace& place = places[entry.storage];
@@ -75,7 +73,7 @@ class Join {
 
  private:
     [[nodiscard]] static Error disagreement(const std::string& path, const std::string& finding) {
-        return {ErrorCode::inconsistent, path + ": " + finding + std::string(two_saves)};
+        return mixed_saves(path + ": " + finding);
     }
 
     Result<void> check_model_states() const {
