@@ -151,11 +151,11 @@ step_readme() {
 }
 
 step_oracle() {
-    python3 tests/oracle/run_oracle.py --junit "$logs/oracle.xml"
+    python3 tests/oracle/run_oracle.py --jobs "$jobs" --junit "$logs/oracle.xml"
 }
 
 step_oracle_full() {
-    python3 tests/oracle/run_oracle.py --full --report docs/oracle.md --junit "$logs/oracle_full.xml"
+    python3 tests/oracle/run_oracle.py --full --jobs "$jobs" --report docs/oracle.md --junit "$logs/oracle_full.xml"
 }
 
 step_frameworks() {

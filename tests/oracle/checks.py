@@ -1,5 +1,6 @@
 """What a cell does: train, save, mount, resume, and hold all that came of it against the cell's truth."""
 import contextlib
+import fcntl
 import filecmp
 import json
 import os
@@ -28,11 +29,12 @@ class Mismatch(AssertionError):
 
 
 class Session:
-    """Checkpoints that cells share, in one directory: each trained, converted or resumed once."""
+    """Checkpoints that cells share, in one directory: each trained, converted or resumed once, also by cells that run
+    at the same time."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, scratch):
         self.directory = pathlib.Path(directory)
-        self.log = str(self.directory / "ranks.log")
+        self.log = f"{scratch}/ranks.log"
 
     def trained(self, recipe, world_size):
         return self._once(f"{recipe.key}-trained-{world_size}", lambda target: self.run(
@@ -47,11 +49,13 @@ class Session:
 
     def _once(self, name, make):
         target = self.directory / name
-        if not target.exists():
-            unfinished = str(target) + ".unfinished"
-            shutil.rmtree(unfinished, ignore_errors=True)  # of a cell that failed half-way
-            make(unfinished)
-            os.rename(unfinished, target)
+        with open(f"{target}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until it is closed, or this process ends
+            if not target.exists():
+                unfinished = str(target) + ".unfinished"
+                shutil.rmtree(unfinished, ignore_errors=True)  # of a cell that failed half-way
+                make(unfinished)
+                os.rename(unfinished, target)
         return str(target)
 
 

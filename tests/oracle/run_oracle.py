@@ -8,6 +8,7 @@ import contextlib
 import fnmatch
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,7 @@ def main():
     if not chosen:
         print(f"no cell is named {options.only}")
         return 1
-    results = run(chosen)
+    results = run(chosen, options.jobs)
     failed = [result for result in results if not result.passed]
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     if options.junit:
@@ -57,10 +58,13 @@ def parse_arguments():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--full", action="store_true", help="every cell, not the quick subset")
     arguments.add_argument("--only", metavar="PATTERN", help="the cells, quick or not, whose names match the shell pattern")
+    arguments.add_argument("--jobs", metavar="N", type=int, default=1, help="cells at a time")
     arguments.add_argument("--list", action="store_true", help="print the names of the chosen cells and run nothing")
     arguments.add_argument("--report", metavar="FILE", type=pathlib.Path, help="with --full: write the results as a document")
     arguments.add_argument("--junit", metavar="FILE", type=pathlib.Path, help="write the results as JUnit XML")
     options = arguments.parse_args()
+    if options.jobs < 1:
+        arguments.error("--jobs needs a number from 1 on")
     if options.report and not options.full:
         arguments.error("--report needs --full: a document of some cells would pass for one of all")
     if options.report and options.only:
@@ -90,21 +94,27 @@ def give_up(missing, options):
     return 1 if must_run else 0
 
 
-def run(chosen):
+def run(chosen, jobs):
+    """The results in the order of the cells; a line for each as it ends."""
     if not mounting.BINARY.exists():
         sys.exit(f"{mounting.BINARY} is missing: build it, or say where it is in CKPTFS_BINARY")
-    results = []
+    waiting, running, results = list(chosen), [], {}
     with tempfile.TemporaryDirectory(prefix="ckptfs-oracle-", ignore_cleanup_errors=True) as directory:
-        tempfile.tempdir = directory  # all that is mounted or written lies below
         try:
             build_operators(chosen, directory)
-            for cell in chosen:
-                results.append(run_cell(cell, directory))
-                print(results[-1].line, flush=True)
+            while waiting or running:
+                if waiting and len(running) < jobs:
+                    running.append(Running(waiting.pop(0), directory))
+                for cell in [cell for cell in running if cell.has_ended()]:
+                    running.remove(cell)
+                    results[cell.cell.name] = cell.result
+                    print(cell.result.line, flush=True)
+                time.sleep(0.01)
         finally:
+            for cell in running:
+                cell.end()
             unmount_below(directory)
-            tempfile.tempdir = None
-    return results
+    return [results[cell.name] for cell in chosen]
 
 
 def build_operators(chosen, directory):
@@ -127,55 +137,56 @@ def build(name):
     get_accelerator().create_op_builder(name).load(verbose=False)
 
 
-def run_cell(cell, directory):
-    """Runs the cell in a process group of its own, which can be ended as a whole."""
-    start = time.monotonic()
-    said = pathlib.Path(directory, "said")
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid == 0:
-        _cell_main(cell, directory, said)
-    status = wait(pid, start + CELL_TIMEOUT)
-    seconds = time.monotonic() - start
-    if status is None:
-        end_group(pid)
-        unmount_below(directory)
-        return report.Result(cell, False, f"not done within {CELL_TIMEOUT:.0f} s", seconds)
-    return report.Result(cell, status == 0, said.read_text() if status else "", seconds)
+class Running:
+    """A cell in a process group of its own, which can be ended as a whole."""
+
+    def __init__(self, cell, directory):
+        self.cell = cell
+        self.result = None
+        self.start = time.monotonic()
+        # All that it mounts or writes lies below, but for what cells share.
+        self.scratch = pathlib.Path(tempfile.mkdtemp(prefix="cell-", dir=directory))
+        self.said = self.scratch / "said"
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _cell_main(cell, directory, self.scratch, self.said)
+
+    def has_ended(self):
+        """Sets the result if so."""
+        done, status = os.waitpid(self.pid, os.WNOHANG)
+        seconds = time.monotonic() - self.start
+        if done:
+            self.result = report.Result(self.cell, status == 0, self.said.read_text() if status else "", seconds)
+        elif seconds > CELL_TIMEOUT:
+            self.end()
+            self.result = report.Result(self.cell, False, f"not done within {CELL_TIMEOUT:.0f} s", seconds)
+        if self.result:
+            unmount_below(self.scratch)
+            shutil.rmtree(self.scratch, ignore_errors=True)
+        return self.result is not None
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
-def _cell_main(cell, directory, said):
+def _cell_main(cell, directory, scratch, said):
     """Never returns."""
     code = 1
     try:
         os.setpgid(0, 0)
         said.write_text("the cell's process was killed")
+        tempfile.tempdir = str(scratch)
         import checks
 
-        with tempfile.TemporaryDirectory(prefix="cell-") as scratch:
-            getattr(checks, cell.check)(cell, checks.Session(directory), scratch)
+        getattr(checks, cell.check)(cell, checks.Session(directory, scratch), str(scratch))
         code = 0
     except BaseException as error:
         said.write_text(getattr(error, "detail", None) or "".join(traceback.format_exception(error)))
     finally:
         os._exit(code)
-
-
-def wait(pid, deadline):
-    """The exit status, or None when it has not ended by the deadline."""
-    while True:
-        done, status = os.waitpid(pid, os.WNOHANG)
-        if done:
-            return status
-        if time.monotonic() > deadline:
-            return None
-        time.sleep(0.01)
-
-
-def end_group(pid):
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
 
 
 def unmount_below(directory):
