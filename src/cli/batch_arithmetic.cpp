@@ -1,4 +1,4 @@
-// See the header.
+// DeepSpeed's rules of batch sizes (runtime/config.py _set_batch_related_parameters), solved for what is missing.
 #include "cli/batch_arithmetic.h"
 
 #include <algorithm>

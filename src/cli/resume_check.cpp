@@ -1,4 +1,4 @@
-// See the header.
+// What DeepSpeed checks, and what it silently loses, setting by setting.
 #include "cli/resume_check.h"
 
 #include <algorithm>

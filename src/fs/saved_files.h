@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "ckptfs/view.h"
@@ -26,7 +27,10 @@ class SavedFiles {
         std::uint64_t name = 0;  ///< hashes
         std::uint64_t content = 0;
 
-        auto operator<=>(const Entry&) const = default;
+        bool operator==(const Entry&) const = default;
+        bool operator<(const Entry& other) const {
+            return std::tie(name, content) < std::tie(other.name, other.content);
+        }
     };
     static Entry entry_of(const Tag& tag, std::size_t index);
 

@@ -313,8 +313,9 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     if (fuse_set_signal_handlers(session.get()) != 0 ||
         fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
-        return Error(ErrorCode::mount, "mounting on '" + options.mount_point +
-                                           "' failed: " + LibfuseMessages::collected() + "; " + mount_advice());
+        const std::string advice = mount_advice();
+        return Error(ErrorCode::mount, "mounting on '" + options.mount_point + "' failed: " +
+                                           LibfuseMessages::collected() + (advice.empty() ? "" : "; " + advice));
     }
     const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));

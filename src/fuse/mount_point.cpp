@@ -14,6 +14,7 @@
 #include <array>
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <memory>
 #include <optional>
@@ -198,7 +199,7 @@ bool unmount_lazily(const std::string& mount_point) {
     if (::umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
         return true;
     }
-    // Who is not root has fusermount3 to do it.
+    // Only fusermount3 may unmount for a user who is not root.
     std::array<std::string, 4> words{"fusermount3", "-uzq", "--", mount_point};
     std::array<char*, 5> arguments{words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
     pid_t child = 0;
@@ -210,6 +211,35 @@ bool unmount_lazily(const std::string& mount_point) {
     }
     return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
+
+namespace {
+
+/// Whether a set-uid fusermount3 is on PATH, as libfuse looks for it.
+bool has_fusermount() {
+    const char* path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody sets any
+    std::istringstream directories(path == nullptr ? "" : path);
+    for (std::string directory; std::getline(directories, directory, ':');) {
+        struct stat found {};
+        if (::stat((directory + "/fusermount3").c_str(), &found) == 0 && (found.st_mode & S_ISUID) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/// CAP_SYS_ADMIN among the effective capabilities (proc_pid_status(5)).
+bool may_mount() {
+    constexpr unsigned sys_admin = 21;
+    std::ifstream status("/proc/self/status");
+    for (std::string line; std::getline(status, line);) {
+        if (line.starts_with("CapEff:")) {
+            return (std::strtoull(line.c_str() + std::strlen("CapEff:"), nullptr, 16) >> sys_admin & 1U) != 0;
+        }
+    }
+    return false;
+}
+
+}  // namespace
 
 std::string mount_advice() {
     const int device = ::open("/dev/fuse", O_RDWR | O_CLOEXEC);
@@ -225,11 +255,14 @@ std::string mount_advice() {
         return "/dev/fuse may not be opened (" + std::generic_category().message(reason) +
                "): give the container the device (docker run --device /dev/fuse), or this user the right to it";
     }
-    if (::geteuid() == 0) {
+    if (::geteuid() == 0 && !may_mount()) {
         return "in a container mounting takes CAP_SYS_ADMIN (docker run --cap-add SYS_ADMIN --device /dev/fuse "
                "--security-opt apparmor=unconfined)";
     }
-    return "who is not root needs fusermount3, set-uid root, of the package fuse3";
+    if (::geteuid() != 0 && !has_fusermount()) {
+        return "a user who is not root needs fusermount3, set-uid root, of the package fuse3";
+    }
+    return "";
 }
 
 Result<void> check_mount_point(const MountOptions& options) {

@@ -21,7 +21,7 @@ struct MountEntry {
 /// The uppermost of the mounts on exactly `real_mount_point`: the one that unmounting would take.
 std::optional<MountEntry> mounted_on(const std::string& real_mount_point);
 
-/// What to do where mounting was refused, as far as can be seen from here.
+/// What to do where mounting was refused; empty where nothing that can be seen from here explains it.
 std::string mount_advice();
 
 /// Takes the uppermost mount away now, and lets it end once nobody uses it. False where that was refused.

@@ -291,7 +291,7 @@ bool Parser::put(Number index) {
                     " bytes");
     }
     if (*index >= memo_.size()) {
-        if (!reserve(growth * (*index + 1) * sizeof(Node*))) {
+        if (!reserve(growth * (*index + 1) * sizeof(std::uintptr_t))) {
             return false;
         }
         memo_.resize(*index + 1);

@@ -26,8 +26,7 @@ constexpr std::uint64_t reservation_step = std::uint64_t{256} << 10U;
 
 // Whether the budget has what is held now, and `more_nbytes`.
 bool Parser::reserve(std::uint64_t more_nbytes) {
-    const std::uint64_t lists = stack_.capacity() * sizeof(Entry) + memo_.capacity() * sizeof(Node*) +
-                                marks_.capacity() * sizeof(std::size_t) + popped_.capacity() * sizeof(Node*);
+    const std::uint64_t lists = held_by(stack_) + held_by(memo_) + held_by(marks_) + held_by(popped_);
     const std::uint64_t needed =
         tree_->nodes_.size() * counted_node_nbytes + nodes_nbytes_ + growth * lists + more_nbytes;
     if (needed <= reserved_nbytes_) {

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -23,7 +24,7 @@ namespace ckptfs::pickle {
 }
 template <class T>
 [[nodiscard]] std::uint64_t held_by(const std::vector<T>& vector) {
-    return vector.capacity() * sizeof(T);
+    return std::span<const T>(vector.data(), vector.capacity()).size_bytes();
 }
 
 /// One run over one pickle.

@@ -1,4 +1,4 @@
-// See the header.
+// Counting what is reserved, in one number that threads share.
 #include "util/memory_budget.h"
 
 #include <chrono>

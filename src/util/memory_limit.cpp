@@ -1,4 +1,5 @@
-// See the header; formats: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v1/memory.rst and cgroup-v2.rst.
+// Reading what limits there are; formats: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v1/memory.rst and
+// cgroup-v2.rst.
 #include "util/memory_limit.h"
 
 #include <sys/resource.h>
@@ -111,10 +112,11 @@ std::uint64_t cgroup_limit(const std::string& root, const Hierarchy& hierarchy) 
     if (hierarchy.root != "/" && path.starts_with(hierarchy.root)) {
         path.erase(0, hierarchy.root.size());
     }
+    const std::string directory = root + hierarchy.mount_point;
     const std::string name = hierarchy.unified ? "/memory.max" : "/memory.limit_in_bytes";
     std::uint64_t least = no_limit;
     while (true) {
-        least = std::min(least, number_in(root + hierarchy.mount_point + path + name));
+        least = std::min(least, number_in(std::string(directory).append(path).append(name)));
         if (path.empty() || path == "/") {
             return least;
         }

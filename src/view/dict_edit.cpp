@@ -1,4 +1,4 @@
-// See the header.
+// Setting entries of pickled dicts.
 #include "view/dict_edit.h"
 
 #include <string>

@@ -1,4 +1,4 @@
-// See the header.
+// Editing the config that a checkpoint stores.
 #include "view/stored_config.h"
 
 #include <nlohmann/json.hpp>

@@ -1,4 +1,4 @@
-// See the header.
+// Names, sizes and times of the files of a world size.
 #include "view/world_size_view.h"
 
 #include <algorithm>

@@ -20,7 +20,8 @@ Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const z
                                const std::vector<zero::SubGroup>& sub_groups) {
     const Node* shapes = pickle::find(root, "param_shapes");
     std::unordered_map<std::string_view, std::pair<const Node*, const Node*>> entries;
-    for (std::size_t i = 0; const Node* list = pickle::item(shapes, i); ++i) {
+    std::size_t index = 0;
+    for (const Node* list = pickle::item(shapes, 0); list != nullptr; list = pickle::item(shapes, ++index)) {
         for (const auto& [name, shape] : pickle::dict_items(list)) {
             entries.insert_or_assign(name->text, std::pair(name, shape));
         }

@@ -1,4 +1,4 @@
-// See the header.
+// Which source rank a target rank's stage-3 files are made from.
 #include "view/zero3_template.h"
 
 #include <algorithm>

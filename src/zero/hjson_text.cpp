@@ -1,4 +1,4 @@
-// See the header.
+// Characters, escapes and numbers of Hjson.
 #include "zero/hjson_text.h"
 
 #include <algorithm>
@@ -91,7 +91,7 @@ void append_utf8(std::string& text, std::uint32_t code_point) {
 }
 
 std::string_view stripped(std::string_view text, bool front) {
-    const auto find = [&text](auto matches) { return std::find_if(spaces.begin(), spaces.end(), matches); };
+    const auto find = [](auto matches) { return std::find_if(spaces.begin(), spaces.end(), matches); };
     const auto* space = find([&](std::string_view one) { return text.ends_with(one); });
     while (space != spaces.end()) {
         text.remove_suffix(space->size());

@@ -203,6 +203,7 @@ class Collector {
     // Python writes a set in the order of hashes, which differ from process to process.
     std::string set_text(const std::vector<const Node*>& items, int depth) {
         std::vector<std::string> texts;
+        texts.reserve(items.size());
         for (const Node* item : items) {
             texts.push_back(text(item, depth));
         }

@@ -4,6 +4,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <regex>
+#include <sstream>
+
 #include "cli/exit_code.h"
 #include "cli/mount_options.h"
 
@@ -116,6 +119,24 @@ TEST(Arguments, WhatIsMissingIsNamed) {
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=3", "-oworld-size=4"}), HasSubstr("may be given once"));
     EXPECT_THAT(error_of({"/s", "/m", "--io=fast"}), HasSubstr("'fast'"));
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=4", "-odp-size=2"}), HasSubstr("give one of them"));
+}
+
+TEST(Arguments, EveryOptionOfAMountMayStandInFstab) {
+    std::istringstream help(text_of({"--help"}));
+    const std::regex option("^ +(?:-[a-zA-Z],)?--([a-z-]+)(?: ([A-Z]+))? .*");
+    std::size_t count = 0;
+    for (std::string line; std::getline(help, line);) {
+        std::smatch found;
+        if (!std::regex_match(line, found, option) || found[1] == "help" || found[1] == "version") {
+            continue;
+        }
+        ++count;
+        const bool takes_value = found[2].matched;
+        const auto words = split_mount_options(found[1].str() + (takes_value ? "=1" : ""));
+        ASSERT_TRUE(words.ok()) << line << words.error().message();
+        EXPECT_THAT(words->arguments, ElementsAre("--" + found[1].str() + (takes_value ? "=1" : ""))) << line;
+    }
+    EXPECT_GE(count, 10U);
 }
 
 TEST(Arguments, TheFirstArgumentChoosesTheCommand) {
