@@ -131,11 +131,14 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
             rest.insert(rest.end(), arguments.begin() + static_cast<std::ptrdiff_t>(index), arguments.end());
             break;
         }
-        if (!argument.starts_with("-o")) {
+        // -fo LIST is -f -o LIST.
+        const std::size_t letter = argument.starts_with("-") ? argument.find_first_not_of('f', 1) : std::string::npos;
+        if (letter == std::string::npos || argument[letter] != 'o') {
             rest.push_back(argument);
             continue;
         }
-        std::string list = argument.substr(2);
+        rest.insert(rest.end(), letter - 1, "-f");
+        std::string list = argument.substr(letter + 1);
         if (list.empty()) {
             if (index + 1 == arguments.size()) {
                 return usage_error(std::string("-o needs a list of options; usage: ") + mount_usage);

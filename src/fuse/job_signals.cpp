@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstdio>
@@ -17,7 +18,7 @@ namespace {
 
 // SIGTERM, SIGINT and SIGHUP end a mount. SIGXCPU and SIGXFSZ are a warning of the kernel's: what the limit on the size
 // of files refuses is then an error of write(), and a line of the log is lost rather than the mount.
-constexpr std::array<std::pair<int, std::string_view>, 10> taken_signals{{{SIGUSR1, "SIGUSR1"},
+constexpr std::array<std::pair<int, std::string_view>, 11> taken_signals{{{SIGUSR1, "SIGUSR1"},
                                                                           {SIGUSR2, "SIGUSR2"},
                                                                           {SIGQUIT, "SIGQUIT"},
                                                                           {SIGALRM, "SIGALRM"},
@@ -26,7 +27,8 @@ constexpr std::array<std::pair<int, std::string_view>, 10> taken_signals{{{SIGUS
                                                                           {SIGXCPU, "SIGXCPU"},
                                                                           {SIGXFSZ, "SIGXFSZ"},
                                                                           {SIGIO, "SIGIO"},
-                                                                          {SIGPWR, "SIGPWR"}}};
+                                                                          {SIGPWR, "SIGPWR"},
+                                                                          {SIGSTKFLT, "SIGSTKFLT"}}};
 constexpr int wake_signal = SIGURG;  // its default is to do nothing
 
 sigset_t taken_signal_set() {
@@ -35,19 +37,29 @@ sigset_t taken_signal_set() {
     for (const auto& [number, name] : taken_signals) {
         sigaddset(&set, number);
     }
+    // Schedulers let their users choose any number.
+    for (int number = SIGRTMIN; number <= SIGRTMAX; ++number) {
+        sigaddset(&set, number);
+    }
     return set;
 }
 
 void note(int number, const siginfo_t& info) noexcept {
-    for (const auto& [known, name] : taken_signals) {
-        if (known == number) {
-            std::array<char, 160> line{};
-            (void)std::snprintf(line.data(), line.size(),
-                                "%s from process %d is ignored: SIGTERM, SIGINT, SIGHUP and unmounting end a mount",
-                                name.data(), static_cast<int>(info.si_pid));
-            log::info(line.data());
-        }
+    const auto* known = std::find_if(taken_signals.begin(), taken_signals.end(),
+                                     [number](const auto& taken) { return taken.first == number; });
+    std::array<char, 32> name{};
+    if (known != taken_signals.end()) {
+        (void)std::snprintf(name.data(), name.size(), "%s", known->second.data());
+    } else if (number >= SIGRTMIN && number <= SIGRTMAX) {
+        (void)std::snprintf(name.data(), name.size(), "SIGRTMIN+%d", number - SIGRTMIN);
+    } else {
+        return;  // the end of waiting
     }
+    std::array<char, 160> line{};
+    (void)std::snprintf(line.data(), line.size(),
+                        "%s from process %d is ignored: SIGTERM, SIGINT, SIGHUP and unmounting end a mount",
+                        name.data(), static_cast<int>(info.si_pid));
+    log::info(line.data());
 }
 
 }  // namespace

@@ -3,6 +3,8 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
 #include <system_error>
 #include <utility>
@@ -14,7 +16,8 @@ namespace {
 
 /// Anything else, such as a server that does not answer, says nothing about the directory.
 bool names_no_directory(int answer) {
-    return answer == -ENOENT || answer == -ENOTDIR;
+    constexpr std::array reasons{-ENOENT, -ENOTDIR, -ELOOP, -EACCES, -ENAMETOOLONG};
+    return std::find(reasons.begin(), reasons.end(), answer) != reasons.end();
 }
 
 }  // namespace

@@ -107,6 +107,7 @@ constexpr int max_depth = 24;
 constexpr std::size_t file_budget_nbytes = std::size_t{16} << 20U;
 constexpr std::size_t state_budget_nbytes = std::size_t{1} << 10U;  // for each of its entries
 constexpr std::size_t value_nbytes = 128;                           // what one costs apart from its texts
+constexpr std::size_t max_stored_nbytes = 4096;                     // read of one tensor
 
 std::string hexadecimal(std::string_view bytes) {
     constexpr std::string_view digits = "0123456789abcdef";
@@ -167,12 +168,14 @@ class Collector {
             return tensor.error().within(field.place.file + ": " + field.place.field);
         }
         const auto index = archive_.storage_index(tensor->storage.key);
-        if (tensor->numel() != 1 || !index) {
-            return {};  // no number
+        if (tensor->numel() == 0 || !tensor->contiguous() || !index) {
+            return {};  // no numbers, or not in a row
         }
         SavedValue value = like;
         value.field = field.place.field;
-        value.stored = {*index, tensor->offset_numel * pt::itemsize(tensor->dtype), tensor->dtype};
+        const std::size_t itemsize = pt::itemsize(tensor->dtype);
+        value.stored = {*index, tensor->offset_numel * itemsize, tensor->dtype,
+                        std::min<std::uint64_t>(tensor->numel(), max_stored_nbytes / itemsize)};
         out_.push_back(std::move(value));
         return {};
     }
@@ -301,15 +304,20 @@ Error disagreement(const FileValues& expected, const SavedValue* wanted, const F
                        ", but in " + expected.path + " it is " + said(wanted));
 }
 
-Result<std::string> read_text(const StoredNumber& stored, std::span<const pt::RecordPlace> places) {
+Result<std::string> read_text(const StoredNumbers& stored, std::span<const pt::RecordPlace> places) {
     const pt::RecordPlace& place = places[stored.storage];
-    std::array<std::byte, 16> bytes{};
-    const auto element = std::span(bytes).first(pt::itemsize(stored.dtype));
-    CKPTFS_TRY(place.file->read(place.offset + stored.offset, element));
-    if (const auto number = decode_number(stored.dtype, element)) {
-        return number_text(*number);
+    const std::size_t itemsize = pt::itemsize(stored.dtype);
+    std::vector<std::byte> bytes(stored.numel * itemsize);
+    CKPTFS_TRY(place.file->read(place.offset + stored.offset, bytes));
+    std::string text;
+    for (std::size_t i = 0; i < stored.numel; ++i) {
+        const auto element = std::span(bytes).subspan(i * itemsize, itemsize);
+        const auto number = decode_number(stored.dtype, element);
+        text.append(i == 0 ? "" : ", ")
+            .append(number ? number_text(*number)
+                           : hexadecimal({reinterpret_cast<const char*>(element.data()), element.size()}));
     }
-    return hexadecimal({reinterpret_cast<const char*>(element.data()), element.size()});
+    return stored.numel == 1 ? text : "[" + text + "]";
 }
 
 }  // namespace
@@ -350,6 +358,14 @@ Result<SavedValues> optimizer_values(const Field& root, const Field& optimizer, 
     for (const std::string_view key : optimizer_keys) {
         if (const Node* node = pickle::find(optimizer.node, key)) {
             CKPTFS_TRY(collector.add({node, optimizer.place.in(key)}, {}));
+        }
+    }
+    // What an optimizer keeps beside what every one of torch's has is its own, and nobody knows whose it is to be.
+    for (const auto& [key, value] : pickle::dict_items(inner.node)) {
+        if (key->kind == Kind::string && key->text != "state" && key->text != "param_groups") {
+            SavedValue like;
+            like.owner = ValueOwner::rank;
+            CKPTFS_TRY(collector.add({value, inner.place.in(key->text)}, like));
         }
     }
     const Node* groups = pickle::find(inner.node, "param_groups");

@@ -22,20 +22,22 @@ enum class ValueOwner : std::uint8_t {
     rank,  ///< an optimizer's own number, which may be of the rank's partition alone (Prodigy's d)
 };
 
-/// A tensor of one element: where it lies in the file of the rank that is asked.
-struct StoredNumber {
+/// A tensor that is no partition: where its elements lie in the file of the rank that is asked. Of a large one the
+/// first 4 KiB.
+struct StoredNumbers {
     std::size_t storage = 0;   ///< index into the archive's storages()
     std::uint64_t offset = 0;  ///< in it, in bytes
     pt::DType dtype = pt::DType::float32;
+    std::uint64_t numel = 1;
 };
 
 struct SavedValue {
     std::string field;  ///< "loss_scaler.cur_scale", "param_groups[0].lr", "state[1].mu_product"
     ValueOwner owner = ValueOwner::save;
-    bool of_group = false;               ///< belongs to a parameter group, of which pipeline stages have different ones
-    bool of_state = false;               ///< of an optimizer state, which a rank need not have
-    std::string text;                    ///< equal texts are equal values
-    std::optional<StoredNumber> stored;  ///< the text is what this tensor holds
+    bool of_group = false;  ///< belongs to a parameter group, of which pipeline stages have different ones
+    bool of_state = false;  ///< of an optimizer state, which a rank need not have
+    std::string text;       ///< equal texts are equal values
+    std::optional<StoredNumbers> stored;  ///< the text is what this tensor holds
 };
 using SavedValues = std::vector<SavedValue>;
 

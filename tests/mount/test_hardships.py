@@ -31,12 +31,25 @@ def point(tmp_path):
     return directory
 
 
+def name_of(number):
+    return "SIGRTMIN+0" if number == signal.SIGRTMIN else number.name
+
+
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2, signal.SIGQUIT, signal.SIGALRM, signal.SIGXCPU,
-                                    signal.SIGVTALRM, signal.SIGIO])
+                                    signal.SIGVTALRM, signal.SIGIO, signal.SIGSTKFLT, signal.SIGRTMIN])
 def test_what_schedulers_send_to_whole_jobs_ends_no_mount(source, mounted, number):
     mount = mounted(source, "--world-size=3")
     mount.process.send_signal(number)
-    wait_until(lambda: f"{number.name} from process {os.getpid()} is ignored" in mount.log_text(), "the line in the log")
+    wait_until(lambda: f"{name_of(number)} from process {os.getpid()} is ignored" in mount.log_text(), "the line in the log")
+    assert mount.process.poll() is None
+    assert (mount.path / "latest").read_text() == TAG
+
+
+def test_no_number_that_a_scheduler_may_be_told_to_send_ends_a_mount(source, mounted):
+    mount = mounted(source, "--world-size=3")
+    for number in (signal.SIGRTMIN + 1, signal.SIGRTMIN + 16, signal.SIGRTMAX):
+        mount.process.send_signal(number)
+        wait_until(lambda: f"SIGRTMIN+{number - signal.SIGRTMIN} from process" in mount.log_text(), "the line in the log")
     assert mount.process.poll() is None
     assert (mount.path / "latest").read_text() == TAG
 

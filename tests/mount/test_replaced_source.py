@@ -20,10 +20,10 @@ def errno_of(call):
     return 0
 
 
-def expect_errors(mount):
+def expect_errors(mount, name="source"):
     wait_until(lambda: errno_of(lambda: os.listdir(mount.path)) == errno.ESTALE, "an error")
     assert errno_of(lambda: os.stat(mount.path / "latest")) == errno.ESTALE
-    mount.expect_error("source' is gone: there is no directory of that name")
+    mount.expect_error(f"{name}' is gone: there is no directory of that name")
 
 
 @pytest.mark.parametrize("world_size", ["--world-size=3", None])
@@ -68,6 +68,16 @@ def test_a_source_that_is_a_link_is_followed_to_another_directory(source, mounte
     wait_until(lambda: not (mount.path / "secret").exists(), "what is gone is not shown")
 
 
+def test_a_source_that_becomes_a_link_to_itself_is_an_error(source, mounted, tmp_path):
+    current = tmp_path / "current"
+    current.symlink_to(source)
+    mount = mounted(current, "--world-size=3")
+    assert TAG in os.listdir(mount.path)
+    current.unlink()
+    current.symlink_to(current)
+    expect_errors(mount, "current")
+
+
 def test_a_source_that_is_gone_is_an_error_and_never_an_empty_directory(source, mounted, tmp_path):
     mount = mounted(source, "--world-size=3")
     assert TAG in os.listdir(mount.path)
@@ -86,6 +96,9 @@ def test_a_source_that_is_gone_is_an_error_and_never_an_empty_directory(source, 
     expect_errors(mount)
     source.write_text("no directory")
     assert errno_of(lambda: os.listdir(mount.path)) == errno.ESTALE
+    source.unlink()
+    source.symlink_to(source)
+    assert errno_of(lambda: os.listdir(mount.path)) == errno.ESTALE, "a link that leads to itself"
     source.unlink()
     os.rename(tmp_path / "elsewhere", source)
     wait_until(lambda: errno_of(lambda: os.listdir(mount.path)) == 0, "it is back")

@@ -103,15 +103,27 @@ class EditedTag {
     /// A tensor without dimensions at a key that the dict at `path` gets. `like`: the path of any tensor.
     void add_number(const std::string& name, const KeyPath& path, const std::string& key, float number,
                     const KeyPath& like) {
+        add_tensor(name, path, key, {number}, {}, like);
+    }
+
+    /// The same with one dimension.
+    void add_numbers(const std::string& name, const KeyPath& path, const std::string& key,
+                     const std::vector<float>& numbers, const KeyPath& like) {
+        add_tensor(name, path, key, numbers, {numbers.size()}, like);
+    }
+
+    void add_tensor(const std::string& name, const KeyPath& path, const std::string& key,
+                    const std::vector<float>& numbers, const std::vector<std::uint64_t>& shape, const KeyPath& like) {
         edit(name, [&](pt::ArchiveEditor& editor, const pickle::Node* root) {
             const auto tensor = pt::tensor_ref(at_path(root, like));
             ASSERT_TRUE(tensor.ok()) << name;
-            std::string bytes(sizeof number, '\0');
-            std::memcpy(bytes.data(), &number, sizeof number);
+            std::string bytes(numbers.size() * sizeof(float), '\0');
+            std::memcpy(bytes.data(), numbers.data(), bytes.size());
             PieceList content;
             content.add_literal(bytes);
-            const std::size_t storage = editor.add_storage(pt::DType::float32, 1, "cpu", std::move(content));
-            add_item(editor.pickle(), at_path(root, path), key, editor.tensor(*tensor, storage, 0, {}));
+            const std::size_t storage =
+                editor.add_storage(pt::DType::float32, numbers.size(), "cpu", std::move(content));
+            add_item(editor.pickle(), at_path(root, path), key, editor.tensor(*tensor, storage, 0, shape));
         });
     }
 

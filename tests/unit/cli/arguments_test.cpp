@@ -139,6 +139,18 @@ TEST(Arguments, EveryOptionOfAMountMayStandInFstab) {
     EXPECT_GE(count, 10U);
 }
 
+TEST(Arguments, AFlagMayStandBeforeTheOptionsOfFstab) {
+    for (const std::vector<std::string>& options :
+         {std::vector<std::string>{"-fo", "world-size=3"}, {"-foworld-size=3"}, {"-f", "-o", "world-size=3"}}) {
+        std::vector<std::string> arguments{"/s", "/m"};
+        arguments.insert(arguments.end(), options.begin(), options.end());
+        const MountArguments mount = mount_of(arguments);
+        EXPECT_TRUE(mount.foreground) << options.front();
+        EXPECT_EQ(mount.target.world_size, 3U) << options.front();
+    }
+    EXPECT_THAT(error_of({"/s", "/m", "-fo", "foo"}), HasSubstr("foo"));
+}
+
 TEST(Arguments, TheFirstArgumentChoosesTheCommand) {
     const auto inspect = std::get<InspectArguments>(*parse_arguments({"inspect", "/s", "--json", "--world-size=2"}));
     EXPECT_EQ(inspect.source, "/s");

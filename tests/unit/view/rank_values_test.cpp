@@ -91,7 +91,9 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{"bf16_optimizer_ws3", 3, {outer, base, "param_groups", 0}, "param_groups[0].d"},
                     Case{"elastic_ws3", 3, {outer, base, 1}, "state[1].d", true},
                     Case{"stage3_fp32_ws4", 4, {outer, outer, "param_groups", 0}, "param_groups[0].d"},
-                    Case{"stage3_fp16_ws2", 2, {outer, outer, "state", 0}, "state[0].d", true}),
+                    Case{"stage3_fp16_ws2", 2, {outer, outer, "state", 0}, "state[0].d", true},
+                    Case{"sgd_ws2", 2, {outer, base}, base + ".d"},
+                    Case{"stage3_momentum_ws2", 2, {outer, outer}, outer + "." + outer + ".d"}),
     [](const auto& param_info) { return param_info.param.fixture; });
 
 TEST_P(RankValues, AreRefusedByNameWhereTheyAreReCut) {
@@ -130,6 +132,22 @@ TEST_P(RankValues, OfOneRankAreGivenToAllOnRequest) {
     for (std::size_t i = 0; i < (*view)->file_count(); ++i) {
         EXPECT_EQ((*view)->file_size(i).value(), (*view)->open(i).value()->size()) << (*view)->file_name(i);
     }
+}
+
+TEST(RankValuesInARow, AreRefusedAsOneIs) {
+    EditedTag tag("stage2_fp16_ws3");
+    float first = 0;
+    for (const std::string& name : tag.names("optim_states")) {
+        first += 0.25F;
+        tag.add_numbers(name, {outer, base, "param_groups", 0}, "estimates", {first, 2, 3},
+                        {outer, base, "state", 0, "exp_avg"});
+    }
+    const auto source = tag.source();
+    const auto checkpoint = zero::read_checkpoint(*source, "tag");
+    ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+    const auto view = world_size_view(*checkpoint, 2, {});
+    ASSERT_FALSE(view.ok());
+    EXPECT_THAT(view.error().message(), HasSubstr("param_groups[0].estimates is [0.25, 2, 3], and [0.5, 2, 3] in"));
 }
 
 // Equal on all ranks, they are nobody's own.
