@@ -74,7 +74,7 @@ class Walk {
     }
 
     Result<void> go_down(const std::string& name) {
-        CKPTFS_ASSIGN(UniqueFd entry, open(directory_.get(), name));
+        CKPTFS_ASSIGN(UniqueFd entry, open_entry(name));
         Identity identity;
         CKPTFS_TRY(identify(entry.get(), identity));
         if (!S_ISLNK(identity.mode)) {
@@ -101,6 +101,18 @@ class Walk {
         device_ = identity.device;
         directory_ = std::move(entry);
         return {};
+    }
+
+    /// As a directory first, since that alone makes the kernel mount what belongs on an automount point.
+    [[nodiscard]] Result<UniqueFd> open_entry(const std::string& name) const {
+        UniqueFd entry(calls_.open_at(directory_.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_DIRECTORY));
+        if (entry.get() == -ENOTDIR) {
+            return open(directory_.get(), name);
+        }
+        if (!entry.valid()) {
+            return failure(-entry.get());
+        }
+        return entry;
     }
 
     Result<UniqueFd> open(int directory, const std::string& name) const {

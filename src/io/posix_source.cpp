@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "io/descriptor_pool.h"
+#include "io/file_status.h"
 #include "io/link_walk.h"
 #include "io/root_directory.h"
 #include "util/checked.h"
@@ -22,55 +23,8 @@ namespace ckptfs::io {
 namespace {
 
 constexpr std::size_t largest_pool = 1024;
-constexpr std::int64_t ns_per_second = 1'000'000'000;
-constexpr std::uint32_t permission_bits = 07777;
 /// Of opening: who holds a lease has 45 seconds to give it back (lease_break_time), unless the system says otherwise.
 constexpr int most_pauses = 6000;
-
-std::int64_t nanoseconds(const timespec& time) {
-    return static_cast<std::int64_t>(time.tv_sec) * ns_per_second + static_cast<std::int64_t>(time.tv_nsec);
-}
-
-FileStamp stamp_of(const struct stat& status) {
-    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), nanoseconds(status.st_mtim),
-            nanoseconds(status.st_ctim)};
-}
-
-FileType type_of(mode_t mode) {
-    if (S_ISREG(mode)) {
-        return FileType::regular;
-    }
-    if (S_ISDIR(mode)) {
-        return FileType::directory;
-    }
-    switch (mode & S_IFMT) {
-        case S_IFLNK:
-            return FileType::symlink;
-        case S_IFIFO:
-            return FileType::fifo;
-        case S_IFCHR:
-            return FileType::character_device;
-        case S_IFBLK:
-            return FileType::block_device;
-        case S_IFSOCK:
-            return FileType::socket;
-        default:
-            return FileType::other;
-    }
-}
-
-FileInfo info_of(const struct stat& status) {
-    FileInfo info;
-    info.stamp = stamp_of(status);
-    info.type = type_of(status.st_mode);
-    info.mode = status.st_mode & permission_bits;
-    info.uid = status.st_uid;
-    info.gid = status.st_gid;
-    info.nlink = status.st_nlink;
-    info.atime_ns = nanoseconds(status.st_atim);
-    info.blocks = static_cast<std::uint64_t>(status.st_blocks);
-    return info;
-}
 
 Error system_error(int failure, const std::string& action, const std::string& name) {
     const std::string sentence = "'" + name + "' cannot be " + action + ": " + std::generic_category().message(failure);
@@ -78,19 +32,6 @@ Error system_error(int failure, const std::string& action, const std::string& na
         return {ErrorCode::not_found, sentence, failure};
     }
     return {ErrorCode::io, sentence, failure};
-}
-
-/// Whether a file that had the status `then` has the same bytes. A ctime that moved although nothing was written must
-/// have its reason in what else is there to see: a hard link more or less, another mode or owner.
-bool has_same_bytes(const struct stat& now, const struct stat& then) {
-    FileStamp stamp = stamp_of(now);
-    const FileStamp pinned = stamp_of(then);
-    const bool explained = now.st_nlink != then.st_nlink || now.st_mode != then.st_mode || now.st_uid != then.st_uid ||
-                           now.st_gid != then.st_gid;
-    if (explained && now.st_nlink > 0) {
-        stamp.ctime_ns = pinned.ctime_ns;
-    }
-    return stamp == pinned;
 }
 
 /// For calls that take no directory.
@@ -145,33 +86,71 @@ class DirectorySource::State {
         return path.empty() ? "." : path.c_str();
     }
 
-    Result<FileInfo> stat(const std::string& path, int flags) const {
+    /// Of the entry itself: a symbolic link at the end of `path` is not followed.
+    Result<struct stat> status(const SharedFd& root, const std::string& path) const {
         CKPTFS_ASSIGN(const char* const name, below_root(path));
-        CKPTFS_ASSIGN(const SharedFd root, root_->descriptor());
         struct stat status {};
-        const int answer = calls().stat_at(root->get(), name, status, flags);
+        const int answer = calls().stat_at(root->get(), name, status, AT_SYMLINK_NOFOLLOW);
         if (answer < 0) {
             return system_error(-answer, "looked up", display(path));
         }
-        return info_of(status);
+        return status;
     }
 
+    /// Of what `path` leads to; `real` becomes a path of that which is no link. A link is followed here and not by the
+    /// kernel: one that leads into this process's own mount would make it wait for itself.
+    Result<struct stat> target_status(const SharedFd& root, const std::string& path, std::string& real) const {
+        real = path;
+        CKPTFS_ASSIGN(struct stat found, status(root, real));
+        if (S_ISLNK(found.st_mode)) {
+            CKPTFS_ASSIGN(real, follow(root, path));
+            CKPTFS_ASSIGN(found, status(root, real));
+        }
+        if (S_ISLNK(found.st_mode)) {
+            return Error(ErrorCode::stale, "'" + display(path) + "' has changed while it was looked up: try again");
+        }
+        return found;
+    }
+
+    [[nodiscard]] Result<std::string> follow(const SharedFd& root, const std::string& path) const {
+        CKPTFS_TRY(below_root(path));
+        auto target = follow_links(calls(), root->get(), path);
+        if (!target) {
+            return target.error().within("'" + display(path) + "'");
+        }
+        return target;
+    }
+
+    /// Opens what `path` leads to, and again lets the kernel follow no link.
+    Result<UniqueFd> open(const SharedFd& root, const std::string& path, int flags, const std::string& action) {
+        CKPTFS_ASSIGN(const char* const name, below_root(path));
+        int fd = open_real(root->get(), name, flags);
+        if (fd == -ELOOP) {
+            CKPTFS_ASSIGN(const std::string real, follow(root, path));
+            fd = open_real(root->get(), real.empty() ? "." : real.c_str(), flags);
+        }
+        if (fd < 0) {
+            return system_error(-fd, action, display(path));
+        }
+        return UniqueFd(fd);
+    }
+
+ private:
     /// Opens for reading, never waiting for the other end of a fifo. When the process or the system has no descriptor
     /// left, gives the pool's back and tries again. Whoever has a lease of the file is waited for.
-    int open(int root, const char* name, int flags) {
-        int fd = calls().open_at(root, name, flags | O_RDONLY | O_NONBLOCK);
+    int open_real(int root, const char* name, int flags) {
+        int fd = calls().open_real_at(root, name, flags | O_RDONLY | O_NONBLOCK);
         if (fd == -EMFILE || fd == -ENFILE) {
             pool_.clear();
-            fd = calls().open_at(root, name, flags | O_RDONLY | O_NONBLOCK);
+            fd = calls().open_real_at(root, name, flags | O_RDONLY | O_NONBLOCK);
         }
         for (int pauses = 0; fd == -EAGAIN && pauses < most_pauses; ++pauses) {
             calls().pause();
-            fd = calls().open_at(root, name, flags | O_RDONLY | O_NONBLOCK);
+            fd = calls().open_real_at(root, name, flags | O_RDONLY | O_NONBLOCK);
         }
         return fd;
     }
 
- private:
     const std::shared_ptr<const SystemCalls> calls_;
     const std::unique_ptr<RootDirectory> root_;
     DescriptorPool pool_;
@@ -190,15 +169,12 @@ class DirectorySource::PinnedFile final : public File {
 
     /// Takes the generation that is there now.
     Result<void> pin() {
-        CKPTFS_ASSIGN(const char* const name, state_->below_root(path_));
         CKPTFS_ASSIGN(root_, state_->root().descriptor());
         // Asked before it is opened: opening a device can have effects, opening a fifo would wake its writer.
-        CKPTFS_ASSIGN(const FileInfo before, state_->stat(path_, 0));
-        CKPTFS_TRY(refuse_special(before.type));
-        UniqueFd fd(state_->open(root_->get(), name, O_NOCTTY));
-        if (!fd.valid()) {
-            return system_error(-fd.get(), "opened", name_);
-        }
+        std::string real;
+        CKPTFS_ASSIGN(const struct stat before, state_->target_status(root_, path_, real));
+        CKPTFS_TRY(refuse_special(type_of(before.st_mode)));
+        CKPTFS_ASSIGN(UniqueFd fd, state_->open(root_, real, O_NOCTTY, "opened"));
         CKPTFS_TRY(stat_descriptor(fd.get(), pinned_));
         CKPTFS_TRY(refuse_special(type_of(pinned_.st_mode)));
         CKPTFS_TRY(make_blocking(fd.get()));
@@ -253,6 +229,8 @@ class DirectorySource::PinnedFile final : public File {
         return {ErrorCode::stale, "'" + name_ + "' has changed since it was opened: open it again"};
     }
 
+    Error gone_or(const Error& error) const { return error.code() == ErrorCode::not_found ? changed() : error; }
+
     Result<void> stat_descriptor(int fd, struct stat& status) const {
         const int answer = state_->calls().stat_descriptor(fd, status);
         if (answer < 0) {
@@ -284,21 +262,19 @@ class DirectorySource::PinnedFile final : public File {
         if (SharedFd pooled = state_->pool().find(id_)) {
             return pooled;
         }
-        struct stat status {};
-        const int answer = state_->calls().stat_at(root_->get(), path_.c_str(), status, 0);
-        if (answer == -ENOENT || answer == -ENOTDIR || (answer >= 0 && !has_same_bytes(status, pinned_))) {
+        std::string real;
+        const auto status = state_->target_status(root_, path_, real);
+        if (!status) {
+            return gone_or(status.error());
+        }
+        if (!has_same_bytes(*status, pinned_)) {
             return changed();
         }
-        if (answer < 0) {
-            return system_error(-answer, "looked up", name_);
+        auto opened = state_->open(root_, real, O_NOCTTY, "opened");
+        if (!opened) {
+            return gone_or(opened.error());
         }
-        UniqueFd fd(state_->open(root_->get(), path_.c_str(), O_NOCTTY));
-        if (fd.get() == -ENOENT || fd.get() == -ENOTDIR) {
-            return changed();
-        }
-        if (!fd.valid()) {
-            return system_error(-fd.get(), "opened", name_);
-        }
+        UniqueFd fd = std::move(opened).value();
         CKPTFS_TRY(check_stamp(fd.get()));
         CKPTFS_TRY(make_blocking(fd.get()));
         return state_->pool().insert(id_, std::make_shared<const UniqueFd>(std::move(fd)));
@@ -347,18 +323,31 @@ void DirectorySource::release_unused() const {
 }
 
 Result<FileInfo> DirectorySource::stat(const std::string& path) const {
-    return state_->stat(path, AT_SYMLINK_NOFOLLOW);
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    CKPTFS_ASSIGN(const struct stat status, state_->status(root, path));
+    return info_of(status);
 }
 
 Result<FileInfo> DirectorySource::stat_target(const std::string& path) const {
-    return state_->stat(path, 0);
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    std::string real;
+    CKPTFS_ASSIGN(const struct stat status, state_->target_status(root, path, real));
+    return info_of(status);
 }
 
 Result<std::uint32_t> DirectorySource::granted_mode(const std::string& path, const FileInfo& info) const {
     CKPTFS_TRY(state_->below_root(path));
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
     std::vector<std::byte> acl;
-    const int answer = state_->calls().access_acl(path.starts_with('/') ? path : join_path(path_of(*root), path), acl);
+    const auto ask = [&](const std::string& entry) {
+        const std::string below = join_path(path_of(*root), entry.empty() ? "." : entry);
+        return state_->calls().access_acl(entry.starts_with('/') ? entry : below, acl);
+    };
+    int answer = ask(path);
+    if (answer == -ELOOP) {
+        CKPTFS_ASSIGN(const std::string real, state_->follow(root, path));
+        answer = ask(real);
+    }
     if (answer == -ENODATA || answer == -EOPNOTSUPP) {
         return info.mode;
     }
@@ -391,14 +380,10 @@ Result<std::vector<FileInfo>> DirectorySource::way_to(const std::string& path) c
 }
 
 Result<std::vector<DirectoryEntry>> DirectorySource::list(const std::string& path) const {
-    CKPTFS_ASSIGN(const char* const name, state_->below_root(path));
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
-    const int fd = state_->open(root->get(), name, O_DIRECTORY);
-    if (fd < 0) {
-        return system_error(-fd, "listed", display(path));
-    }
+    CKPTFS_ASSIGN(UniqueFd directory, state_->open(root, path, O_DIRECTORY, "listed"));
     std::vector<SystemCalls::RawEntry> raw;
-    const int answer = state_->calls().list(fd, raw);
+    const int answer = state_->calls().list(directory.release(), raw);
     if (answer < 0) {
         return system_error(-answer, "listed", display(path));
     }
@@ -439,13 +424,8 @@ Result<std::string> DirectorySource::read_link(const std::string& path) const {
 }
 
 Result<std::string> DirectorySource::resolve(const std::string& path) const {
-    CKPTFS_TRY(state_->below_root(path));
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
-    auto target = follow_links(state_->calls(), root->get(), path);
-    if (!target) {
-        return target.error().within("'" + display(path) + "'");
-    }
-    return std::move(target).value();
+    return state_->follow(root, path);
 }
 
 Result<std::shared_ptr<const File>> DirectorySource::open(const std::string& path) const {

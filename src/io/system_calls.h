@@ -36,6 +36,9 @@ class SystemCalls {
 
     /// Adds O_CLOEXEC and never answers 0, 1 or 2.
     virtual int open_at(int directory, const char* path, int flags) const;
+    /// As open_at(), but answers -ELOOP where a symbolic link is on the way or at its end. A kernel without openat2()
+    /// notices only one at the end.
+    virtual int open_real_at(int directory, const char* path, int flags) const;
     virtual int stat_at(int directory, const char* path, struct stat& out, int flags) const;
     virtual int stat_descriptor(int fd, struct stat& out) const;
     /// Of what `fd` (O_PATH will do) refers to, as far as the kernel knows it: a file system that is not local is not
@@ -49,12 +52,16 @@ class SystemCalls {
     virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;
-    /// The bytes of a file's POSIX ACL; -ENODATA where it has none. Follows symbolic links.
+    /// The bytes of a file's POSIX ACL; -ENODATA where it has none, -ELOOP where a symbolic link is at the path's end.
     virtual int access_acl(const std::string& path, std::vector<std::byte>& out) const;
     /// All entries of a directory, "." and ".." included, in the system's order. Takes `fd` over.
     virtual int list(int fd, std::vector<RawEntry>& out) const;
     /// Raises the soft limit of open descriptors to the hard one; answers what holds afterwards.
     virtual std::uint64_t raise_descriptor_limit() const;
+
+ protected:
+    /// With RESOLVE_NO_SYMLINKS; -ENOSYS before Linux 5.6.
+    virtual int openat2(int directory, const char* path, int flags) const;
 };
 
 }  // namespace ckptfs::io

@@ -25,6 +25,8 @@ class UniqueFd {
     }
 
     [[nodiscard]] int get() const { return fd_; }
+    /// Leaves the descriptor to the caller, who has to close it.
+    [[nodiscard]] int release() { return std::exchange(fd_, -1); }
     [[nodiscard]] bool valid() const { return fd_ >= 0; }
 
  private:

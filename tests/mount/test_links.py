@@ -1,11 +1,14 @@
 """Symbolic links to tags, and to what holds tags, show them at the mount's world size, wherever they lead."""
+import errno
 import json
 import os
+import pathlib
 import shutil
 import subprocess
+import sys
 
 import pytest
-from mount_fixtures import binary, wait_until
+from mount_fixtures import PATIENCE_S, binary, wait_until
 
 TAG = "global_step2"
 RANKS = 3
@@ -198,3 +201,54 @@ def test_a_link_that_is_changed_shows_its_new_target(source, outside, mounted):
     expected = (mount.path / TAG).stat().st_ino
     wait_until(lambda: (mount.path / "last").stat().st_ino == expected, "the link leads to the tag in SOURCE", 60)
     assert os.readlink(mount.path / "last") == TAG
+
+
+def abort(mount):
+    """Makes whatever waits for the mount fail; a request that waits for itself cannot be ended otherwise."""
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[4] == str(mount.path):
+            minor = fields[2].partition(":")[2]
+            pathlib.Path(f"/sys/fs/fuse/connections/{minor}/abort").write_text("1")
+
+
+def errno_within_limits(mount, action, path):
+    """What a program of its own gets for `action` (Python, of `path`), which must not wait for ever: 0 or an errno."""
+    program = f"import os, sys\npath = sys.argv[1]\ntry:\n    {action}\nexcept OSError as failure:\n    print(failure.errno)\nelse:\n    print(0)"
+    with subprocess.Popen([sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            return int(process.communicate(timeout=PATIENCE_S)[0])
+        except subprocess.TimeoutExpired:
+            abort(mount)
+            process.kill()
+            raise
+
+
+@pytest.mark.parametrize("ranks", [RANKS, None])
+@pytest.mark.parametrize("kind", ["model_states", "optim_states"])
+def test_a_shard_that_leads_into_the_mount_itself_breaks_its_tag_alone(source, tmp_path, mounted, ranks, kind):
+    point = tmp_path / "mount0"
+    root = point if ranks else point / f"world-size-{RANKS}"
+    shutil.copytree(source / TAG, source / "linked")
+    name = next(name for name in shards(source / "linked") if name.endswith(f"{kind}.pt"))
+    (source / "linked" / name).unlink()
+    (source / "linked" / name).symlink_to(root / "linked" / name)
+    mount = mounted(source, *([f"--world-size={ranks}"] if ranks else []), mount_point=point)
+    mount.expect_error("leads into '.*', which is a mount of ckptfs itself")
+    assert errno_within_limits(mount, "os.listdir(path)", root / "linked") == 0
+    errno_within_limits(mount, "os.stat(path)", root / "linked" / name)
+    assert errno_within_limits(mount, "open(path, 'rb')", root / "linked" / name) != 0
+    assert len(shards(root / TAG)) == RANKS + 1
+
+
+@pytest.mark.parametrize("name", ["latest", "notes.txt"])
+@pytest.mark.parametrize("make_link", [make_absolute, make_chain])
+def test_a_file_that_leads_into_the_mount_itself_leads_nowhere(source, tmp_path, mounted, make_link, name):
+    point = tmp_path / "mount0"
+    (source / name).unlink(missing_ok=True)
+    make_link(source / name, point / name)
+    mount = mounted(source, f"--world-size={RANKS}", mount_point=point)
+    for action in ("os.stat(path)", "open(path, 'rb')"):
+        assert errno_within_limits(mount, action, mount.path / name) == errno.ENOENT
+    assert "is a mount of ckptfs itself" in mount.log_text()
+    assert len(shards(mount.path / TAG)) == RANKS + 1

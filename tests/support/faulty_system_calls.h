@@ -24,6 +24,14 @@ class FaultySystemCalls final : public io::SystemCalls {
         return SystemCalls::open_at(directory, path, flags);
     }
 
+    int open_real_at(int directory, const char* path, int flags) const override {
+        ++opens;
+        if (take(failing_opens)) {
+            return -open_errno;
+        }
+        return SystemCalls::open_real_at(directory, path, flags);
+    }
+
     ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const override {
         ++reads;
         if (take(interrupted_reads)) {

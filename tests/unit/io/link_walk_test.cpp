@@ -12,7 +12,9 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "io/posix_source.h"
@@ -34,6 +36,25 @@ class AllMountsAreViews final : public SystemCalls {
         return true;
     }
     mutable int asked = 0;
+};
+
+/// In which the directory `automount` holds what is called `device`, once something makes the kernel mount it: names of
+/// what lies below, and opening as a directory or for reading, but not O_PATH alone.
+class Automounting final : public SystemCalls {
+ public:
+    explicit Automounting(fs::path directory) : directory_(std::move(directory)) {}
+
+    int open_at(int directory, const char* path, int flags) const override {
+        const std::string_view name(path);
+        if (name == "automount" && ((flags & O_DIRECTORY) != 0 || (flags & O_PATH) == 0)) {
+            fs::remove(directory_ / name);
+            fs::rename(directory_ / "device", directory_ / name);
+        }
+        return SystemCalls::open_at(directory, path, flags);
+    }
+
+ private:
+    const fs::path directory_;
 };
 
 class LinkWalk : public ::testing::Test {
@@ -114,6 +135,37 @@ TEST_F(LinkWalk, StopsAtAMountOfCkptfs) {
         << "what is on SOURCE's own device is never asked about";
     EXPECT_EQ(calls.asked, 1);
     EXPECT_TRUE(follow("view").ok()) << "/proc is no view";
+}
+
+TEST_F(LinkWalk, TheKernelFollowsNoLinkIntoAMountOfCkptfs) {
+    fs::create_symlink("/proc/self/status", source_ / "file");
+    fs::create_symlink("file", source_ / "chain");
+    fs::create_symlink("/proc/self", source_ / "directory");
+    const auto source = *DirectorySource::open_directory(source_, std::make_shared<const AllMountsAreViews>());
+    const FileInfo info = *source->stat("file");
+    const auto expect_refused = [](const auto& answer) {
+        ASSERT_FALSE(answer.ok());
+        EXPECT_EQ(answer.error().code(), ErrorCode::unsupported);
+        EXPECT_THAT(answer.error().message(), HasSubstr("which is a mount of ckptfs itself"));
+    };
+    for (const std::string name : {"file", "chain"}) {
+        SCOPED_TRACE(name);
+        expect_refused(source->stat_target(name));
+        expect_refused(source->granted_mode(name, info));
+        expect_refused(source->open(name));
+    }
+    expect_refused(source->list("directory"));
+    expect_refused(source->list("directory/fd"));
+    expect_refused(source->open("directory/status"));
+}
+
+TEST_F(LinkWalk, GoesOnBelowAnAutomountPoint) {
+    fs::create_directory(source_ / "automount");
+    fs::create_directories(source_ / "device/run");
+    fs::create_symlink("automount/run", source_ / "link");
+    const auto found = follow_links(Automounting(source_), root_.get(), "link");
+    ASSERT_TRUE(found.ok()) << found.error().message();
+    EXPECT_EQ(*found, "automount/run");
 }
 
 TEST_F(LinkWalk, WhatIsFollowedIsASourcePath) {

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "io/posix_source.h"
+#include "io/unique_fd.h"
 #include "support/fake_files.h"
 #include "support/faulty_system_calls.h"
 #include "support/temporary_directory.h"
@@ -106,6 +107,87 @@ TEST_F(PinnedFileTest, ALeaseOfAFileIsWaitedFor) {
     ASSERT_TRUE(file.ok()) << file.error().message();
     EXPECT_EQ(calls_->pauses, 3U);
     EXPECT_EQ(*read_all(**file), "abc");
+}
+
+TEST_F(PinnedFileTest, AFileBehindALinkIsFoundAgain) {
+    std::filesystem::create_directory(directory_ / "blobs");
+    directory_.write("blobs/1", "abc");
+    directory_.write("blobs/2", "def");
+    directory_.write("other", "x");
+    calls_->descriptor_limit = 2;  // a pool of one
+    const auto tree = source();
+    for (const bool removed : {false, true}) {
+        std::filesystem::remove(directory_ / "link");
+        std::filesystem::create_symlink("blobs/1", directory_ / "link");
+        const auto file = *tree->open("link");
+        ASSERT_TRUE(tree->open("other").ok());
+        EXPECT_EQ(*read_all(*file), "abc") << "opened once more";
+        std::filesystem::remove(directory_ / "link");
+        if (!removed) {
+            std::filesystem::create_symlink("blobs/2", directory_ / "link");
+        }
+        ASSERT_TRUE(tree->open("other").ok());
+        EXPECT_EQ(read_all(*file).error().code(), ErrorCode::stale);
+    }
+}
+
+TEST_F(PinnedFileTest, LinksOnTheWayAreFollowedWithAndWithoutOpenat2) {
+    std::filesystem::create_directory(directory_ / "blobs");
+    directory_.write("blobs/1", "abc");
+    std::filesystem::create_symlink("blobs", directory_ / "directory");
+    std::filesystem::create_symlink("directory/1", directory_ / "link");
+    class Old final : public SystemCalls {
+     protected:
+        int openat2(int /*directory*/, const char* /*path*/, int /*flags*/) const override { return -ENOSYS; }
+    };
+    const SystemCalls current;
+    const Old old;
+    for (const SystemCalls* calls : {&current, static_cast<const SystemCalls*>(&old)}) {
+        const std::string top = directory_.path() + "/";
+        EXPECT_EQ(calls->open_real_at(AT_FDCWD, (top + "link").c_str(), O_RDONLY), -ELOOP);
+        EXPECT_EQ(calls->open_real_at(AT_FDCWD, (top + "directory").c_str(), O_RDONLY | O_DIRECTORY), -ELOOP);
+        EXPECT_EQ(calls->open_real_at(AT_FDCWD, (top + "blobs/1").c_str(), O_RDONLY | O_DIRECTORY), -ENOTDIR);
+        EXPECT_EQ(calls->open_real_at(AT_FDCWD, (top + "nothing").c_str(), O_RDONLY), -ENOENT);
+        const UniqueFd file(calls->open_real_at(AT_FDCWD, (top + "blobs/1").c_str(), O_RDONLY));
+        EXPECT_GT(file.get(), 2);
+        EXPECT_NE(::fcntl(file.get(), F_GETFD) & FD_CLOEXEC, 0);
+    }
+    EXPECT_EQ(current.open_real_at(AT_FDCWD, (directory_ / "directory/1").c_str(), O_RDONLY), -ELOOP);
+    for (const auto& calls : {std::make_shared<const SystemCalls>(), std::shared_ptr<const SystemCalls>(new Old)}) {
+        const auto tree = *DirectorySource::open_directory(directory_.path(), calls);
+        EXPECT_EQ(tree->list("directory")->size(), 1U);
+        EXPECT_EQ(*read_all(**tree->open("directory/1")), "abc");
+        EXPECT_EQ(*read_all(**tree->open("link")), "abc");
+    }
+}
+
+TEST_F(PinnedFileTest, AnOrdinaryFileCostsOneLookAndOneOpen) {
+    directory_.write("file", "abc");
+    class Counting final : public SystemCalls {
+     public:
+        int open_at(int directory, const char* path, int flags) const override {
+            ++calls;
+            return SystemCalls::open_at(directory, path, flags);
+        }
+        int open_real_at(int directory, const char* path, int flags) const override {
+            ++calls;
+            return SystemCalls::open_real_at(directory, path, flags);
+        }
+        int stat_at(int directory, const char* path, struct stat& out, int flags) const override {
+            ++calls;
+            return SystemCalls::stat_at(directory, path, out, flags);
+        }
+        mutable int calls = 0;
+    };
+    const auto calls = std::make_shared<Counting>();
+    const auto tree = *DirectorySource::open_directory(directory_.path(), calls);
+    calls->calls = 0;
+    ASSERT_TRUE(tree->stat_target("file").ok());
+    EXPECT_EQ(calls->calls, 1);
+    ASSERT_TRUE(tree->open("file").ok());
+    EXPECT_EQ(calls->calls, 3);
+    ASSERT_TRUE(tree->list("").ok());
+    EXPECT_EQ(calls->calls, 4);
 }
 
 TEST_F(PinnedFileTest, ReadingWaits) {

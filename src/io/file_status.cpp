@@ -1,0 +1,70 @@
+// struct stat, field by field.
+#include "io/file_status.h"
+
+#include <cstdint>
+
+namespace ckptfs::io {
+namespace {
+
+constexpr std::int64_t ns_per_second = 1'000'000'000;
+constexpr std::uint32_t permission_bits = 07777;
+
+std::int64_t nanoseconds(const timespec& time) {
+    return static_cast<std::int64_t>(time.tv_sec) * ns_per_second + static_cast<std::int64_t>(time.tv_nsec);
+}
+
+FileStamp stamp_of(const struct stat& status) {
+    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), nanoseconds(status.st_mtim),
+            nanoseconds(status.st_ctim)};
+}
+
+}  // namespace
+
+FileType type_of(mode_t mode) {
+    if (S_ISREG(mode)) {
+        return FileType::regular;
+    }
+    if (S_ISDIR(mode)) {
+        return FileType::directory;
+    }
+    switch (mode & S_IFMT) {
+        case S_IFLNK:
+            return FileType::symlink;
+        case S_IFIFO:
+            return FileType::fifo;
+        case S_IFCHR:
+            return FileType::character_device;
+        case S_IFBLK:
+            return FileType::block_device;
+        case S_IFSOCK:
+            return FileType::socket;
+        default:
+            return FileType::other;
+    }
+}
+
+FileInfo info_of(const struct stat& status) {
+    FileInfo info;
+    info.stamp = stamp_of(status);
+    info.type = type_of(status.st_mode);
+    info.mode = status.st_mode & permission_bits;
+    info.uid = status.st_uid;
+    info.gid = status.st_gid;
+    info.nlink = status.st_nlink;
+    info.atime_ns = nanoseconds(status.st_atim);
+    info.blocks = static_cast<std::uint64_t>(status.st_blocks);
+    return info;
+}
+
+bool has_same_bytes(const struct stat& now, const struct stat& then) {
+    FileStamp stamp = stamp_of(now);
+    const FileStamp pinned = stamp_of(then);
+    const bool explained = now.st_nlink != then.st_nlink || now.st_mode != then.st_mode || now.st_uid != then.st_uid ||
+                           now.st_gid != then.st_gid;
+    if (explained && now.st_nlink > 0) {
+        stamp.ctime_ns = pinned.ctime_ns;
+    }
+    return stamp == pinned;
+}
+
+}  // namespace ckptfs::io
