@@ -67,7 +67,8 @@ class FileSystem::Implementation {
     Outcome<LookedUpEntry> lookup_world_size(std::string_view name);
     Outcome<LookedUpEntry> lookup_in(MirroredDirectory& directory, std::uint64_t inode, std::string_view name);
     // Whoever may write SOURCE could put a link in the place of a directory that the kernel still holds, and let others
-    // look where it leads with the rights of the mount's user, past the directories on the way there.
+    // look where it leads with the rights of the mount's user, past the directories on the way there. A link that stays
+    // there is found; one that is exchanged between this check and the look is not.
     [[nodiscard]] bool is_still_in_place(const MirroredDirectory& directory) const;
 
     // With the permissions that whoever comes by the way to it has.
