@@ -32,7 +32,7 @@ constexpr std::array refusal_entries{
     RefusalEntry{Refusal::quantized_weights, "quantised frozen weights",
                  "`zero_quantized_nontrainable_weights: true` in the stored config",
                  "resume at the world size that wrote it, and save without that setting"},
-    RefusalEntry{Refusal::rank_values, "values that belong to a rank",
+    RefusalEntry{Refusal::rank_values, "value that belongs to a rank",
                  "numbers that the optimizer keeps in `param_groups` or in states of one element, that no config sets, "
                  "and that differ between data-parallel ranks (`d` of Prodigy and D-Adaptation)",
                  "resume at the world size that wrote it, or give those of rank R to all ranks with "

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "zero/optimizer_file.h"
+#include "zero/weights_finding.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -83,8 +84,14 @@ StepsAtStart steps_at_start(const OptimizerSteps& steps, const std::string& deep
     return {minor && *minor <= last_minor, minor && *minor < last_minor && !steps.is_adagrad};
 }
 
-/// What the step says of two saves; nullopt: nothing.
-std::optional<std::string> step_finding(const Checkpoint& checkpoint) {
+/// What the step says of two saves.
+struct StepFinding {
+    std::string text;
+    bool counters_are_ahead = false;  ///< of the optimizer, as they are where its files are of an earlier save
+};
+
+/// nullopt: nothing.
+std::optional<StepFinding> step_finding(const Checkpoint& checkpoint) {
     for (const ModelParallelRank& family : checkpoint.model_parallel) {
         const OptimizerSteps steps = steps_of(family);
         const std::optional<double> counted = counted_steps(family);
@@ -95,103 +102,15 @@ std::optional<std::string> step_finding(const Checkpoint& checkpoint) {
         const bool same = *steps.step == *counted && !ahead_certain;
         const bool ahead = *steps.step == *counted + 1 && ahead_possible;
         if (!same && !ahead) {
-            return "the optimizer files are at step " + step_text(steps.step) +
-                   ", but global_steps - skipped_steps of " + family.model_states_name + " is " + step_text(counted) +
-                   (ahead_certain ? ", to which DeepSpeed " + checkpoint.deepspeed_version + " adds 1" : "");
+            return StepFinding{"the optimizer files are at step " + step_text(steps.step) +
+                                   ", but global_steps - skipped_steps of " + family.model_states_name + " is " +
+                                   step_text(counted) +
+                                   (ahead_certain ? ", to which DeepSpeed " + checkpoint.deepspeed_version + " adds 1"
+                                                  : std::string()),
+                               *steps.step < *counted + (ahead_certain ? 1 : 0)};
         }
     }
     return std::nullopt;
-}
-
-/// "ranks 0-2 and 5", of several families "rank 1 of mp_rank_00, ranks 0-1 of mp_rank_01".
-class RankNames {
- public:
-    explicit RankNames(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
-
-    void add(const RankWeights& of) {
-        if (families_.empty() || families_.back().first != of.family) {
-            families_.push_back({of.family, {}});
-        }
-        auto& runs = families_.back().second;
-        if (!runs.empty() && runs.back().second + 1 == of.rank) {
-            runs.back().second = of.rank;
-        } else {
-            runs.emplace_back(of.rank, of.rank);
-        }
-    }
-
-    [[nodiscard]] std::string text() const {
-        std::string result;
-        for (std::size_t i = 0; i < std::min(families_.size(), max_named); ++i) {
-            const auto& [family, runs] = families_[i];
-            const bool several = runs.size() > 1 || runs.front().first != runs.front().second;
-            result += (result.empty() ? "" : "; ") + std::string(several ? "ranks " : "rank ") + text_of(runs);
-            if (checkpoint_.model_parallel.size() > 1) {
-                result += " of mp_rank_" + checkpoint_.model_parallel[family].rank;
-            }
-        }
-        return families_.size() > max_named ? result + " and more" : result;
-    }
-
- private:
-    static constexpr std::size_t max_named = 8;
-    using Runs = std::vector<std::pair<std::uint64_t, std::uint64_t>>;  // first and last
-
-    static std::string text_of(const Runs& runs) {
-        std::string result;
-        for (std::size_t i = 0; i < std::min(runs.size(), max_named); ++i) {
-            const auto [first, last] = runs[i];
-            result += (i == 0 ? "" : ", ") + std::to_string(first) + (first == last ? "" : "-" + std::to_string(last));
-        }
-        return runs.size() > max_named ? result + " and more" : result;
-    }
-
-    const Checkpoint& checkpoint_;
-    std::vector<std::pair<std::size_t, Runs>> families_;
-};
-
-/// What the weights say of two saves.
-struct WeightsFinding {
-    bool on_all_ranks = false;
-    bool on_some_ranks = false;
-    std::string text;
-};
-
-WeightsFinding weights_finding(const Checkpoint& checkpoint, const WeightsComparison& weights) {
-    WeightsFinding finding;
-    RankNames different(checkpoint);
-    RankNames same(checkpoint);
-    std::vector<std::string> parameters;
-    for (const RankWeights& rank : weights.ranks) {
-        if (rank.different_numel == 0) {
-            same.add(rank);
-            finding.on_some_ranks = true;
-            continue;
-        }
-        different.add(rank);
-        finding.on_all_ranks = true;
-        for (const std::string& name : rank.parameters) {
-            if (std::find(parameters.begin(), parameters.end(), name) == parameters.end()) {
-                parameters.push_back(name);
-            }
-        }
-    }
-    finding.on_some_ranks = finding.on_some_ranks && finding.on_all_ranks;
-    finding.on_all_ranks = finding.on_all_ranks && !finding.on_some_ranks;
-    if (!finding.on_some_ranks && !finding.on_all_ranks) {
-        return finding;
-    }
-    const std::size_t named = std::min(parameters.size(), WeightsComparison::max_named_parameters);
-    std::string names;
-    for (std::size_t i = 0; i < named; ++i) {
-        names += (i == 0 ? "'" : ", '") + parameters[i] + "'";
-    }
-    finding.text = "the weights are not the fp32 masters, rounded, on " + different.text() +
-                   (finding.on_some_ranks ? ", while they are on " + same.text() : "") + " (" +
-                   std::to_string(weights.different_numel()) + " of " + std::to_string(weights.compared_numel()) +
-                   " compared elements differ; parameters " + names +
-                   (named < parameters.size() ? " and others)" : ")");
-    return finding;
 }
 
 /// A save writes its model states first: these are younger where it was killed before it came to the optimizer's files.
@@ -211,7 +130,8 @@ bool model_states_are_newer(const Checkpoint& checkpoint) {
 }
 
 constexpr std::string_view step_cause =
-    "resumed with load_optimizer_states=False, or reset its counters or the optimizer's states";
+    "resumed with load_optimizer_states=False, reset its counters or the optimizer's states, or began under a "
+    "DeepSpeed before 0.14, whose optimizers are a step ahead for as long as they are resumed";
 constexpr std::string_view weights_cause =
     "changed weights or masters itself (a clamp, an average put in their place, safe_set_full_fp32_param)";
 
@@ -235,21 +155,20 @@ Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, co
     if (checkpoint.format == Format::stage0) {
         return warnings;
     }
-    const std::optional<std::string> step = step_finding(checkpoint);
+    const std::optional<StepFinding> step = step_finding(checkpoint);
     const WeightsFinding of_weights = weights_finding(checkpoint, weights);
-    const bool signs_of_weights = of_weights.on_all_ranks || of_weights.on_some_ranks;
     std::optional<std::string> refusal;
-    if (step && signs_of_weights) {
-        refusal = said_refusal(*step + ", and " + of_weights.text,
+    if (step && of_weights.differ) {
+        refusal = said_refusal(step->text + ", and " + of_weights.text,
                                std::string(step_cause) + ", and " + std::string(weights_cause));
-    } else if (of_weights.on_some_ranks) {
+    } else if (of_weights.mixed) {
         refusal = said_refusal(of_weights.text, std::string(weights_cause));
-    } else if (step && weights.ranks.empty() && model_states_are_newer(checkpoint)) {
-        refusal = said_refusal(*step + ", and the model states are newer than every optimizer file",
+    } else if (step && step->counters_are_ahead && weights.ranks.empty() && model_states_are_newer(checkpoint)) {
+        refusal = said_refusal(step->text + ", and the model states are newer than every optimizer file",
                                std::string(step_cause) + ", and a copy changed the times");
     } else if (step) {
-        warnings.push_back(path + ": " + one_sign(*step, step_cause));
-    } else if (of_weights.on_all_ranks) {
+        warnings.push_back(path + ": " + one_sign(step->text, step_cause));
+    } else if (of_weights.differ) {
         warnings.push_back(path + ": " + one_sign(of_weights.text, weights_cause));
     }
     if (refusal && !accept_mixed) {

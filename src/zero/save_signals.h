@@ -14,9 +14,9 @@ namespace ckptfs::zero {
 /// What its user should know, in sentences that begin with `path`, the tag's; empty where nothing speaks of two saves.
 /// `inconsistent`, unless `accept_mixed` makes that a warning too, where
 /// - the step is not that of the counters, and the weights are not the masters,
-/// - the weights are the masters on some ranks and not on others, or
-/// - no weights could be compared, the step is not that of the counters, and all model states are newer than every
-///   optimizer file.
+/// - the weights are the masters in some places and not in others, so that weights_finding() calls them mixed, or
+/// - no weights could be compared, the optimizer is behind the counters, and all model states are newer than every
+///   optimizer file, as a save leaves them that was killed between the two.
 /// `checkpoint`: of joined families, whose ranks are known to agree on the step.
 Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, const std::string& path,
                                                 const WeightsComparison& weights, bool accept_mixed);

@@ -75,6 +75,10 @@ constexpr auto keys_of_save = std::to_array<std::string_view>({
 });
 static_assert(std::is_sorted(keys_of_save.begin(), keys_of_save.end()));
 
+// Numbers of a rank's partition that the optimizer makes anew in each step before it uses them, so that any will do:
+// `RMS` of Adafactor as transformers (5.24, optimization.py) and fairseq have it, the norm of the partition.
+constexpr auto keys_made_anew = std::to_array<std::string_view>({"RMS"});
+
 constexpr auto model_states_keys = std::to_array<std::string_view>({
     "lr_scheduler",
     "random_ltd",
@@ -391,6 +395,9 @@ Result<void> add_state_values(std::size_t index, const StateEntries& entries, st
         const bool scalar = entry.dimensions == 0 || (entry.shard.numel == 1 && partition_numel != 1);
         // Steps are compared by themselves: FusedAdam and the elastic form count in other places.
         if (entry.key == "step" || (entry.tensor && !scalar) || (!entry.tensor && entry.held_numel > 1)) {
+            continue;
+        }
+        if (contains(keys_made_anew, entry.key)) {
             continue;
         }
         SavedValue like;

@@ -157,11 +157,17 @@ std::uint64_t scattered(std::uint64_t value) {
     return value ^ (value >> 31U);
 }
 
+/// What a sample holds of each rank and group.
+struct SampleSize {
+    std::uint64_t runs = 0;
+    std::uint64_t run_numel = 0;
+};
+
 class FamilyComparison {
  public:
-    /// `runs`: of each rank and group; nullopt: every element.
-    FamilyComparison(const ModelParallelRank& family, std::size_t index, std::optional<std::uint64_t> runs)
-        : family_(family), index_(index), runs_(runs) {}
+    /// No `sample`: every element.
+    FamilyComparison(const ModelParallelRank& family, std::size_t index, std::optional<SampleSize> sample)
+        : family_(family), index_(index), sample_(sample) {}
 
     Result<void> run(std::vector<RankWeights>& out) {
         ModuleTensors module;
@@ -209,25 +215,26 @@ class FamilyComparison {
         for (; slot != slots.end() && slot->begin_numel < right; ++slot) {
             parts.push_back({&*slot, std::max(left, slot->begin_numel), std::min(right, slot->end_numel)});
         }
-        for (const Part& run : runs_ ? sample(parts, found.rank) : parts) {
+        for (const Part& run : sample_ ? sample(parts, *sample_, found.rank) : parts) {
             CKPTFS_TRY(compare(group, run, left, found));
         }
         return {};
     }
 
     /// Strata of equal size, and in each a run somewhere: no two ranks sample the same columns of a matrix.
-    [[nodiscard]] std::vector<Part> sample(const std::vector<Part>& parts, std::uint64_t rank) const {
+    [[nodiscard]] static std::vector<Part> sample(const std::vector<Part>& parts, const SampleSize& size,
+                                                  std::uint64_t rank) {
         const std::uint64_t numel =
             std::accumulate(parts.begin(), parts.end(), std::uint64_t{0},
                             [](std::uint64_t sum, const Part& part) { return sum + part.numel(); });
-        const std::uint64_t stratum_numel = std::max<std::uint64_t>(1, numel / *runs_);
-        const std::uint64_t run_numel = std::min(sampled_run_numel, stratum_numel);
+        const std::uint64_t stratum_numel = std::max<std::uint64_t>(1, numel / size.runs);
+        const std::uint64_t run_numel = std::min(size.run_numel, stratum_numel);
         std::vector<Part> runs;
         std::uint64_t passed = 0;  // elements of the parts before `part`
         auto part = parts.begin();
-        for (std::uint64_t i = 0; i < *runs_ && i * stratum_numel < numel; ++i) {
+        for (std::uint64_t i = 0; i < size.runs && i * stratum_numel < numel; ++i) {
             const std::uint64_t stratum = i * stratum_numel;
-            const std::uint64_t at = stratum + scattered(rank * *runs_ + i) % (stratum_numel - run_numel + 1);
+            const std::uint64_t at = stratum + scattered(rank * size.runs + i) % (stratum_numel - run_numel + 1);
             while (at >= passed + part->numel()) {
                 passed += part->numel();
                 ++part;
@@ -250,27 +257,29 @@ class FamilyComparison {
                                                   run.begin_numel - run.slot->begin_numel, run.numel()));
         found.compared_numel += run.numel();
         found.different_numel += different;
-        const std::string& name = group.parameters[run.slot->parameter].name;
-        if (different > 0 && found.parameters.size() < WeightsComparison::max_named_parameters &&
-            std::find(found.parameters.begin(), found.parameters.end(), name) == found.parameters.end()) {
-            found.parameters.push_back(name);
+        // Runs come in the order of parameters.
+        const std::string* name = &group.parameters[run.slot->parameter].name;
+        if (found.parameters.empty() || found.parameters.back().name != name) {
+            found.parameters.push_back({name, run.slot->weights.file, 0, 0});
         }
+        found.parameters.back().compared_numel += run.numel();
+        found.parameters.back().different_numel += different;
         return {};
     }
 
     const ModelParallelRank& family_;
     std::size_t index_;
-    std::optional<std::uint64_t> runs_;
+    std::optional<SampleSize> sample_;
     RunComparer comparer_;
 };
 
-Result<WeightsComparison> compare_families(const Checkpoint& checkpoint, std::optional<std::uint64_t> runs) {
+Result<WeightsComparison> compare_families(const Checkpoint& checkpoint, std::optional<SampleSize> sample) {
     WeightsComparison comparison;
     if (checkpoint.format == Format::stage0 || checkpoint.format == Format::zero3) {
         return comparison;
     }
     for (std::size_t index = 0; index < checkpoint.model_parallel.size(); ++index) {
-        CKPTFS_TRY(FamilyComparison(checkpoint.model_parallel[index], index, runs).run(comparison.ranks));
+        CKPTFS_TRY(FamilyComparison(checkpoint.model_parallel[index], index, sample).run(comparison.ranks));
     }
     return comparison;
 }
@@ -290,13 +299,35 @@ std::uint64_t WeightsComparison::different_numel() const {
     return sum_of(ranks, &RankWeights::different_numel);
 }
 
+bool WeightsComparison::ranks_are_unlike() const {
+    const auto differs = [](const RankWeights& rank) { return rank.different_numel > 0; };
+    return std::any_of(ranks.begin(), ranks.end(), differs) && !std::all_of(ranks.begin(), ranks.end(), differs);
+}
+
 Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint) {
     std::uint64_t partitions = 0;
     for (const ModelParallelRank& family : checkpoint.model_parallel) {
         partitions += family.optimizer.size() * family.groups.size();
     }
-    const std::uint64_t affordable = max_sampled_runs / std::max<std::uint64_t>(1, partitions);
-    return compare_families(checkpoint, std::clamp<std::uint64_t>(affordable, 1, sampled_runs));
+    partitions = std::max<std::uint64_t>(1, partitions);
+    const auto affordable = [partitions](std::uint64_t most, std::uint64_t runs) {
+        return std::clamp<std::uint64_t>(most / partitions, 1, runs);
+    };
+    CKPTFS_ASSIGN(
+        WeightsComparison sample,
+        compare_families(checkpoint, SampleSize{affordable(max_sampled_runs, sampled_runs), sampled_run_numel}));
+    if (!sample.ranks_are_unlike()) {
+        return sample;
+    }
+    CKPTFS_ASSIGN(WeightsComparison closer,
+                  compare_families(checkpoint, SampleSize{affordable(max_closer_runs, closer_runs), closer_run_numel}));
+    // A difference that only the sample holds is not forgotten.
+    for (std::size_t i = 0; i < closer.ranks.size(); ++i) {
+        if (closer.ranks[i].different_numel == 0 && sample.ranks[i].different_numel > 0) {
+            closer.ranks[i] = std::move(sample.ranks[i]);
+        }
+    }
+    return closer;
 }
 
 Result<WeightsComparison> compare_weights(const Checkpoint& checkpoint) {

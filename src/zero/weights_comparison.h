@@ -12,23 +12,31 @@
 
 namespace ckptfs::zero {
 
+/// Of those elements of a parameter that one rank has the masters of.
+struct ParameterWeights {
+    const std::string* name = nullptr;  ///< the checkpoint's
+    const File* file = nullptr;         ///< that holds the weights
+    std::uint64_t compared_numel = 0;
+    std::uint64_t different_numel = 0;
+};
+
 /// What one rank's masters say of the weights that they belong to.
 struct RankWeights {
     std::size_t family = 0;  ///< index of its ModelParallelRank
     std::uint64_t rank = 0;  ///< data-parallel
     std::uint64_t compared_numel = 0;
     std::uint64_t different_numel = 0;
-    std::vector<std::string> parameters;  ///< the first few of which an element differs
+    std::vector<ParameterWeights> parameters;  ///< those of which an element was compared, each once
 };
 
 struct WeightsComparison {
-    static constexpr std::size_t max_named_parameters = 3;
-
     /// Those with a master to compare; empty where no weights are kept.
     std::vector<RankWeights> ranks;
 
     [[nodiscard]] std::uint64_t compared_numel() const;
     [[nodiscard]] std::uint64_t different_numel() const;
+    /// Whether elements differ on some ranks, and on others none of those that were compared.
+    [[nodiscard]] bool ranks_are_unlike() const;
 };
 
 /// What sample_weights() reads at most: this many runs of neighbouring elements of each rank and group, fewer where
@@ -37,7 +45,14 @@ inline constexpr std::uint64_t sampled_runs = 8;
 inline constexpr std::uint64_t sampled_run_numel = 16;
 inline constexpr std::uint64_t max_sampled_runs = 2048;
 
-/// Compares a few elements of every rank and group, spread over its partition, always the same ones.
+/// What it reads besides, only where the sample finds ranks unlike each other.
+inline constexpr std::uint64_t closer_runs = 64;
+inline constexpr std::uint64_t closer_run_numel = 4096;
+inline constexpr std::uint64_t max_closer_runs = 4096;
+
+/// Compares a few elements of every rank and group, spread over its partition, always the same ones. Where they differ
+/// on some ranks only, what is returned is a closer look at all ranks: a few differences that are spread over all ranks
+/// are in the sample of some.
 Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint);
 /// Compares every element, a block at a time.
 Result<WeightsComparison> compare_weights(const Checkpoint& checkpoint);

@@ -61,6 +61,8 @@ def _variants():
     yield from _variant("cpu-adam", (bf16.but(optimizer="cpu_adam"), 2, 3), (fp32.but(optimizer="cpu_adam"), 3, 2), quick=False)
     yield from _variant("lion", (bf16.but(optimizer="lion"), 3, 2), (fp32.but(optimizer="lion"), 2, 3), SOURCE, quick=False)
     yield Cell("adafactor/stage2-bf16/3to2", bf16.but(optimizer="adafactor"), 3, 2, SOURCE)
+    # It keeps `RMS`, the norm of the rank's own partition, which each step makes anew.
+    yield Cell("adafactor-transformers/stage2-bf16/3to2", bf16.but(optimizer="transformers_adafactor"), 3, 2, SOURCE)
     yield from _variant("muon", (one.but(optimizer="muon"), 3, 2), (bf16.but(optimizer="muon"), 2, 4), SOURCE)
     yield from _variant("muon-offload", (bf16.but(optimizer="muon", offload=True), 3, 2),
                         (one.but(optimizer="muon", offload=True), 2, 3), SOURCE, quick=False)

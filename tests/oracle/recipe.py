@@ -232,6 +232,10 @@ def client_optimizer(groups, recipe):
 
         # It adds this key of Adam's to its groups when it loads: with it from the start, a load changes nothing.
         return DeepSpeedCPULion([group | {"amsgrad": False} for group in groups], lr=lr / 10)
+    if recipe.optimizer == "transformers_adafactor":
+        from transformers.optimization import Adafactor
+
+        return Adafactor(groups, lr=lr, scale_parameter=False, relative_step=False)
     makers = {
         "adamw": lambda: optim.AdamW(groups, lr=lr, foreach=False),
         "amsgrad": lambda: optim.Adam(groups, lr=lr, amsgrad=True),
