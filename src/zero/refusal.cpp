@@ -29,7 +29,7 @@ constexpr std::array refusal_entries{
     RefusalEntry{Refusal::mics, "MiCS",
                  "`partition_count` below `dp_world_size` at stage 3: each group of ranks holds the whole model",
                  "resume at the world size that wrote it, and save without mics_shard_size"},
-    RefusalEntry{Refusal::quantized_weights, "quantised frozen weights",
+    RefusalEntry{Refusal::quantized_weights, "quantisation of frozen weights",
                  "`zero_quantized_nontrainable_weights: true` in the stored config",
                  "resume at the world size that wrote it, and save without that setting"},
     RefusalEntry{Refusal::rank_values, "value that belongs to a rank",

@@ -128,9 +128,9 @@ struct Unit {
 };
 
 bool is_mixed_in_units(const std::vector<Unit>& units) {
-    std::uint64_t fitting_numel = 0;  // in one of them
+    std::uint64_t fitting_numel = 0;
     for (const Unit& unit : units) {
-        fitting_numel = std::max(fitting_numel, unit.all.different_numel == 0 ? unit.all.compared_numel : 0);
+        fitting_numel += unit.all.different_numel == 0 ? unit.all.compared_numel : 0;
     }
     return std::any_of(units.begin(), units.end(), [fitting_numel, &units](const Unit& unit) {
         return unit.differs_as_a_whole() && told_apart(unit.all, fitting_numel, units.size());

@@ -156,6 +156,40 @@ def test_a_rank_of_another_save_of_the_same_step_is_refused(bf16, tmp_path):
     assert WEIGHTS + "rank 1, while they are on ranks 0, 2 (" in result.stderr and REFUSED in result.stderr
 
 
+def one_element(name, old):
+    """The highest bit of the fraction of one bfloat16."""
+    return bytes([old[0] ^ 0x40]) + old[1:] if name == "data/0" else old
+
+
+def test_a_clamp_of_one_element_is_a_warning_for_every_command(bf16, tmp_path):
+    change(bf16 / TAG / MODEL_STATES, one_element)
+    verified = ckptfs("verify", bf16, "--world-size=2")
+    assert verified.returncode == 0, verified
+    assert re.search(re.escape(WEIGHTS) + r"rank \d \(1 of \d+ compared elements differ; parameters '[^']+'\): expected", verified.stdout)
+    assert ckptfs("inspect", bf16).returncode == 0
+    for text in mount_and_leave(bf16, tmp_path / "mount"):
+        assert REFUSED not in text
+
+
+def a_step_ahead(name, old):
+    """What an optimizer counts in a tensor."""
+    two, three = struct.pack("<f", 2), struct.pack("<f", 3)
+    return three if name.startswith("data/") and old == two else old
+
+
+def test_stage_3_that_began_under_an_old_version_is_served_whatever_the_times_say(checkpoint, tmp_path):
+    source = checkpoint("stage3_bf16_ws3")
+    now = time.time()
+    for path in (source / TAG).iterdir():
+        is_optimizer = path.name.endswith("optim_states.pt")
+        if is_optimizer:
+            change(path, a_step_ahead)
+        then = now - 60 * is_optimizer
+        os.utime(path, (then, then))
+    for text in mount_and_leave(source, tmp_path / "mount"):
+        assert "the optimizer files are at step 3" in text and "began under a DeepSpeed before 0.14" in text
+
+
 @pytest.mark.parametrize("newer", [True, False])
 def test_stage_3_is_refused_by_step_and_times(checkpoint, tmp_path, newer):
     source = checkpoint("stage3_bf16_ws3")

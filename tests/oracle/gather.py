@@ -112,7 +112,7 @@ def _gather_flat(model, shards, world_size):
                 states.update({(name, key): value for name, value in layout.whole(parts).items()})
             elif key != "step" and all(torch.is_tensor(part) and part.dim() == 1 for part in parts):
                 states.update({(name, key): value for name, value in layout.cut(parts).items()})
-            else:
+            elif key != "RMS":  # a number of the rank's partition, made anew in each step
                 if any(plain(part) != plain(parts[0]) for part in parts):
                     raise ValueError(f"group {group}: ranks disagree on {key}: {parts}")
                 kept[key] = parts[0]

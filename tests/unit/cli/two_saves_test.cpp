@@ -82,17 +82,16 @@ TEST_F(TwoSaves, VerifyRefusesUnlessTheyAreAccepted) {
     EXPECT_THAT(harness_.out(), AllOf(HasSubstr("  warning: "), HasSubstr("OK: ")));
 }
 
-TEST_F(TwoSaves, VerifyFindsTheOneElementThatASampleMisses) {
+TEST_F(TwoSaves, VerifyWarnsOfTheOneElementThatASampleMisses) {
     for (std::uint64_t element = 0; element < 100; ++element) {
         change(model_states, {.only_element = element});
-        const bool missed = harness_.run({"inspect", source_.string()}) == 0;
-        if (missed) {
-            EXPECT_THAT(harness_.out(), Not(HasSubstr("warnings")));
-            EXPECT_EQ(harness_.run({"verify", source_.string()}), 1) << "element " << element;
-            EXPECT_THAT(harness_.error(), HasSubstr("rounded, on rank 0, while they are on rank 1 (1 of 282 "));
+        ASSERT_EQ(harness_.run({"inspect", source_.string()}), 0) << harness_.error();
+        if (harness_.out().find("warnings") == std::string::npos) {
+            EXPECT_EQ(harness_.run({"verify", source_.string()}), 0) << harness_.error();
+            EXPECT_THAT(harness_.out(), HasSubstr("rounded, on rank 0 (1 of 282 compared elements differ"));
             return;
         }
-        EXPECT_THAT(harness_.error(), HasSubstr("while they are on rank 1 (1 of "));
+        EXPECT_THAT(harness_.out(), HasSubstr("rounded, on rank 0 (1 of "));
         change(model_states, {.only_element = element});  // as it was
     }
     FAIL() << "the sample is of all elements: use a larger fixture";

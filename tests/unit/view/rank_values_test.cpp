@@ -182,5 +182,56 @@ TEST(RankValuesOfSubGroups, AreRefusedAsThoseOfRanksAre) {
     EXPECT_THAT(view.error().message(), AllOf(HasSubstr("state[0].d is 0.5, and 1.5 in"), HasSubstr("(state[1].d)")));
 }
 
+/// Whose state is where.
+struct MadeAnew {
+    std::string fixture;
+    KeyPath state;
+};
+
+void PrintTo(const MadeAnew& drawn, std::ostream* out) {
+    *out << drawn.fixture;
+}
+
+class NumbersMadeAnewInEachStep : public testing::TestWithParam<MadeAnew> {};
+
+INSTANTIATE_TEST_SUITE_P(Stages, NumbersMadeAnewInEachStep,
+                         testing::Values(MadeAnew{"stage2_fp16_ws3", {outer, base, "state", 0}},
+                                         MadeAnew{"bf16_optimizer_ws3", {outer, base, "state", 0}},
+                                         MadeAnew{"elastic_ws3", {outer, base, 1}},
+                                         MadeAnew{"stage3_fp16_ws2", {outer, outer, "state", 0}}),
+                         [](const auto& param_info) { return param_info.param.fixture; });
+
+// As transformers' Adafactor keeps the norm of its partition.
+TEST_P(NumbersMadeAnewInEachStep, AreNobodysToAskFor) {
+    for (const bool in_tensor : {true, false}) {
+        EditedTag tag(GetParam().fixture);
+        float number = 0;
+        for (const std::string& name : tag.names("optim_states")) {
+            number += 0.25F;
+            if (in_tensor) {
+                KeyPath like = GetParam().state;
+                like.emplace_back("exp_avg");
+                tag.add_number(name, GetParam().state, "RMS", number, like);
+            } else {
+                tag.add_real(name, GetParam().state, "RMS", number);
+            }
+        }
+        const auto source = tag.source();
+        const auto checkpoint = zero::read_checkpoint(*source, "tag");
+        ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
+        EXPECT_THAT((*checkpoint)->warnings, testing::IsEmpty());
+        for (const std::uint64_t world_size : {1U, 4U}) {
+            const auto view = world_size_view(*checkpoint, world_size, {});
+            ASSERT_TRUE(view.ok()) << view.error().message();
+            for (std::size_t i = 0; i < (*view)->file_count(); ++i) {
+                if ((*view)->file_name(i).find("optim_states") != std::string::npos) {
+                    const auto archive = pt::Archive::open((*view)->open(i).value()).value();
+                    EXPECT_NE(pickle::find(at_path(archive->root(), GetParam().state), "RMS"), nullptr);
+                }
+            }
+        }
+    }
+}
+
 }  // namespace
 }  // namespace ckptfs::view

@@ -1,9 +1,11 @@
 // docs/support.md is generated from the list of refusals; set CKPTFS_UPDATE_DOCS=1 to write it.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <iterator>
+#include <string_view>
 
 #include "support/test_data.h"
 #include "zero/refusal.h"
@@ -27,6 +29,10 @@ TEST(Support, EveryRefusalSaysWhatToDo) {
         const Error error = refuse(entry.id, "/ckpt", "evidence");
         EXPECT_EQ(error.code(), ErrorCode::unsupported);
         EXPECT_NE(error.message().find(entry.name), std::string::npos);
+        // "NAME is not supported": a plural would need another verb.
+        const std::string_view head =
+            entry.name.substr(0, std::min(entry.name.find(" of "), entry.name.find(" that ")));
+        EXPECT_FALSE(head.ends_with('s')) << entry.name;
         EXPECT_NE(error.message().find(entry.instead), std::string::npos);
     }
 }

@@ -13,6 +13,7 @@
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
 #include "zero/reader.h"
+#include "zero/weights_finding.h"
 
 namespace ckptfs::zero {
 namespace weights_comparison {
@@ -87,8 +88,8 @@ class Synthetic {
 
     /// Of group 0.
     void spoil_weight(std::uint64_t element) { weights_.marks[element * 2 + 1] = std::byte{0x3f}; }
-    void spoil_masters(std::uint64_t rank) {
-        for (std::uint64_t element = 0; element < partition_numel_; ++element) {
+    void spoil_masters(std::uint64_t rank, std::uint64_t every = 1) {
+        for (std::uint64_t element = 0; element < partition_numel_; element += every) {
             masters_.marks[(rank * partition_numel_ + element) * 4 + 3] = std::byte{0x3f};
         }
     }
@@ -131,6 +132,48 @@ TEST(WeightsSample, SeesTheRankWhoseMastersAreOthers) {
             EXPECT_EQ(found.different_numel > 0, found.rank == rank) << found.rank;
         }
     }
+}
+
+/// 0.3 % of the elements of each of 4 ranks, as an average leaves them that is put in the place of the weights.
+TEST(WeightsSample, LooksCloserBeforeItTellsRanksApart) {
+    constexpr std::uint64_t ranks = 4;
+    constexpr std::uint64_t groups = 3;
+    Synthetic synthetic(ranks, groups, 100'000);
+    for (std::uint64_t rank = 0; rank < ranks; ++rank) {
+        synthetic.spoil_masters(rank, 333);
+    }
+    const auto sample = sample_weights(synthetic.checkpoint());
+    ASSERT_TRUE(sample.ok());
+    EXPECT_GT(synthetic.reads(), ranks * groups * sampled_runs * 2) << "the first look saw no rank without differences";
+    EXPECT_LE(synthetic.reads(), ranks * groups * (sampled_runs + closer_runs) * 2);
+    for (const RankWeights& rank : sample->ranks) {
+        EXPECT_GT(rank.different_numel, 0U) << rank.rank;
+    }
+    const WeightsFinding finding = weights_finding(synthetic.checkpoint(), *sample);
+    EXPECT_FALSE(finding.mixed);
+    EXPECT_THAT(finding.text, testing::HasSubstr("on ranks 0-3 ("));
+}
+
+TEST(WeightsSample, TellsARankOfAnotherSaveHoweverLittleDiffers) {
+    for (const std::uint64_t every : {1U, 10U, 50U}) {
+        Synthetic synthetic(4, 3, 100'000);
+        synthetic.spoil_masters(2, every);
+        const auto sample = sample_weights(synthetic.checkpoint());
+        ASSERT_TRUE(sample.ok());
+        const WeightsFinding finding = weights_finding(synthetic.checkpoint(), *sample);
+        EXPECT_TRUE(finding.mixed) << every;
+        EXPECT_THAT(finding.text, testing::HasSubstr("on rank 2, while they are on ranks 0-1, 3 ("));
+    }
+}
+
+TEST(WeightsSample, OfManyRanksThatAreUnlikeIsBounded) {
+    constexpr std::uint64_t ranks = 512;
+    Synthetic synthetic(ranks, 2, 10'000);
+    synthetic.spoil_masters(200);
+    const auto sample = sample_weights(synthetic.checkpoint());
+    ASSERT_TRUE(sample.ok());
+    EXPECT_LE(synthetic.reads(), (max_sampled_runs + max_closer_runs) * 2);
+    EXPECT_TRUE(weights_finding(synthetic.checkpoint(), *sample).mixed);
 }
 
 TEST(WeightsSample, IsTheSameEveryTime) {

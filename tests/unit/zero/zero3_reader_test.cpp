@@ -310,7 +310,7 @@ TEST_F(Zero3Tag, QuantisedFrozenWeights) {
     edit(states_name(0), [](pt::ArchiveEditor& editor, const Node* root) {
         set_config(editor, root, "zero_quantized_nontrainable_weights", editor.pickle().boolean(true));
     });
-    expect_error(ErrorCode::unsupported, "quantised frozen weights");
+    expect_error(ErrorCode::unsupported, "quantisation of frozen weights is not supported");
 }
 
 TEST_F(Zero3Tag, AutomaticExpertParallelism) {
