@@ -17,10 +17,11 @@ SavedFiles::SavedFiles(const Tag& tag) {
 }
 
 SavedFiles::Entry SavedFiles::entry_of(const Tag& tag, std::size_t index) {
-    FileStamp stamp = tag.stamps()[index];
-    stamp.ctime_ns = 0;
-    return {IdentityHasher().add(tag.stamped_files()[index]).identity().inode,
-            IdentityHasher().add(stamp).identity().inode};
+    const FileStamp& stamp = tag.stamps()[index];
+    return {
+        IdentityHasher().add(tag.stamped_files()[index]).identity().inode,
+        IdentityHasher().add(stamp.size).add(static_cast<std::uint64_t>(stamp.mtime_ns)).identity().inode,
+    };
 }
 
 std::optional<Error> SavedFiles::partly_replaced_in(const Tag& tag) const {

@@ -105,6 +105,30 @@ def test_a_backup_by_hard_links_does_not_disturb_who_reads(source, mounted, tmp_
     assert path.stat().st_mode & 0o777 == 0o440
 
 
+def test_a_copy_of_a_shard_in_its_place_is_no_save(source, mounted):
+    """As tools do that give files hard links in common, or break them: the same bytes, size and mtime in another inode."""
+    mount = mounted(source, "--world-size=3")
+    mount.may_log_errors("Stale file handle|changed")
+    path = mount.path / TAG / FILES[0]
+    expected = path.read_bytes()
+    shard = sorted((source / TAG).glob("*_states.pt"))[1]
+    before = shard.stat()
+    shutil.copy2(shard, source / "copy")
+    (source / "copy").rename(shard)
+    assert shard.stat().st_ino != before.st_ino
+    shown_before = path.stat().st_ino
+
+    def is_shown_anew():
+        try:
+            return path.stat().st_ino != shown_before
+        except OSError as failure:
+            assert failure.errno == errno.ESTALE, failure
+            return False
+
+    wait_until(is_shown_anew, "the tag is read again")
+    assert path.read_bytes() == expected
+
+
 def test_a_hard_link_is_one_file_with_two_links(source, mounted):
     os.link(source / "latest", source / "latest.bak")
     mount = mounted(source, "--world-size=3")

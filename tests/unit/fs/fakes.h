@@ -44,6 +44,13 @@ class MemorySource final : public Source {
         items_.at(other).info.nlink = 1;
         items_.at(other).info.stamp.ctime_ns += 1;
     }
+    /// As `cp -p path x && mv x path` does.
+    void replace_by_copy(const std::string& path) {
+        const std::lock_guard lock(mutex_);
+        FileStamp& stamp = items_.at(path).info.stamp;
+        stamp.inode = static_cast<std::uint64_t>(++clock_);
+        stamp.ctime_ns = 2'000'000'000 + clock_;
+    }
     /// As a write does whose time the file has had already.
     void rewrite_under_its_stamp(const std::string& path, const std::string& content) {
         const std::lock_guard lock(mutex_);

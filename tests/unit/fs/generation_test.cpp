@@ -119,6 +119,15 @@ TEST_F(Generation, ALinkToAFileIsNoReplacement) {
     EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: AAABBB");
 }
 
+TEST_F(Generation, ACopyOfAFileInItsPlaceIsNoReplacement) {
+    const auto fs = make(3);
+    inode(*fs, "step1/rank_0.pt");
+    source_->replace_by_copy("step1/a.shard");
+    pass(1000);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_0.pt")).value, "rank 0 of 3: AAABBB");
+    EXPECT_EQ(reader_->reads(), 2) << "it is another file all the same";
+}
+
 TEST_F(Generation, FilesLeftOverFromALargerSaveDoNotCount) {
     source_->put_file("step1/left_over.shard", "-");
     const auto fs = make(3);
