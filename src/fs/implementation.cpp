@@ -193,6 +193,10 @@ Result<FileInfo> FileSystem::Implementation::as_granted(const std::string& path,
     return info;
 }
 
+Result<std::vector<Permissions>> FileSystem::Implementation::passages_to(const ShownRoot& root) const {
+    return root.lone_file.empty() ? std::vector<Permissions>() : tree_->passages_to(root.lone_file);
+}
+
 Result<FileInfo> FileSystem::Implementation::as_reached(const std::string& path, const FileInfo& info) const {
     CKPTFS_ASSIGN(const FileInfo granted, as_granted(path, info));
     CKPTFS_ASSIGN(const auto passages, tree_->passages_to(path));
@@ -229,10 +233,14 @@ Outcome<LookedUpEntry> FileSystem::Implementation::passed_through_entry(const Mi
                                                                         std::string_view name, const std::string& path,
                                                                         const FileInfo& info,
                                                                         std::shared_ptr<const TagFiles> broken) {
+    const auto passages = passages_to(*directory.root());
+    if (!passages) {
+        return answer(passages.error());
+    }
     auto node = std::make_shared<PassedThrough>();
     node->directory = directory.source();
     node->path = path;
-    node->info = restricted(info, directory.root()->passages);
+    node->info = restricted(info, *passages);
     node->broken = std::move(broken);
     // Hard links are one file: programs that copy a tree find them by their common inode.
     const bool linked = info.nlink > 1 && !node->broken;
@@ -272,7 +280,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::virtual_entry(const MirroredD
         return Errno{ESTALE};
     }
     const VirtualFileNode file{files, index, directory.root()};
-    auto attributes = attributes_of(*content, file, unknown_inode);
+    auto attributes = attributes_of(*content->view, file, unknown_inode);
     if (!attributes.ok()) {
         return Errno{attributes.error};
     }
@@ -300,7 +308,7 @@ Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode)
         if (!content || !content->view) {
             return Errno{ESTALE};
         }
-        const auto attributes = attributes_of(*content, *file, inode);
+        const auto attributes = attributes_of(*content->view, *file, inode);
         return attributes.ok() ? Outcome(FileAttributes{attributes.value, freshness}) : Errno{attributes.error};
     }
     const auto* directory = std::get_if<std::shared_ptr<MirroredDirectory>>(&*node);
@@ -320,14 +328,21 @@ Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode)
     return FileAttributes{passed_through_attributes(*shown, inode), freshness};
 }
 
-Outcome<Attributes> FileSystem::Implementation::attributes_of(const TagFiles::Content& content,
-                                                              const VirtualFileNode& file, std::uint64_t inode) {
-    const auto size = content.view->file_size(file.index);
+Outcome<Attributes> FileSystem::Implementation::attributes_of(const View& view, const VirtualFileNode& file,
+                                                              std::uint64_t inode) const {
+    const auto size = view.file_size(file.index);
     if (!size) {
         return answer(size.error());
     }
-    const auto info =
-        restricted(restricted(content.view->file_info(file.index), content.passages), file.root->passages);
+    const auto to_shards = file.files->generation().passages();
+    if (!to_shards) {
+        return answer(to_shards.error());
+    }
+    const auto to_file = passages_to(*file.root);
+    if (!to_file) {
+        return answer(to_file.error());
+    }
+    const auto info = restricted(restricted(view.file_info(file.index), *to_shards), *to_file);
     return virtual_attributes(info, inode, *size);
 }
 

@@ -74,8 +74,10 @@ class FileSystem::Implementation {
     // With the permissions that whoever comes by the way to it has.
     [[nodiscard]] Result<FileInfo> as_granted(const std::string& path, FileInfo info) const;
     [[nodiscard]] Result<FileInfo> as_reached(const std::string& path, const FileInfo& info) const;
-    [[nodiscard]] static Outcome<Attributes> attributes_of(const TagFiles::Content& content,
-                                                           const VirtualFileNode& file, std::uint64_t inode);
+    // What the way to all that is shown below `root` leaves, where that is no directory of the mount.
+    [[nodiscard]] Result<std::vector<Permissions>> passages_to(const ShownRoot& root) const;
+    [[nodiscard]] Outcome<Attributes> attributes_of(const View& view, const VirtualFileNode& file,
+                                                    std::uint64_t inode) const;
 
     // What a directory of the source, at `path`, is shown as below `root`.
     Outcome<LookedUpEntry> directory_entry(const std::string& path, std::uint64_t world_size, std::uint64_t parent,

@@ -57,16 +57,16 @@ Outcome<LookedUpEntry> FileSystem::Implementation::outside_entry(MirroredDirecto
     if (!info) {
         return answer(info.error());
     }
-    const auto root_at = [&](const std::string& path, std::vector<Permissions> passages) {
+    const auto root_at = [&](const std::string& path, const std::string& lone_file) {
         return std::make_shared<const ShownRoot>(ShownRoot{path, join_path(directory.place(), name), directory.root(),
-                                                           directory.root()->depth + 1, std::move(passages)});
+                                                           directory.root()->depth + 1, lone_file});
     };
     const auto reached = as_reached(target, *info);
     if (!reached) {
         return answer(reached.error());
     }
     if (info->type == FileType::directory) {
-        return directory_entry(target, directory.world_size(), inode, *reached, root_at(target, {}));
+        return directory_entry(target, directory.world_size(), inode, *reached, root_at(target, ""));
     }
     const auto parent = parent_of(target);
     const auto file_name = target.substr(target.rfind('/') + 1);
@@ -74,12 +74,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::outside_entry(MirroredDirecto
         return passed_through_entry(directory, name, target, *reached, nullptr);
     }
     // A shard is what its tag shows of it at this world size, if it shows it at all.
-    auto passages = tree_->passages_to(target);
-    if (!passages) {
-        return answer(passages.error());
-    }
-    MirroredDirectory tag(tree_->directory(parent), directory.world_size(), inode,
-                          root_at(parent, std::move(passages).value()));
+    MirroredDirectory tag(tree_->directory(parent), directory.world_size(), inode, root_at(parent, target));
     return lookup_in(tag, inode, file_name);
 }
 

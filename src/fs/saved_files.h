@@ -19,8 +19,8 @@ class SavedFiles {
     explicit SavedFiles(const Tag& tag);
 
     /// Why `tag` cannot be one save where it has files of this save and others besides. A file of the same name, size
-    /// and mtime is this save's: a save sets the mtime, while a copy that keeps it, a link, and file systems that forget
-    /// inode numbers put another inode or ctime under the same bytes. nullopt: there is no reason to doubt it.
+    /// and mtime is this save's: a save sets the mtime, while a copy that keeps it, a link, and file systems that
+    /// forget inode numbers put another inode or ctime under the same bytes. nullopt: there is no reason to doubt it.
     [[nodiscard]] std::optional<Error> partly_replaced_in(const Tag& tag) const;
 
  private:

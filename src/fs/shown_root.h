@@ -4,9 +4,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
-
-#include "util/permissions.h"
 
 namespace ckptfs {
 
@@ -17,8 +14,8 @@ struct ShownRoot {
     std::string shown_at;                              ///< in the mount
     std::shared_ptr<const ShownRoot> outer = nullptr;  ///< what the link lies in; nullptr for SOURCE
     unsigned depth = 0;                                ///< how many links lie above
-    /// What the way to it leaves of the permissions of its files, where it is not shown as a directory itself.
-    std::vector<Permissions> passages = {};
+    /// The file in it that a link leads to, where that alone is shown: the way to it counts for its permissions.
+    std::string lone_file = {};
 
     /// Where the directory `directory` of the source, which lies below, is shown.
     [[nodiscard]] std::string place_of(std::string_view directory) const;

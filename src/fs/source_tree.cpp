@@ -142,10 +142,20 @@ std::string TagGeneration::display() const {
 }
 
 Result<std::vector<Permissions>> TagGeneration::passages() const {
-    std::vector<Permissions> all;
     if (!tree_->allows_others()) {
-        return all;
+        return std::vector<Permissions>();
     }
+    const std::lock_guard lock(passages_mutex_);
+    const auto now = tree_->now();
+    if (!passages_found_at_ || now - *passages_found_at_ >= freshness) {
+        CKPTFS_ASSIGN(passages_, find_passages());
+        passages_found_at_ = now;
+    }
+    return passages_;
+}
+
+Result<std::vector<Permissions>> TagGeneration::find_passages() const {
+    std::vector<Permissions> all;
     for (const std::string& name : shards_.names) {
         const std::string path = join_path(path_, name);
         CKPTFS_ASSIGN(const FileInfo info, tree_->source().stat(path));
@@ -301,12 +311,6 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
         content.problem = *problem;
     } else if (auto view = tag->at_world_size(world_size_)) {
         content.view = std::move(view).value();
-        if (auto passages = generation_->passages()) {
-            content.passages = std::move(passages).value();
-        } else {
-            content.view = nullptr;
-            content.problem = passages.error();
-        }
     } else {
         content.problem = view.error();
     }

@@ -37,7 +37,8 @@ inline constexpr std::chrono::seconds freshness{1};
 inline constexpr std::chrono::milliseconds settling_time{100};
 /// The same where the tag was whole before: a save over it is running, and goes on to its next file within this time.
 inline constexpr std::chrono::milliseconds settling_time_of_save{1000};
-/// Files that changed longer ago than this have settled, whatever the clock of the machine that holds them says.
+/// Files that changed longer ago than this have settled, as far as the clock that their times are from, which may be a
+/// server's, and that of this machine agree within it: a file that a server dates further back settles at once.
 inline constexpr std::chrono::seconds settled_age{2};
 
 struct Clocks {
@@ -111,7 +112,8 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
 
     /// The directory, for messages.
     [[nodiscard]] std::string display() const;
-    /// What the ways to shards that are symbolic links leave of permissions.
+    /// What the ways to shards that are symbolic links leave of permissions: at most `freshness` old, since no stamp of
+    /// a shard tells that a directory on the way to it was closed.
     [[nodiscard]] Result<std::vector<Permissions>> passages() const;
     /// Reads the tag on the first call, once its files have settled; concurrent first calls wait for that one read. If
     /// the shards changed before they were read, the directory expires, so that the next look at it starts a new
@@ -132,6 +134,7 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
  private:
     [[nodiscard]] bool has_settled() const;
     [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
+    [[nodiscard]] Result<std::vector<Permissions>> find_passages() const;
     void set_tag(std::shared_ptr<const Tag> tag);
 
     std::shared_ptr<SourceTree> tree_;
@@ -142,6 +145,10 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     std::mutex read_mutex_;  // held while reading: whoever waits for it needs this very tag
     std::shared_ptr<const Tag> tag_;
     std::atomic<bool> worth_another_read_ = false;
+
+    mutable std::mutex passages_mutex_;  // held while looking: concurrent lookups cost one look
+    mutable std::optional<TimePoint> passages_found_at_;
+    mutable std::vector<Permissions> passages_;
 
     std::mutex files_mutex_;
     std::map<std::uint64_t, std::weak_ptr<const TagFiles>> files_;
@@ -156,8 +163,6 @@ class TagFiles {
     struct Content {
         std::shared_ptr<const View> view;  ///< null where there is a problem
         std::optional<Error> problem;
-        /// What the ways to shards that are symbolic links leave of every file's permissions.
-        std::vector<Permissions> passages;
         /// Names of the source that must not be shown as they are: replaced by the view, or, where there is a problem,
         /// listed and not to be opened.
         std::set<std::string, std::less<>> shards;

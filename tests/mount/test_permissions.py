@@ -172,6 +172,28 @@ def test_the_way_to_a_shard_that_is_a_link_counts(run, place, shared, mode):
     assert {can_read(path) for path in optimizer_files(point / TAG)} == {mode == 0o755}
 
 
+@pytest.mark.parametrize("what", ["a shard of a tag", "a shard alone"])
+def test_a_way_to_a_shard_that_is_closed_later_is_closed_in_the_mount(run, place, shared, what):
+    closed = place / "closed"
+    closed.mkdir()
+    if what == "a shard of a tag":
+        shard = optimizer_files(run / TAG)[1]
+        shard.rename(closed / "1")
+        shard.symlink_to(closed / "1")
+        name = pathlib.Path(TAG) / shard.name
+    else:
+        (run / TAG).rename(closed / TAG)
+        name = pathlib.Path("shard")
+        (run / name).symlink_to(optimizer_files(closed / TAG)[1])
+    path = shared(run, RECUT, *(["--allow-empty"] if what == "a shard alone" else [])) / name
+    assert can_read(path)
+    for mode, allowed in [(0o700, False), (0o711, True), (0o710, False), (0o755, True)]:
+        closed.chmod(mode)
+        wait_until(lambda: can_read(path) == allowed, f"mode {mode:o} of the directory above the shard counts", 60)
+        assert can_read(run / name) == allowed
+        path.stat()
+
+
 @pytest.mark.parametrize("mode", [0o755, 0o711, 0o700])
 @pytest.mark.parametrize("args", [[RECUT], []])
 def test_the_way_to_source_counts(run, place, shared, mode, args):
