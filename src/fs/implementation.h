@@ -90,7 +90,7 @@ class FileSystem::Implementation {
                                       const FileInfo& info);
     // What a link leads to that lies outside of everything that is shown.
     Outcome<LookedUpEntry> outside_entry(MirroredDirectory& directory, std::uint64_t inode, std::string_view name,
-                                         const std::string& target);
+                                         const std::string& target, const FileInfo& info);
     // A link that is shown as one.
     Outcome<LookedUpEntry> plain_link_entry(const MirroredDirectory& directory, std::string_view name, FileInfo info,
                                             std::string text);

@@ -43,34 +43,36 @@ Outcome<LookedUpEntry> FileSystem::Implementation::link_entry(MirroredDirectory&
             return plain_link_entry(directory, name, info, relative_link(directory.place(), root->place_of(*target)));
         }
     }
-    if (directory.root()->depth >= max_shown_depth) {
+    const auto target_info = tree_->source().stat(*target);
+    if (!target_info) {
+        return answer(target_info.error());
+    }
+    if (target_info->type == FileType::directory && directory.root()->depth >= max_shown_depth) {
         report_link_once(path, "'" + tree_->source().display(path) + "': more than " + std::to_string(max_shown_depth) +
-                                   " links lead out of each other");
+                                   " links to directories lead out of each other; make one in SOURCE that leads to '" +
+                                   *target + "'");
         return plain_link_entry(directory, name, info, unreachable_link(*text));
     }
-    return outside_entry(directory, inode, name, *target);
+    return outside_entry(directory, inode, name, *target, *target_info);
 }
 
 Outcome<LookedUpEntry> FileSystem::Implementation::outside_entry(MirroredDirectory& directory, std::uint64_t inode,
-                                                                 std::string_view name, const std::string& target) {
-    const auto info = tree_->source().stat(target);
-    if (!info) {
-        return answer(info.error());
-    }
+                                                                 std::string_view name, const std::string& target,
+                                                                 const FileInfo& info) {
     const auto root_at = [&](const std::string& path, const std::string& lone_file) {
         return std::make_shared<const ShownRoot>(ShownRoot{path, join_path(directory.place(), name), directory.root(),
                                                            directory.root()->depth + 1, lone_file});
     };
-    const auto reached = as_reached(target, *info);
+    const auto reached = as_reached(target, info);
     if (!reached) {
         return answer(reached.error());
     }
-    if (info->type == FileType::directory) {
+    if (info.type == FileType::directory) {
         return directory_entry(target, directory.world_size(), inode, *reached, root_at(target, ""));
     }
     const auto parent = parent_of(target);
     const auto file_name = target.substr(target.rfind('/') + 1);
-    if (tree_->reader().shard_files({{file_name, info->type}}).empty()) {
+    if (tree_->reader().shard_files({{file_name, info.type}}).empty()) {
         return passed_through_entry(directory, name, target, *reached, nullptr);
     }
     // A shard is what its tag shows of it at this world size, if it shows it at all.

@@ -21,9 +21,9 @@ struct ShownRoot {
     [[nodiscard]] std::string place_of(std::string_view directory) const;
 };
 
-/// Links out of links: more are not followed. Nothing is shown within itself, so only a chain of different places
-/// comes near.
-inline constexpr unsigned max_shown_depth = 16;
+/// Directories outside SOURCE that are shown in links out of each other: more are not. Nothing is shown within itself,
+/// but n directories that each link to all others have n! ways through them; this leaves n^3.
+inline constexpr unsigned max_shown_depth = 3;
 
 /// Whether a link with this text, in the directory `directory` below `root`, can be shown as it is: followed in the
 /// mount, it stays below the root, where every directory on its way is shown by these same rules.

@@ -131,6 +131,7 @@ TEST_F(Links, OutOfLinksAreFollowedSoFar) {
     for (unsigned depth = 0; depth <= max_shown_depth; ++depth) {
         const std::string next = "/far" + std::to_string(depth);
         source_->put_directory(next);
+        source_->put_file(next + "/file", "at " + std::to_string(depth));
         source_->put_symlink(place + (depth == 0 ? "next" : "/next"), next);
         place = next;
     }
@@ -141,7 +142,45 @@ TEST_F(Links, OutOfLinksAreFollowedSoFar) {
     }
     EXPECT_EQ(walk(*fs, path).attributes.type, FileType::directory);
     EXPECT_EQ(walk(*fs, path + "/next").attributes.type, FileType::symlink);
-    EXPECT_EQ(logged("links lead out of each other"), 1);
+    EXPECT_EQ(logged("lead out of each other; make one in SOURCE that leads to '" + place + "'"), 1);
+    source_->put_symlink("/far" + std::to_string(max_shown_depth - 1) + "/last", place + "/file");
+    pass(1000);
+    EXPECT_EQ(read_all(*fs, inode(*fs, path + "/last")).value, "at " + std::to_string(max_shown_depth))
+        << "files lead no further";
+}
+
+TEST_F(Links, BetweenAllOfManyDirectoriesMakeNoHugeTree) {
+    constexpr int count = 7;
+    for (int i = 0; i < count; ++i) {
+        const std::string directory = "/out" + std::to_string(i);
+        source_->put_directory(directory);
+        source_->put_symlink("to" + std::to_string(i), directory);
+        for (int j = 0; j < count; ++j) {
+            if (j != i) {
+                source_->put_symlink(directory + "/to" + std::to_string(j), "/out" + std::to_string(j));
+            }
+        }
+    }
+    const auto fs = make(3);
+    int entries = 0;
+    std::vector<std::uint64_t> open{root_inode};
+    while (!open.empty() && entries < 10'000) {
+        const auto directory = open.back();
+        open.pop_back();
+        for (const auto& name : names(*fs, directory)) {
+            if (name == "." || name == "..") {
+                continue;
+            }
+            const auto found = fs->lookup(directory, name);
+            ASSERT_TRUE(found.ok()) << name;
+            ++entries;
+            if (found.value.attributes.type == FileType::directory) {
+                open.push_back(found.value.attributes.inode);
+            }
+        }
+    }
+    // SOURCE's own; those directories by one, two and three links; 6 links in each of the last.
+    EXPECT_LE(entries, 20 + 7 + 7 * 6 + 7 * 6 * 6 + 7 * 6 * 5 * 6);
 }
 
 TEST_F(Links, AreListedWithoutAType) {
