@@ -107,7 +107,7 @@ class FileSystem {
     ~FileSystem();
 
     /// A tag that the caller has read already, so that it is not read again. Ignored if it is broken or no longer what
-    /// `directory` (relative to SOURCE) holds.
+    /// `directory` (relative to SOURCE) holds. Before anything else is called; of several the last one counts.
     void adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) noexcept;
 
     /// Counts one reference of the kernel to the inode, which forget() takes back.

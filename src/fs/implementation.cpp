@@ -67,14 +67,18 @@ void FileSystem::Implementation::adopt(const std::string& directory, const std::
         return;
     }
     (*snapshot)->generation->adopt(tag);
-    const std::lock_guard lock(adopted_mutex_);
-    adopted_.push_back(std::move(source));
+    adopted_generation_ = (*snapshot)->generation;
+    adopted_ = std::move(source);
 }
 
 void FileSystem::Implementation::tidy() {
     tree_->source().refresh();
     tree_->source().release_unused();
     tree_->forget_removed_tags();
+    if (adopted_ &&
+        (adopted_->last_generation() != adopted_generation_.lock() || !tree_->is_loaded(adopted_generation_))) {
+        adopted_.reset();
+    }
 }
 
 std::optional<Node> FileSystem::Implementation::node_of(std::uint64_t inode) const {

@@ -125,8 +125,10 @@ class FileSystem::Implementation {
     std::mutex reported_mutex_;
     std::set<std::string> reported_links_;
 
-    std::mutex adopted_mutex_;
-    std::vector<std::shared_ptr<SourceDirectory>> adopted_;
+    // Whose adopted tag stays in memory although the kernel knows nothing of it yet: set before anybody is served, let
+    // go of by tidy() when that tag is gone or another has taken its place.
+    std::shared_ptr<SourceDirectory> adopted_;
+    std::weak_ptr<TagGeneration> adopted_generation_;
 };
 
 /// What an identity is of, so that a path that changes its nature changes its inode.

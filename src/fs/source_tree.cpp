@@ -12,6 +12,11 @@
 namespace ckptfs {
 namespace {
 
+/// Tags that one call of forget_removed_tags() looks at.
+constexpr std::size_t most_looks = 16;
+/// Every how many calls that looks at tags, at least.
+constexpr unsigned rarest_look = 32;
+
 std::uint64_t signature_of(const TagGeneration::Shards& shards) {
     IdentityHasher hasher;
     for (std::size_t i = 0; i < shards.names.size(); ++i) {
@@ -97,31 +102,84 @@ void SourceTree::note_save(const std::string& path, const Tag& tag) {
     last_saves_.insert_or_assign(path, std::move(files));
 }
 
+void SourceTree::note_loaded(const std::shared_ptr<TagGeneration>& generation) {
+    const std::lock_guard lock(mutex_);
+    loaded_.insert(generation);
+}
+
+bool SourceTree::is_loaded(const std::weak_ptr<TagGeneration>& generation) const {
+    const std::lock_guard lock(mutex_);
+    return loaded_.contains(generation);
+}
+
 void SourceTree::forget_removed_tags() {
+    idle_calls_ = used_.exchange(false) ? 0 : idle_calls_ + 1;
+    const bool is_power_of_2 = (idle_calls_ & (idle_calls_ - 1)) == 0;  // or 0
+    if (!is_power_of_2 && idle_calls_ % rarest_look != 0) {
+        return;
+    }
+    for (const auto& generation : loaded_to_look_at()) {
+        if (is_gone(generation->path())) {
+            forget(generation);
+        }
+    }
+    forget_saves_of_removed_tags();
+}
+
+std::vector<std::shared_ptr<TagGeneration>> SourceTree::loaded_to_look_at() {
+    std::vector<std::shared_ptr<TagGeneration>> next;
+    const std::lock_guard lock(mutex_);
+    std::erase_if(loaded_, [](const auto& generation) { return generation.expired(); });
+    auto at = loaded_.upper_bound(last_looked_at_);
+    for (auto left = std::min(loaded_.size(), most_looks); left > 0; --left) {
+        if (at == loaded_.end()) {
+            at = loaded_.begin();
+        }
+        last_looked_at_ = *at;
+        if (auto generation = (at++)->lock()) {
+            next.push_back(std::move(generation));
+        }
+    }
+    return next;
+}
+
+bool SourceTree::is_gone(const std::string& path) const {
+    const auto info = source_->stat_target(path);
+    return !info && (info.error().code() == ErrorCode::not_found || info.error().code() == ErrorCode::stale);
+}
+
+void SourceTree::forget(const std::shared_ptr<TagGeneration>& generation) {
+    {
+        const std::lock_guard lock(mutex_);
+        loaded_.erase(generation);  // before it is unloaded: it may be read again at once
+    }
+    const bool unloaded = generation->unload();
+    const std::lock_guard lock(mutex_);
+    if (unloaded) {
+        last_saves_.erase(generation->path());
+    } else {
+        loaded_.insert(generation);
+    }
+}
+
+// Those of tags that are no longer in memory are looked at when there are twice as many as were left the last time.
+void SourceTree::forget_saves_of_removed_tags() {
     std::vector<std::string> paths;
     {
         const std::lock_guard lock(mutex_);
+        if (last_saves_.size() < forget_saves_at_) {
+            return;
+        }
         for (const auto& [path, files] : last_saves_) {
             paths.push_back(path);
         }
     }
+    std::erase_if(paths, [&](const std::string& path) { return !is_gone(path); });
+    const std::lock_guard lock(mutex_);
     for (const auto& path : paths) {
-        const auto info = source_->stat_target(path);
-        if (info || (info.error().code() != ErrorCode::not_found && info.error().code() != ErrorCode::stale)) {
-            continue;
-        }
-        std::shared_ptr<SourceDirectory> known;
-        {
-            const std::lock_guard lock(mutex_);
-            last_saves_.erase(path);
-            if (const auto directory = directories_.find(path); directory != directories_.end()) {
-                known = directory->second.lock();
-            }
-        }
-        if (known) {
-            known->unload();
-        }
+        last_saves_.erase(path);
     }
+    forget_saves_at_ = std::max<std::size_t>(64, 2 * last_saves_.size());
 }
 
 void SourceTree::note_world_size(std::uint64_t world_size) {
@@ -199,21 +257,23 @@ bool TagGeneration::is_current() const {
     return true;
 }
 
-void TagGeneration::unload() {
+bool TagGeneration::unload() {
     std::shared_ptr<const Tag> released;  // destroyed after the lock
     {
         const std::unique_lock reading(read_mutex_, std::try_to_lock);
         if (!reading.owns_lock()) {
-            return;
+            return false;
         }
         released.swap(tag_);
     }
+    bool unloaded = true;
     const std::lock_guard lock(files_mutex_);
     for (const auto& [world_size, known] : files_) {
         if (const auto files = known.lock()) {
-            files->unload();
+            unloaded = files->unload() && unloaded;
         }
     }
+    return unloaded;
 }
 
 bool TagGeneration::has_settled() const {
@@ -253,6 +313,7 @@ void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
 
 void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
     tag_ = std::move(tag);
+    tree_->note_loaded(shared_from_this());
     if (tag_->problem() == nullptr && read_from_these_shards(*tag_)) {
         const auto before = tree_->last_save(path_);
         if (auto problem = before ? before->partly_replaced_in(*tag_) : std::nullopt) {
@@ -291,15 +352,17 @@ std::shared_ptr<const TagFiles::Content> TagFiles::loaded() const {
     return content_;
 }
 
-void TagFiles::unload() const {
+bool TagFiles::unload() const {
     std::shared_ptr<const Content> released;  // destroyed after the lock
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (lock.owns_lock()) {
         released.swap(content_);
     }
+    return lock.owns_lock();
 }
 
 std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
+    directory_->tree().note_use();
     const std::lock_guard lock(mutex_);
     if (content_) {
         return content_;
@@ -380,15 +443,9 @@ void SourceDirectory::expire() {
     expired_ = true;
 }
 
-void SourceDirectory::unload() {
-    std::shared_ptr<TagGeneration> generation;
-    {
-        const std::lock_guard lock(mutex_);
-        generation = snapshot_ ? snapshot_->generation : nullptr;
-    }
-    if (generation) {
-        generation->unload();
-    }
+std::shared_ptr<TagGeneration> SourceDirectory::last_generation() {
+    const std::lock_guard lock(mutex_);
+    return snapshot_ ? snapshot_->generation : nullptr;
 }
 
 std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<DirectoryEntry>& entries) const {

@@ -25,6 +25,7 @@ namespace ckptfs {
 
 class SourceDirectory;
 class TagFiles;
+class TagGeneration;
 
 using TimePoint = std::chrono::steady_clock::time_point;
 
@@ -71,7 +72,14 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     std::shared_ptr<const SavedFiles> last_save(const std::string& path) const;
     /// Of a whole tag that was read at `path`.
     void note_save(const std::string& path, const Tag& tag);
-    /// Lets go of what is kept of tags that are gone.
+    /// Of a tag that was asked for.
+    void note_use() { used_ = true; }
+    /// Of a generation that has its tag in memory now.
+    void note_loaded(const std::shared_ptr<TagGeneration>& generation);
+    [[nodiscard]] bool is_loaded(const std::weak_ptr<TagGeneration>& generation) const;
+    /// To be called every few seconds, from any one thread: lets go of what is kept of tags that are gone. Looks at a
+    /// few of those that are in memory, and ever more rarely while none is used: a thousand nodes may have mounted
+    /// SOURCE, and idle ones hold no descriptors.
     void forget_removed_tags();
 
     void note_world_size(std::uint64_t world_size);
@@ -79,6 +87,14 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     [[nodiscard]] std::vector<std::uint64_t> world_sizes() const;
 
  private:
+    using Loaded = std::set<std::weak_ptr<TagGeneration>, std::owner_less<>>;
+
+    [[nodiscard]] bool is_gone(const std::string& path) const;
+    void forget(const std::shared_ptr<TagGeneration>& generation);
+    void forget_saves_of_removed_tags();
+    // The next few in turn.
+    std::vector<std::shared_ptr<TagGeneration>> loaded_to_look_at();
+
     std::shared_ptr<const Source> source_;
     std::shared_ptr<const TagReader> reader_;
     Clocks clocks_;
@@ -89,6 +105,13 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     std::size_t purge_at_ = 64;
     std::set<std::uint64_t> world_sizes_;
     std::unordered_map<std::string, std::shared_ptr<const SavedFiles>> last_saves_;  // by path
+    std::size_t forget_saves_at_ = 64;
+    Loaded loaded_;
+
+    std::atomic<bool> used_ = false;
+    // Of the thread that calls forget_removed_tags().
+    unsigned idle_calls_ = 0;
+    std::weak_ptr<TagGeneration> last_looked_at_;
 };
 
 /// One generation of a tag directory: the names and stamps of its shard files, and the tag once somebody needed it.
@@ -110,6 +133,7 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     /// Whether the shards have these stamps still: one look at each.
     [[nodiscard]] bool is_current() const;
 
+    [[nodiscard]] const std::string& path() const { return path_; }
     /// The directory, for messages.
     [[nodiscard]] std::string display() const;
     /// What the ways to shards that are symbolic links leave of permissions: at most `freshness` old, since no stamp of
@@ -120,8 +144,8 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     /// generation. Where some of the files are those of the last whole generation and others are not, a save is running
     /// or was broken off: the tag has a problem then.
     std::shared_ptr<const Tag> tag();
-    /// Lets go of the tag, which is read again when it is asked for. Does nothing while it is being read.
-    void unload();
+    /// Lets go of the tag, which is read again when it is asked for. False: it is being read just now, and stays.
+    [[nodiscard]] bool unload();
     /// Takes a tag read elsewhere, if it is whole and was read from these very shards, which had settled.
     void adopt(const std::shared_ptr<const Tag>& tag);
     /// Whether reading failed for a reason that may pass without any stamp changing.
@@ -171,8 +195,8 @@ class TagFiles {
     [[nodiscard]] std::shared_ptr<const Content> content() const;
     /// null: nobody has called content() yet, or it was unloaded.
     [[nodiscard]] std::shared_ptr<const Content> loaded() const;
-    /// The next content() reads the tag again. Does nothing while it is being read.
-    void unload() const;
+    /// The next content() reads the tag again. False: it is being read just now, and stays.
+    [[nodiscard]] bool unload() const;
 
     [[nodiscard]] const TagGeneration& generation() const { return *generation_; }
     [[nodiscard]] const std::shared_ptr<SourceDirectory>& directory() const { return directory_; }
@@ -203,6 +227,7 @@ class SourceDirectory {
 
     SourceDirectory(std::shared_ptr<SourceTree> tree, std::string path);
 
+    [[nodiscard]] SourceTree& tree() const { return *tree_; }
     [[nodiscard]] const std::string& path() const { return path_; }
     /// The path of an entry of it.
     [[nodiscard]] std::string child(std::string_view name) const;
@@ -211,8 +236,8 @@ class SourceDirectory {
     Result<std::shared_ptr<const Snapshot>> current();
     /// Makes the next current() look again, whatever the age of the last one.
     void expire();
-    /// Lets go of the tag in it.
-    void unload();
+    /// Of the last look, however old; null: there was none, or no tag.
+    [[nodiscard]] std::shared_ptr<TagGeneration> last_generation();
 
  private:
     [[nodiscard]] bool is_due(TimePoint now);

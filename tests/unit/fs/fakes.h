@@ -81,6 +81,7 @@ class MemorySource final : public Source {
         throws_at_ = "(nowhere)";
     }
     [[nodiscard]] int lists() const { return lists_; }
+    [[nodiscard]] int looks() const { return looks_; }
     [[nodiscard]] bool is_current(const std::string& path, const FileStamp& stamp) const {
         const std::lock_guard lock(mutex_);
         const auto place = resolve(path, LastLink::followed);
@@ -92,11 +93,13 @@ class MemorySource final : public Source {
     void refresh() const override { ++refreshes_; }
     void release_unused() const override { ++releases_; }
     Result<FileInfo> stat(const std::string& path) const override {
+        ++looks_;
         const std::lock_guard lock(mutex_);
         CKPTFS_ASSIGN(const auto* item, find(path, LastLink::kept));
         return item->info;
     }
     Result<FileInfo> stat_target(const std::string& path) const override {
+        ++looks_;
         const std::lock_guard lock(mutex_);
         CKPTFS_ASSIGN(const auto* item, find(path, LastLink::followed));
         return item->info;
@@ -218,6 +221,7 @@ class MemorySource final : public Source {
 
     mutable std::mutex mutex_;
     mutable std::atomic<int> lists_ = 0;
+    mutable std::atomic<int> looks_ = 0;
     mutable std::atomic<int> refreshes_ = 0;
     mutable std::atomic<int> releases_ = 0;
     std::map<std::string, Item> items_;
@@ -308,6 +312,7 @@ class ShardTag final : public Tag {
         if (world_size == 13) {
             return Error(ErrorCode::unsupported, "thirteen is not supported");
         }
+        while_cut_();
         return std::shared_ptr<const View>(std::make_shared<RankView>(world_size, text_, info_, unchanged_));
     }
 
@@ -318,6 +323,7 @@ class ShardTag final : public Tag {
     std::string text_;
     FileInfo info_;
     std::function<bool()> unchanged_;
+    std::function<void()> while_cut_;
 };
 
 /// A directory with files *.shard is a tag, broken if one of them reads "broken", unreadable if "unreadable". Shards
@@ -366,6 +372,7 @@ class ShardReader final : public TagReader {
                 tag->problem_ = Error(ErrorCode::inconsistent, "the shards belong to different saves");
             }
         }
+        tag->while_cut_ = while_cut_;
         tag->unchanged_ = [&memory, shards] {
             for (const auto& [path, stamp] : shards) {
                 if (!memory.is_current(path, stamp)) {
@@ -388,6 +395,8 @@ class ShardReader final : public TagReader {
         const std::lock_guard lock(mutex_);
         return reads_;
     }
+    /// Of the tags read from now on.
+    void while_cut(std::function<void()> action) { while_cut_ = std::move(action); }
     /// While held, read() does not come back.
     void hold(bool held) {
         const std::lock_guard lock(mutex_);
@@ -405,6 +414,7 @@ class ShardReader final : public TagReader {
     mutable int reads_ = 0;
     mutable std::weak_ptr<const Tag> last_;
     bool held_ = false;
+    std::function<void()> while_cut_ = [] {};
 };
 
 }  // namespace ckptfs::fake

@@ -1,6 +1,8 @@
 // Sources that change: generations, staleness, broken tags.
 #include <gmock/gmock.h>
 
+#include <thread>
+
 #include "fixture.h"
 #include "fs/source_tree.h"
 
@@ -205,6 +207,102 @@ TEST_F(Generation, ATagThatComesBackAsItWasIsReadAgain) {
     EXPECT_EQ(inode(*fs, "step1/rank_0.pt"), file);
     EXPECT_EQ(read_all(*fs, file).value, "rank 0 of 3: AAABBB");
     EXPECT_EQ(reader_->reads(), 2);
+}
+
+TEST_F(Generation, ARemovedTagThatIsBeingReadIsLetGoLater) {
+    const auto fs = make(3);
+    const auto tidy_without_the_tag = [&] {
+        source_->fail("step1", Error(ErrorCode::not_found, "it was removed"));
+        std::thread([&] { fs->tidy(); }).join();
+        source_->heal();
+    };
+    reader_->while_cut(tidy_without_the_tag);
+    const auto file = inode(*fs, "step1/rank_0.pt");
+    EXPECT_TRUE(fs->getattr(file).ok()) << "it is being read";
+    tidy_without_the_tag();
+    EXPECT_EQ(fs->getattr(file).error, ESTALE);
+}
+
+TEST_F(Generation, AnAdoptedTagThatWasReplacedIsLetGoWithItsInodes) {
+    const auto fs = make(3);
+    fs->adopt("step1", reader_->read(*source_, "step1"));
+    fs->tidy();
+    EXPECT_TRUE(reader_->is_last_held()) << "before anybody asks for it";
+    save("YYY", "XXX");
+    pass(1000);
+    const auto tag = inode(*fs, "step1");
+    const auto file = fs->lookup(tag, "rank_0.pt").value.attributes.inode;
+    EXPECT_EQ(reader_->reads(), 2);
+    EXPECT_TRUE(reader_->is_last_held());
+    fs->tidy();
+    fs->forget(file, 1);
+    fs->forget(tag, 1);
+    EXPECT_FALSE(reader_->is_last_held());
+}
+
+class ManyTags : public Generation {
+ protected:
+    static constexpr int count = 100;
+
+    void SetUp() override {
+        Generation::SetUp();
+        source_->put_directory("many");
+        for (int i = 0; i < count; ++i) {
+            source_->put_directory(tag(i));
+            source_->put_file(tag(i) + "/a.shard", "A");
+            source_->put_file(tag(i) + "/b.shard", "B");
+        }
+    }
+    static std::string tag(int i) { return "many/tag" + std::to_string(i); }
+};
+
+TEST_F(ManyTags, AreLookedAtAFewAtATimeAndRarelyWhileNobodyUsesThem) {
+    const auto fs = make(3);
+    std::vector<std::uint64_t> files;
+    for (int i = 0; i < count; ++i) {
+        files.push_back(inode(*fs, tag(i) + "/rank_0.pt"));
+    }
+    fs->tidy();  // looks once for each at what else is remembered of them
+    inode(*fs, tag(0) + "/rank_0.pt");
+    int before = source_->looks();
+    fs->tidy();
+    EXPECT_GE(source_->looks() - before, 1);
+    EXPECT_LE(source_->looks() - before, 16);
+
+    before = source_->looks();
+    const int releases = source_->releases();
+    constexpr int idle_calls = 1024;
+    for (int i = 0; i < idle_calls; ++i) {
+        fs->tidy();
+    }
+    EXPECT_LE(source_->looks() - before, 16 * (11 + idle_calls / 32));
+    EXPECT_EQ(source_->releases(), releases + idle_calls) << "descriptors are let go of all the same";
+
+    source_->fail(tag(7), Error(ErrorCode::not_found, "it was removed"));
+    for (int calls = 0; calls < count / 16 + 1; ++calls) {
+        EXPECT_TRUE(fs->getattr(files[0]).ok());
+        inode(*fs, tag(0) + "/rank_0.pt");
+        fs->tidy();
+    }
+    EXPECT_EQ(fs->getattr(files[7]).error, ESTALE) << "all had their turn";
+}
+
+TEST_F(ManyTags, OnesThatAreGoneAreNotRememberedForEver) {
+    const auto fs = make(3);
+    const auto many = inode(*fs, "many");
+    for (int i = 0; i < count; ++i) {
+        const auto directory = fs->lookup(many, "tag" + std::to_string(i)).value.attributes.inode;
+        const auto file = fs->lookup(directory, "rank_0.pt").value.attributes.inode;
+        fs->forget(file, 1);
+        fs->forget(directory, 1);
+    }
+    EXPECT_FALSE(reader_->is_last_held());
+    source_->fail(tag(0), Error(ErrorCode::not_found, "it was removed"));
+    fs->tidy();
+    source_->heal();
+    source_->put_file(tag(0) + "/b.shard", "X");
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AX")
+        << "what it was made of then no longer counts";
 }
 
 TEST_F(Generation, TidyingLetsTheSourceTidyToo) {
