@@ -352,12 +352,18 @@ class ShardReader final : public TagReader {
         const auto& memory = dynamic_cast<const MemorySource&>(source);
         auto tag = std::make_shared<ShardTag>();
         std::vector<std::pair<std::string, FileStamp>> shards;
+        std::vector<std::string> contents;
         for (const auto& name : shard_files(source.list(directory).value())) {
             const auto path = directory.empty() ? name : directory + "/" + name;
-            tag->info_ = source.stat(path).value();
+            std::string content;
+            do {  // a stamp and the bytes under it
+                tag->info_ = source.stat(path).value();
+                content = memory.content(path);
+            } while (source.stat(path).value().stamp != tag->info_.stamp);
             tag->names_.push_back(name);
             tag->stamps_.push_back(tag->info_.stamp);
-            tag->text_ += memory.content(path);
+            tag->text_ += content;
+            contents.push_back(std::move(content));
             shards.emplace_back(path, tag->info_.stamp);
         }
         if (tag->text_.find("broken") != std::string::npos) {
@@ -366,8 +372,7 @@ class ShardReader final : public TagReader {
         if (tag->text_.find("unreadable") != std::string::npos) {
             tag->problem_ = Error(ErrorCode::io, "a shard cannot be read", EIO);
         }
-        for (const auto& name : tag->names_) {
-            const auto text = memory.content(directory.empty() ? name : directory + "/" + name);
+        for (const auto& text : contents) {
             if (text.starts_with('=') && tag->text_.find_first_not_of(text) != std::string::npos) {
                 tag->problem_ = Error(ErrorCode::inconsistent, "the shards belong to different saves");
             }
