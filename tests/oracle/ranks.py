@@ -74,11 +74,14 @@ def _rank_main(rank, world_size, function, store, writing, log, join):
     except BaseException:
         answer = (False, traceback.format_exc())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        with os.fdopen(writing, "wb") as pipe:
-            pickle.dump(answer, pipe)
-        os._exit(0 if answer[0] else 1)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            with os.fdopen(writing, "wb") as pipe:
+                pickle.dump(answer, pipe)
+        finally:
+            # Whatever went wrong: nobody may listen any more. What the parent has open is the parent's to clean up.
+            os._exit(0 if answer[0] else 1)
 
 
 def _join(rank, world_size, store):
