@@ -62,7 +62,11 @@ def make_engine(recipe, world_size, universal=False, settings=None):
         arguments["model_parameters"] = trained if recipe.optimizer == "muon" else parameter_groups(model, recipe)
     else:
         arguments["optimizer"] = optimizer
-    return deepspeed.initialize(model=model, config=config, **arguments)[0]
+    engine = deepspeed.initialize(model=model, config=config, **arguments)[0]
+    if recipe.sequence_mesh > 1 and deepspeed.comm.get_rank() % recipe.sequence_mesh != 0:
+        # DeepSpeed has every rank of a sequence write the same files at the same time; they are whole if one does.
+        engine.save_zero_checkpoint = engine.save_non_zero_checkpoint = False
+    return engine
 
 
 def _model(recipe, config, unit):
