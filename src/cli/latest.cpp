@@ -15,18 +15,6 @@ namespace {
 constexpr std::uint64_t max_latest_nbytes = 4096;
 constexpr std::size_t max_quoted_nbytes = 80;
 
-std::vector<std::string> components_of(std::string_view name) {
-    std::vector<std::string> components;
-    while (!name.empty()) {
-        const std::size_t slash = std::min(name.find('/'), name.size());
-        if (slash > 0 && name.substr(0, slash) != ".") {
-            components.emplace_back(name.substr(0, slash));
-        }
-        name.remove_prefix(std::min(slash + 1, name.size()));
-    }
-    return components;
-}
-
 std::string without_white_space(const std::string& text) {
     constexpr const char* white_space = " \t\r\n\v\f";
     const std::size_t first = text.find_first_not_of(white_space);
@@ -52,10 +40,10 @@ Result<std::string> tag_directory(const Source& source, const std::string& paren
     }
     std::vector<std::string> below;
     std::string directory = parent;
-    for (std::string& component : components_of(name)) {
+    for (const std::string_view component : path_components(name)) {
         if (component != "..") {
             directory = join_path(directory, component);
-            below.push_back(std::move(component));
+            below.emplace_back(component);
             continue;
         }
         if (below.empty()) {

@@ -12,19 +12,6 @@ namespace {
 
 constexpr std::string_view parent_name = "..";
 
-/// Without those that mean nothing.
-std::vector<std::string_view> components_of(std::string_view path) {
-    std::vector<std::string_view> components;
-    while (!path.empty()) {
-        const std::size_t slash = std::min(path.find('/'), path.size());
-        if (slash > 0 && path.substr(0, slash) != ".") {
-            components.push_back(path.substr(0, slash));
-        }
-        path.remove_prefix(std::min(slash + 1, path.size()));
-    }
-    return components;
-}
-
 }  // namespace
 
 std::string ShownRoot::place_of(std::string_view directory) const {
@@ -36,20 +23,20 @@ bool stays_below(const ShownRoot& root, std::string_view directory, std::string_
     if (text.starts_with('/')) {
         return false;
     }
-    const auto components = components_of(text);
+    const auto components = path_components(text);
     // After a name, ".." would leave what the name leads to, which the mount may show in another place.
     const auto first_name = std::find_if(components.begin(), components.end(),
                                          [](std::string_view component) { return component != parent_name; });
     if (std::find(first_name, components.end(), parent_name) != components.end()) {
         return false;
     }
-    const auto depth = components_of(path_below(directory, root.path).value_or("")).size();
+    const auto depth = path_components(path_below(directory, root.path).value_or("")).size();
     return static_cast<std::size_t>(first_name - components.begin()) <= depth;
 }
 
 std::string relative_link(std::string_view from, std::string_view to) {
-    const auto from_components = components_of(from);
-    const auto to_components = components_of(to);
+    const auto from_components = path_components(from);
+    const auto to_components = path_components(to);
     const auto [from_rest, to_rest] =
         std::mismatch(from_components.begin(), from_components.end(), to_components.begin(), to_components.end());
     std::string text;
@@ -64,7 +51,7 @@ std::string relative_link(std::string_view from, std::string_view to) {
 
 std::string unreachable_link(std::string_view text) {
     std::string result = "(unreachable)";
-    for (const std::string_view component : components_of(text)) {
+    for (const std::string_view component : path_components(text)) {
         if (component != parent_name) {  // should there be a directory of that name, nothing may lead out of it
             result = join_path(result, component);
         }

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 #include "io/unique_fd.h"
 #include "util/path.h"
@@ -52,14 +53,7 @@ class Walk {
             at_ = "/";
             CKPTFS_ASSIGN(directory_, open(AT_FDCWD, at_));
         }
-        std::deque<std::string> components;
-        while (!path.empty()) {
-            const std::size_t slash = std::min(path.find('/'), path.size());
-            if (slash > 0 && path.substr(0, slash) != ".") {
-                components.emplace_back(path.substr(0, slash));
-            }
-            path.remove_prefix(std::min(slash + 1, path.size()));
-        }
+        const std::vector<std::string_view> components = path_components(path);
         rest_.insert(rest_.begin(), components.begin(), components.end());
         return {};
     }

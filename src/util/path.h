@@ -1,9 +1,12 @@
 // Names inside SOURCE, whose own directory is "". What a symbolic link leads to outside has an absolute name.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace ckptfs {
 
@@ -11,6 +14,19 @@ namespace ckptfs {
     std::string path(directory);
     path.append(directory.empty() || directory.ends_with('/') ? "" : "/").append(name);
     return path;
+}
+
+/// The names that `path` is made of, without those that mean nothing ("" and "."). They point into it.
+[[nodiscard]] inline std::vector<std::string_view> path_components(std::string_view path) {
+    std::vector<std::string_view> components;
+    while (!path.empty()) {
+        const std::size_t slash = std::min(path.find('/'), path.size());
+        if (slash > 0 && path.substr(0, slash) != ".") {
+            components.push_back(path.substr(0, slash));
+        }
+        path.remove_prefix(std::min(slash + 1, path.size()));
+    }
+    return components;
 }
 
 /// `path` relative to `directory`, "" for the directory itself; nullopt where it does not lie there.
