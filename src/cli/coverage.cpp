@@ -91,7 +91,7 @@ std::vector<SourceRun> Coverage::runs_behind(const zero::ParameterGroup& group, 
     std::vector<SourceRun> runs;
     for (std::size_t index = 0; index < group.parameters.size(); ++index) {
         PieceList pieces;
-        state.parameters[index].append(0, group.parameters[index].numel, pt::itemsize(state.dtype), pieces);
+        state.parameters[index].append(0, group.parameters[index].numel, model::itemsize(state.dtype), pieces);
         for (const Piece& piece : pieces.pieces()) {
             resolve(piece, runs);
         }

@@ -66,7 +66,7 @@ std::vector<HyperParameters> hyper_parameters(const zero::ModelParallelRank& fam
 // At stage 3 the tensors in `module` are empty, but of the weights' dtype.
 Result<std::string> weights_dtype(const zero::ModelParallelRank& family, const zero::ParameterGroup& group) {
     if (group.weights) {
-        return std::string(pt::name(group.weights->dtype));
+        return std::string(model::name(group.weights->dtype));
     }
     const Node* tensor =
         family.model_states_shards.empty() || group.parameters.empty()
@@ -76,7 +76,7 @@ Result<std::string> weights_dtype(const zero::ModelParallelRank& family, const z
         return std::string();
     }
     CKPTFS_ASSIGN(const pt::TensorRef ref, pt::tensor_ref(tensor));
-    return std::string(pt::name(ref.dtype));
+    return std::string(model::name(ref.dtype));
 }
 
 Result<GroupDescription> describe_group(const zero::ModelParallelRank& family, const zero::ParameterGroup& group,
@@ -88,9 +88,9 @@ Result<GroupDescription> describe_group(const zero::ModelParallelRank& family, c
     }
     result.cut = std::move(cut);
     CKPTFS_ASSIGN(result.weights_dtype, weights_dtype(family, group));
-    result.master_dtype = pt::name(group.master.dtype);
+    result.master_dtype = model::name(group.master.dtype);
     for (const zero::State& state : group.states) {
-        result.states.push_back({state.key, std::string(pt::name(state.dtype))});
+        result.states.push_back({state.key, std::string(model::name(state.dtype))});
     }
     return result;
 }

@@ -38,7 +38,7 @@ Result<std::vector<ModuleTensor>> module_tensors(const pt::Archive& model_states
                            .sizes = std::move(tensor.sizes),
                            .strides = std::move(tensor.strides),
                            .file = place.file,
-                           .offset = place.offset + tensor.offset_numel * pt::itemsize(tensor.storage.dtype),
+                           .offset = place.offset + tensor.offset_numel * model::itemsize(tensor.storage.dtype),
                            .numel = numel});
     }
     return tensors;

@@ -13,7 +13,7 @@ namespace ckptfs::cli {
 
 struct ModuleTensor {
     std::string name;
-    pt::DType dtype = pt::DType::uint8;
+    model::DType dtype = model::DType::uint8;
     std::vector<std::uint64_t> sizes;
     std::vector<std::int64_t> strides;
     const File* file = nullptr;

@@ -114,8 +114,8 @@ class Checker {
         return "fp32";
     }
 
-    [[nodiscard]] static std::string dtype_name(pt::DType dtype) {
-        return dtype == pt::DType::float16 ? "fp16" : "fp32";
+    [[nodiscard]] static std::string dtype_name(model::DType dtype) {
+        return dtype == model::DType::float16 ? "fp16" : "fp32";
     }
 
     void check_dtype() {

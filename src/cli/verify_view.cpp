@@ -189,7 +189,7 @@ class ViewVerifier {
         if (const std::string wrong = coverage_.check(group, source, view); !wrong.empty()) {
             problems_.add(where + ", " + label + ": " + wrong);
         }
-        const std::uint64_t itemsize = pt::itemsize(source.dtype);
+        const std::uint64_t itemsize = model::itemsize(source.dtype);
         std::size_t index = 0;
         for (const zero::Parameter& parameter : group.parameters) {
             const auto gather = [&](const zero::State& state) {
@@ -214,7 +214,7 @@ class ViewVerifier {
             return {};
         }
         for (std::size_t index = 0; index < expected.size(); ++index) {
-            const std::uint64_t itemsize = pt::itemsize(expected[index].dtype);
+            const std::uint64_t itemsize = model::itemsize(expected[index].dtype);
             const auto gather = [itemsize](const ModuleTensor& tensor) {
                 return [&tensor, itemsize](std::uint64_t from, std::uint64_t count, PieceList& out) {
                     out.add_source(tensor.file, tensor.offset + from * itemsize, count * itemsize);

@@ -144,7 +144,7 @@ Result<void> Archive::find_storages() {
         if (!ref.ok()) {
             return within(ref.error(), *file());
         }
-        const std::uint64_t nbytes = ref->numel * itemsize(ref->dtype);
+        const std::uint64_t nbytes = ref->numel * model::itemsize(ref->dtype);
         const auto [known, is_first] = index_.try_emplace(std::string(ref->key), storages_.size());
         if (!is_first) {
             const Storage& storage = storages_[known->second];

@@ -13,7 +13,7 @@
 #include "ckptfs/extent.h"
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
-#include "pt/dtype.h"
+#include "model/dtype.h"
 #include "pt/pickle.h"
 #include "pt/zip.h"
 #include "util/memory_budget.h"
@@ -22,7 +22,7 @@ namespace ckptfs::pt {
 
 /// A storage as a pickle's persistent id describes it: ('storage', torch.<X>Storage, key, location, numel).
 struct StorageRef {
-    DType dtype = DType::uint8;
+    model::DType dtype = model::DType::uint8;
     std::string_view key;
     std::string_view location;
     std::uint64_t numel = 0;
@@ -44,7 +44,7 @@ struct TensorRef {
     std::uint64_t offset_numel = 0;
     std::vector<std::uint64_t> sizes;
     std::vector<std::int64_t> strides;
-    DType dtype = DType::uint8;  ///< the storage's, unless that is untyped
+    model::DType dtype = model::DType::uint8;  ///< the storage's, unless that is untyped
 
     [[nodiscard]] std::uint64_t numel() const;
     [[nodiscard]] bool contiguous() const;
@@ -90,7 +90,7 @@ class Archive {
  public:
     struct Storage {
         std::string key;
-        DType dtype = DType::uint8;
+        model::DType dtype = model::DType::uint8;
         std::uint64_t numel = 0;
         RecordPlace place;
         std::size_t record = 0;  ///< index in records()
@@ -144,7 +144,7 @@ class ArchiveEditor {
 
     /// A storage of its own, filled by `content` (source pieces and zeros; nbytes() must be numel × itemsize).
     /// Returns the key under which tensor() finds it. `location` as in the source: "cpu", "cuda:0".
-    std::size_t add_storage(DType dtype, std::uint64_t numel, std::string_view location, PieceList content);
+    std::size_t add_storage(model::DType dtype, std::uint64_t numel, std::string_view location, PieceList content);
     /// A contiguous tensor over elements [offset_numel, …) of a new storage, in the form (parameter, subclass,
     /// requires_grad, hooks) that `like` has. Hooks and attribute dicts are its own, not shared with `like`.
     const pickle::Node* tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
@@ -160,7 +160,7 @@ class ArchiveEditor {
 
  private:
     struct NewStorage {
-        DType dtype = DType::uint8;
+        model::DType dtype = model::DType::uint8;
         std::uint64_t numel = 0;
         std::string location;
         PieceList content;
@@ -178,7 +178,7 @@ class ArchiveEditor {
     const pickle::Node* make_tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
                                     const std::vector<std::uint64_t>& sizes, const std::vector<std::int64_t>& strides);
     const pickle::Node* make_storage_id(const TensorRef& like, NewStorage& storage);
-    const pickle::Node* storage_class_node(DType dtype);
+    const pickle::Node* storage_class_node(model::DType dtype);
     const pickle::Node* rewrap(const pickle::Node* object, const pickle::Node* rebuild, const pickle::Node* arguments);
     const pickle::Node* own_copy(const pickle::Node* node);
 

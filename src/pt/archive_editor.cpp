@@ -12,8 +12,8 @@ using pickle::Node;
 
 constexpr std::size_t key_item = 2;
 
-bool is_untyped(DType dtype) {
-    return storage_class(dtype) == "UntypedStorage";
+bool is_untyped(model::DType dtype) {
+    return model::storage_class(dtype) == "UntypedStorage";
 }
 
 const Node* id_tuple(const pickle::Editor& editor, const Node* persistent_id) {
@@ -25,7 +25,8 @@ const Node* id_tuple(const pickle::Editor& editor, const Node* persistent_id) {
 ArchiveEditor::ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places)
     : base_(std::move(base)), places_(std::move(places)), pickle_(base_->tree()) {}
 
-std::size_t ArchiveEditor::add_storage(DType dtype, std::uint64_t numel, std::string_view location, PieceList content) {
+std::size_t ArchiveEditor::add_storage(model::DType dtype, std::uint64_t numel, std::string_view location,
+                                       PieceList content) {
     new_storages_.push_back({dtype, numel, std::string(location), std::move(content)});
     return new_storages_.size() - 1;
 }
@@ -94,13 +95,14 @@ const Node* ArchiveEditor::make_storage_id(const TensorRef& like, NewStorage& st
         storage.location_node =
             like.storage.location == storage.location ? model->items[3] : pickle_.string(storage.location);
     }
-    const std::uint64_t numel = is_untyped(storage.dtype) ? storage.numel * itemsize(storage.dtype) : storage.numel;
+    const std::uint64_t numel =
+        is_untyped(storage.dtype) ? storage.numel * model::itemsize(storage.dtype) : storage.numel;
     return pickle_.tuple({model->items[0], storage.class_node, storage.key_node, storage.location_node,
                           pickle_.integer(static_cast<std::int64_t>(numel))});
 }
 
-const Node* ArchiveEditor::storage_class_node(DType dtype) {
-    return pickle_.global(is_untyped(dtype) ? "torch.storage" : "torch", storage_class(dtype));
+const Node* ArchiveEditor::storage_class_node(model::DType dtype) {
+    return pickle_.global(is_untyped(dtype) ? "torch.storage" : "torch", model::storage_class(dtype));
 }
 
 /// `object` as it is, except that the innermost call gets `arguments` in the place of `rebuild`.

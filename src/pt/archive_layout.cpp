@@ -103,7 +103,7 @@ Result<void> ArchiveEditor::check_storages(const std::vector<EmittedStorage>& st
     for (const EmittedStorage& storage : storages) {
         if (storage.is_new) {
             const NewStorage& made = new_storages_[storage.index];
-            if (checked_multiply(made.numel, itemsize(made.dtype)) != made.content.nbytes()) {
+            if (checked_multiply(made.numel, model::itemsize(made.dtype)) != made.content.nbytes()) {
                 return Error(ErrorCode::internal, "a new storage of " + std::to_string(made.numel) + " " +
                                                       std::string(name(made.dtype)) + " elements was filled with " +
                                                       std::to_string(made.content.nbytes()) + " bytes");
@@ -112,7 +112,7 @@ Result<void> ArchiveEditor::check_storages(const std::vector<EmittedStorage>& st
         }
         const Archive::Storage& kept = base_->storages()[storage.index];
         const RecordPlace place = place_of(storage.index);
-        if (place.file == nullptr || place.nbytes < kept.numel * itemsize(kept.dtype)) {
+        if (place.file == nullptr || place.nbytes < kept.numel * model::itemsize(kept.dtype)) {
             return Error(ErrorCode::internal, "storage '" + kept.key + "' was given a place of " +
                                                   std::to_string(place.nbytes) + " bytes, too small for it");
         }

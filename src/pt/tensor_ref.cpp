@@ -94,13 +94,13 @@ Result<std::vector<std::uint64_t>> counts_of(const Node* node, const char* what)
     return counts;
 }
 
-std::optional<DType> dtype_of_global(const Node* node) {
+std::optional<model::DType> dtype_of_global(const Node* node) {
     const auto global = global_name(node);
-    return global && global->module == "torch" ? dtype_of_name(global->name) : std::nullopt;
+    return global && global->module == "torch" ? model::dtype_of_name(global->name) : std::nullopt;
 }
 
 /// The element type: that of the storage, except that _rebuild_tensor_v3 names one for an untyped storage.
-Result<DType> dtype_of_call(const Call& call, const StorageRef& storage) {
+Result<model::DType> dtype_of_call(const Call& call, const StorageRef& storage) {
     if (!is_utils_function(call.function, "_rebuild_tensor_v3")) {
         return storage.dtype;
     }
@@ -142,7 +142,8 @@ Result<void> check_bounds(const TensorRef& tensor) {
         }
         numel = *product;
     }
-    const std::uint64_t available = tensor.storage.numel * itemsize(tensor.storage.dtype) / itemsize(tensor.dtype);
+    const std::uint64_t available =
+        tensor.storage.numel * model::itemsize(tensor.storage.dtype) / model::itemsize(tensor.dtype);
     const auto needed = elements_needed(tensor);
     if (!needed || *needed > available) {
         return damaged_tensor("reaches element " + (needed ? std::to_string(*needed) : std::string("2^64")) +
@@ -174,12 +175,12 @@ Result<StorageRef> storage_ref_of_tuple(const Node* id) {
     }
     const auto& [module, name] = *type;
     const bool known_module = module == "torch" || module == "torch.storage" || module == "torch.cuda";
-    const auto dtype = known_module ? dtype_of_storage_class(name) : std::nullopt;
+    const auto dtype = known_module ? model::dtype_of_storage_class(name) : std::nullopt;
     if (!dtype) {
         return Error(ErrorCode::unsupported,
                      "a storage has the unknown class '" + std::string(module) + "." + std::string(name) + "'");
     }
-    if (!checked_multiply(*numel, itemsize(*dtype))) {
+    if (!checked_multiply(*numel, model::itemsize(*dtype))) {
         return Error(ErrorCode::damaged,
                      "storage '" + id->items[2]->text + "' claims " + std::to_string(*numel) + " elements");
     }

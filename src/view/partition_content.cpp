@@ -3,13 +3,13 @@
 
 #include <algorithm>
 
-#include "pt/dtype.h"
+#include "model/dtype.h"
 
 namespace ckptfs::view {
 
 PieceList flat_content(const zero::State& state, const zero::FlatLayout& layout, std::uint64_t first_numel,
                        std::uint64_t count_numel) {
-    const std::uint64_t itemsize = pt::itemsize(state.dtype);
+    const std::uint64_t itemsize = model::itemsize(state.dtype);
     const std::uint64_t end = first_numel + count_numel;
     PieceList content;
     std::uint64_t cursor = first_numel;
@@ -36,7 +36,7 @@ PieceList whole_content(const zero::State& state, const zero::FlatLayout& layout
         if (slot.offset_numel >= left + layout.partition_numel) {
             break;
         }
-        state.parameters[slot.parameter].append(0, slot.numel, pt::itemsize(state.dtype), content);
+        state.parameters[slot.parameter].append(0, slot.numel, model::itemsize(state.dtype), content);
     }
     return content;
 }

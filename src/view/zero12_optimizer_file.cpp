@@ -174,7 +174,7 @@ class OptimizerEdit {
             return {};
         }
         PieceList content = whole_content(state, layout, rank_);
-        const std::uint64_t numel = content.nbytes() / pt::itemsize(state.dtype);
+        const std::uint64_t numel = content.nbytes() / model::itemsize(state.dtype);
         if (numel > 0) {
             CKPTFS_ASSIGN(const Node* tensor, flat_tensor(state, numel, numel, std::move(content)));
             items.insert(items.end(), {key, tensor});

@@ -126,7 +126,7 @@ class Zero3OptimizerEdit {
         CKPTFS_ASSIGN(const pt::TensorRef tensor, pt::tensor_ref(node));
         const pt::RecordPlace& place = source_.places[*source_.archive->storage_index(tensor.storage.key)];
         PieceList content;
-        content.add_source(place.file, place.offset, tensor.storage.numel * pt::itemsize(tensor.storage.dtype));
+        content.add_source(place.file, place.offset, tensor.storage.numel * model::itemsize(tensor.storage.dtype));
         const std::size_t storage = editor_.add_storage(tensor.storage.dtype, tensor.storage.numel,
                                                         tensor.storage.location, std::move(content));
         return editor_.tensor_view(tensor, storage, tensor.offset_numel);

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "pt/dtype.h"
+#include "model/dtype.h"
 #include "zero/zero3_partition.h"
 
 namespace ckptfs::view {
@@ -23,7 +23,7 @@ Result<Template> template_of(const zero::RankFile& file) {
 
 void append_share(const zero::State& state, std::size_t parameter, std::uint64_t numel, std::uint64_t dp_world_size,
                   std::uint64_t rank, PieceList& out) {
-    const std::uint64_t itemsize = pt::itemsize(state.dtype);
+    const std::uint64_t itemsize = model::itemsize(state.dtype);
     const std::uint64_t share = zero::partition_numel(numel, dp_world_size);
     const std::uint64_t begin = std::min(numel, rank * share);
     const std::uint64_t end = std::min(numel, begin + share);

@@ -10,34 +10,14 @@
 
 #include "ckptfs/extent.h"
 #include "ckptfs/source.h"
+#include "model/elements.h"
 #include "pt/archive.h"
-#include "pt/dtype.h"
 #include "zero/config.h"
 #include "zero/partition.h"
 #include "zero/saved_values.h"
 #include "zero/zero3_partition.h"
 
 namespace ckptfs::zero {
-
-/// One rank's tensor of a state: `numel` elements of `file` from byte `offset` on.
-struct Shard {
-    const File* file = nullptr;
-    std::uint64_t offset = 0;
-    std::uint64_t numel = 0;
-};
-
-/// The rule that maps one parameter's elements to source bytes: element L lies at flat position first_numel + L;
-/// flat positions are dealt to the shards in runs of shard_numel, each run starting shard_offset_numel into its shard.
-/// One rule for all stages: at 1 and 2 the flat buffer is the group's, at 3 the parameter's own.
-struct ElementMap {
-    std::span<const Shard> shards;
-    std::uint64_t shard_numel = 0;
-    std::uint64_t first_numel = 0;
-    std::uint64_t shard_offset_numel = 0;
-
-    /// Appends the pieces of elements [from_numel, from_numel + count_numel). The caller stays inside the parameter.
-    void append(std::uint64_t from_numel, std::uint64_t count_numel, std::uint64_t itemsize, PieceList& out) const;
-};
 
 /// One element-wise state of a parameter group: the fp32 master, exp_avg, the 16-bit weights …
 struct State {
@@ -46,13 +26,13 @@ struct State {
     State& operator=(State&&) = default;
 
     std::string key;
-    pt::DType dtype = pt::DType::float32;
-    std::vector<Shard> shards;              ///< by rank; the maps point into it, so a State moves but is never copied
-    std::vector<ElementMap> parameters;     ///< one for each parameter of the group, in optimizer order
-    const pickle::Node* example = nullptr;  ///< a tensor of this state in some rank's tree: its form, not its data
-    std::size_t example_rank = 0;           ///< whose file the example is in
-    bool muon_momentum = false;             ///< of a group that Muon steps, under ZeRO-1/2
-    bool form_is_guess = false;             ///< neither the files nor a config tell whether whole_parameters is right
+    model::DType dtype = model::DType::float32;
+    std::vector<model::Shard> shards;  ///< by rank; the maps point into it, so a State moves but is never copied
+    std::vector<model::ElementMap> parameters;  ///< one for each parameter of the group, in optimizer order
+    const pickle::Node* example = nullptr;      ///< a tensor of this state in some rank's tree: its form, not its data
+    std::size_t example_rank = 0;               ///< whose file the example is in
+    bool muon_momentum = false;                 ///< of a group that Muon steps, under ZeRO-1/2
+    bool form_is_guess = false;     ///< neither the files nor a config tell whether whole_parameters is right
     bool whole_parameters = false;  ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
 };
 

@@ -256,14 +256,14 @@ class GroupJoin {
                 state.example_rank = state.shards.size();
                 state.dtype = entry->dtype;
             }
-            state.shards.push_back(entry != nullptr ? entry->shard : Shard{});
+            state.shards.push_back(entry != nullptr ? entry->shard : model::Shard{});
         }
         if (whole) {
             for (std::size_t rank = 0; rank < entries.size(); ++rank) {
                 const StateEntry* entry = entries[rank];
                 if (entry != nullptr && (entry->dtype != state.dtype || entry->dimensions != 1)) {
                     return ranks_error(rank, "state '" + key + "' is not the flat tensor of " +
-                                                 std::string(pt::name(state.dtype)) + " that other ranks have");
+                                                 std::string(model::name(state.dtype)) + " that other ranks have");
                 }
             }
             map_whole_parameters(layout_, state);
@@ -374,12 +374,12 @@ class GroupJoin {
     }
 
     Result<void> check_shard(std::size_t rank, const std::string& what, const StateEntry& entry,
-                             pt::DType dtype) const {
+                             model::DType dtype) const {
         const std::uint64_t needed = layout_.used_numel(rank);
         if (entry.shard.numel < needed || entry.dtype != dtype) {
             return ranks_error(rank, what + " has " + std::to_string(entry.shard.numel) + " elements of " +
-                                         std::string(pt::name(entry.dtype)) + ", expected at least " +
-                                         std::to_string(needed) + " of " + std::string(pt::name(dtype)));
+                                         std::string(model::name(entry.dtype)) + ", expected at least " +
+                                         std::to_string(needed) + " of " + std::string(model::name(dtype)));
         }
         return {};
     }

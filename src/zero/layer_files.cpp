@@ -74,7 +74,7 @@ class LayerFiles {
                 any |= found;
             }
             if (any) {
-                group.weights_itemsize = pt::itemsize(weights.dtype);
+                group.weights_itemsize = model::itemsize(weights.dtype);
                 group.layer_weights = std::move(weights);
             }
         }
@@ -111,7 +111,7 @@ class LayerFiles {
         }
         weights.dtype = tensor->storage.dtype;
         const pt::RecordPlace& place = archive->storages()[*storage].place;
-        weights.shards[index] = {place.file, place.offset + tensor->offset_numel * pt::itemsize(weights.dtype),
+        weights.shards[index] = {place.file, place.offset + tensor->offset_numel * model::itemsize(weights.dtype),
                                  parameter.numel};
         weights.parameters[index] = {std::span(weights.shards).subspan(index, 1), parameter.numel, 0, 0};
         return true;

@@ -139,7 +139,7 @@ Result<std::uint64_t> weights_itemsize(const ModelStates& states, const std::vec
     for (const Parameter& parameter : parameters) {
         CKPTFS_ASSIGN(const std::optional<pt::TensorRef> tensor, module_tensor(states, parameter));
         if (tensor) {
-            return pt::itemsize(tensor->storage.dtype);
+            return model::itemsize(tensor->storage.dtype);
         }
     }
     return states.default_itemsize;

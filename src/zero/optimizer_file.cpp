@@ -185,7 +185,7 @@ Result<StateEntry> read_entry(std::string key, const Field& field, const pt::Arc
     entry.dimensions = tensor->sizes.size();
     entry.dtype = tensor->storage.dtype;
     entry.storage = *index;
-    entry.storage_offset = tensor->offset_numel * pt::itemsize(entry.dtype);
+    entry.storage_offset = tensor->offset_numel * model::itemsize(entry.dtype);
     entry.shard = {place.file, place.offset + entry.storage_offset, tensor->numel()};
     return entry;
 }
@@ -328,7 +328,7 @@ Result<std::optional<double>> scalar_value(const StateEntry& entry) {
         return entry.number;
     }
     std::array<std::byte, 8> bytes{};
-    const std::size_t nbytes = pt::itemsize(entry.dtype);
+    const std::size_t nbytes = model::itemsize(entry.dtype);
     if (nbytes > bytes.size()) {
         return std::optional<double>();
     }

@@ -21,8 +21,8 @@ struct StateEntry {
     const pickle::Node* node = nullptr;
     bool tensor = false;
     std::uint64_t dimensions = 0;
-    pt::DType dtype = pt::DType::float32;
-    Shard shard;                       ///< of a contiguous tensor
+    model::DType dtype = model::DType::float32;
+    model::Shard shard;                ///< of a contiguous tensor
     std::size_t storage = 0;           ///< of that tensor, as an index into the archive's storages()
     std::uint64_t storage_offset = 0;  ///< where in that storage it begins, in bytes
     std::optional<double> number;      ///< of a Python int or float

@@ -177,7 +177,7 @@ class Collector {
         }
         SavedValue value = like;
         value.field = field.place.field;
-        const std::size_t itemsize = pt::itemsize(tensor->dtype);
+        const std::size_t itemsize = model::itemsize(tensor->dtype);
         value.stored = {*index, tensor->offset_numel * itemsize, tensor->dtype,
                         std::min<std::uint64_t>(tensor->numel(), max_stored_nbytes / itemsize)};
         out_.push_back(std::move(value));
@@ -310,7 +310,7 @@ Error disagreement(const FileValues& expected, const SavedValue* wanted, const F
 
 Result<std::string> read_text(const StoredNumbers& stored, std::span<const pt::RecordPlace> places) {
     const pt::RecordPlace& place = places[stored.storage];
-    const std::size_t itemsize = pt::itemsize(stored.dtype);
+    const std::size_t itemsize = model::itemsize(stored.dtype);
     std::vector<std::byte> bytes(stored.numel * itemsize);
     CKPTFS_TRY(place.file->read(place.offset + stored.offset, bytes));
     std::string text;

@@ -27,7 +27,7 @@ enum class ValueOwner : std::uint8_t {
 struct StoredNumbers {
     std::size_t storage = 0;   ///< index into the archive's storages()
     std::uint64_t offset = 0;  ///< in it, in bytes
-    pt::DType dtype = pt::DType::float32;
+    model::DType dtype = model::DType::float32;
     std::uint64_t numel = 1;
 };
 

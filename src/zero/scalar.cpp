@@ -34,26 +34,26 @@ double half_as_double(std::uint16_t bits) {
 
 }  // namespace
 
-std::optional<double> decode_number(pt::DType dtype, std::span<const std::byte> bytes) {
-    if (bytes.size() < pt::itemsize(dtype)) {
+std::optional<double> decode_number(model::DType dtype, std::span<const std::byte> bytes) {
+    if (bytes.size() < model::itemsize(dtype)) {
         return std::nullopt;
     }
     std::uint16_t bits = 0;
     switch (dtype) {
-        case pt::DType::float32:
+        case model::DType::float32:
             return as_double<float>(bytes);
-        case pt::DType::float64:
+        case model::DType::float64:
             return as_double<double>(bytes);
-        case pt::DType::int64:
+        case model::DType::int64:
             return as_double<std::int64_t>(bytes);
-        case pt::DType::int32:
+        case model::DType::int32:
             return as_double<std::int32_t>(bytes);
-        case pt::DType::int16:
+        case model::DType::int16:
             return as_double<std::int16_t>(bytes);
-        case pt::DType::bfloat16:
+        case model::DType::bfloat16:
             std::memcpy(&bits, bytes.data(), sizeof bits);
             return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16U);
-        case pt::DType::float16:
+        case model::DType::float16:
             std::memcpy(&bits, bytes.data(), sizeof bits);
             return half_as_double(bits);
         default:

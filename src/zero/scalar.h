@@ -6,13 +6,13 @@
 #include <span>
 #include <string>
 
-#include "pt/dtype.h"
+#include "model/dtype.h"
 
 namespace ckptfs::zero {
 
 /// Of the one element in `bytes`, which are as long as the dtype's; nullopt for a dtype that does not count anything
 /// (complex, float8).
-[[nodiscard]] std::optional<double> decode_number(pt::DType dtype, std::span<const std::byte> bytes);
+[[nodiscard]] std::optional<double> decode_number(model::DType dtype, std::span<const std::byte> bytes);
 
 /// The shortest text that reads back as `value`; a whole number without a point.
 [[nodiscard]] std::string number_text(double value);

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <utility>
 
-#include "pt/rounding.h"
+#include "model/rounding.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -21,12 +21,12 @@ constexpr std::uint64_t block_nbytes = std::uint64_t{1} << 20U;
 struct Weights {
     const File* file = nullptr;
     std::uint64_t offset = 0;
-    pt::DType dtype = pt::DType::float32;
+    model::DType dtype = model::DType::float32;
 };
 
-bool is_comparable(pt::DType master, pt::DType weights) {
+bool is_comparable(model::DType master, model::DType weights) {
     return master == weights ||
-           (master == pt::DType::float32 && (weights == pt::DType::bfloat16 || weights == pt::DType::float16));
+           (master == model::DType::float32 && (weights == model::DType::bfloat16 || weights == model::DType::float16));
 }
 
 /// A parameter that has both, and where it lies in its group's flat buffer.
@@ -39,13 +39,13 @@ struct Slot {
 
 /// The weights of parameter `index` in a map of a single shard, which holds each parameter in one piece.
 std::optional<Weights> weights_in(const State& state, std::size_t index) {
-    const ElementMap& map = state.parameters[index];
+    const model::ElementMap& map = state.parameters[index];
     if (map.shards.empty()) {
         return std::nullopt;
     }
     const std::uint64_t first = map.shard_offset_numel + map.first_numel;
-    const Shard& shard = map.shards.front();
-    return Weights{shard.file, shard.offset + first * pt::itemsize(state.dtype), state.dtype};
+    const model::Shard& shard = map.shards.front();
+    return Weights{shard.file, shard.offset + first * model::itemsize(state.dtype), state.dtype};
 }
 
 /// By name; keys point into the tree.
@@ -65,7 +65,7 @@ Result<std::optional<Weights>> weights_in_module(const pt::Archive& archive, con
     }
     const pt::RecordPlace& place = archive.storages()[*index].place;
     return std::optional(
-        Weights{place.file, place.offset + tensor.offset_numel * pt::itemsize(tensor.dtype), tensor.dtype});
+        Weights{place.file, place.offset + tensor.offset_numel * model::itemsize(tensor.dtype), tensor.dtype});
 }
 
 /// In flat order, without parameters that have no elements or no weights to compare.
@@ -98,26 +98,28 @@ Bits element(std::span<const std::byte> bytes, std::uint64_t index) {
     return bits;
 }
 
-bool is_nan_16(pt::DType dtype, std::uint16_t bits) {
-    return (bits & 0x7fffU) > (dtype == pt::DType::bfloat16 ? 0x7f80U : 0x7c00U);
+bool is_nan_16(model::DType dtype, std::uint16_t bits) {
+    return (bits & 0x7fffU) > (dtype == model::DType::bfloat16 ? 0x7f80U : 0x7c00U);
 }
 
 /// Whether `weight` is `master` rounded; any NaN is as good as another.
-bool is_rounded(std::uint32_t master, std::uint16_t weight, pt::DType dtype) {
-    if (pt::is_nan_float32(master)) {
+bool is_rounded(std::uint32_t master, std::uint16_t weight, model::DType dtype) {
+    if (model::is_nan_float32(master)) {
         return is_nan_16(dtype, weight);
     }
-    return weight == (dtype == pt::DType::bfloat16 ? pt::bfloat16_of_float32(master) : pt::float16_of_float32(master));
+    return weight ==
+           (dtype == model::DType::bfloat16 ? model::bfloat16_of_float32(master) : model::float16_of_float32(master));
 }
 
 /// Compares what lies in files, a block at a time.
 class RunComparer {
  public:
     /// How many of `numel` elements differ.
-    Result<std::uint64_t> count_differences(const Shard& master, std::uint64_t master_numel, pt::DType master_dtype,
-                                            const Weights& weights, std::uint64_t weights_numel, std::uint64_t numel) {
-        const std::uint64_t master_itemsize = pt::itemsize(master_dtype);
-        const std::uint64_t itemsize = pt::itemsize(weights.dtype);
+    Result<std::uint64_t> count_differences(const model::Shard& master, std::uint64_t master_numel,
+                                            model::DType master_dtype, const Weights& weights,
+                                            std::uint64_t weights_numel, std::uint64_t numel) {
+        const std::uint64_t master_itemsize = model::itemsize(master_dtype);
+        const std::uint64_t itemsize = model::itemsize(weights.dtype);
         const std::uint64_t block_numel = block_nbytes / std::max(master_itemsize, itemsize);
         std::uint64_t different = 0;
         for (std::uint64_t from = 0; from < numel; from += block_numel) {
@@ -132,9 +134,9 @@ class RunComparer {
     }
 
  private:
-    [[nodiscard]] std::uint64_t differences(pt::DType master, pt::DType weights, std::uint64_t count) const {
+    [[nodiscard]] std::uint64_t differences(model::DType master, model::DType weights, std::uint64_t count) const {
         std::uint64_t different = 0;
-        const std::uint64_t itemsize = pt::itemsize(weights);
+        const std::uint64_t itemsize = model::itemsize(weights);
         for (std::uint64_t i = 0; i < count; ++i) {
             const bool same =
                 master == weights
@@ -251,7 +253,7 @@ class FamilyComparison {
     }
 
     Result<void> compare(const ParameterGroup& group, const Part& run, std::uint64_t left, RankWeights& found) {
-        const Shard& master = group.master.shards[found.rank];
+        const model::Shard& master = group.master.shards[found.rank];
         CKPTFS_ASSIGN(const std::uint64_t different,
                       comparer_.count_differences(master, run.begin_numel - left, group.master.dtype, run.slot->weights,
                                                   run.begin_numel - run.slot->begin_numel, run.numel()));

@@ -144,7 +144,7 @@ Result<Zero3ModelStates> read_zero3_model_states(std::shared_ptr<const pt::Archi
     }
     CKPTFS_ASSIGN(out.frozen, read_frozen({root, {path, ""}}, *out.states.archive));
     for (const FrozenEntry& frozen : out.frozen) {
-        if (!out.states.config.known && frozen.fragment.dtype == pt::DType::int8) {
+        if (!out.states.config.known && frozen.fragment.dtype == model::DType::int8) {
             return refuse(Refusal::quantized_weights, path,
                           "frozen_param_fragments." + frozen.parameter.name +
                               " is of int8, and no ds_config is stored that says what it means");

@@ -13,7 +13,7 @@
 namespace ckptfs::zero {
 namespace {
 
-Shard shard_in(const StateEntry& entry, const std::vector<pt::RecordPlace>& places) {
+model::Shard shard_in(const StateEntry& entry, const std::vector<pt::RecordPlace>& places) {
     const pt::RecordPlace& place = places[entry.storage];
     return {place.file, place.offset + entry.storage_offset, entry.shard.numel};
 }
@@ -276,9 +276,9 @@ class Join {
                 const StateEntry* entry = entry_of(rank->optimizer->sub_groups[k]);
                 if (entry->dtype != state.dtype) {
                     return disagreement(rank->optimizer_path, "'" + state.key + "' of sub-group " + std::to_string(k) +
-                                                                  " holds " + std::string(pt::name(entry->dtype)) +
+                                                                  " holds " + std::string(model::name(entry->dtype)) +
                                                                   ", the first of its group on rank 0 " +
-                                                                  std::string(pt::name(state.dtype)));
+                                                                  std::string(model::name(state.dtype)));
                 }
             }
         }
@@ -291,7 +291,8 @@ class Join {
         const std::vector<Parameter>& parameters = family_.groups[family_.sub_groups[indices.front()].group].parameters;
         for (std::size_t i = 0; i < indices.size(); ++i) {
             const SubGroup& sub_group = family_.sub_groups[indices[i]];
-            const std::span<const Shard> shards = std::span(state.shards).subspan(i * ranks_.size(), ranks_.size());
+            const std::span<const model::Shard> shards =
+                std::span(state.shards).subspan(i * ranks_.size(), ranks_.size());
             std::uint64_t offset = 0;
             for (std::size_t p = sub_group.first; p < sub_group.first + sub_group.count; ++p) {
                 const std::uint64_t numel = partition_numel(parameters[p].numel, ranks_.size());

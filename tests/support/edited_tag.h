@@ -122,7 +122,7 @@ class EditedTag {
             PieceList content;
             content.add_literal(bytes);
             const std::size_t storage =
-                editor.add_storage(pt::DType::float32, numbers.size(), "cpu", std::move(content));
+                editor.add_storage(model::DType::float32, numbers.size(), "cpu", std::move(content));
             add_item(editor.pickle(), at_path(root, path), key, editor.tensor(*tensor, storage, 0, shape));
         });
     }

@@ -88,8 +88,8 @@ class FileOfOtherSave {
             return;
         }
         const bool is_step = storage.numel == 1;
-        const std::uint64_t itemsize = pt::itemsize(storage.dtype);
-        if (!change_.other_numbers || is_step || (itemsize != 2 && storage.dtype != pt::DType::float32)) {
+        const std::uint64_t itemsize = model::itemsize(storage.dtype);
+        if (!change_.other_numbers || is_step || (itemsize != 2 && storage.dtype != model::DType::float32)) {
             return;
         }
         if (change_.only_element && is_changed_) {

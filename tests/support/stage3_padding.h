@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "pt/dtype.h"
+#include "model/dtype.h"
 #include "zero/checkpoint.h"
 
 namespace ckptfs::test {
@@ -50,11 +50,11 @@ inline std::shared_ptr<const File> with_blank_padding(const std::shared_ptr<cons
         return file;
     }
     std::vector<BlankedFile::Range> ranges;
-    const auto blank = [&](const zero::State& state, const zero::ElementMap& map, std::uint64_t numel) {
-        const std::uint64_t itemsize = pt::itemsize(state.dtype);
+    const auto blank = [&](const zero::State& state, const model::ElementMap& map, std::uint64_t numel) {
+        const std::uint64_t itemsize = model::itemsize(state.dtype);
         for (std::size_t rank = 0; rank < map.shards.size(); ++rank) {
             const std::uint64_t used = std::min(map.shard_numel, numel - std::min(numel, rank * map.shard_numel));
-            const zero::Shard& shard = map.shards[rank];
+            const model::Shard& shard = map.shards[rank];
             if (shard.file->name() == file->name()) {
                 ranges.push_back(
                     {shard.offset + (map.shard_offset_numel + used) * itemsize, (map.shard_numel - used) * itemsize});

@@ -123,7 +123,7 @@ class EditTest : public testing::Test {
         PieceList pieces;
         pieces.add_source(&other_, 4, 24);
         pieces.add_zeros(8);
-        const std::size_t storage = editor.add_storage(DType::float32, 8, "cpu", std::move(pieces));
+        const std::size_t storage = editor.add_storage(model::DType::float32, 8, "cpu", std::move(pieces));
         const TensorRef weight = *tensor_ref(find(archive_->root(), "weight"));
         EXPECT_TRUE(
             editor.pickle().set_item(editor.pickle().root(), "weight", editor.tensor(weight, storage, 1, {2, 3})).ok());
@@ -197,7 +197,7 @@ TEST(ArchiveEditor, RenumberingLeavesEqualStringsAlone) {
     ArchiveEditor editor(archive);
     PieceList zeros;
     zeros.add_zeros(4);
-    const std::size_t storage = editor.add_storage(DType::float32, 1, "cpu", std::move(zeros));
+    const std::size_t storage = editor.add_storage(model::DType::float32, 1, "cpu", std::move(zeros));
     const TensorRef flat = *tensor_ref(find(archive->root(), "flat"));
     ASSERT_TRUE(editor.pickle().set_item(editor.pickle().root(), "flat", editor.tensor(flat, storage, 0, {1})).ok());
     const auto result = opened(laid_out(editor, "shared.pt"));
@@ -214,7 +214,7 @@ TEST(ArchiveEditor, TensorsOfOneStorageShareItsKeyString) {
     ArchiveEditor editor(archive);
     PieceList zeros;
     zeros.add_zeros(80);
-    const std::size_t storage = editor.add_storage(DType::float32, 20, "cpu", std::move(zeros));
+    const std::size_t storage = editor.add_storage(model::DType::float32, 20, "cpu", std::move(zeros));
     for (const std::string key : {"flat", "view", "strided", "matrix"}) {
         const TensorRef like = *tensor_ref(find(archive->root(), key));
         ASSERT_TRUE(editor.pickle()
@@ -255,7 +255,7 @@ TEST(ArchiveEditor, WrappersKeepTheirForm) {
     for (const std::string& name : names) {
         PieceList zeros;
         zeros.add_zeros(28);
-        const std::size_t storage = editor.add_storage(DType::float32, 7, "cuda:3", std::move(zeros));
+        const std::size_t storage = editor.add_storage(model::DType::float32, 7, "cuda:3", std::move(zeros));
         const TensorRef like = *tensor_ref(find(archive->root(), name));
         ASSERT_TRUE(editor.pickle().set_item(editor.pickle().root(), name, editor.tensor(like, storage, 0, {7})).ok());
     }
@@ -278,18 +278,18 @@ TEST(ArchiveEditor, NewDtypesAreWrittenAsPyTorchDoes) {
     ArchiveEditor editor(archive);
     PieceList zeros;
     zeros.add_zeros(10);
-    const std::size_t storage = editor.add_storage(DType::uint16, 5, "cpu", zeros);
+    const std::size_t storage = editor.add_storage(model::DType::uint16, 5, "cpu", zeros);
     const TensorRef like = *tensor_ref(find(archive->root(), "torch.uint16"));
     ASSERT_TRUE(
         editor.pickle().set_item(editor.pickle().root(), "torch.uint16", editor.tensor(like, storage, 0, {5})).ok());
     const auto result = opened(laid_out(editor, "dtypes.pt"));
     const auto tensor = *tensor_ref(find(result->root(), "torch.uint16"));
-    EXPECT_EQ(tensor.dtype, DType::uint16);
+    EXPECT_EQ(tensor.dtype, model::DType::uint16);
     EXPECT_EQ(tensor.storage.numel, 10U) << "an untyped storage counts bytes";
     EXPECT_THAT(tensor.sizes, ElementsAre(5));
 
     ArchiveEditor wrong(archive);
-    const std::size_t unfit = wrong.add_storage(DType::uint16, 5, "cpu", zeros);
+    const std::size_t unfit = wrong.add_storage(model::DType::uint16, 5, "cpu", zeros);
     const TensorRef typed = *tensor_ref(find(archive->root(), "torch.float32"));
     wrong.tensor(typed, unfit, 0, {5});
     EXPECT_EQ(wrong.lay_out("dtypes.pt", nullptr).error().code(), ErrorCode::internal);
@@ -320,7 +320,7 @@ TEST(ArchiveEditor, MistakesOfTheCallerAreNamed) {
     ArchiveEditor wrong_content(archive);
     PieceList three;
     three.add_zeros(3);
-    const std::size_t storage = wrong_content.add_storage(DType::float32, 1, "cpu", three);
+    const std::size_t storage = wrong_content.add_storage(model::DType::float32, 1, "cpu", three);
     const TensorRef like = *tensor_ref(find(archive->root(), "bias"));
     ASSERT_TRUE(wrong_content.pickle()
                     .set_item(wrong_content.pickle().root(), "bias", wrong_content.tensor(like, storage, 0, {1}))

@@ -31,7 +31,7 @@ TEST(Archive, KnowsStoragesAndTensors) {
     EXPECT_EQ(archive->root_name(), "plain");
     ASSERT_EQ(archive->storages().size(), 3U);
     EXPECT_EQ(archive->storages()[0].key, "0");
-    EXPECT_EQ(archive->storages()[0].dtype, DType::float32);
+    EXPECT_EQ(archive->storages()[0].dtype, model::DType::float32);
     EXPECT_EQ(archive->storages()[0].numel, 12U);
     EXPECT_EQ(archive->storage_index("2"), 2U);
     EXPECT_EQ(archive->storage_index("3"), std::nullopt);
@@ -121,7 +121,7 @@ TEST(Archive, EveryDtypeOfPyTorch) {
         EXPECT_EQ("torch." + std::string(name(tensor->dtype)), key->text);
         EXPECT_EQ(tensor->numel(), 3U);
         EXPECT_EQ(archive->storages()[*archive->storage_index(tensor->storage.key)].place.nbytes,
-                  3 * itemsize(tensor->dtype));
+                  3 * model::itemsize(tensor->dtype));
     }
 }
 
@@ -134,7 +134,7 @@ TEST(Archive, TensorsInsideParametersAndSubclasses) {
         ASSERT_TRUE(tensor.ok()) << tensor.error().message();
         EXPECT_EQ(tensor->node, node);
         EXPECT_NE(tensor->rebuild, nullptr);
-        EXPECT_EQ(tensor->dtype, DType::float32);
+        EXPECT_EQ(tensor->dtype, model::DType::float32);
     }
     EXPECT_FALSE(is_tensor(find(archive->root(), "module_storage")));
     EXPECT_EQ(archive->storages().size(), 4U) << "a storage that no tensor wraps is one all the same";

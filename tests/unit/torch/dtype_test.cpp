@@ -1,5 +1,5 @@
 // The dtype table of the pt layer against PyTorch's own.
-#include "pt/dtype.h"
+#include "model/dtype.h"
 
 #include <c10/core/ScalarType.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <string>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 namespace {
 
 struct Pair {
@@ -67,4 +67,4 @@ TEST(DType, StorageClassesAreNamedAfterTheScalarType) {
 }
 
 }  // namespace
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model

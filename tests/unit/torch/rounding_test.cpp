@@ -1,5 +1,5 @@
 // The rounding of the pt layer against PyTorch's own, wherever it could go the other way.
-#include "pt/rounding.h"
+#include "model/rounding.h"
 
 #include <c10/util/BFloat16.h>
 #include <c10/util/Half.h>
@@ -9,7 +9,7 @@
 #include <cmath>
 #include <cstdint>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 namespace {
 
 /// `visit` gets the values around `middle`, which lies halfway between two neighbours, and the same below zero.
@@ -57,4 +57,4 @@ TEST(Rounding, OverflowsWherePyTorchDoes) {
 }
 
 }  // namespace
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model

@@ -68,7 +68,7 @@ std::shared_ptr<const zero::Checkpoint> read_back(const View& view, test::Memory
 
 std::string bytes_of(const zero::State& state, std::size_t parameter, std::uint64_t numel) {
     PieceList pieces;
-    state.parameters[parameter].append(0, numel, pt::itemsize(state.dtype), pieces);
+    state.parameters[parameter].append(0, numel, model::itemsize(state.dtype), pieces);
     std::string bytes;
     for (const Piece& piece : pieces.pieces()) {
         std::string part(piece.length, '\0');

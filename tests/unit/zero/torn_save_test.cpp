@@ -158,7 +158,7 @@ TEST_P(TornFamilies, AreRefusedByTheirStep) {
                 const float later = 3;
                 PieceList content;
                 content.add_literal({reinterpret_cast<const char*>(&later), sizeof later});
-                const std::size_t storage = editor.add_storage(pt::DType::float32, 1, "cpu", std::move(content));
+                const std::size_t storage = editor.add_storage(model::DType::float32, 1, "cpu", std::move(content));
                 editor.pickle().replace(step->node, editor.tensor(*step, storage, 0, {}));
             }
         });
@@ -298,10 +298,10 @@ TEST(TornPipeline, WeightsAreMappedToTheirLayers) {
         layers += family.layers.size();
         for (const ParameterGroup& group : family.groups) {
             ASSERT_TRUE(group.layer_weights);
-            EXPECT_EQ(group.layer_weights->dtype, pt::DType::bfloat16);
+            EXPECT_EQ(group.layer_weights->dtype, model::DType::bfloat16);
             for (std::size_t p = 0; p < group.parameters.size(); ++p) {
                 const std::string& name = group.parameters[p].name;
-                const ElementMap& map = group.layer_weights->parameters[p];
+                const model::ElementMap& map = group.layer_weights->parameters[p];
                 ASSERT_EQ(map.shards.size(), 1U) << name;
                 const auto file = source->open("tag/layer_0" + name.substr(0, 1) + "-model_states.pt").value();
                 EXPECT_EQ(map.shards.front().file->name(), file->name());

@@ -80,7 +80,7 @@ class Synthetic {
             }
             group.master.parameters.push_back({group.master.shards, partition_numel, 0, 0});
             State& weights = group.weights.emplace();
-            weights.dtype = pt::DType::bfloat16;
+            weights.dtype = model::DType::bfloat16;
             weights.shards = {{&weights_, g * numel * 2, numel}};
             weights.parameters.push_back({weights.shards, numel, 0, 0});
         }

@@ -329,7 +329,7 @@ TEST_F(Zero3Tag, StateThatIsNotElementWise) {
         const auto like = pt::tensor_ref(entry).value();
         PieceList zeros;
         zeros.add_zeros(8);
-        const std::size_t storage = editor.add_storage(pt::DType::float32, 2, "cpu", std::move(zeros));
+        const std::size_t storage = editor.add_storage(model::DType::float32, 2, "cpu", std::move(zeros));
         editor.pickle().replace(entry, editor.tensor(like, storage, 0, {2}));
     });
     expect_error(ErrorCode::unsupported, "state 'exp_avg' of sub-group 0 has 2 elements in 1 dimensions");
@@ -380,7 +380,7 @@ TEST(Zero3Frozen, FragmentsAreMapped) {
     ASSERT_EQ(frozen.size(), 2U);
     for (const FrozenParameter& parameter : frozen) {
         EXPECT_EQ(parameter.fragments.shards.size(), 2U);
-        EXPECT_EQ(parameter.fragments.dtype, pt::DType::bfloat16);
+        EXPECT_EQ(parameter.fragments.dtype, model::DType::bfloat16);
         EXPECT_EQ(parameter.fragments.parameters.front().shard_numel, partition_numel(parameter.parameter.numel, 2));
     }
 }

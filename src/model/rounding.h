@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 
 [[nodiscard]] constexpr bool is_nan_float32(std::uint32_t bits) {
     return (bits & 0x7fffffffU) > 0x7f800000U;
@@ -50,4 +50,4 @@ namespace ckptfs::pt {
     return signed_of(quotient + (up ? 1U : 0U));
 }
 
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model

@@ -1,11 +1,11 @@
 // Rounding against values that PyTorch made: `tensor.to(torch.bfloat16)` and `tensor.to(torch.float16)`.
-#include "pt/rounding.h"
+#include "model/rounding.h"
 
 #include <gtest/gtest.h>
 
 #include <array>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 namespace rounding {
 namespace {
 
@@ -50,4 +50,4 @@ TEST(Rounding, KeepsNotANumber) {
 
 }  // namespace
 }  // namespace rounding
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model

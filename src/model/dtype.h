@@ -5,7 +5,7 @@
 #include <optional>
 #include <string_view>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 
 /// Values are c10::ScalarType's, so that the torch module can cast.
 enum class DType : std::int8_t {
@@ -55,4 +55,4 @@ enum class DType : std::int8_t {
 /// The type called `torch.<name>`.
 [[nodiscard]] std::optional<DType> dtype_of_name(std::string_view name);
 
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model

@@ -1,9 +1,9 @@
 // The table of element types against PyTorch's names.
-#include "pt/dtype.h"
+#include "model/dtype.h"
 
 #include <gtest/gtest.h>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 namespace {
 
 TEST(DType, KnowsPyTorchsStorageClasses) {
@@ -34,4 +34,4 @@ TEST(DType, NamesAndSizesComeBack) {
 }
 
 }  // namespace
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model

@@ -1,10 +1,10 @@
 // One table of element types; every question about them is a look into it.
-#include "pt/dtype.h"
+#include "model/dtype.h"
 
 #include <algorithm>
 #include <array>
 
-namespace ckptfs::pt {
+namespace ckptfs::model {
 namespace {
 
 struct DTypeEntry {
@@ -88,4 +88,4 @@ std::optional<DType> dtype_of_name(std::string_view name) {
     return found == dtype_entries.end() ? std::nullopt : std::optional(found->dtype);
 }
 
-}  // namespace ckptfs::pt
+}  // namespace ckptfs::model
