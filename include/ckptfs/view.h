@@ -1,8 +1,10 @@
-// A view: the files that a tag directory has under some target layout, each built when it is opened.
+// A view: the files that a tag has under some request, each built when it is opened.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -10,13 +12,30 @@
 #include <vector>
 
 #include "ckptfs/source.h"
+#include "ckptfs/view_request.h"
 
 namespace ckptfs {
 
-/// The largest world size that a view can be asked for.
-inline constexpr std::uint64_t max_world_size = 1'048'576;
+/// An entry of a directory of a view.
+struct ViewEntry {
+    std::string name;                 ///< the last component of its path
+    std::optional<std::size_t> file;  ///< its index; nullopt for a directory
+};
 
-/// The virtual files of one tag directory under one target layout. Immutable, safe for concurrent use.
+/// The directories of a view whose files do not all stand in one. Immutable.
+class ViewDirectories {
+ public:
+    /// `paths`: of file 0, 1, …; '/' between components. No file is a directory on the way to another.
+    explicit ViewDirectories(const std::vector<std::string>& paths);
+
+    /// Sorted by name; nullptr where `path` is no directory. "": the view's own.
+    [[nodiscard]] const std::vector<ViewEntry>* find(std::string_view path) const;
+
+ private:
+    std::map<std::string, std::vector<ViewEntry>, std::less<>> entries_;
+};
+
+/// The virtual files of one tag under one request. Immutable, safe for concurrent use.
 class View {
  public:
     View() = default;
@@ -25,9 +44,11 @@ class View {
     virtual ~View() = default;
 
     [[nodiscard]] virtual std::size_t file_count() const = 0;
-    /// Of file `index`, without a directory.
+    /// The path of file `index`, relative to where the view stands.
     [[nodiscard]] virtual std::string file_name(std::size_t index) const = 0;
     [[nodiscard]] virtual std::optional<std::size_t> find(std::string_view file_name) const = 0;
+    /// nullptr where all files stand in one directory.
+    [[nodiscard]] virtual const ViewDirectories* directories() const { return nullptr; }
     /// In bytes, exactly what open(index)->size() is. Costs the building of metadata, never the reading of tensors.
     [[nodiscard]] virtual Result<std::uint64_t> file_size(std::size_t index) const = 0;
     /// Owner, mode and times for file `index`: those of its source. Where it has several, the newest times, and no more
@@ -61,8 +82,8 @@ class Tag {
     [[nodiscard]] virtual const std::vector<FileStamp>& stamps() const = 0;
     /// Whether the stamped file `index` belongs to the save, rather than being left over from an older, larger one.
     [[nodiscard]] virtual bool is_of_save(std::size_t index) const = 0;
-    /// The files at `world_size`. An error is about this world size alone.
-    [[nodiscard]] virtual Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const = 0;
+    /// The files that `request` asks for. An error is about this request alone.
+    [[nodiscard]] virtual Result<std::shared_ptr<const View>> show(const ViewRequest& request) const = 0;
 };
 
 /// Recognises and reads tag directories, so that the file system need not know any layout.

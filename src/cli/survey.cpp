@@ -205,7 +205,7 @@ Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, 
                 return *problem;
             }
             if (world_size) {
-                CKPTFS_TRY(tag->at_world_size(*world_size));
+                CKPTFS_TRY(tag->show(ViewRequest::at_world_size(*world_size)));
             }
             return {};
         }();

@@ -46,7 +46,7 @@ class RefusedTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] bool is_of_save(std::size_t /*index*/) const override { return false; }
-    [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t /*world_size*/) const override {
+    [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& /*request*/) const override {
         return problem_;
     }
 
@@ -372,7 +372,7 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
     content.shards.insert(tag->replaced_files().begin(), tag->replaced_files().end());
     if (const Error* problem = tag->problem()) {
         content.problem = *problem;
-    } else if (auto view = tag->at_world_size(world_size_)) {
+    } else if (auto view = tag->show(ViewRequest::at_world_size(world_size_))) {
         content.view = std::move(view).value();
     } else {
         content.problem = view.error();

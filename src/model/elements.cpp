@@ -56,7 +56,7 @@ void Elements::append(std::uint64_t from_numel, std::uint64_t count_numel, Piece
             using Kind = std::decay_t<decltype(rule)>;
             if constexpr (std::is_same_v<Kind, Zeros>) {
                 out.add_zeros(count_numel * size);
-            } else if constexpr (std::is_same_v<Kind, Run>) {
+            } else if constexpr (std::is_same_v<Kind, Contiguous>) {
                 out.add_source(rule.file, rule.offset + from_numel * size, count_numel * size);
             } else if constexpr (std::is_same_v<Kind, ElementMap>) {
                 rule.append(from_numel, count_numel, size, out);

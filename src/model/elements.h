@@ -35,7 +35,7 @@ struct ElementMap {
 };
 
 /// Contiguous in one file, from byte `offset` on.
-struct Run {
+struct Contiguous {
     const File* file = nullptr;  ///< not owned
     std::uint64_t offset = 0;
 };
@@ -48,7 +48,7 @@ struct Joined;
 /// into are kept by whoever made it.
 class Elements {
  public:
-    using Rule = std::variant<Zeros, Run, ElementMap, std::shared_ptr<const Joined>>;
+    using Rule = std::variant<Zeros, Contiguous, ElementMap, std::shared_ptr<const Joined>>;
 
     Elements() = default;
     Elements(DType dtype, std::uint64_t numel, Rule rule) : rule_(std::move(rule)), numel_(numel), dtype_(dtype) {}

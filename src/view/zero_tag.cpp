@@ -79,11 +79,11 @@ class ZeroTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] bool is_of_save(std::size_t index) const override { return of_save_.contains(stamped_[index]); }
-    [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
+    [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& request) const override {
         if (!checkpoint_.ok()) {
             return checkpoint_.error();
         }
-        return make_view(*checkpoint_, world_size, options_, cache_);
+        return make_view(*checkpoint_, request.world_size, options_, cache_);
     }
 
  private:

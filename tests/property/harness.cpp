@@ -383,7 +383,7 @@ Opened open_view(const Files& files, std::uint64_t world_size, view::ViewOptions
         opened.problem = "the tag is not read: " + problem->message();
         return opened;
     }
-    auto view = opened.tag->at_world_size(world_size);
+    auto view = opened.tag->show(ViewRequest::at_world_size(world_size));
     if (view) {
         opened.view = *view;
     } else {

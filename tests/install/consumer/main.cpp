@@ -17,7 +17,7 @@ ckptfs::Result<void> print_view(const std::string& path, const std::string& tag_
     if (tag->problem() != nullptr) {
         return *tag->problem();
     }
-    CKPTFS_ASSIGN(const auto view, tag->at_world_size(world_size));
+    CKPTFS_ASSIGN(const auto view, tag->show(ckptfs::ViewRequest::at_world_size(world_size)));
     for (std::size_t i = 0; i < view->file_count(); ++i) {
         CKPTFS_ASSIGN(const auto file, view->open(i));
         std::vector<std::byte> bytes(file->size());

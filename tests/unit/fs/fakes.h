@@ -308,12 +308,12 @@ class ShardTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return names_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] bool is_of_save(std::size_t index) const override { return !names_[index].starts_with("left_over"); }
-    [[nodiscard]] Result<std::shared_ptr<const View>> at_world_size(std::uint64_t world_size) const override {
-        if (world_size == 13) {
+    [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& request) const override {
+        if (request.world_size == 13) {
             return Error(ErrorCode::unsupported, "thirteen is not supported");
         }
         while_cut_();
-        return std::shared_ptr<const View>(std::make_shared<RankView>(world_size, text_, info_, unchanged_));
+        return std::shared_ptr<const View>(std::make_shared<RankView>(request.world_size, text_, info_, unchanged_));
     }
 
     std::optional<Error> problem_;

@@ -18,7 +18,7 @@ TEST(Open, TagsAndViewsOutliveTheSource) {
         const auto tag = zero_tag_reader()->read(**source, "global_step2");
         source = std::shared_ptr<const Source>();
         ASSERT_EQ(tag->problem(), nullptr);
-        view = *tag->at_world_size(3);
+        view = *tag->show(ViewRequest::at_world_size(3));
     }
     for (std::size_t index = 0; index < view->file_count(); ++index) {
         const auto file = view->open(index);
