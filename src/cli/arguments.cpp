@@ -10,8 +10,8 @@
 
 #include "ckptfs/version.h"
 #include "cli/mount_options.h"
-#include "cli/text.h"
-#include "view/zero_tag.h"
+#include "request/world_size.h"
+#include "util/text.h"
 
 namespace ckptfs::cli {
 namespace {
@@ -391,30 +391,6 @@ Result<Arguments> parse_check(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
-
-Result<std::uint64_t> parse_world_size(std::string_view text) {
-    const std::string range = "; give the number of ranks, 1 to " + grouped(max_world_size);
-    if (text.empty()) {
-        return usage_error("the world size is empty" + range);
-    }
-    const bool negative = text.front() == '-';
-    const std::string_view digits = text.substr(negative ? 1 : 0);
-    if (digits.empty() || !std::all_of(digits.begin(), digits.end(), [](char c) { return c >= '0' && c <= '9'; })) {
-        return usage_error("the world size " + in_quotes(text) + " is not a whole number in decimal digits" + range);
-    }
-    if (negative) {
-        return usage_error("the world size " + in_quotes(text) + " is negative" + range);
-    }
-    std::uint64_t value = 0;
-    const auto [end, failure] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
-    if (failure != std::errc() || value > max_world_size) {
-        return usage_error("the world size " + in_quotes(text) + " is too large" + range);
-    }
-    if (value == 0) {
-        return usage_error("the world size is 0" + range);
-    }
-    return value;
-}
 
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
     if (!arguments.empty() && arguments.front() == "run") {

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <variant>
 #include <vector>
 
@@ -69,8 +68,5 @@ using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, V
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments);
-
-/// 1 to 1,048,576 in plain decimal digits.
-Result<std::uint64_t> parse_world_size(std::string_view text);
 
 }  // namespace ckptfs::cli

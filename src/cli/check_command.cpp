@@ -5,10 +5,10 @@
 #include <utility>
 
 #include "cli/commands.h"
-#include "cli/resume_check.h"
-#include "cli/survey.h"
-#include "cli/text.h"
-#include "cli/view_source.h"
+#include "cli/view_options.h"
+#include "report/resume_check.h"
+#include "report/survey.h"
+#include "util/text.h"
 #include "view/zero_tag.h"
 #include "zero/config.h"
 #include "zero/reader.h"
@@ -17,7 +17,7 @@ namespace ckptfs::cli {
 namespace {
 
 using Json = nlohmann::ordered_json;
-using Kind = Finding::Kind;
+using Kind = report::Finding::Kind;
 
 const char* name_of(Kind kind) {
     switch (kind) {
@@ -47,12 +47,12 @@ std::string heading(Kind kind) {
     return "";
 }
 
-std::string as_text(const Batch& batch, std::uint64_t dp_world_size) {
+std::string as_text(const report::Batch& batch, std::uint64_t dp_world_size) {
     return grouped(batch.train) + " = micro batch " + grouped(batch.micro) + " x accumulation " +
            grouped(batch.accumulation) + " x " + counted(dp_world_size, "data-parallel rank");
 }
 
-Json as_json(const Batch& batch) {
+Json as_json(const report::Batch& batch) {
     return {{"train_batch_size", batch.train},
             {"train_micro_batch_size_per_gpu", batch.micro},
             {"gradient_accumulation_steps", batch.accumulation}};
@@ -68,14 +68,14 @@ class Check {
         CKPTFS_ASSIGN(const auto config, zero::read_config_file(arguments_.target.config_file));
         CKPTFS_ASSIGN(const auto source, open_checkpoint(environment_, arguments_.source));
         const auto reader = view::zero_tag_reader(options);
-        CKPTFS_ASSIGN(const auto found, survey(*source, *reader));
+        CKPTFS_ASSIGN(const auto found, report::survey(*source, *reader));
         std::vector<Error> broken;
-        CKPTFS_ASSIGN(const auto whole, first_whole_tag(*source, *reader, found, broken));
+        CKPTFS_ASSIGN(const auto whole, report::first_whole_tag(*source, *reader, found, broken));
         CKPTFS_ASSIGN(checkpoint_, zero::read_checkpoint(*source, whole.directory, options.read));
         CKPTFS_ASSIGN(dp_world_size_, view::dp_world_size_at(*checkpoint_, *arguments_.target.world_size, options));
         tag_ = whole.directory;
         name_ = source->display(whole.directory);
-        check_ = check_resume(*checkpoint_, config, dp_world_size_);
+        check_ = report::check_resume(*checkpoint_, config, dp_world_size_);
         environment_.out << (arguments_.json ? json() : text());
         if (check_.has(Kind::conflict)) {
             return Error(ErrorCode::verification, in_quotes(name_) + " cannot be resumed with " +
@@ -89,7 +89,7 @@ class Check {
     [[nodiscard]] std::uint64_t ranks() const { return dp_world_size_ * checkpoint_->degree(); }
 
     [[nodiscard]] std::string first_conflict() const {
-        for (const Finding& finding : check_.findings) {
+        for (const report::Finding& finding : check_.findings) {
             if (finding.kind == Kind::conflict) {
                 return finding.subject + ": " + finding.text;
             }
@@ -107,7 +107,7 @@ class Check {
                 continue;
             }
             result += "\n" + heading(kind) + "\n";
-            for (const Finding& finding : check_.findings) {
+            for (const report::Finding& finding : check_.findings) {
                 if (finding.kind == kind) {
                     result += "  " + finding.subject + ": " + finding.text + "\n";
                 }
@@ -124,7 +124,7 @@ class Check {
                   "\n";
         result += "  config " +
                   (check_.config ? as_text(*check_.config, dp_world_size_) : std::string("not said by it")) + "\n";
-        for (const Batch& batch : check_.choices) {
+        for (const report::Batch& batch : check_.choices) {
             result += "  keeps  " + as_text(batch, dp_world_size_) + "\n";
         }
         result += check_.has(Kind::conflict) ? "\n" : "\nOK: the config agrees with the checkpoint\n";
@@ -133,11 +133,11 @@ class Check {
 
     [[nodiscard]] std::string json() const {
         Json findings = Json::array();
-        for (const Finding& finding : check_.findings) {
+        for (const report::Finding& finding : check_.findings) {
             findings.push_back({{"kind", name_of(finding.kind)}, {"subject", finding.subject}, {"text", finding.text}});
         }
         Json choices = Json::array();
-        for (const Batch& batch : check_.choices) {
+        for (const report::Batch& batch : check_.choices) {
             choices.push_back(as_json(batch));
         }
         const Json result{{"tag", tag_},
@@ -159,7 +159,7 @@ class Check {
     std::uint64_t dp_world_size_ = 1;
     std::string tag_;
     std::string name_;
-    ResumeCheck check_;
+    report::ResumeCheck check_;
 };
 
 }  // namespace

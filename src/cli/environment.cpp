@@ -11,8 +11,8 @@
 #include <system_error>
 
 #include "ckptfs/open.h"
-#include "cli/text.h"
 #include "util/log.h"
+#include "util/text.h"
 #include "zero/file_names.h"
 
 namespace ckptfs::cli {

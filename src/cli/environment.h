@@ -9,9 +9,9 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
-#include "cli/job_world_size.h"
 #include "fuse/daemon.h"
 #include "fuse/mount.h"
+#include "share/job_world_size.h"
 #include "torch/torch_loader.h"
 
 namespace ckptfs::cli {
@@ -20,7 +20,7 @@ struct Environment {
     std::ostream& out;
     std::ostream& error;
     std::filesystem::path working_directory;  ///< absolute; what relative paths are relative to. Empty: it is gone
-    Variables variable;
+    share::Variables variable;
     /// Whether `out` and `error` lead to the same place, so that whoever reads one reads the other too.
     bool streams_are_one = false;
 

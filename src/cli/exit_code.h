@@ -18,12 +18,8 @@ enum class ExitCode : std::uint8_t {
     mount_point = 6,       ///< MOUNTPOINT cannot be used, or the mount failed
     io = 7,                ///< the operating system refused
     internal = 70,         ///< a bug in ckptfs (EX_SOFTWARE)
-    // Of `ckptfs run` alone, as shells have them. A command's own status passes through, whatever it is.
-    command_refused = 126,   ///< COMMAND is there, but cannot be run
-    command_not_found = 127  ///< there is no COMMAND
+    // `ckptfs run` has those of share/program.h besides, and its command's own, whatever it is.
 };
-/// `ckptfs run`, where a signal ended COMMAND: this plus its number.
-inline constexpr int command_signalled = 128;
 
 [[nodiscard]] constexpr ExitCode exit_code_of(ErrorCode code) {
     switch (code) {

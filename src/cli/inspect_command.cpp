@@ -5,11 +5,11 @@
 #include <utility>
 
 #include "cli/commands.h"
-#include "cli/description.h"
-#include "cli/resume_warnings.h"
-#include "cli/survey.h"
-#include "cli/text.h"
-#include "cli/view_source.h"
+#include "cli/view_options.h"
+#include "report/description.h"
+#include "report/resume_warnings.h"
+#include "report/survey.h"
+#include "util/text.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 
@@ -38,9 +38,9 @@ class Inspection {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
-        CKPTFS_ASSIGN(const auto found, survey(*source_, *reader, SurveyExtent::all));
+        CKPTFS_ASSIGN(const auto found, report::survey(*source_, *reader, report::SurveyExtent::all));
         if (found.tags.empty()) {
-            return no_tags(*source_, found);
+            return report::no_tags(*source_, found);
         }
         description_.source = source_->display("");
         for (const Error& problem : found.problems) {
@@ -50,11 +50,11 @@ class Inspection {
             description_.problems.emplace_back(
                 "SOURCE has too many directories to look into all of them: there may be more tags");
         }
-        for (const TagPlace& tag : found.tags) {
+        for (const report::TagPlace& tag : found.tags) {
             CKPTFS_TRY(look_at(tag));
         }
         mark_newest();
-        environment_.out << (arguments_.json ? as_json(description_) : as_text(description_));
+        environment_.out << (arguments_.json ? report::as_json(description_) : report::as_text(description_));
         if (description_.checkpoint) {
             return {};
         }
@@ -65,8 +65,8 @@ class Inspection {
     }
 
  private:
-    Result<void> look_at(const TagPlace& place) {
-        TagDescription tag;
+    Result<void> look_at(const report::TagPlace& place) {
+        report::TagDescription tag;
         tag.name = place.directory;
         tag.latest = place.latest;
         const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read);
@@ -78,7 +78,7 @@ class Inspection {
             }
         } else {
             tag.world_size = (*checkpoint)->world_size();
-            tag.global_step = global_step_of(**checkpoint);
+            tag.global_step = report::global_step_of(**checkpoint);
             tag.mtime_ns = newest_mtime_ns(**checkpoint);
             tag.warnings = (*checkpoint)->warnings;
             if (!description_.checkpoint) {
@@ -91,25 +91,26 @@ class Inspection {
 
     Result<void> describe_tag(const std::string& directory, const std::shared_ptr<const zero::Checkpoint>& checkpoint) {
         CKPTFS_ASSIGN(const auto listing, source_->list(directory));
-        CKPTFS_ASSIGN(description_.checkpoint, describe(*checkpoint, listing));
+        CKPTFS_ASSIGN(description_.checkpoint, report::describe(*checkpoint, listing));
         description_.described_tag = directory;
         note_left_over(description_.checkpoint->left_over);
         if (!arguments_.target.world_size) {
-            description_.warnings = resume_warnings(*source_, directory, *checkpoint, std::nullopt);
+            description_.warnings = report::resume_warnings(*source_, directory, *checkpoint, std::nullopt);
             return {};
         }
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size,
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size, options_));
-        CKPTFS_ASSIGN(description_.recut, describe_recut(*checkpoint, *view, dp_world_size, options_));
-        description_.warnings = resume_warnings(*source_, directory, *checkpoint, description_.recut->world_size);
+        CKPTFS_ASSIGN(description_.recut, report::describe_recut(*checkpoint, *view, dp_world_size, options_));
+        description_.warnings =
+            report::resume_warnings(*source_, directory, *checkpoint, description_.recut->world_size);
         return {};
     }
 
     /// Copying a checkpoint changes its times, so the step that it holds counts first.
     void mark_newest() {
-        const auto older = [](const TagDescription& a, const TagDescription& b) {
-            const auto age = [](const TagDescription& tag) {
+        const auto older = [](const report::TagDescription& a, const report::TagDescription& b) {
+            const auto age = [](const report::TagDescription& tag) {
                 return std::tuple(!tag.problem, tag.global_step.value_or(-1), tag.mtime_ns);
             };
             return age(a) < age(b);
@@ -136,7 +137,7 @@ class Inspection {
     const Environment& environment_;
     view::ViewOptions options_;
     std::shared_ptr<const Source> source_;
-    Description description_;
+    report::Description description_;
     std::optional<Error> first_problem_;
 };
 

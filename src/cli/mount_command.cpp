@@ -5,12 +5,12 @@
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "cli/survey.h"
-#include "cli/text.h"
-#include "cli/view_source.h"
+#include "cli/view_options.h"
 #include "fs/file_system.h"
 #include "fuse/job_signals.h"
+#include "report/survey.h"
 #include "util/log.h"
+#include "util/text.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
@@ -75,10 +75,10 @@ class Mounting {
     }
 
     /// Without a tag where none is needed.
-    Result<WholeTag> find_tag(const Source& source, const TagReader& reader) {
-        CKPTFS_ASSIGN(const auto found, survey(source, reader));
+    Result<report::WholeTag> find_tag(const Source& source, const TagReader& reader) {
+        CKPTFS_ASSIGN(const auto found, report::survey(source, reader));
         std::vector<Error> broken;
-        auto whole = first_whole_tag(source, reader, found, broken, arguments_.target.world_size);
+        auto whole = report::first_whole_tag(source, reader, found, broken, arguments_.target.world_size);
         if (!whole && !arguments_.allow_empty) {
             return whole.error();
         }
@@ -92,7 +92,7 @@ class Mounting {
             warn(whole.error().message());
         }
         if (!whole) {
-            return WholeTag{};
+            return report::WholeTag{};
         }
         for (const std::string& warning : whole->tag->warnings()) {
             warn(warning);

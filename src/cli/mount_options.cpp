@@ -5,7 +5,7 @@
 #include <array>
 #include <utility>
 
-#include "cli/text.h"
+#include "util/text.h"
 
 namespace ckptfs::cli {
 namespace {

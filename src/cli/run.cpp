@@ -13,7 +13,7 @@
 #include "cli/arguments.h"
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "cli/text.h"
+#include "util/text.h"
 
 namespace ckptfs::cli {
 namespace {

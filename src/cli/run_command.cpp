@@ -10,12 +10,13 @@
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
-#include "cli/job_world_size.h"
-#include "cli/program.h"
-#include "cli/shared_view.h"
-#include "cli/text.h"
+#include "cli/mount_identity.h"
 #include "fuse/job_signals.h"
+#include "share/job_world_size.h"
+#include "share/program.h"
+#include "share/shared_view.h"
 #include "util/log.h"
+#include "util/text.h"
 
 namespace ckptfs::cli {
 namespace {
@@ -31,18 +32,18 @@ std::string with_view(std::string word, const std::string& view) {
     return word;
 }
 
-StartReport serve(const MountArguments& arguments, const SharedPlace& place, const Environment& environment,
+StartReport serve(const MountArguments& arguments, const share::SharedPlace& place, const Environment& environment,
                   const std::function<void()>& ready) {
     // What ends whole jobs or asks them for a checkpoint goes to all their processes; the view is still needed then.
     // SIGTERM, SIGINT and SIGHUP are dealt with where the mount is served.
     block_job_signals();
-    ViewKeeper keeper(place);
+    share::ViewKeeper keeper(place);
     const auto taken = keeper.take();
     if (!taken) {
         return report_of(taken.error());
     }
     if (!*taken) {
-        return {served_by_another, "another daemon serves the view", 0};
+        return {share::served_by_another, "another daemon serves the view", 0};
     }
     const auto result = serve_mount(arguments, environment, MountEnds::by_own_signals, [&] {
         if (const auto watching = keeper.watch(); !watching) {
@@ -60,7 +61,7 @@ Result<TargetArguments> resolve_world_size(TargetArguments target, const Environ
     if (!target.of_job) {
         return target;
     }
-    CKPTFS_ASSIGN(const auto found, job_world_size(environment.variable));
+    CKPTFS_ASSIGN(const auto found, share::job_world_size(environment.variable));
     environment.error << "ckptfs: world size " << found.world_size << ", from " << found.origin << '\n';
     if (!found.warning.empty()) {
         environment.error << "ckptfs: warning: " << found.warning << '\n';
@@ -74,7 +75,7 @@ Result<TargetArguments> resolve_world_size(TargetArguments target, const Environ
 }  // namespace
 
 StartReport run_with_view(const RunArguments& arguments, const Environment& environment) {
-    const SignalMask mask;
+    const share::SignalMask mask;
     const auto with_paths = with_absolute_paths(arguments.mount, environment.working_directory);
     if (!with_paths) {
         return report_of(with_paths.error());
@@ -85,7 +86,7 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
         return report_of(target.error());
     }
     mounted.target = *target;
-    const auto place = SharedPlace::find(mounted, environment.variable);
+    const auto place = share::SharedPlace::find(mount_identity(mounted), environment.variable);
     if (!place) {
         return report_of(place.error());
     }
@@ -95,22 +96,26 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
             [&](const std::function<void()>& ready) { return serve(mounted, *place, environment, ready); },
             start_exit_codes);
     };
-    auto joined = SharedView::join(*place, start);
-    if (auto* failure = std::get_if<StartReport>(&joined)) {
+    auto joined = share::SharedView::join(*place, start);
+    if (!joined) {
+        return report_of(joined.error());
+    }
+    if (auto* failure = std::get_if<StartReport>(&*joined)) {
         return std::move(*failure);
     }
-    auto& view = std::get<SharedView>(joined);
-    Program program{.arguments = {}, .environment = {{variable_name, view.path()}}, .inherited = view.descriptor()};
+    auto& view = std::get<share::SharedView>(*joined);
+    share::Program program{
+        .arguments = {}, .environment = {{variable_name, view.path()}}, .inherited = view.descriptor()};
     for (const std::string& word : arguments.command) {
         program.arguments.push_back(with_view(word, view.path()));
     }
-    StartReport report = run_program(program, mask);
+    const auto ended = share::run_program(program, mask);
     if (!view.leave()) {
         environment.error << "ckptfs: warning: " << in_quotes(view.path())
                           << " is still mounted: its daemon does not end\n"
                           << std::flush;
     }
-    return report;
+    return ended ? StartReport{ended->exit_code, ended->message, 0} : report_of(ended.error());
 }
 
 }  // namespace ckptfs::cli

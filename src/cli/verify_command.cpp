@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "cli/commands.h"
-#include "cli/latest.h"
-#include "cli/problems.h"
-#include "cli/survey.h"
-#include "cli/text.h"
-#include "cli/verify_files.h"
-#include "cli/verify_view.h"
-#include "cli/view_source.h"
+#include "cli/view_options.h"
+#include "report/latest.h"
+#include "report/survey.h"
+#include "util/text.h"
+#include "verify/problems.h"
+#include "verify/verify_files.h"
+#include "verify/verify_view.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 #include "zero/save_signals.h"
@@ -27,9 +27,9 @@ class Verification {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
         const auto reader = view::zero_tag_reader(options_);
-        CKPTFS_ASSIGN(auto found, survey(*source_, *reader));
+        CKPTFS_ASSIGN(auto found, report::survey(*source_, *reader));
         if (found.tags.empty()) {
-            return no_tags(*source_, found);
+            return report::no_tags(*source_, found);
         }
         CKPTFS_TRY(choose(*reader, found));
         if (arguments_.tag.empty()) {
@@ -37,7 +37,7 @@ class Verification {
                 failed(problem);
             }
         }
-        for (const TagPlace& tag : found.tags) {
+        for (const report::TagPlace& tag : found.tags) {
             CKPTFS_TRY(verify_tag(tag));
         }
         return verdict(found.tags.size());
@@ -45,11 +45,11 @@ class Verification {
 
  private:
     /// Leaves only the tag that --tag names, which may lie deeper than a survey looks.
-    Result<void> choose(const TagReader& reader, Survey& found) const {
+    Result<void> choose(const TagReader& reader, report::Survey& found) const {
         if (arguments_.tag.empty()) {
             return {};
         }
-        const auto directory = tag_directory(*source_, "", arguments_.tag);
+        const auto directory = report::tag_directory(*source_, "", arguments_.tag);
         if (!directory) {
             return Error(ErrorCode::invalid_argument,
                          "--tag=" + printable(arguments_.tag) + ": " + directory.error().message());
@@ -57,7 +57,7 @@ class Verification {
         const auto listing = source_->list(*directory);
         if (!listing || !reader.recognises(*listing)) {
             std::vector<std::string> names;
-            for (const TagPlace& tag : found.tags) {
+            for (const report::TagPlace& tag : found.tags) {
                 names.push_back(in_quotes(tag.directory));
             }
             return Error(ErrorCode::invalid_argument, in_quotes(source_->display("")) + " has no tag " +
@@ -68,7 +68,7 @@ class Verification {
         return {};
     }
 
-    Result<void> verify_tag(const TagPlace& place) {
+    Result<void> verify_tag(const report::TagPlace& place) {
         environment_.out << (place.directory.empty() ? "tag" : printable(place.directory)) << '\n';
         // Signs of two saves are looked for in verify_weights(), when it is known that no byte has changed since it was
         // saved.
@@ -80,7 +80,7 @@ class Verification {
             return {};
         }
         warn((*checkpoint)->warnings);
-        Problems problems;
+        verify::Problems problems;
         auto result = verify_content(*checkpoint, place.directory, problems);
         for (const std::string& problem : problems.kept()) {
             failed({ErrorCode::verification, problem});
@@ -92,8 +92,8 @@ class Verification {
     }
 
     Result<void> verify_content(const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::string& directory,
-                                Problems& problems) {
-        CKPTFS_ASSIGN(const auto totals, verify_files(*checkpoint, problems));
+                                verify::Problems& problems) {
+        CKPTFS_ASSIGN(const auto totals, verify::verify_files(*checkpoint, problems));
         environment_.out << "  source: " << counted(checkpoint->world_size(), "rank") << ", "
                          << counted(totals.files, "file") << ", " << human_nbytes(totals.nbytes) << " in "
                          << counted(totals.records, "record") << " read, "
@@ -112,7 +112,8 @@ class Verification {
     }
 
     /// Every element, where reading a checkpoint looks at a sample.
-    Result<void> verify_weights(const zero::Checkpoint& checkpoint, const std::string& directory, Problems& problems) {
+    Result<void> verify_weights(const zero::Checkpoint& checkpoint, const std::string& directory,
+                                verify::Problems& problems) {
         CKPTFS_ASSIGN(const auto weights, zero::compare_weights(checkpoint));
         if (!weights.ranks.empty()) {
             environment_.out << "  weights: " << counted(weights.compared_numel(), "element")
@@ -142,11 +143,11 @@ class Verification {
     }
 
     Result<void> verify_at_world_size(const std::shared_ptr<const zero::Checkpoint>& checkpoint,
-                                      std::uint64_t world_size, Problems& problems) {
+                                      std::uint64_t world_size, verify::Problems& problems) {
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size, view::dp_world_size_at(*checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto totals,
-                      verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch, problems));
+                      verify::verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch, problems));
         environment_.out << "  view at " << world_size << ": " << counted(totals.files, "file") << " and "
                          << counted(totals.records, "record") << " read by libtorch, "
                          << counted(totals.tensors, "tensor") << " (" << human_nbytes(totals.compared_nbytes)

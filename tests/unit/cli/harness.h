@@ -10,7 +10,7 @@
 
 #include "ckptfs/open.h"
 #include "cli/run.h"
-#include "pt/zip.h"
+#include "support/records.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
 #include "util/log.h"
@@ -37,16 +37,7 @@ inline std::vector<std::filesystem::path> whole_fixtures() {
     return result;
 }
 
-/// What libtorch would hand out: every record, in one chunk.
-inline Result<void> read_records(const File& file, const TorchModule::ChunkVisitor& visit) {
-    CKPTFS_ASSIGN(const auto records, pt::read_directory(file));
-    for (const pt::Record& record : records) {
-        CKPTFS_ASSIGN(const std::string bytes, pt::read_record(file, record));
-        const std::string name = record.name.substr(record.name.find('/') + 1);
-        CKPTFS_TRY(visit(name, 0, bytes.size(), std::as_bytes(std::span(bytes))));
-    }
-    return {};
-}
+using ckptfs::test::read_records;
 
 /// One run of the command line.
 class Harness {

@@ -6,7 +6,7 @@
 #include <set>
 
 #include "cli/arguments.h"
-#include "cli/shared_place.h"
+#include "cli/mount_identity.h"
 #include "support/temporary_directory.h"
 
 namespace ckptfs::cli {
@@ -73,7 +73,7 @@ TEST(RunArguments, HelpIsThatOfRun) {
 class Places : public testing::Test {
  protected:
     std::string place_of(const MountArguments& arguments) const {
-        const auto place = SharedPlace::find(arguments, [this](const std::string& name) {
+        const auto place = share::SharedPlace::find(mount_identity(arguments), [this](const std::string& name) {
             return name == "XDG_RUNTIME_DIR" ? std::optional(runtime_.path()) : std::nullopt;
         });
         EXPECT_TRUE(place.ok()) << place.error().message();

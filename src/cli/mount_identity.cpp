@@ -1,0 +1,45 @@
+// Every option has a name and a value here, whether it was given or not.
+#include "cli/mount_identity.h"
+
+#include <optional>
+
+namespace ckptfs::cli {
+namespace {
+
+std::string text_of(bool value) {
+    return value ? "yes" : "no";
+}
+
+std::string text_of(const std::optional<std::uint64_t>& value) {
+    return value ? std::to_string(*value) : "absent";
+}
+
+}  // namespace
+
+// Takes every member by name: with a new option this no longer compiles, until it has a place here.
+share::MountIdentity mount_identity(const MountArguments& arguments) {
+    const auto& [source, mount_point, target, log_file, foreground, allow_other, allow_empty, io, kernel_options] =
+        arguments;
+    const auto& [world_size, counts_data_parallel, of_job, config_file, sub_group_size, read] = target;
+    const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;
+    share::MountIdentity result{source, config_file, {}};
+    result.options = {{"mount_point", mount_point},
+                      {"log_file", log_file},
+                      {"foreground", text_of(foreground)},
+                      {"allow_other", text_of(allow_other)},
+                      {"allow_empty", text_of(allow_empty)},
+                      {"io", std::to_string(static_cast<int>(io))},
+                      {"world_size", text_of(world_size)},
+                      {"counts_data_parallel", text_of(counts_data_parallel)},
+                      {"of_job", text_of(of_job)},
+                      {"sub_group_size", text_of(sub_group_size)},
+                      {"accept_mixed", text_of(accept_mixed)},
+                      {"rank_values_of", text_of(rank_values_of)},
+                      {"look_for_two_saves", text_of(look_for_two_saves)}};
+    for (const std::string& option : kernel_options) {
+        result.options.emplace_back("kernel_option", option);
+    }
+    return result;
+}
+
+}  // namespace ckptfs::cli

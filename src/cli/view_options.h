@@ -1,0 +1,13 @@
+// What the command line says of the views that are asked for.
+#pragma once
+
+#include "ckptfs/result.h"
+#include "cli/arguments.h"
+#include "view/zero_tag.h"
+
+namespace ckptfs::cli {
+
+/// Reads --ds-config; without it the settings are those stored in the checkpoint.
+Result<view::ViewOptions> read_view_options(const TargetArguments& arguments);
+
+}  // namespace ckptfs::cli

@@ -1,0 +1,70 @@
+// How a view cuts the ranks anew: sizes, paddings, and which source files each virtual file is made of.
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "ckptfs/extent.h"
+#include "report/description.h"
+
+namespace ckptfs::report {
+namespace {
+
+std::string base_name(const std::string& path) {
+    return path.substr(path.rfind('/') + 1);
+}
+
+// With several model-parallel ranks the number alone would not say which file it is.
+std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const std::string& file) {
+    if (checkpoint.model_parallel.size() > 1) {
+        return std::nullopt;
+    }
+    const zero::ModelParallelRank& family = checkpoint.model_parallel.front();
+    for (const auto* files : {&family.optimizer, &family.model_states_shards}) {
+        for (std::size_t rank = 0; rank < files->size(); ++rank) {
+            if ((*files)[rank].name == file) {
+                return rank;
+            }
+        }
+    }
+    return std::nullopt;
+}
+
+RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std::size_t index, const File& file) {
+    RecutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
+    const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
+    if (virtual_file == nullptr) {
+        result.original = true;
+        return result;
+    }
+    for (const Piece& piece : virtual_file->pieces()) {
+        if (piece.kind != Piece::Kind::source) {
+            continue;
+        }
+        const std::string name = base_name(piece.file->name());
+        const auto part = std::find_if(result.parts.begin(), result.parts.end(),
+                                       [&](const RecutPart& known) { return known.file == name; });
+        if (part == result.parts.end()) {
+            result.parts.push_back({name, rank_of(checkpoint, name), piece.length});
+        } else {
+            part->nbytes += piece.length;
+        }
+    }
+    return result;
+}
+
+}  // namespace
+
+Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
+                             const view::ViewOptions& options) {
+    Recut result;
+    result.world_size = dp_world_size * checkpoint.degree();
+    CKPTFS_ASSIGN(result.groups, group_cuts(checkpoint, dp_world_size, options));
+    result.file_count = view.file_count();
+    for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
+        CKPTFS_ASSIGN(const auto file, view.open(index));
+        result.files.push_back(describe_file(checkpoint, view, index, *file));
+    }
+    return result;
+}
+
+}  // namespace ckptfs::report

@@ -1,0 +1,99 @@
+// Formatting for people.
+#include "util/text.h"
+
+#include <algorithm>
+#include <array>
+#include <cstdio>
+
+namespace ckptfs {
+
+std::string in_quotes(std::string_view text) {
+    return "'" + printable(text) + "'";
+}
+
+std::string grouped(std::uint64_t number) {
+    std::string digits = std::to_string(number);
+    for (std::size_t place = digits.size(); place > 3; place -= 3) {
+        digits.insert(place - 3, 1, ',');
+    }
+    return digits;
+}
+
+std::string counted(std::uint64_t number, std::string_view singular, std::string_view plural) {
+    std::string noun(singular);
+    if (number != 1) {
+        noun = plural.empty() ? noun + "s" : std::string(plural);
+    }
+    return grouped(number) + " " + noun;
+}
+
+std::string human_nbytes(std::uint64_t nbytes) {
+    if (nbytes < 1000) {
+        return std::to_string(nbytes) + " B";
+    }
+    constexpr std::array<const char*, 6> units{"kB", "MB", "GB", "TB", "PB", "EB"};
+    double value = static_cast<double>(nbytes) / 1000;
+    std::size_t unit = 0;
+    // 999.95 would be printed as "1000.0".
+    while (value >= 999.95 && unit + 1 < units.size()) {
+        value /= 1000;
+        ++unit;
+    }
+    std::array<char, 32> buffer{};
+    (void)std::snprintf(buffer.data(), buffer.size(), "%.1f %s", value, units.at(unit));
+    return buffer.data();
+}
+
+std::string per_rank(const std::vector<std::uint64_t>& values) {
+    std::vector<std::string> runs;
+    std::size_t begin = 0;
+    while (begin < values.size()) {
+        std::size_t end = begin;
+        while (end < values.size() && values[end] == values[begin]) {
+            ++end;
+        }
+        if (begin == 0 && end == values.size()) {
+            return grouped(values[0]);
+        }
+        const std::string ranks = end - begin == 1 ? "rank " + std::to_string(begin)
+                                                   : "ranks " + std::to_string(begin) + "-" + std::to_string(end - 1);
+        runs.push_back(grouped(values[begin]) + " on " + ranks);
+        begin = end;
+    }
+    return joined(runs, ", ");
+}
+
+std::string joined(const std::vector<std::string>& words, std::string_view separator) {
+    std::string result;
+    for (std::size_t index = 0; index < words.size(); ++index) {
+        result += index == 0 ? "" : std::string(separator);
+        result += words[index];
+    }
+    return result;
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows, const std::vector<bool>& right,
+                  std::string_view indent) {
+    std::vector<std::size_t> widths;
+    for (const auto& row : rows) {
+        widths.resize(std::max(widths.size(), row.size()));
+        for (std::size_t column = 0; column < row.size(); ++column) {
+            widths[column] = std::max(widths[column], row[column].size());
+        }
+    }
+    std::string result;
+    for (const auto& row : rows) {
+        std::string line(indent);
+        for (std::size_t column = 0; column < row.size(); ++column) {
+            const std::string fill(widths[column] - row[column].size(), ' ');
+            const bool to_the_right = column < right.size() && right[column];
+            line += column == 0 ? "" : "  ";
+            line += to_the_right ? fill + row[column] : row[column] + fill;
+        }
+        line.erase(line.find_last_not_of(' ') + 1);
+        result += line + "\n";
+    }
+    return result;
+}
+
+}  // namespace ckptfs

@@ -1,0 +1,130 @@
+// Resolves the pieces of a view down to source files, sorts and compares them.
+#include "verify/coverage.h"
+
+#include <algorithm>
+#include <iterator>
+#include <optional>
+#include <tuple>
+
+#include "util/text.h"
+
+namespace ckptfs::verify {
+namespace {
+
+std::string describe_run(const SourceRun& run) {
+    return "bytes " + std::to_string(run.offset) + " to " + std::to_string(run.offset + run.length) + " of " +
+           in_quotes(run.file);
+}
+
+bool before(const SourceRun& a, const SourceRun& b) {
+    return std::tie(a.file, a.offset, a.length) < std::tie(b.file, b.offset, b.length);
+}
+
+/// Sorts and joins neighbours. Says which run begins inside the one before it; empty if none does.
+std::string normalise(std::vector<SourceRun>& runs) {
+    std::sort(runs.begin(), runs.end(), before);
+    std::vector<SourceRun> joined;
+    for (const SourceRun& run : runs) {
+        if (joined.empty() || joined.back().file != run.file ||
+            joined.back().offset + joined.back().length < run.offset) {
+            joined.push_back(run);
+            continue;
+        }
+        if (joined.back().offset + joined.back().length > run.offset) {
+            return describe_run(run) + " are shown more than once";
+        }
+        joined.back().length += run.length;
+    }
+    runs = std::move(joined);
+    return "";
+}
+
+/// The first bytes of `runs` that are not in `others`; both sorted and joined.
+std::optional<SourceRun> first_outside(const std::vector<SourceRun>& runs, const std::vector<SourceRun>& others) {
+    auto other = others.begin();
+    for (const SourceRun& run : runs) {
+        const auto ends_before = [&](const SourceRun& candidate) {
+            return std::tie(candidate.file, candidate.offset) < std::tie(run.file, run.offset) &&
+                   (candidate.file != run.file || candidate.offset + candidate.length <= run.offset);
+        };
+        while (other != others.end() && ends_before(*other)) {
+            ++other;
+        }
+        const std::uint64_t end = run.offset + run.length;
+        if (other == others.end() || other->file != run.file || other->offset > run.offset) {
+            const bool reaches_in = other != others.end() && other->file == run.file && other->offset < end;
+            return SourceRun{run.file, run.offset, (reaches_in ? other->offset : end) - run.offset};
+        }
+        // Joined runs do not touch: what this one leaves open, no other covers at its start.
+        const std::uint64_t covered = other->offset + other->length;
+        if (covered < end) {
+            const auto next = std::next(other);
+            const bool reaches_in = next != others.end() && next->file == run.file && next->offset < end;
+            return SourceRun{run.file, covered, (reaches_in ? next->offset : end) - covered};
+        }
+    }
+    return std::nullopt;
+}
+
+}  // namespace
+
+std::string Coverage::check(const zero::ParameterGroup& group, const zero::State& source_state,
+                            const zero::State& view_state) {
+    std::vector<SourceRun> expected = runs_behind(group, source_state);
+    std::vector<SourceRun> found = runs_behind(group, view_state);
+    if (const std::string overlap = normalise(expected); !overlap.empty()) {
+        return "in the source itself " + overlap;
+    }
+    if (std::string overlap = normalise(found); !overlap.empty()) {
+        return overlap;
+    }
+    if (const auto missing = first_outside(expected, found)) {
+        return describe_run(*missing) + " are shown nowhere";
+    }
+    if (const auto foreign = first_outside(found, expected)) {
+        return describe_run(*foreign) + " are shown, but do not belong to the state";
+    }
+    return "";
+}
+
+std::vector<SourceRun> Coverage::runs_behind(const zero::ParameterGroup& group, const zero::State& state) {
+    std::vector<SourceRun> runs;
+    for (std::size_t index = 0; index < group.parameters.size(); ++index) {
+        PieceList pieces;
+        state.parameters[index].append(0, group.parameters[index].numel, model::itemsize(state.dtype), pieces);
+        for (const Piece& piece : pieces.pieces()) {
+            resolve(piece, runs);
+        }
+    }
+    return runs;
+}
+
+void Coverage::resolve(const Piece& piece, std::vector<SourceRun>& out) {
+    const auto* file = dynamic_cast<const VirtualFile*>(piece.file);
+    if (file == nullptr) {
+        out.push_back({piece.file->name(), piece.offset, piece.length});
+        return;
+    }
+    std::vector<std::uint64_t>& ends = ends_[file];
+    if (ends.empty()) {
+        std::uint64_t end = 0;
+        for (const Piece& part : file->pieces()) {
+            end += part.length;
+            ends.push_back(end);
+        }
+    }
+    std::uint64_t position = piece.offset;
+    const std::uint64_t end = piece.offset + piece.length;
+    auto index = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), position) - ends.begin());
+    for (; position < end && index < ends.size(); ++index) {
+        const Piece& part = file->pieces()[index];
+        const std::uint64_t within = position - (ends[index] - part.length);
+        const std::uint64_t length = std::min(end, ends[index]) - position;
+        if (part.kind == Piece::Kind::source) {
+            out.push_back({part.file->name(), part.offset + within, length});
+        }
+        position += length;
+    }
+}
+
+}  // namespace ckptfs::verify

@@ -1,0 +1,37 @@
+// Whether a view shows every element of a state exactly once: arithmetic on pieces, nothing is read.
+#pragma once
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ckptfs/extent.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::verify {
+
+/// Bytes of a source file.
+struct SourceRun {
+    std::string_view file;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+
+    bool operator==(const SourceRun&) const = default;
+};
+
+class Coverage {
+ public:
+    /// Compares the union of the source runs behind `view_state` with that of `source_state`, both of groups of the
+    /// same parameters. Empty: every element exactly once. Otherwise what is wrong: shown twice, not shown, or foreign
+    /// bytes.
+    std::string check(const zero::ParameterGroup& group, const zero::State& source_state,
+                      const zero::State& view_state);
+
+ private:
+    std::vector<SourceRun> runs_behind(const zero::ParameterGroup& group, const zero::State& state);
+    void resolve(const Piece& piece, std::vector<SourceRun>& out);
+
+    std::unordered_map<const File*, std::vector<std::uint64_t>> ends_;  // of a virtual file's pieces
+};
+
+}  // namespace ckptfs::verify

@@ -1,0 +1,31 @@
+// What verification found wrong: the first problems in full, the rest counted.
+#pragma once
+
+#include <cstddef>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ckptfs::verify {
+
+class Problems {
+ public:
+    /// A checkpoint whose every element is wrong must not fill memory with sentences.
+    static constexpr std::size_t max_kept = 20;
+
+    void add(std::string sentence) {
+        ++count_;
+        if (kept_.size() < max_kept) {
+            kept_.push_back(std::move(sentence));
+        }
+    }
+
+    [[nodiscard]] std::size_t count() const { return count_; }
+    [[nodiscard]] const std::vector<std::string>& kept() const { return kept_; }
+
+ private:
+    std::size_t count_ = 0;
+    std::vector<std::string> kept_;
+};
+
+}  // namespace ckptfs::verify

@@ -1,0 +1,76 @@
+// Record by record, in big blocks.
+#include "verify/verify_files.h"
+
+#include <zlib.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "pt/zip.h"
+#include "util/text.h"
+
+namespace ckptfs::verify {
+namespace {
+
+constexpr std::uint64_t block_nbytes = std::uint64_t{8} << 20;
+
+class FileVerifier {
+ public:
+    FileVerifier(Problems& problems, FileTotals& totals) : problems_(problems), totals_(totals), block_(block_nbytes) {}
+
+    Result<void> verify(const File& file) {
+        ++totals_.files;
+        CKPTFS_ASSIGN(const auto records, pt::read_directory(file));
+        for (const pt::Record& record : records) {
+            CKPTFS_TRY(verify(file, record));
+        }
+        return {};
+    }
+
+ private:
+    Result<void> verify(const File& file, const pt::Record& record) {
+        uLong crc = ::crc32(0, nullptr, 0);
+        for (std::uint64_t offset = 0; offset < record.nbytes; offset += block_nbytes) {
+            const auto part = std::span(block_).first(std::min(block_nbytes, record.nbytes - offset));
+            CKPTFS_TRY(file.read(record.data_offset + offset, part));
+            crc = ::crc32(crc, reinterpret_cast<const Bytef*>(part.data()), static_cast<uInt>(part.size()));
+        }
+        ++totals_.records;
+        totals_.nbytes += record.nbytes;
+        if (record.crc32 == 0) {
+            totals_.records_without_crc += record.nbytes == 0 ? 0 : 1;
+        } else if (crc != record.crc32) {
+            problems_.add(in_quotes(file.name()) + ": the CRC-32 of record " + in_quotes(record.name) + " is " +
+                          std::to_string(crc) + ", the directory says " + std::to_string(record.crc32) +
+                          ": its bytes have changed since they were saved, restore the file");
+        }
+        return {};
+    }
+
+    Problems& problems_;
+    FileTotals& totals_;
+    std::vector<std::byte> block_;
+};
+
+}  // namespace
+
+Result<FileTotals> verify_files(const zero::Checkpoint& checkpoint, Problems& problems) {
+    FileTotals totals;
+    FileVerifier verifier(problems, totals);
+    for (const zero::ModelParallelRank& rank : checkpoint.model_parallel) {
+        if (rank.model_states_shards.empty()) {
+            CKPTFS_TRY(verifier.verify(*rank.model_states->file()));
+        }
+        for (const auto* files : {&rank.model_states_shards, &rank.optimizer, &rank.layers}) {
+            for (const zero::RankFile& file : *files) {
+                CKPTFS_TRY(verifier.verify(*file.file));
+            }
+        }
+    }
+    return totals;
+}
+
+}  // namespace ckptfs::verify

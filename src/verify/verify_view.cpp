@@ -1,0 +1,283 @@
+// The three checks of a view, one after the other.
+#include "verify/verify_view.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "pt/zip.h"
+#include "util/text.h"
+#include "verify/block_comparer.h"
+#include "verify/coverage.h"
+#include "verify/module_tensors.h"
+#include "verify/view_source.h"
+#include "view/zero3_template.h"
+#include "zero/reader.h"
+
+namespace ckptfs::verify {
+namespace {
+
+/// Errors that say nothing of the view: the storage failed, the source changed, or libtorch is not there.
+bool is_of_the_world(const Error& error) {
+    return error.code() == ErrorCode::io || error.code() == ErrorCode::stale;
+}
+
+std::string without_root(const std::string& record) {
+    return record.substr(record.find('/') + 1);
+}
+
+/// One virtual file as libtorch sees it against ckptfs's own reading of it.
+class TorchCheck {
+ public:
+    TorchCheck(const TorchReader& read_with_torch, ViewTotals& totals) : read_(read_with_torch), totals_(totals) {}
+
+    Result<void> check(const File& file) {
+        CKPTFS_ASSIGN(const auto records, pt::read_directory(file));
+        std::unordered_map<std::string, const pt::Record*> by_name;
+        for (const pt::Record& record : records) {
+            by_name.emplace(without_root(record.name), &record);
+        }
+        std::size_t finished = 0;
+        CKPTFS_TRY(read_(file,
+                         [&](std::string_view name, std::uint64_t offset, std::uint64_t record_nbytes,
+                             std::span<const std::byte> bytes) -> Result<void> {
+                             const auto found = by_name.find(std::string(name));
+                             if (found == by_name.end() || found->second->nbytes != record_nbytes) {
+                                 return Error(ErrorCode::damaged, in_quotes(file.name()) +
+                                                                      ": libtorch finds a record " + in_quotes(name) +
+                                                                      " of " + std::to_string(record_nbytes) +
+                                                                      " bytes, which the directory does not have");
+                             }
+                             if (offset + bytes.size() == record_nbytes) {
+                                 ++finished;
+                             }
+                             return compare(file, *found->second, offset, bytes);
+                         }));
+        if (finished != records.size()) {
+            return Error(ErrorCode::damaged, in_quotes(file.name()) + ": libtorch reads " + std::to_string(finished) +
+                                                 " of " + std::to_string(records.size()) + " records");
+        }
+        ++totals_.files;
+        totals_.records += records.size();
+        return {};
+    }
+
+ private:
+    Result<void> compare(const File& file, const pt::Record& record, std::uint64_t offset,
+                         std::span<const std::byte> bytes) {
+        own_.resize(bytes.size());
+        CKPTFS_TRY(file.read(record.data_offset + offset, own_));
+        if (!bytes.empty() && std::memcmp(own_.data(), bytes.data(), bytes.size()) != 0) {
+            return Error(ErrorCode::damaged, in_quotes(file.name()) + ": libtorch reads other bytes of record " +
+                                                 in_quotes(record.name) + " than lie at its place");
+        }
+        return {};
+    }
+
+    const TorchReader& read_;
+    ViewTotals& totals_;
+    std::vector<std::byte> own_;
+};
+
+class ViewVerifier {
+ public:
+    ViewVerifier(const zero::Checkpoint& source, const zero::Checkpoint& view, Problems& problems, ViewTotals& totals)
+        : source_(source), view_(view), problems_(problems), totals_(totals) {}
+
+    Result<void> run(std::uint64_t dp_world_size) {
+        const bool stage0 = source_.format == zero::Format::stage0;
+        if (view_.format != source_.format || (!stage0 && view_.dp_world_size != dp_world_size) ||
+            view_.model_parallel.size() != source_.model_parallel.size()) {
+            problems_.add("the view is of " + std::string(name(view_.format)) + " at data-parallel size " +
+                          std::to_string(view_.dp_world_size) + ", expected " + std::string(name(source_.format)) +
+                          " at " + std::to_string(dp_world_size));
+            return {};
+        }
+        for (std::size_t rank = 0; rank < source_.model_parallel.size(); ++rank) {
+            CKPTFS_TRY(check_family(source_.model_parallel[rank], view_.model_parallel[rank]));
+        }
+        totals_.compared_nbytes = comparer_.compared_nbytes();
+        return {};
+    }
+
+ private:
+    Result<void> check_family(const zero::ModelParallelRank& source, const zero::ModelParallelRank& view) {
+        if (source.groups.size() != view.groups.size()) {
+            problems_.add("the view has " + counted(view.groups.size(), "parameter group") + ", the source " +
+                          std::to_string(source.groups.size()));
+            return {};
+        }
+        for (std::size_t group = 0; group < source.groups.size(); ++group) {
+            CKPTFS_TRY(check_group("group " + std::to_string(group), source.groups[group], view.groups[group]));
+        }
+        if (source_.format == zero::Format::zero3) {
+            CKPTFS_TRY(check_frozen(source.frozen, view.frozen));
+            return check_buffers(source.model_states_shards, view.model_states_shards);
+        }
+        for (const char* key : {"module", "frozen_param_fragments"}) {
+            CKPTFS_TRY(check_module(key, {source.model_states, {}}, {view.model_states, {}}));
+        }
+        return {};
+    }
+
+    Result<void> check_frozen(const std::vector<zero::FrozenParameter>& source,
+                              const std::vector<zero::FrozenParameter>& view) {
+        const auto same = [](const zero::FrozenParameter& a, const zero::FrozenParameter& b) {
+            return a.parameter.name == b.parameter.name && a.parameter.shape == b.parameter.shape;
+        };
+        if (!std::equal(source.begin(), source.end(), view.begin(), view.end(), same)) {
+            problems_.add("the view has other frozen parameters than the source");
+            return {};
+        }
+        for (std::size_t index = 0; index < source.size(); ++index) {
+            zero::ParameterGroup alone;
+            alone.parameters.push_back(source[index].parameter);
+            CKPTFS_TRY(
+                check_state("frozen parameters", "frozen", alone, source[index].fragments, view[index].fragments));
+        }
+        return {};
+    }
+
+    // At stage 3 every rank has buffers of its own; those of further ranks are repeated.
+    Result<void> check_buffers(const std::vector<zero::RankFile>& source, const std::vector<zero::RankFile>& view) {
+        for (std::size_t rank = 0; rank < view.size(); ++rank) {
+            CKPTFS_ASSIGN(const view::Template expected, view::template_of(source[rank % source.size()]));
+            CKPTFS_ASSIGN(const view::Template found, view::template_of(view[rank]));
+            CKPTFS_TRY(check_module("module", expected, found));
+        }
+        return {};
+    }
+
+    Result<void> check_group(const std::string& where, const zero::ParameterGroup& source,
+                             const zero::ParameterGroup& view) {
+        const auto same = [](const zero::Parameter& a, const zero::Parameter& b) {
+            return a.name == b.name && a.shape == b.shape;
+        };
+        if (!std::equal(source.parameters.begin(), source.parameters.end(), view.parameters.begin(),
+                        view.parameters.end(), same)) {
+            problems_.add(where + ": the view has other parameters, or in another order, than the source");
+            return {};
+        }
+        CKPTFS_TRY(check_state(where, "fp32 master", source, source.master, view.master));
+        if (source.states.size() != view.states.size() || source.weights.has_value() != view.weights.has_value()) {
+            problems_.add(where + ": the view has " + counted(view.states.size(), "optimizer state") + ", the source " +
+                          std::to_string(source.states.size()));
+            return {};
+        }
+        for (std::size_t index = 0; index < source.states.size(); ++index) {
+            CKPTFS_TRY(check_state(where, source.states[index].key, source, source.states[index], view.states[index]));
+        }
+        if (source.weights) {
+            CKPTFS_TRY(check_state(where, "weights", source, *source.weights, *view.weights));
+        }
+        return {};
+    }
+
+    Result<void> check_state(const std::string& where, const std::string& label, const zero::ParameterGroup& group,
+                             const zero::State& source, const zero::State& view) {
+        if (source.key != view.key || source.dtype != view.dtype ||
+            source.parameters.size() != group.parameters.size() || view.parameters.size() != group.parameters.size()) {
+            problems_.add(where + ": the view's state " + in_quotes(view.key) + " is not the source's " +
+                          in_quotes(source.key));
+            return {};
+        }
+        if (const std::string wrong = coverage_.check(group, source, view); !wrong.empty()) {
+            problems_.add(where + ", " + label + ": " + wrong);
+        }
+        const std::uint64_t itemsize = model::itemsize(source.dtype);
+        std::size_t index = 0;
+        for (const zero::Parameter& parameter : group.parameters) {
+            const auto gather = [&](const zero::State& state) {
+                return [&map = state.parameters[index], itemsize](std::uint64_t from, std::uint64_t count,
+                                                                  PieceList& out) {
+                    map.append(from, count, itemsize, out);
+                };
+            };
+            CKPTFS_TRY(compare("parameter " + in_quotes(parameter.name) + ", " + label, gather(source), gather(view),
+                               parameter.numel, itemsize));
+            ++index;
+        }
+        return {};
+    }
+
+    Result<void> check_module(const char* key, const view::Template& source, const view::Template& view) {
+        CKPTFS_ASSIGN(const auto expected, module_tensors(*source.archive, key, source.places));
+        CKPTFS_ASSIGN(const auto found, module_tensors(*view.archive, key, view.places));
+        const auto same_form = [](const ModuleTensor& a, const ModuleTensor& b) { return a.same_form(b); };
+        if (!std::equal(expected.begin(), expected.end(), found.begin(), found.end(), same_form)) {
+            problems_.add("the tensors in " + in_quotes(key) + " have other names, dtypes or shapes than the source's");
+            return {};
+        }
+        for (std::size_t index = 0; index < expected.size(); ++index) {
+            const std::uint64_t itemsize = model::itemsize(expected[index].dtype);
+            const auto gather = [itemsize](const ModuleTensor& tensor) {
+                return [&tensor, itemsize](std::uint64_t from, std::uint64_t count, PieceList& out) {
+                    out.add_source(tensor.file, tensor.offset + from * itemsize, count * itemsize);
+                };
+            };
+            CKPTFS_TRY(compare("tensor " + in_quotes(expected[index].name) + " in " + in_quotes(key),
+                               gather(expected[index]), gather(found[index]), expected[index].numel, itemsize));
+        }
+        return {};
+    }
+
+    Result<void> compare(const std::string& what, const BlockComparer::Gather& source,
+                         const BlockComparer::Gather& view, std::uint64_t numel, std::uint64_t itemsize) {
+        CKPTFS_ASSIGN(const auto comparison, comparer_.compare(source, view, numel, itemsize));
+        ++totals_.tensors;
+        if (comparison.view_error) {
+            if (is_of_the_world(*comparison.view_error)) {
+                return *comparison.view_error;
+            }
+            problems_.add(what + ": the view cannot be read: " + comparison.view_error->message());
+        } else if (comparison.first_difference) {
+            problems_.add(what + ": differs from the source from element " + grouped(*comparison.first_difference) +
+                          " of " + grouped(numel) + " on");
+        }
+        return {};
+    }
+
+    const zero::Checkpoint& source_;
+    const zero::Checkpoint& view_;
+    Problems& problems_;
+    ViewTotals& totals_;
+    BlockComparer comparer_;
+    Coverage coverage_;
+};
+
+}  // namespace
+
+Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
+                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems) {
+    ViewTotals totals;
+    TorchCheck torch(read_with_torch, totals);
+    for (std::size_t index = 0; index < view->file_count(); ++index) {
+        const auto checked = [&]() -> Result<void> {
+            CKPTFS_ASSIGN(const auto file, view->open(index));
+            return torch.check(*file);
+        }();
+        if (!checked && is_of_the_world(checked.error())) {
+            return checked.error();
+        }
+        if (!checked) {
+            problems.add(in_quotes(view->file_name(index)) + ": " + checked.error().message());
+        }
+    }
+    const ViewSource files(view, source, "the view at data-parallel size " + std::to_string(dp_world_size));
+    // Whether the source is of one save was decided when it was read.
+    const auto read_back = zero::read_checkpoint(
+        files, "", {.accept_mixed = false, .rank_values_of = std::nullopt, .look_for_two_saves = false});
+    if (!read_back) {
+        problems.add("the view cannot be read as a checkpoint: " + read_back.error().message());
+        return totals;
+    }
+    CKPTFS_TRY(ViewVerifier(source, **read_back, problems, totals).run(dp_world_size));
+    return totals;
+}
+
+}  // namespace ckptfs::verify

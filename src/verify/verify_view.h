@@ -1,0 +1,40 @@
+// Whether a view shows what its source holds: coverage, readability by libtorch, and every element's bytes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string_view>
+
+#include "ckptfs/result.h"
+#include "ckptfs/view.h"
+#include "verify/problems.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::verify {
+
+struct ViewTotals {
+    std::uint64_t files = 0;
+    std::uint64_t records = 0;          ///< read through libtorch
+    std::uint64_t tensors = 0;          ///< parameters' states and tensors of `module` that were compared
+    std::uint64_t compared_nbytes = 0;  ///< of each side
+};
+
+/// Of one record (its name without the archive's root directory): the bytes from `offset` on, in order.
+using RecordVisitor = std::function<Result<void>(std::string_view name, std::uint64_t offset,
+                                                 std::uint64_t record_nbytes, std::span<const std::byte> bytes)>;
+/// Opens a file through libtorch and reads every record to its end, as TorchModule::read_all_records does.
+using TorchReader = std::function<Result<void>(const File& file, const RecordVisitor& visit)>;
+
+/// Checks that, of `source` shown by `view` at `dp_world_size`,
+/// - every file can be read whole by libtorch, whose reader finds the same records with the same bytes as ckptfs's own,
+/// - the files, read as a checkpoint, are one of dp_world_size ranks with the source's parameters, groups and states,
+/// - of every group and state the source's elements are shown exactly once,
+/// - every parameter's states and every tensor of `module` are equal to the source's, byte for byte.
+/// What does not hold goes to `problems`, by name. Fails where the source cannot be read or libtorch not be loaded.
+Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
+                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems);
+
+}  // namespace ckptfs::verify
