@@ -1,4 +1,4 @@
-// A PyTorch .pt file: its records, its object tree and its storages; and the layout of a new one around pieces.
+// A PyTorch .pt file: its records, its object tree and its storages.
 #pragma once
 
 #include <cstdint>
@@ -115,6 +115,8 @@ class Archive {
     [[nodiscard]] const std::shared_ptr<const pickle::Tree>& tree() const { return tree_; }
     /// In order of first appearance in the pickle.
     [[nodiscard]] const std::vector<Storage>& storages() const { return storages_; }
+    /// The container that was read, without its pickle's bytes.
+    [[nodiscard]] const Container& container() const { return container_; }
     /// The index in storages() of the storage with this key.
     [[nodiscard]] std::optional<std::size_t> storage_index(std::string_view key) const;
 
@@ -123,81 +125,11 @@ class Archive {
     Result<void> read_extra_records();
     Result<void> find_storages();
 
-    friend class ArchiveEditor;
-
     Container container_;  // its pickle's bytes dropped
     std::vector<ExtraRecord> extra_records_;
     std::shared_ptr<const pickle::Tree> tree_;
     std::vector<Storage> storages_;
     std::unordered_map<std::string, std::size_t> index_;
-};
-
-/// A new .pt made by editing another's tree. Storages that are kept point at their records, new ones at pieces.
-/// Not thread-safe; make one per file.
-class ArchiveEditor {
- public:
-    /// `base`: the tree, and the small records around it. `places`: for each of base.storages(), where its bytes lie
-    /// instead (another rank's file of the same structure); empty: in base's own file.
-    explicit ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places = {});
-
-    [[nodiscard]] pickle::Editor& pickle() { return pickle_; }
-
-    /// A storage of its own, filled by `content` (source pieces and zeros; nbytes() must be numel × itemsize).
-    /// Returns the key under which tensor() finds it. `location` as in the source: "cpu", "cuda:0".
-    std::size_t add_storage(model::DType dtype, std::uint64_t numel, std::string_view location, PieceList content);
-    /// A contiguous tensor over elements [offset_numel, …) of a new storage, in the form (parameter, subclass,
-    /// requires_grad, hooks) that `like` has. Hooks and attribute dicts are its own, not shared with `like`.
-    const pickle::Node* tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
-                               const std::vector<std::uint64_t>& sizes);
-    /// The same with `like`'s sizes and strides, whatever they are.
-    const pickle::Node* tensor_view(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel);
-
-    /// Numbers the storages in order of first appearance, writes the pickle, lays everything out as torch.save does.
-    /// `file_name`: its stem becomes the archive's root directory, as in torch.save (unless the base's root is
-    /// "archive"). Where nothing was edited and no places were given: the base's own file, byte for byte.
-    /// `owner` keeps the files behind all pieces alive; the base's own file is kept in any case. Call it once.
-    Result<std::shared_ptr<const VirtualFile>> lay_out(const std::string& file_name, std::shared_ptr<const void> owner);
-
- private:
-    struct NewStorage {
-        model::DType dtype = model::DType::uint8;
-        std::uint64_t numel = 0;
-        std::string location;
-        PieceList content;
-        // Parts of its persistent ids, made with the first tensor. The key's text is set when storages are numbered.
-        pickle::Node* key_node = nullptr;
-        const pickle::Node* class_node = nullptr;
-        const pickle::Node* location_node = nullptr;
-    };
-    /// A storage of the emitted pickle: one of the base's, or a new one.
-    struct EmittedStorage {
-        bool is_new = false;
-        std::size_t index = 0;
-    };
-
-    const pickle::Node* make_tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
-                                    const std::vector<std::uint64_t>& sizes, const std::vector<std::int64_t>& strides);
-    const pickle::Node* make_storage_id(const TensorRef& like, NewStorage& storage);
-    const pickle::Node* storage_class_node(model::DType dtype);
-    const pickle::Node* rewrap(const pickle::Node* object, const pickle::Node* rebuild, const pickle::Node* arguments);
-    const pickle::Node* own_copy(const pickle::Node* node);
-
-    [[nodiscard]] Result<EmittedStorage> identify(const pickle::Node* id) const;
-    [[nodiscard]] Result<std::vector<EmittedStorage>> find_storages(const std::vector<const pickle::Node*>& ids) const;
-    [[nodiscard]] Result<void> check_storages(const std::vector<EmittedStorage>& storages) const;
-    [[nodiscard]] Result<bool> is_unedited(const std::vector<EmittedStorage>& storages) const;
-    Result<void> number(const std::vector<const pickle::Node*>& ids, const std::vector<EmittedStorage>& storages);
-    [[nodiscard]] RecordPlace place_of(std::size_t base_storage) const;
-    [[nodiscard]] PieceList lay_out_records(const std::string& root, const std::string& pickle,
-                                            const std::vector<EmittedStorage>& storages) const;
-
-    std::shared_ptr<const Archive> base_;
-    std::vector<RecordPlace> places_;
-    pickle::Editor pickle_;
-    std::vector<NewStorage> new_storages_;
-    std::unordered_map<const pickle::Node*, std::size_t> new_ids_;
-    std::optional<Error> misuse_;
-    bool laid_out_ = false;
 };
 
 }  // namespace ckptfs::pt

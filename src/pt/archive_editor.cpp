@@ -1,8 +1,8 @@
-// New tensors in the form of old ones, and the numbering of the storages that an edited pickle refers to.
-#include <unordered_set>
-#include <utility>
+// New tensors in the form of old ones.
+#include "pt/archive_editor.h"
 
-#include "pt/archive.h"
+#include <algorithm>
+#include <utility>
 
 namespace ckptfs::pt {
 namespace {
@@ -10,36 +10,19 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-constexpr std::size_t key_item = 2;
-
 bool is_untyped(model::DType dtype) {
     return model::storage_class(dtype) == "UntypedStorage";
-}
-
-const Node* id_tuple(const pickle::Editor& editor, const Node* persistent_id) {
-    return persistent_id->items.empty() ? nullptr : editor.resolve(persistent_id->items.front());
 }
 
 }  // namespace
 
 ArchiveEditor::ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places)
-    : base_(std::move(base)), places_(std::move(places)), pickle_(base_->tree()) {}
-
-std::size_t ArchiveEditor::add_storage(model::DType dtype, std::uint64_t numel, std::string_view location,
-                                       PieceList content) {
-    new_storages_.push_back({dtype, numel, std::string(location), std::move(content)});
-    return new_storages_.size() - 1;
-}
+    : ArchiveWriter(base->tree(), base, std::move(places)), base_(std::move(base)) {}
 
 const Node* ArchiveEditor::tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
                                   const std::vector<std::uint64_t>& sizes) {
-    std::vector<std::int64_t> strides(sizes.size());
-    std::uint64_t stride = 1;
-    for (std::size_t i = sizes.size(); i-- > 0;) {
-        strides[i] = static_cast<std::int64_t>(stride);
-        stride *= sizes[i] == 0 ? 1 : sizes[i];
-    }
-    return make_tensor(like, storage, offset_numel, sizes, strides);
+    const std::vector<std::uint64_t> strides = contiguous_strides(sizes);
+    return make_tensor(like, storage, offset_numel, sizes, {strides.begin(), strides.end()});
 }
 
 const Node* ArchiveEditor::tensor_view(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel) {
@@ -49,24 +32,16 @@ const Node* ArchiveEditor::tensor_view(const TensorRef& like, std::size_t storag
 const Node* ArchiveEditor::make_tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,
                                        const std::vector<std::uint64_t>& sizes,
                                        const std::vector<std::int64_t>& strides) {
-    NewStorage& target = new_storages_[storage];
-    std::vector<const Node*> size_nodes;
-    size_nodes.reserve(sizes.size());
-    for (const std::uint64_t size : sizes) {
-        size_nodes.push_back(pickle_.integer(static_cast<std::int64_t>(size)));
-    }
+    const NewStorage& target = new_storages_[storage];
     std::vector<const Node*> stride_nodes;
     stride_nodes.reserve(strides.size());
     for (const std::int64_t stride : strides) {
         stride_nodes.push_back(pickle_.integer(stride));
     }
-    const Node* const id = pickle_.persistent_id(make_storage_id(like, target));
-    new_ids_.emplace(id, storage);
-
     Node* const arguments = pickle_.copy(like.rebuild);
-    arguments->items[0] = id;
+    arguments->items[0] = storage_id_like(like, storage);
     arguments->items[1] = pickle_.integer(static_cast<std::int64_t>(offset_numel));
-    arguments->items[2] = pickle_.tuple(std::move(size_nodes));
+    arguments->items[2] = integers(sizes);
     arguments->items[3] = pickle_.tuple(std::move(stride_nodes));
     for (std::size_t i = 4; i < arguments->items.size(); ++i) {
         arguments->items[i] = own_copy(arguments->items[i]);
@@ -84,25 +59,17 @@ const Node* ArchiveEditor::make_tensor(const TensorRef& like, std::size_t storag
     return rewrap(like.node, like.rebuild, arguments);
 }
 
-/// The tuple that describes the storage. torch.save makes a new one for each reference, around the same key string.
-const Node* ArchiveEditor::make_storage_id(const TensorRef& like, NewStorage& storage) {
+const Node* ArchiveEditor::storage_id_like(const TensorRef& like, std::size_t storage) {
     const Node* const model = like.storage_id->items.front();
-    if (storage.key_node == nullptr) {
-        storage.key_node = pickle_.copy(pickle_.string(""));
+    NewStorage& target = new_storages_[storage];
+    if (target.class_node == nullptr) {
         const bool same_class =
-            like.storage.dtype == storage.dtype || (is_untyped(storage.dtype) && is_untyped(like.dtype));
-        storage.class_node = same_class ? model->items[1] : storage_class_node(storage.dtype);
-        storage.location_node =
-            like.storage.location == storage.location ? model->items[3] : pickle_.string(storage.location);
+            like.storage.dtype == target.dtype || (is_untyped(target.dtype) && is_untyped(like.dtype));
+        target.class_node = same_class ? model->items[1] : storage_class_node(target.dtype);
+        target.location_node =
+            like.storage.location == target.location ? model->items[3] : pickle_.string(target.location);
     }
-    const std::uint64_t numel =
-        is_untyped(storage.dtype) ? storage.numel * model::itemsize(storage.dtype) : storage.numel;
-    return pickle_.tuple({model->items[0], storage.class_node, storage.key_node, storage.location_node,
-                          pickle_.integer(static_cast<std::int64_t>(numel))});
-}
-
-const Node* ArchiveEditor::storage_class_node(model::DType dtype) {
-    return pickle_.global(is_untyped(dtype) ? "torch.storage" : "torch", model::storage_class(dtype));
+    return storage_id(storage, model->items[0]);
 }
 
 /// `object` as it is, except that the innermost call gets `arguments` in the place of `rebuild`.
@@ -134,61 +101,33 @@ const Node* ArchiveEditor::own_copy(const Node* node) {
     return node->kind == Kind::object || node->kind == Kind::dict ? pickle_.copy(node) : node;
 }
 
-Result<std::vector<ArchiveEditor::EmittedStorage>> ArchiveEditor::find_storages(
-    const std::vector<const Node*>& ids) const {
-    std::vector<EmittedStorage> storages;
-    std::unordered_set<std::size_t> seen_base;
-    std::unordered_set<std::size_t> seen_new;
-    for (const Node* id : ids) {
-        CKPTFS_ASSIGN(const EmittedStorage storage, identify(id));
-        if ((storage.is_new ? seen_new : seen_base).insert(storage.index).second) {
-            storages.push_back(storage);
-        }
+Result<std::shared_ptr<const VirtualFile>> ArchiveEditor::lay_out(const std::string& file_name,
+                                                                  std::shared_ptr<const void> owner) {
+    CKPTFS_TRY(begin_layout(file_name));
+    CKPTFS_ASSIGN(const bool unedited, is_unedited());
+    if (unedited) {
+        PieceList whole;
+        whole.add_source(base_->file().get(), 0, base_->file()->size());
+        return VirtualFile::create(file_name, std::move(whole), with_files(std::move(owner)));
     }
-    return storages;
+    const bool from_stream = base_->root_name() == stream_root_name;
+    return lay_out_in(Frame::of(*base_), from_stream ? std::string(stream_root_name) : root_name_of(file_name),
+                      file_name, std::move(owner));
 }
 
-Result<ArchiveEditor::EmittedStorage> ArchiveEditor::identify(const Node* id) const {
-    const auto made_here = new_ids_.find(id);
-    if (made_here != new_ids_.end()) {
-        return EmittedStorage{true, made_here->second};
+Result<bool> ArchiveEditor::is_unedited() const {
+    if (is_base_moved()) {
+        return false;
     }
-    CKPTFS_ASSIGN(const StorageRef ref, storage_ref_of_tuple(id_tuple(pickle_, id)));
-    const auto index = base_->storage_index(ref.key);
-    if (!index) {
-        return Error(ErrorCode::internal, "storage '" + std::string(ref.key) + "' is not the template's");
+    CKPTFS_ASSIGN(const std::vector<const Node*> ids, pickle_.persistent_ids());
+    CKPTFS_ASSIGN(const std::vector<EmittedStorage> storages, find_storages(ids));
+    if (!std::all_of(storages.begin(), storages.end(),
+                     [this](const EmittedStorage& storage) { return is_base(storage); })) {
+        return false;
     }
-    return EmittedStorage{false, *index};
-}
-
-Result<void> ArchiveEditor::number(const std::vector<const Node*>& ids, const std::vector<EmittedStorage>& storages) {
-    std::vector<std::string> keys(base_->storages().size());
-    std::vector<const Node*> key_nodes(base_->storages().size());
-    for (std::size_t i = 0; i < storages.size(); ++i) {
-        const EmittedStorage& storage = storages[i];
-        if (storage.is_new) {
-            new_storages_[storage.index].key_node->text = std::to_string(i);
-        } else if (base_->storages()[storage.index].key != std::to_string(i)) {
-            key_nodes[storage.index] = pickle_.string(std::to_string(i));
-        }
-    }
-    std::unordered_set<const Node*> seen;
-    std::vector<std::pair<const Node*, const Node*>> renames;
-    for (const Node* id : ids) {
-        CKPTFS_ASSIGN(const EmittedStorage storage, identify(id));
-        const Node* const tuple = id_tuple(pickle_, id);
-        if (storage.is_new || key_nodes[storage.index] == nullptr || !seen.insert(tuple).second) {
-            continue;
-        }
-        Node* const renamed = pickle_.copy(tuple);
-        renamed->items[key_item] = key_nodes[storage.index];
-        renames.emplace_back(tuple, renamed);
-    }
-    // Only now: while they are looked at, the base's tuples must still say which storage they mean.
-    for (const auto& [tuple, renamed] : renames) {
-        pickle_.replace(tuple, renamed);
-    }
-    return {};
+    CKPTFS_ASSIGN(const std::string written, pickle_.write());
+    CKPTFS_ASSIGN(const std::string pristine, pickle::Editor(base_->tree()).write());
+    return written == pristine;
 }
 
 }  // namespace ckptfs::pt

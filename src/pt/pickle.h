@@ -96,6 +96,9 @@ class Tree {
     static Result<std::shared_ptr<const Tree>> parse(std::string_view bytes,
                                                      MemoryBudget& budget = MemoryBudget::of_process());
 
+    /// None and nothing else.
+    static std::shared_ptr<const Tree> of_none(int protocol);
+
     [[nodiscard]] const Node* root() const { return root_; }
     [[nodiscard]] int protocol() const { return protocol_; }
     /// Bytes of memory held.
@@ -129,18 +132,28 @@ class Editor {
     const Node* none();
     const Node* boolean(bool value);
     const Node* integer(std::int64_t value);
+    const Node* real(double value);
+    /// An object of its own, even where another string is equal.
     const Node* string(std::string_view value);
+    /// The one object of that text, as a literal in Python is.
+    const Node* literal(std::string_view value);
     const Node* tuple(std::vector<const Node*> items);
     const Node* list(std::vector<const Node*> items);
     /// Key, value, key, value …
     const Node* dict(std::vector<const Node*> items);
+    /// The one object of that name.
     const Node* global(std::string_view module, std::string_view name);
     /// callable(*arguments) by REDUCE.
     const Node* reduce(const Node* callable, const Node* arguments);
     const Node* persistent_id(const Node* id);
+    /// An OrderedDict. Key, value, key, value …
+    const Node* ordered_dict(std::vector<const Node*> items);
     /// A shallow copy of `node` (resolved) to be changed before anything is written; not yet in anybody's place.
     /// Its `opcode` is left to the writer, except for objects and tuples.
     Node* copy(const Node* node);
+
+    /// Nodes of `tree`, which is kept, may be hung into this tree.
+    void take_from(std::shared_ptr<const Tree> tree) { taken_from_.push_back(std::move(tree)); }
 
     /// `replacement` must not contain `node`, save inside a list, a dict or another value that can hold itself.
     void replace(const Node* node, const Node* replacement);
@@ -167,6 +180,9 @@ class Editor {
     std::deque<Node> nodes_;
     std::unordered_map<const Node*, Node*> own_;
     std::unordered_map<const Node*, const Node*> replaced_;
+    std::unordered_map<std::string, const Node*> literals_;
+    std::unordered_map<std::string, const Node*> globals_;  // by module, '\n', name
+    std::vector<std::shared_ptr<const Tree>> taken_from_;
 };
 
 // Helpers to read a tree; each takes a node that may be nullptr and then answers as for a node of another kind.

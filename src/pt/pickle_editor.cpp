@@ -29,6 +29,13 @@ const Node** value_slot(Node& node, std::string_view key) {
 
 }  // namespace
 
+std::shared_ptr<const Tree> Tree::of_none(int protocol) {
+    auto tree = std::make_shared<Tree>();
+    tree->protocol_ = protocol;
+    tree->root_ = &tree->nodes_.emplace_back();
+    return tree;
+}
+
 Editor::Editor(std::shared_ptr<const Tree> base) : base_(std::move(base)) {}
 
 const Node* Editor::resolve(const Node* node) const {
@@ -74,6 +81,21 @@ const Node* Editor::string(std::string_view value) {
     return add(std::move(node));
 }
 
+const Node* Editor::real(double value) {
+    Node node;
+    node.kind = Kind::real;
+    node.real = value;
+    return add(std::move(node));
+}
+
+const Node* Editor::literal(std::string_view value) {
+    const Node*& known = literals_[std::string(value)];
+    if (known == nullptr) {
+        known = string(value);
+    }
+    return known;
+}
+
 const Node* Editor::tuple(std::vector<const Node*> items) {
     Node node;
     node.kind = Kind::tuple;
@@ -99,15 +121,21 @@ const Node* Editor::dict(std::vector<const Node*> items) {
 }
 
 const Node* Editor::global(std::string_view module, std::string_view name) {
+    const std::string text = std::string(module) + '\n' + std::string(name);
+    const Node*& known = globals_[text];
+    if (known != nullptr) {
+        return known;
+    }
     Node node;
     node.kind = Kind::global;
     node.memoized = true;
     if (base_->protocol() >= first_framed_protocol) {
         node.items = {string(module), string(name)};
     } else {
-        node.text = std::string(module) + '\n' + std::string(name);
+        node.text = text;
     }
-    return add(std::move(node));
+    known = add(std::move(node));
+    return known;
 }
 
 const Node* Editor::reduce(const Node* callable, const Node* arguments) {
@@ -117,6 +145,14 @@ const Node* Editor::reduce(const Node* callable, const Node* arguments) {
     node.opcode = static_cast<std::uint8_t>(Op::reduce);
     node.items = {callable, arguments};
     return add(std::move(node));
+}
+
+const Node* Editor::ordered_dict(std::vector<const Node*> items) {
+    Node* const made = copy(reduce(global("collections", "OrderedDict"), tuple({})));
+    if (!items.empty()) {
+        made->mutations.push_back({Mutation::Kind::set_items, std::move(items), {}});
+    }
+    return made;
 }
 
 const Node* Editor::persistent_id(const Node* id) {

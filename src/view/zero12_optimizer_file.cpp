@@ -5,7 +5,7 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "pt/archive.h"
+#include "pt/archive_editor.h"
 #include "view/dict_edit.h"
 #include "view/partition_content.h"
 #include "view/stored_config.h"

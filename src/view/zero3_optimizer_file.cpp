@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "pt/archive.h"
+#include "pt/archive_editor.h"
 #include "view/dict_edit.h"
 #include "view/stored_config.h"
 #include "view/zero3_files.h"

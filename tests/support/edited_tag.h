@@ -16,7 +16,7 @@
 #include <variant>
 #include <vector>
 
-#include "pt/archive.h"
+#include "pt/archive_editor.h"
 #include "support/memory_source.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the .pt files beside it: good/ must read and come back byte for byte, bad/ is refused.
+"""Writes the .pt files beside it: good/ must read and come back byte for byte, bad/ is refused,
+built/ is what the builder makes of the same values.
 
   python make_archives.py          (needs torch 2.13; the files are committed, tests do not run this)
 """
@@ -17,6 +18,7 @@ import torch
 HERE = os.path.dirname(os.path.abspath(__file__))
 GOOD = os.path.join(HERE, 'good')
 BAD = os.path.join(HERE, 'bad')
+BUILT = os.path.join(HERE, 'built')
 
 
 def lay_out(records):
@@ -165,9 +167,32 @@ def make_bad():
     write(bad('huge_storage.pt'), lay_out([('huge_storage/data.pkl', stream.getvalue()), ('huge_storage/data/0', b'\x00' * 16)]))
 
 
+def built(name):
+    return os.path.join(BUILT, name)
+
+
+def make_built():
+    """What ArchiveBuilder is to write byte for byte, CRCs aside; its test builds the same values."""
+    torch.save({'param': torch.arange(12, dtype=torch.float32).reshape(3, 4), 'cat_dim': 0}, built('fp32.pt'))
+    torch.save(torch.arange(6, dtype=torch.bfloat16), built('tensor.pt'))
+    torch.save(torch.tensor(7.0), built('step.pt'))
+    flat = torch.arange(8, dtype=torch.float32)
+    torch.save(collections.OrderedDict([('a', flat[:6].view(2, 3)), ('b', flat[6:]), ('tied', flat[:6].view(2, 3)),
+                                        ('none', torch.empty(0, 5)), ('half', torch.arange(3, dtype=torch.float16)),
+                                        ('wide', torch.zeros(2, dtype=torch.uint8).to(torch.uint16))]), built('tied.pt'))
+    torch.save({'shape': torch.Size([3, 4]), 'scalar': torch.Size([]), 'list': [1, -1, 256, 70000, 2**40], 'tuple': (0.9, 0.999),
+                'bool': True, 'no': False, 'none': None, 'text': 'na\u00efve', 'empty': {}, 'ordered': collections.OrderedDict(),
+                0: 'text', 'nothing': ()}, built('values.pt'))
+    taken = torch.load(good('wrapped.pt'), weights_only=False)
+    torch.save({'new': torch.arange(2, dtype=torch.float32), 'tagged': taken['tagged'], 'parameter': taken['parameter'],
+                'tied': torch.load(good('shared.pt'))['tied']}, built('taken.pt'))
+
+
 if __name__ == '__main__':
     torch.manual_seed(0)
     os.makedirs(GOOD, exist_ok=True)
     os.makedirs(BAD, exist_ok=True)
+    os.makedirs(BUILT, exist_ok=True)
     make_good()
     make_bad()
+    make_built()
