@@ -11,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "ckptfs/placement.h"
 #include "ckptfs/source.h"
 #include "ckptfs/view_request.h"
 
@@ -84,6 +85,11 @@ class Tag {
     [[nodiscard]] virtual bool is_of_save(std::size_t index) const = 0;
     /// The files that `request` asks for. An error is about this request alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> show(const ViewRequest& request) const = 0;
+    /// Where show() fails: the names that are listed in the place of the view's files, opening which is an error. Empty
+    /// where those are the names of the tag's own files.
+    [[nodiscard]] virtual std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/) const { return {}; }
+    /// What somebody who sees this tag may want to ask for.
+    [[nodiscard]] virtual std::vector<ViewRequest> suggestions() const { return {}; }
 };
 
 /// Recognises and reads tag directories, so that the file system need not know any layout.
@@ -101,6 +107,8 @@ class TagReader {
     [[nodiscard]] virtual std::vector<std::string> shard_files(const std::vector<DirectoryEntry>& listing) const = 0;
     /// Reads metadata only. Never fails as a whole: a tag that cannot be used says why in problem().
     [[nodiscard]] virtual std::shared_ptr<const Tag> read(const Source& source, const std::string& directory) const = 0;
+    /// Where the views of its tags stand.
+    [[nodiscard]] virtual Placement placement(const ViewRequest& /*request*/) const { return {.in_tag = true}; }
 };
 
 }  // namespace ckptfs

@@ -9,6 +9,7 @@
 #include "report/resume_check.h"
 #include "report/survey.h"
 #include "util/text.h"
+#include "view/world_size_kind.h"
 #include "view/zero_tag.h"
 #include "zero/config.h"
 #include "zero/reader.h"

@@ -10,6 +10,7 @@
 #include "report/resume_warnings.h"
 #include "report/survey.h"
 #include "util/text.h"
+#include "view/world_size_kind.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 

@@ -10,6 +10,7 @@
 #include "verify/problems.h"
 #include "verify/verify_files.h"
 #include "verify/verify_view.h"
+#include "view/world_size_kind.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
 #include "zero/save_signals.h"

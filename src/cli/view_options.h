@@ -3,7 +3,7 @@
 
 #include "ckptfs/result.h"
 #include "cli/arguments.h"
-#include "view/zero_tag.h"
+#include "view/view_options.h"
 
 namespace ckptfs::cli {
 

@@ -11,7 +11,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/view.h"
-#include "view/zero_tag.h"
+#include "view/view_options.h"
 #include "zero/checkpoint.h"
 
 namespace ckptfs::report {

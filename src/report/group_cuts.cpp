@@ -1,5 +1,6 @@
 // How parameter groups are cut, in the numbers that a person asks for.
 #include "report/description.h"
+#include "view/world_size_kind.h"
 #include "view/zero12_files.h"
 #include "view/zero3_files.h"
 

@@ -147,11 +147,10 @@ Result<std::shared_ptr<const File>> WorldSizeView::open(std::size_t index) const
         return ranks.empty() ? family(at).model_states->file() : ranks[at.rank].file;
     }
     if (auto cached = cache_->find(this, index)) {
-        return std::shared_ptr<const File>(std::move(cached));
+        return cached;
     }
-    CKPTFS_ASSIGN(std::shared_ptr<const VirtualFile> built, build(at, file_name(index)));
-    cache_->insert(this, index, built);
-    return std::shared_ptr<const File>(std::move(built));
+    CKPTFS_ASSIGN(const std::shared_ptr<const VirtualFile> built, build(at, file_name(index)));
+    return cache_->insert(this, index, built, built->memory_nbytes());
 }
 
 Result<std::shared_ptr<const VirtualFile>> WorldSizeView::build(const Place& place, const std::string& name) const {

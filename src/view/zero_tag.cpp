@@ -1,4 +1,4 @@
-// Tags and world-size views over the ZeRO reader.
+// Tags and their views over the ZeRO reader.
 #include "view/zero_tag.h"
 
 #include <unordered_set>
@@ -7,49 +7,26 @@
 
 #include "util/path.h"
 #include "view/file_cache.h"
-#include "view/world_size_view.h"
-#include "view/zero12_files.h"
-#include "view/zero3_files.h"
+#include "view/kind.h"
 #include "zero/reader.h"
-#include "zero/refusal.h"
 
 namespace ckptfs::view {
 namespace {
 
-Result<std::shared_ptr<const View>> make_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
-                                              std::uint64_t world_size, const ViewOptions& options,
-                                              std::shared_ptr<FileCache> cache) {
-    if (world_size == 0 || world_size > max_world_size) {
-        return Error(ErrorCode::invalid_argument, "a world size of " + std::to_string(world_size) +
-                                                      " is not possible; give one from 1 to " +
-                                                      std::to_string(max_world_size));
-    }
-    CKPTFS_ASSIGN(const std::uint64_t dp_world_size, dp_world_size_at(*checkpoint, world_size, options));
-    std::unique_ptr<const Recut> recut;
-    if (checkpoint->format == zero::Format::zero3) {
-        CKPTFS_ASSIGN(recut, zero3_recut(checkpoint, dp_world_size, target_sub_group_size(options)));
-    } else if (checkpoint->format != zero::Format::stage0) {
-        CKPTFS_ASSIGN(recut, zero12_recut(checkpoint, dp_world_size, options.target));
-    }
-    // Where nothing is re-cut, each rank has its own.
-    if (recut && !recut->same_as_source() && !checkpoint->rank_values.empty() && !checkpoint->rank_values_of) {
-        return zero::refuse(zero::Refusal::rank_values, checkpoint->rank_values.front().path,
-                            zero::rank_values_text(checkpoint->rank_values));
-    }
-    return std::shared_ptr<const View>(
-        std::make_shared<WorldSizeView>(std::move(checkpoint), dp_world_size, std::move(recut), std::move(cache)));
-}
-
 class ZeroTag final : public Tag {
  public:
-    ZeroTag(std::vector<std::string> replaced, std::vector<std::string> stamped, std::vector<FileStamp> stamps,
-            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint, ViewOptions options,
+    /// `display`: the tag directory `directory`, for messages.
+    ZeroTag(std::string directory, std::string display, std::vector<std::string> replaced,
+            std::vector<std::string> stamped, std::vector<FileStamp> stamps,
+            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint, std::shared_ptr<const ViewOptions> options,
             std::shared_ptr<FileCache> cache)
-        : replaced_(std::move(replaced)),
+        : directory_(std::move(directory)),
+          display_(std::move(display)),
+          replaced_(std::move(replaced)),
           stamped_(std::move(stamped)),
           stamps_(std::move(stamps)),
           checkpoint_(std::move(checkpoint)),
-          options_(options),
+          options_(std::move(options)),
           cache_(std::move(cache)) {
         if (!checkpoint_.ok()) {
             return;
@@ -73,7 +50,7 @@ class ZeroTag final : public Tag {
         if (!checkpoint_.ok()) {
             return 0;
         }
-        return options_.counts_data_parallel ? (*checkpoint_)->dp_world_size : (*checkpoint_)->world_size();
+        return options_->counts_data_parallel ? (*checkpoint_)->dp_world_size : (*checkpoint_)->world_size();
     }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
@@ -83,22 +60,40 @@ class ZeroTag final : public Tag {
         if (!checkpoint_.ok()) {
             return checkpoint_.error();
         }
-        return make_view(*checkpoint_, request.world_size, options_, cache_);
+        return kind_of(request.kind).make(ingredients(), request);
+    }
+    [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& request) const override {
+        return kind_of(request.kind).names_of_unshown(request, *options_);
+    }
+    [[nodiscard]] std::vector<ViewRequest> suggestions() const override {
+        std::vector<ViewRequest> all;
+        if (checkpoint_.ok()) {
+            for (const ViewKind kind : view_kinds()) {
+                const auto some = kind_of(kind).suggestions(ingredients());
+                all.insert(all.end(), some.begin(), some.end());
+            }
+        }
+        return all;
     }
 
  private:
+    // Of a whole tag.
+    [[nodiscard]] Ingredients ingredients() const { return {*checkpoint_, *options_, cache_, directory_, display_}; }
+
+    std::string directory_;
+    std::string display_;
     std::vector<std::string> replaced_;
     std::vector<std::string> stamped_;
     std::vector<FileStamp> stamps_;
     Result<std::shared_ptr<const zero::Checkpoint>> checkpoint_;
-    ViewOptions options_;
+    std::shared_ptr<const ViewOptions> options_;
     std::shared_ptr<FileCache> cache_;
     std::unordered_set<std::string> of_save_;
 };
 
 class ZeroTagReader final : public TagReader {
  public:
-    explicit ZeroTagReader(ViewOptions options) : options_(options) {}
+    explicit ZeroTagReader(ViewOptions options) : options_(std::make_shared<const ViewOptions>(std::move(options))) {}
 
     [[nodiscard]] bool recognises(const std::vector<DirectoryEntry>& listing) const override {
         return zero::is_tag(listing);
@@ -125,51 +120,24 @@ class ZeroTagReader final : public TagReader {
             }
             return {};
         }();
-        auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_.read)
+        auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_->read)
                                      : Result<std::shared_ptr<const zero::Checkpoint>>(taken.error());
-        return std::make_shared<ZeroTag>(std::move(replaced), std::move(stamped), std::move(stamps),
-                                         std::move(checkpoint), options_, cache_);
+        return std::make_shared<ZeroTag>(directory, source.display(directory), std::move(replaced), std::move(stamped),
+                                         std::move(stamps), std::move(checkpoint), options_, cache_);
+    }
+    [[nodiscard]] Placement placement(const ViewRequest& request) const override {
+        return kind_of(request.kind).placement(request);
     }
 
  private:
-    ViewOptions options_;
+    std::shared_ptr<const ViewOptions> options_;
     std::shared_ptr<FileCache> cache_ = std::make_shared<FileCache>();
 };
 
 }  // namespace
 
-std::optional<std::uint64_t> target_sub_group_size(const ViewOptions& options) {
-    if (options.sub_group_size || !options.target) {
-        return options.sub_group_size;
-    }
-    return options.target->sub_group_size;
-}
-
-Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
-                                       const ViewOptions& options) {
-    const std::uint64_t degree = checkpoint.degree();
-    if (options.counts_data_parallel) {
-        return world_size;
-    }
-    if (world_size % degree != 0) {
-        const std::string ranks = checkpoint.sequence_parallel > 1
-                                      ? " model- and sequence-parallel ranks to each data-parallel one"
-                                      : " model-parallel ranks";
-        return Error(ErrorCode::invalid_argument,
-                     "a world size of " + std::to_string(world_size) + " does not fit a checkpoint of " +
-                         std::to_string(degree) + ranks + ", whose degree must divide it; give a multiple of " +
-                         std::to_string(degree) + ", or the data-parallel size with --dp-size");
-    }
-    return world_size / degree;
-}
-
-Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
-                                                    std::uint64_t world_size, const ViewOptions& options) {
-    return make_view(std::move(checkpoint), world_size, options, std::make_shared<FileCache>());
-}
-
 std::unique_ptr<TagReader> zero_tag_reader(ViewOptions options) {
-    return std::make_unique<ZeroTagReader>(options);
+    return std::make_unique<ZeroTagReader>(std::move(options));
 }
 
 }  // namespace ckptfs::view

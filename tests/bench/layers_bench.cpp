@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "io/posix_source.h"
-#include "view/zero_tag.h"
+#include "view/world_size_kind.h"
 #include "zero/reader.h"
 
 namespace {

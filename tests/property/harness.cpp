@@ -12,6 +12,8 @@
 #include "naive/zero12_random.h"
 #include "naive/zip_io.h"
 #include "support/memory_source.h"
+#include "view/world_size_kind.h"
+#include "view/zero_tag.h"
 
 namespace ckptfs::test {
 namespace {

@@ -9,7 +9,7 @@
 #include "ckptfs/view.h"
 #include "naive/random.h"
 #include "naive/zero12_model.h"
-#include "view/zero_tag.h"
+#include "view/view_options.h"
 
 namespace ckptfs::test {
 

@@ -11,7 +11,7 @@
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
 #include "verify/verify_view.h"
-#include "view/zero_tag.h"
+#include "view/world_size_kind.h"
 #include "zero/reader.h"
 
 namespace ckptfs::verify {

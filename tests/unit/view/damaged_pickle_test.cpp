@@ -14,7 +14,7 @@
 #include "pt/zip_layout.h"
 #include "support/memory_source.h"
 #include "support/test_data.h"
-#include "view/zero_tag.h"
+#include "view/world_size_kind.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {

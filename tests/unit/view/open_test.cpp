@@ -28,5 +28,14 @@ TEST(Open, TagsAndViewsOutliveTheSource) {
     }
 }
 
+TEST(Open, ATagSuggestsTheWorldSizeThatWroteItFirst) {
+    const auto source = open_directory((test_data() / "zero/stage2_bf16_ws4").string());
+    ASSERT_TRUE(source.ok());
+    const auto suggestions = zero_tag_reader()->read(**source, "global_step2")->suggestions();
+    ASSERT_FALSE(suggestions.empty());
+    EXPECT_EQ(suggestions.front().name(), "world-size-4");
+    EXPECT_TRUE(zero_tag_reader()->read(**source, "nothing")->suggestions().empty());
+}
+
 }  // namespace
 }  // namespace ckptfs

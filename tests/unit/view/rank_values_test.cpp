@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "support/edited_tag.h"
-#include "view/zero_tag.h"
+#include "view/world_size_kind.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {

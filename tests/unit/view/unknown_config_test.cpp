@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "support/edited_tag.h"
+#include "view/world_size_kind.h"
 #include "view/zero12_files.h"
 #include "view/zero3_files.h"
-#include "view/zero_tag.h"
 #include "zero/reader.h"
 #include "zero/sub_group_sizes.h"
 

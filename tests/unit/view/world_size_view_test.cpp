@@ -14,7 +14,7 @@
 #include "support/stage3_padding.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
-#include "view/zero_tag.h"
+#include "view/world_size_kind.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {

@@ -14,8 +14,8 @@
 #include "support/memory_source.h"
 #include "support/stage3_padding.h"
 #include "support/test_data.h"
+#include "view/world_size_kind.h"
 #include "view/zero3_files.h"
-#include "view/zero_tag.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {
