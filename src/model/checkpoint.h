@@ -31,12 +31,11 @@ struct Parameter {
     std::string name;
     std::vector<std::uint64_t> shape;
     std::uint64_t numel = 0;
-    bool trainable = true;
+    bool trainable = true;  ///< also where the checkpoint does not tell (ZeRO stage 0)
     /// As the engine computes with it; absent where the checkpoint keeps masters alone (ZeRO-3).
     std::optional<Elements> weight;
-    std::optional<Elements> master;
-    std::vector<Elements>
-        states;  ///< element-wise optimizer states, one for each of the group's `states`; may be empty
+    std::optional<Elements> master;  ///< absent where there is no optimizer, or what it keeps was not read
+    std::vector<Elements> states;    ///< element-wise optimizer states: one for each of the group's `states`
     /// The dtype that the engine computes with, also where `weight` is absent.
     DType dtype = DType::float32;
 };
@@ -69,6 +68,9 @@ struct Rank {
 struct Checkpoint {
     std::vector<Rank> ranks;
     std::optional<std::int64_t> global_steps;
+    /// What the files hold or name and this does not, a whole sentence for each tensor: a view that would show such a
+    /// tensor must say so rather than leave it out.
+    std::vector<std::string> gaps;
 };
 
 }  // namespace ckptfs::model

@@ -10,9 +10,11 @@
 
 #include "ckptfs/extent.h"
 #include "ckptfs/source.h"
+#include "model/checkpoint.h"
 #include "model/elements.h"
 #include "pt/archive.h"
 #include "zero/config.h"
+#include "zero/module_tensors.h"
 #include "zero/partition.h"
 #include "zero/saved_values.h"
 #include "zero/zero3_partition.h"
@@ -88,6 +90,8 @@ struct ModelParallelRank {
     std::vector<FrozenParameter> frozen;        ///< stage 3 only
     std::vector<RankFile> optimizer;            ///< by data-parallel rank
     std::vector<RankFile> layers;               ///< of a pipeline stage: names, files and infos; no trees
+    std::vector<ModuleTensor> layer_tensors;    ///< what those files hold: "<layer>.<name in the layer>"
+    std::vector<std::string> layer_gaps;        ///< tensors there that cannot be read, a sentence each
 };
 
 enum class Format : std::uint8_t {
@@ -118,6 +122,8 @@ struct Checkpoint {
     std::optional<std::uint64_t> rank_values_of;
     /// What its user should know before resuming from it, in whole sentences that name files.
     std::vector<std::string> warnings;
+    /// What all this means; its elements point into model_parallel (zero/content.h).
+    model::Checkpoint content;
 
     /// Ranks to each data-parallel rank.
     [[nodiscard]] std::uint64_t degree() const { return model_parallel.size() * sequence_parallel; }

@@ -50,6 +50,13 @@ Result<RankFile> open_file(const Source& source, const std::string& directory, c
     return file;
 }
 
+void keep_tensors(const pt::Archive& archive, std::uint64_t layer, ModelParallelRank& family) {
+    for (ModuleTensor& tensor :
+         module_tensors(archive, archive.root(), std::to_string(layer) + ".", family.layer_gaps)) {
+        family.layer_tensors.push_back(std::move(tensor));
+    }
+}
+
 /// The layer files of one family.
 class LayerFiles {
  public:
@@ -124,6 +131,7 @@ class LayerFiles {
         }
         CKPTFS_ASSIGN(RankFile file, file_of(layer, parameter));
         CKPTFS_ASSIGN(archive, pt::Archive::open(file.file));
+        keep_tensors(*archive, layer, family_);
         family_.layers.push_back(std::move(file));
         return archive;
     }
@@ -196,7 +204,11 @@ Result<void> read_other_layer_files(const Source& source, const std::string& dir
         for (const auto& [slice, name] : layer->second) {
             if (!opened.contains(name)) {
                 CKPTFS_ASSIGN(RankFile file, open_file(source, directory, name));
-                CKPTFS_TRY(pt::Container::read(file.file));
+                CKPTFS_ASSIGN(const std::shared_ptr<const pt::Archive> archive, pt::Archive::open(file.file));
+                // The families of the last stage come last, one for each slice.
+                const std::size_t of_stage = std::min(families.size(), layer->second.size());
+                const std::size_t slice_index = std::min<std::size_t>(slice, of_stage - 1);
+                keep_tensors(*archive, layer->first, families[families.size() - of_stage + slice_index]);
                 families.back().layers.push_back(std::move(file));
             }
         }

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "util/path.h"
+#include "zero/content.h"
+#include "zero/family_reader.h"
 #include "zero/file_names.h"
 #include "zero/group_reader.h"
 #include "zero/inventory.h"
@@ -21,41 +23,6 @@
 
 namespace ckptfs::zero {
 namespace {
-
-Result<void> refuse_by_listing(const Inventory& inventory, const std::string& path) {
-    if (!inventory.expert.empty()) {
-        return refuse(Refusal::mixture_of_experts, path, inventory.expert);
-    }
-    if (inventory.swapped) {
-        return refuse(Refusal::nvme_offload, path, "offloaded_tensors");
-    }
-    if (!inventory.model_states.empty() && !inventory.model_states_shards.empty()) {
-        return Error(ErrorCode::inconsistent,
-                     path + ": it holds both " + inventory.model_states.begin()->second.name + " and " +
-                         inventory.model_states_shards.begin()->second.begin()->second.name +
-                         ", which only stage 3 writes; two saves lie in one directory: remove the files of one");
-    }
-    return {};
-}
-
-Result<void> check_unchanged(const Source& source, const std::string& directory, const ModelParallelRank& family) {
-    const auto check = [&](const std::string& name, const FileStamp& stamp) -> Result<void> {
-        CKPTFS_ASSIGN(const FileInfo now, source.stat_target(join_path(directory, name)));
-        if (now.stamp != stamp) {
-            return Error(ErrorCode::stale,
-                         source.display(join_path(directory, name)) +
-                             " changed while it was being read; wait for the save to finish and try again");
-        }
-        return {};
-    };
-    CKPTFS_TRY(check(family.model_states_name, family.model_states_info.stamp));
-    for (const auto* ranks : {&family.model_states_shards, &family.optimizer, &family.layers}) {
-        for (const RankFile& rank : *ranks) {
-            CKPTFS_TRY(check(rank.name, rank.info.stamp));
-        }
-    }
-    return {};
-}
 
 // Reads every rank's optimizer file; keeps one tree for all ranks that share its structure.
 Result<std::vector<OptimizerFile>> read_ranks(const Source& source, const std::string& directory,
@@ -152,7 +119,8 @@ class TagReading {
     TagReading(const Source& source, std::string directory, const Inventory& inventory, const ReadOptions& options)
         : source_(source),
           directory_(std::move(directory)),
-          path_(source.display(directory_)),
+          tag_{source, directory_, inventory},
+          path_(tag_.path()),
           inventory_(inventory),
           options_(options),
           checkpoint_(std::make_shared<Checkpoint>()) {}
@@ -205,8 +173,9 @@ class TagReading {
         }
         CKPTFS_TRY(look_for_two_saves());
         for (const ModelParallelRank& family : checkpoint_->model_parallel) {
-            CKPTFS_TRY(check_unchanged(source_, directory_, family));
+            CKPTFS_TRY(check_unchanged(tag_, family));
         }
+        checkpoint_->content = make_content(checkpoint_->model_parallel, checkpoint_->optimizer_prefix);
         return std::shared_ptr<const Checkpoint>(std::move(checkpoint_));
     }
 
@@ -237,19 +206,7 @@ class TagReading {
 
     // The next family, without its optimizer files.
     Result<ModelStates> open_model_states(std::uint64_t rank) {
-        const ModelStatesName* found = inventory_.first_model_states(rank);
-        if (found == nullptr) {
-            return missing_model_states(rank);
-        }
-        ModelParallelRank& family = checkpoint_->model_parallel.emplace_back();
-        family.rank = found->rank;
-        family.model_states_name = found->name;
-        const std::string file = join_path(directory_, family.model_states_name);
-        CKPTFS_ASSIGN(family.model_states_info, source_.stat_target(file));
-        CKPTFS_ASSIGN(family.model_states_info.mode, source_.granted_mode(file, family.model_states_info));
-        CKPTFS_ASSIGN(std::shared_ptr<const File> opened, source_.open(file));
-        CKPTFS_ASSIGN(ModelStates states, read_model_states(std::move(opened)));
-        family.model_states = states.archive;
+        CKPTFS_ASSIGN(ModelStates states, open_family(tag_, rank, checkpoint_->model_parallel.emplace_back()));
         if (rank == 0) {
             checkpoint_->dp_world_size = states.world_size;
             checkpoint_->config = states.config;
@@ -257,21 +214,6 @@ class TagReading {
             checkpoint_->deepspeed_version = states.deepspeed_version;
         }
         return states;
-    }
-
-    [[nodiscard]] Error missing_model_states(std::uint64_t rank) const {
-        const std::string digits = std::to_string(rank);
-        const std::string name = (inventory_.is_stage3() ? "zero_pp_rank_0_mp_rank_" : "mp_rank_") +
-                                 std::string(digits.size() < 2 ? "0" : "") + digits + "_model_states.pt";
-        if (rank > 0) {
-            return {ErrorCode::incomplete, path_ + ": " + name +
-                                               " is missing, but mp_world_size counts it; wait for a running save to "
-                                               "finish, or gather the files of all nodes here"};
-        }
-        return {ErrorCode::incomplete, path_ + ": " + name + " is missing beside " +
-                                           std::to_string(inventory_.optimizer.size()) +
-                                           " optimizer files; rank 0's node wrote it: wait for the save, or copy it "
-                                           "here"};
     }
 
     // The last family with the first one, whose values are `expected`.
@@ -351,6 +293,7 @@ class TagReading {
 
     const Source& source_;
     std::string directory_;
+    TagFiles tag_;
     std::string path_;
     const Inventory& inventory_;
     const ReadOptions& options_;

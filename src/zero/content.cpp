@@ -1,0 +1,346 @@
+// One family at a time; every name of `module` ends as a parameter, a buffer, a tied name or a gap.
+#include "zero/content.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "zero/config.h"
+#include "zero/content_numbers.h"
+#include "zero/fields.h"
+#include "zero/model_states.h"
+#include "zero/module_tensors.h"
+
+namespace ckptfs::zero {
+namespace {
+
+using pickle::Kind;
+using pickle::Node;
+
+// Tied layers are registered once under this name, whatever layers they are (PipelineModule._build).
+constexpr std::string_view tied_modules_prefix = "tied_modules.";
+
+std::vector<std::string_view> buffer_names_of(const Node* root) {
+    std::vector<std::string_view> names;
+    const Node* list = pickle::find(root, "buffer_names");
+    if (list != nullptr && (list->kind == Kind::list || list->kind == Kind::tuple)) {
+        for (const Node* name : list->items) {
+            names.push_back(name->text);
+        }
+    }
+    return names;
+}
+
+/// The dtype that the stored config makes the engine compute with; nullopt where it names none.
+std::optional<model::DType> configured_dtype(const Node* root, std::string_view optimizer_prefix) {
+    const nlohmann::json config = config_json(pickle::find(root, "ds_config"));
+    if (enabled(config, {"bf16", "enabled"}) || optimizer_prefix == "bf16_") {
+        return model::DType::bfloat16;
+    }
+    if (enabled(config, {"fp16", "enabled"})) {
+        return model::DType::float16;
+    }
+    return std::nullopt;
+}
+
+/// The content of one family.
+class FamilyContent {
+ public:
+    FamilyContent(const ModelParallelRank& family, std::string_view optimizer_prefix, std::vector<std::string>& gaps)
+        : family_(family),
+          root_(family.model_states->root()),
+          path_(family.model_states->file()->name()),
+          is_stage3_(!family.model_states_shards.empty()),
+          gaps_(gaps),
+          module_(module_tensors(*family.model_states, pickle::find(root_, "module"), "", gaps)),
+          configured_(configured_dtype(root_, optimizer_prefix)) {
+        module_.insert(module_.end(), family.layer_tensors.begin(), family.layer_tensors.end());
+        gaps.insert(gaps.end(), family.layer_gaps.begin(), family.layer_gaps.end());
+        for (const ModuleTensor& tensor : module_) {
+            by_name_.emplace(tensor.name, &tensor);
+        }
+    }
+
+    model::Rank make() {
+        rank_.name = family_.rank;
+        add_groups();
+        add_buffers();
+        add_frozen();
+        add_shared_names();
+        add_the_rest();
+        for (const ModuleTensor& tensor : module_) {
+            if (placed_.contains(tensor.name)) {
+                rank_.order.push_back(tensor.name);
+            }
+        }
+        return std::move(rank_);
+    }
+
+ private:
+    [[nodiscard]] const ModuleTensor* find(std::string_view name) const {
+        const auto found = by_name_.find(name);
+        return found == by_name_.end() ? nullptr : found->second;
+    }
+
+    void add_gap(const std::string& name, const std::string& finding) {
+        gaps_.push_back(path_ + ": " + name + " " + finding);
+    }
+
+    // nullopt, and a gap, where the tensor's elements do not lie side by side in this order.
+    std::optional<model::Elements> elements_of(const ModuleTensor& tensor) {
+        if (!tensor.contiguous) {
+            gaps_.push_back(tensor.file->name() + ": " + tensor.name +
+                            " is a view whose elements do not lie side by side; save the contiguous tensor instead");
+            return std::nullopt;
+        }
+        return tensor.elements();
+    }
+
+    void add_groups() {
+        const std::vector<model::Scalars> numbers = group_hyper_parameters(family_);
+        for (std::size_t g = 0; g < family_.groups.size(); ++g) {
+            const ParameterGroup& source = family_.groups[g];
+            model::Group& group = rank_.groups.emplace_back();
+            for (const State& state : source.states) {
+                group.states.push_back(state.key);
+            }
+            group.step = source.step;
+            if (g < numbers.size()) {
+                group.hyper_parameters = numbers[g];
+            }
+            for (std::size_t p = 0; p < source.parameters.size(); ++p) {
+                group.parameters.push_back(optimized_parameter(source, p));
+            }
+        }
+    }
+
+    model::Parameter optimized_parameter(const ParameterGroup& group, std::size_t index) {
+        const Parameter& source = group.parameters[index];
+        model::Parameter parameter;
+        parameter.name = source.name;
+        parameter.shape = source.shape;
+        parameter.numel = source.numel;
+        const auto mapped = [&](const State& state) {
+            return model::Elements(state.dtype, source.numel, state.parameters[index]);
+        };
+        if (!group.master.parameters.empty()) {
+            parameter.master = mapped(group.master);
+        }
+        for (const State& state : group.states) {
+            parameter.states.push_back(mapped(state));
+        }
+        parameter.dtype = configured_.value_or(group.master.dtype);
+        placed_.insert(parameter.name);
+        const ModuleTensor* tensor = find(source.name);
+        if (tensor == nullptr) {
+            if (!is_stage3_ && !parameter.master) {
+                add_gap(parameter.name, "has no tensor in the model states, and no master was read");
+            }
+            return parameter;
+        }
+        parameter.dtype = tensor->dtype;
+        if (is_stage3_) {
+            return parameter;  // the tensor is empty: only its dtype means something
+        }
+        if (tensor->shape != source.shape) {
+            add_gap(parameter.name, "has another shape in module than in param_shapes; restore the file of one save");
+            return parameter;
+        }
+        parameter.weight = elements_of(*tensor);
+        return parameter;
+    }
+
+    void add_buffers() {
+        for (const std::string_view name : buffer_names_of(root_)) {
+            const ModuleTensor* tensor = find(name);
+            if (tensor == nullptr || !placed_.insert(tensor->name).second) {
+                continue;  // a buffer that its module does not save
+            }
+            if (std::optional<model::Elements> elements = elements_of(*tensor)) {
+                rank_.buffers.push_back({tensor->name, tensor->shape, *std::move(elements)});
+            }
+        }
+    }
+
+    void add_frozen() {
+        if (is_stage3_) {
+            for (const FrozenParameter& source : family_.frozen) {
+                const State& fragments = source.fragments;
+                model::Elements elements(fragments.dtype, source.parameter.numel, fragments.parameters.front());
+                add_frozen_parameter(source.parameter, std::move(elements));
+            }
+            return;
+        }
+        const Node* shapes = pickle::find(root_, "frozen_param_shapes");
+        if (!pickle::is_dict_like(shapes)) {
+            return;  // stages 0 and 1, which do not list them, and files that leave them out
+        }
+        const auto listed = read_shapes({shapes, {path_, "frozen_param_shapes"}});
+        if (!listed) {
+            gaps_.push_back(listed.error().message());
+            return;
+        }
+        const std::vector<ModuleTensor> fragments =
+            module_tensors(*family_.model_states, pickle::find(root_, "frozen_param_fragments"), "", gaps_);
+        std::unordered_map<std::string_view, const ModuleTensor*> saved;
+        for (const ModuleTensor& fragment : fragments) {
+            saved.emplace(fragment.name, &fragment);
+        }
+        for (const Parameter& parameter : *listed) {
+            const ModuleTensor* tensor = find(parameter.name);
+            if (const auto found = saved.find(parameter.name); tensor == nullptr && found != saved.end()) {
+                tensor = found->second;
+            }
+            if (tensor == nullptr) {
+                add_gap(parameter.name, "is listed in frozen_param_shapes, but the file does not hold it");
+            } else if (tensor->shape != parameter.shape) {
+                add_gap(parameter.name, "has another shape than in frozen_param_shapes; restore the file of one save");
+            } else if (std::optional<model::Elements> elements = elements_of(*tensor)) {
+                add_frozen_parameter(parameter, *std::move(elements));
+            }
+        }
+    }
+
+    void add_frozen_parameter(const Parameter& source, model::Elements elements) {
+        if (!placed_.insert(source.name).second) {
+            return;
+        }
+        model::Parameter parameter;
+        parameter.name = source.name;
+        parameter.shape = source.shape;
+        parameter.numel = source.numel;
+        parameter.trainable = false;
+        parameter.dtype = elements.dtype();
+        parameter.weight = std::move(elements);
+        rank_.frozen.push_back(std::move(parameter));
+    }
+
+    void add_shared_names() {
+        for (const auto& [name, owner] : pickle::dict_items(pickle::find(root_, "shared_params"))) {
+            if (name->kind == Kind::string && owner->kind == Kind::string && placed_.contains(owner->text) &&
+                placed_.insert(name->text).second) {
+                rank_.tied.push_back({name->text, owner->text});
+            }
+        }
+    }
+
+    // What no list of the file names: at stage 0 every parameter, at stage 1 the frozen ones, at all stages the tied
+    // names that the file of another rank lists.
+    void add_the_rest() {
+        model::Group* stage0 = nullptr;
+        if (const Node* optimizer = pickle::find(root_, "optimizer");
+            rank_.groups.empty() && optimizer != nullptr && optimizer->kind != Kind::none) {
+            stage0 = &rank_.groups.emplace_back();
+        }
+        std::vector<const ModuleTensor*> owners;
+        for (const ModuleTensor& tensor : module_) {
+            if (placed_.contains(tensor.name)) {
+                owners.push_back(&tensor);
+            }
+        }
+        std::unordered_map<std::uint64_t, std::vector<const ModuleTensor*>> by_offset;
+        for (const ModuleTensor* owner : owners) {
+            by_offset[owner->offset].push_back(owner);
+        }
+        for (const ModuleTensor& tensor : module_) {
+            if (placed_.contains(tensor.name) || is_tied_layer(tensor)) {
+                continue;
+            }
+            if (const ModuleTensor* owner = sole_owner(by_offset[tensor.offset], tensor)) {
+                rank_.tied.push_back({tensor.name, owner->name});
+                placed_.insert(tensor.name);
+                continue;
+            }
+            if (is_stage3_) {
+                if (tensor.numel == 0) {
+                    add_gap(tensor.name,
+                            "is a parameter whose data no file holds (DeepSpeed before 0.9.1, or saved "
+                            "with exclude_frozen_parameters)");
+                }
+                continue;
+            }
+            const std::optional<model::Elements> elements = elements_of(tensor);
+            if (!elements) {
+                continue;
+            }
+            by_offset[tensor.offset].push_back(&tensor);
+            if (stage0 == nullptr) {
+                Parameter parameter{tensor.name, tensor.shape, tensor.numel};
+                add_frozen_parameter(parameter, *elements);
+                continue;
+            }
+            model::Parameter& parameter = stage0->parameters.emplace_back();
+            parameter.name = tensor.name;
+            parameter.shape = tensor.shape;
+            parameter.numel = tensor.numel;
+            parameter.dtype = tensor.dtype;
+            parameter.weight = *elements;
+            placed_.insert(tensor.name);
+        }
+    }
+
+    // Under stage 3 the tensors are empty, and parameters of one dtype could share one: then nothing is told.
+    static const ModuleTensor* sole_owner(const std::vector<const ModuleTensor*>& candidates,
+                                          const ModuleTensor& tensor) {
+        const ModuleTensor* owner = nullptr;
+        for (const ModuleTensor* candidate : candidates) {
+            if (candidate->is(tensor)) {
+                if (owner != nullptr && tensor.numel == 0) {
+                    return nullptr;
+                }
+                owner = owner == nullptr ? candidate : owner;
+            }
+        }
+        return owner;
+    }
+
+    // A tensor of a pipeline's layer that may be a tied one, whose parameter stands under another name.
+    [[nodiscard]] bool is_tied_layer(const ModuleTensor& tensor) const {
+        const std::size_t dot = tensor.name.find('.');
+        if (family_.layer_tensors.empty() || dot == std::string::npos) {
+            return false;
+        }
+        const std::string_view in_layer = std::string_view(tensor.name).substr(dot);
+        for (const model::Group& group : rank_.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                if (parameter.name.starts_with(tied_modules_prefix) && parameter.name.ends_with(in_layer) &&
+                    parameter.shape == tensor.shape) {
+                    return true;
+                }
+            }
+        }
+        return false;
+    }
+
+    const ModelParallelRank& family_;
+    const Node* root_;
+    const std::string& path_;
+    bool is_stage3_;
+    std::vector<std::string>& gaps_;
+    std::vector<ModuleTensor> module_;
+    std::optional<model::DType> configured_;
+    std::unordered_map<std::string_view, const ModuleTensor*> by_name_;
+    std::unordered_set<std::string> placed_;  // names that stand in rank_ by now
+    model::Rank rank_;
+};
+
+}  // namespace
+
+model::Checkpoint make_content(std::span<const ModelParallelRank> families, std::string_view optimizer_prefix) {
+    model::Checkpoint content;
+    for (const ModelParallelRank& family : families) {
+        content.ranks.push_back(FamilyContent(family, optimizer_prefix, content.gaps).make());
+    }
+    const Node* steps =
+        families.empty() ? nullptr : pickle::find(families.front().model_states->root(), "global_steps");
+    if (steps != nullptr && steps->kind == Kind::integer) {
+        content.global_steps = steps->integer;
+    }
+    return content;
+}
+
+}  // namespace ckptfs::zero

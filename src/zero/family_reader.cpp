@@ -1,0 +1,81 @@
+// Opens a family's model states; compares stamps at the end.
+#include "zero/family_reader.h"
+
+#include <memory>
+#include <utility>
+
+#include "util/path.h"
+#include "zero/refusal.h"
+
+namespace ckptfs::zero {
+namespace {
+
+Error missing_model_states(const TagFiles& tag, std::uint64_t rank) {
+    const std::string digits = std::to_string(rank);
+    const std::string name = (tag.inventory.is_stage3() ? "zero_pp_rank_0_mp_rank_" : "mp_rank_") +
+                             std::string(digits.size() < 2 ? "0" : "") + digits + "_model_states.pt";
+    if (rank > 0) {
+        return {ErrorCode::incomplete, tag.path() + ": " + name +
+                                           " is missing, but mp_world_size counts it; wait for a running save to "
+                                           "finish, or gather the files of all nodes here"};
+    }
+    return {ErrorCode::incomplete, tag.path() + ": " + name + " is missing beside " +
+                                       std::to_string(tag.inventory.optimizer.size()) +
+                                       " optimizer files; rank 0's node wrote it: wait for the save, or copy it "
+                                       "here"};
+}
+
+}  // namespace
+
+Result<void> refuse_by_listing(const Inventory& inventory, const std::string& path) {
+    if (!inventory.expert.empty()) {
+        return refuse(Refusal::mixture_of_experts, path, inventory.expert);
+    }
+    if (inventory.swapped) {
+        return refuse(Refusal::nvme_offload, path, "offloaded_tensors");
+    }
+    if (!inventory.model_states.empty() && !inventory.model_states_shards.empty()) {
+        return Error(ErrorCode::inconsistent,
+                     path + ": it holds both " + inventory.model_states.begin()->second.name + " and " +
+                         inventory.model_states_shards.begin()->second.begin()->second.name +
+                         ", which only stage 3 writes; two saves lie in one directory: remove the files of one");
+    }
+    return {};
+}
+
+Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, ModelParallelRank& family) {
+    const ModelStatesName* found = tag.inventory.first_model_states(rank);
+    if (found == nullptr) {
+        return missing_model_states(tag, rank);
+    }
+    family.rank = found->rank;
+    family.model_states_name = found->name;
+    const std::string file = join_path(tag.directory, family.model_states_name);
+    CKPTFS_ASSIGN(family.model_states_info, tag.source.stat_target(file));
+    CKPTFS_ASSIGN(family.model_states_info.mode, tag.source.granted_mode(file, family.model_states_info));
+    CKPTFS_ASSIGN(std::shared_ptr<const File> opened, tag.source.open(file));
+    CKPTFS_ASSIGN(ModelStates states, read_model_states(std::move(opened)));
+    family.model_states = states.archive;
+    return states;
+}
+
+Result<void> check_unchanged(const TagFiles& tag, const ModelParallelRank& family) {
+    const auto check = [&](const std::string& name, const FileStamp& stamp) -> Result<void> {
+        CKPTFS_ASSIGN(const FileInfo now, tag.source.stat_target(join_path(tag.directory, name)));
+        if (now.stamp != stamp) {
+            return Error(ErrorCode::stale,
+                         tag.source.display(join_path(tag.directory, name)) +
+                             " changed while it was being read; wait for the save to finish and try again");
+        }
+        return {};
+    };
+    CKPTFS_TRY(check(family.model_states_name, family.model_states_info.stamp));
+    for (const auto* ranks : {&family.model_states_shards, &family.optimizer, &family.layers}) {
+        for (const RankFile& rank : *ranks) {
+            CKPTFS_TRY(check(rank.name, rank.info.stamp));
+        }
+    }
+    return {};
+}
+
+}  // namespace ckptfs::zero
