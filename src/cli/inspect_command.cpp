@@ -102,9 +102,9 @@ class Inspection {
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size,
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size, options_));
-        CKPTFS_ASSIGN(description_.recut, report::describe_recut(*checkpoint, *view, dp_world_size, options_));
+        CKPTFS_ASSIGN(description_.cuts, report::describe_cuts(*checkpoint, *view, dp_world_size, options_));
         description_.warnings =
-            report::resume_warnings(*source_, directory, *checkpoint, description_.recut->world_size);
+            report::resume_warnings(*source_, directory, *checkpoint, description_.cuts->world_size);
         return {};
     }
 

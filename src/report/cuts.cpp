@@ -29,8 +29,8 @@ std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const s
     return std::nullopt;
 }
 
-RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std::size_t index, const File& file) {
-    RecutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
+CutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std::size_t index, const File& file) {
+    CutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
     const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
     if (virtual_file == nullptr) {
         result.original = true;
@@ -42,7 +42,7 @@ RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, st
         }
         const std::string name = base_name(piece.file->name());
         const auto part = std::find_if(result.parts.begin(), result.parts.end(),
-                                       [&](const RecutPart& known) { return known.file == name; });
+                                       [&](const CutPart& known) { return known.file == name; });
         if (part == result.parts.end()) {
             result.parts.push_back({name, rank_of(checkpoint, name), piece.length});
         } else {
@@ -54,9 +54,9 @@ RecutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, st
 
 }  // namespace
 
-Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
-                             const view::ViewOptions& options) {
-    Recut result;
+Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
+                           const view::ViewOptions& options) {
+    Cuts result;
     result.world_size = dp_world_size * checkpoint.degree();
     CKPTFS_ASSIGN(result.groups, group_cuts(checkpoint, dp_world_size, options));
     result.file_count = view.file_count();

@@ -70,25 +70,25 @@ struct CheckpointDescription {
     std::vector<std::string> left_over;  ///< shards of ranks that dp_world_size does not count
 };
 
-/// How much of a virtual file comes from where.
-struct RecutPart {
+/// What part of a virtual file comes from which source file.
+struct CutPart {
     std::string file;                   ///< a source file's name
     std::optional<std::uint64_t> rank;  ///< whose file it is
     std::uint64_t nbytes = 0;
 };
 
-struct RecutFile {
+struct CutFile {
     std::string name;
     std::uint64_t nbytes = 0;
     bool original = false;  ///< a source file, shown as it is
-    std::vector<RecutPart> parts;
+    std::vector<CutPart> parts;
 };
 
-struct Recut {
+struct Cuts {
     std::uint64_t world_size = 0;
     std::vector<GroupCut> groups;
     std::uint64_t file_count = 0;
-    std::vector<RecutFile> files;  ///< the first max_listed_files
+    std::vector<CutFile> files;  ///< the first max_listed_files
 };
 
 struct TagDescription {
@@ -107,7 +107,7 @@ struct Description {
     std::vector<TagDescription> tags;
     std::string described_tag;  ///< the one that `checkpoint` is about
     std::optional<CheckpointDescription> checkpoint;
-    std::optional<Recut> recut;
+    std::optional<Cuts> cuts;
     std::vector<std::string> problems;
     std::vector<std::string> warnings;  ///< what does not follow a change of world size
 };
@@ -123,8 +123,8 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
 
 inline constexpr std::size_t max_listed_files = 32;
 /// Builds metadata of the listed files; reads no tensors.
-Result<Recut> describe_recut(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
-                             const view::ViewOptions& options);
+Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
+                           const view::ViewOptions& options);
 
 [[nodiscard]] std::string as_text(const Description& description);
 [[nodiscard]] std::string as_json(const Description& description);

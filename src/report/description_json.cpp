@@ -80,15 +80,15 @@ Json checkpoint_json(const Description& description) {
             {"groups", std::move(groups)}};
 }
 
-Json recut_json(const Recut& recut) {
+Json cuts_json(const Cuts& cuts) {
     Json groups = Json::array();
-    for (const GroupCut& cut : recut.groups) {
+    for (const GroupCut& cut : cuts.groups) {
         groups.push_back(cut_json(cut));
     }
     Json files = Json::array();
-    for (const RecutFile& file : recut.files) {
+    for (const CutFile& file : cuts.files) {
         Json parts = Json::object();
-        for (const RecutPart& part : file.parts) {
+        for (const CutPart& part : file.parts) {
             parts[part.file] = part.nbytes;
         }
         files.push_back({{"name", file.name},
@@ -96,9 +96,9 @@ Json recut_json(const Recut& recut) {
                          {"original", file.original},
                          {"made_of_nbytes", std::move(parts)}});
     }
-    return {{"world_size", recut.world_size},
+    return {{"world_size", cuts.world_size},
             {"groups", std::move(groups)},
-            {"file_count", recut.file_count},
+            {"file_count", cuts.file_count},
             {"files", std::move(files)}};
 }
 
@@ -120,7 +120,7 @@ std::string as_json(const Description& description) {
     const Json result{{"source", description.source},
                       {"tags", std::move(tags)},
                       {"checkpoint", description.checkpoint ? checkpoint_json(description) : Json()},
-                      {"recut", description.recut ? recut_json(*description.recut) : Json()},
+                      {"recut", description.cuts ? cuts_json(*description.cuts) : Json()},
                       {"problems", description.problems},
                       {"warnings", description.warnings}};
     return result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

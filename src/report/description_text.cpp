@@ -149,28 +149,28 @@ std::string tags_text(const Description& description) {
     return "\ntags\n" + table(rows, {}, "  ");
 }
 
-std::string made_of(const RecutFile& file) {
+std::string made_of(const CutFile& file) {
     if (file.original) {
         return "the source's file as it is";
     }
     std::vector<std::string> parts;
-    for (const RecutPart& part : file.parts) {
+    for (const CutPart& part : file.parts) {
         const std::string name = part.rank ? "rank " + std::to_string(*part.rank) : printable(part.file);
         parts.push_back(name + " (" + human_nbytes(part.nbytes) + ")");
     }
     return joined(parts, ", ");
 }
 
-std::string recut_text(const Description& description) {
-    const Recut& recut = *description.recut;
+std::string cuts_text(const Description& description) {
+    const Cuts& cuts = *description.cuts;
     const CheckpointDescription& checkpoint = *description.checkpoint;
     std::ostringstream result;
-    result << "\nre-cut from " << counted(checkpoint.world_size, "rank") << " to " << grouped(recut.world_size) << "\n";
+    result << "\nre-cut from " << counted(checkpoint.world_size, "rank") << " to " << grouped(cuts.world_size) << "\n";
     const std::string title = partition_title(checkpoint);
     std::vector<std::vector<std::string>> groups{{"group", title, "padding", "", title, "padding"}};
-    for (std::size_t index = 0; index < recut.groups.size(); ++index) {
+    for (std::size_t index = 0; index < cuts.groups.size(); ++index) {
         const GroupCut& before = checkpoint.groups[index].cut;
-        const GroupCut& after = recut.groups[index];
+        const GroupCut& after = cuts.groups[index];
         groups.push_back({group_name(checkpoint, checkpoint.groups[index]), partition(before),
                           per_rank(before.padding_numel), "->", partition(after), per_rank(after.padding_numel)});
     }
@@ -178,12 +178,12 @@ std::string recut_text(const Description& description) {
         result << table(groups, {true, true, false, false, true, false}, "  ") << "\n";
     }
     std::vector<std::vector<std::string>> files{{"file", "size", "data from"}};
-    for (const RecutFile& file : recut.files) {
+    for (const CutFile& file : cuts.files) {
         files.push_back({printable(file.name), human_nbytes(file.nbytes), made_of(file)});
     }
     result << table(files, {false, true, false}, "  ");
-    if (recut.file_count > recut.files.size()) {
-        result << "  ... and " << counted(recut.file_count - recut.files.size(), "file") << " more\n";
+    if (cuts.file_count > cuts.files.size()) {
+        result << "  ... and " << counted(cuts.file_count - cuts.files.size(), "file") << " more\n";
     }
     return result.str();
 }
@@ -225,8 +225,8 @@ std::string as_text(const Description& description) {
         result += checkpoint_text(description);
     }
     result += tags_text(description);
-    if (description.recut) {
-        result += recut_text(description);
+    if (description.cuts) {
+        result += cuts_text(description);
     }
     return result + problems_text(description) + tag_warnings_text(description) + warnings_text(description);
 }

@@ -32,7 +32,7 @@ class BlockComparer {
     /// Fails where the source cannot be read.
     Result<Comparison> compare(const Gather& source, const Gather& view, std::uint64_t numel, std::uint64_t itemsize);
 
-    /// Of one side, so far.
+    /// The number of bytes that compare() has read of one side.
     [[nodiscard]] std::uint64_t compared_nbytes() const { return compared_nbytes_; }
 
  private:
