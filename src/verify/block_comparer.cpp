@@ -5,6 +5,8 @@
 #include <span>
 #include <string>
 
+#include "verify/plain_conversion.h"
+
 namespace ckptfs::verify {
 namespace {
 
@@ -25,7 +27,42 @@ Result<void> read_pieces(const PieceList& list, std::span<std::byte> out) {
     return {};
 }
 
+/// The index of the first element that is not the same, where any NaN is the same as any other.
+std::optional<std::uint64_t> first_difference(model::DType dtype, std::span<const std::byte> expected,
+                                              std::span<const std::byte> found) {
+    const std::size_t itemsize = model::itemsize(dtype);
+    auto from = expected.begin();
+    while (true) {
+        from = std::mismatch(from, expected.end(), found.begin() + (from - expected.begin())).first;
+        if (from == expected.end()) {
+            return std::nullopt;
+        }
+        const std::size_t index = static_cast<std::size_t>(from - expected.begin()) / itemsize;
+        const std::size_t byte = index * itemsize;
+        if (!is_nan(dtype, expected.subspan(byte, itemsize)) || !is_nan(dtype, found.subspan(byte, itemsize))) {
+            return index;
+        }
+        from = expected.begin() + static_cast<std::ptrdiff_t>(byte + itemsize);
+    }
+}
+
 }  // namespace
+
+/// An error in the second place: of the view's side.
+Result<std::optional<Error>> BlockComparer::read(const Gather& source, std::span<std::byte> source_bytes,
+                                                 const Gather& view, std::span<std::byte> view_bytes,
+                                                 std::uint64_t from_numel, std::uint64_t count_numel) {
+    PieceList source_pieces;
+    source(from_numel, count_numel, source_pieces);
+    CKPTFS_TRY(read_pieces(source_pieces, source_bytes));
+    PieceList view_pieces;
+    view(from_numel, count_numel, view_pieces);
+    if (const auto result = read_pieces(view_pieces, view_bytes); !result) {
+        return std::optional(result.error());
+    }
+    compared_nbytes_ += source_bytes.size();
+    return std::optional<Error>();
+}
 
 Result<Comparison> BlockComparer::compare(const Gather& source, const Gather& view, std::uint64_t numel,
                                           std::uint64_t itemsize) {
@@ -34,19 +71,41 @@ Result<Comparison> BlockComparer::compare(const Gather& source, const Gather& vi
         const std::uint64_t count = std::min(block_numel, numel - from);
         const auto source_bytes = std::span(source_block_).first(count * itemsize);
         const auto view_bytes = std::span(view_block_).first(count * itemsize);
-        PieceList source_pieces;
-        source(from, count, source_pieces);
-        CKPTFS_TRY(read_pieces(source_pieces, source_bytes));
-        PieceList view_pieces;
-        view(from, count, view_pieces);
-        if (const auto result = read_pieces(view_pieces, view_bytes); !result) {
-            return Comparison{.first_difference = std::nullopt, .view_error = result.error()};
+        CKPTFS_ASSIGN(const auto view_error, read(source, source_bytes, view, view_bytes, from, count));
+        if (view_error) {
+            return Comparison{.first_difference = std::nullopt, .view_error = view_error};
         }
-        compared_nbytes_ += source_bytes.size();
         const auto [mismatch, in_view] = std::mismatch(source_bytes.begin(), source_bytes.end(), view_bytes.begin());
         if (mismatch != source_bytes.end()) {
             const auto byte = static_cast<std::uint64_t>(mismatch - source_bytes.begin());
             return Comparison{.first_difference = from + byte / itemsize, .view_error = std::nullopt};
+        }
+    }
+    return Comparison{};
+}
+
+Result<Comparison> BlockComparer::compare_converted(const Side& source, const Side& view, std::uint64_t numel) {
+    if (!is_plainly_convertible(source.dtype, view.dtype)) {
+        return Error(ErrorCode::unsupported, "elements of " + std::string(model::name(source.dtype)) +
+                                                 " cannot be compared with elements of " +
+                                                 std::string(model::name(view.dtype)));
+    }
+    converted_block_.resize(block_nbytes);
+    const std::uint64_t source_itemsize = model::itemsize(source.dtype);
+    const std::uint64_t view_itemsize = model::itemsize(view.dtype);
+    const std::uint64_t block_numel = block_nbytes / std::max(source_itemsize, view_itemsize);
+    for (std::uint64_t from = 0; from < numel; from += block_numel) {
+        const std::uint64_t count = std::min(block_numel, numel - from);
+        const auto source_bytes = std::span(source_block_).first(count * source_itemsize);
+        const auto view_bytes = std::span(view_block_).first(count * view_itemsize);
+        const auto expected = std::span(converted_block_).first(count * view_itemsize);
+        CKPTFS_ASSIGN(const auto view_error, read(source.gather, source_bytes, view.gather, view_bytes, from, count));
+        if (view_error) {
+            return Comparison{.first_difference = std::nullopt, .view_error = view_error};
+        }
+        convert_plainly(source.dtype, source_bytes, view.dtype, expected);
+        if (const auto differs = first_difference(view.dtype, expected, view_bytes)) {
+            return Comparison{.first_difference = from + *differs, .view_error = std::nullopt};
         }
     }
     return Comparison{};

@@ -66,12 +66,24 @@ std::optional<SourceRun> first_outside(const std::vector<SourceRun>& runs, const
     return std::nullopt;
 }
 
+PieceList pieces_of(const zero::ParameterGroup& group, const zero::State& state) {
+    PieceList pieces;
+    for (std::size_t index = 0; index < group.parameters.size(); ++index) {
+        state.parameters[index].append(0, group.parameters[index].numel, model::itemsize(state.dtype), pieces);
+    }
+    return pieces;
+}
+
 }  // namespace
 
 std::string Coverage::check(const zero::ParameterGroup& group, const zero::State& source_state,
                             const zero::State& view_state) {
-    std::vector<SourceRun> expected = runs_behind(group, source_state);
-    std::vector<SourceRun> found = runs_behind(group, view_state);
+    return check(pieces_of(group, source_state), pieces_of(group, view_state));
+}
+
+std::string Coverage::check(const PieceList& source, const PieceList& view) {
+    std::vector<SourceRun> expected = runs_behind(source);
+    std::vector<SourceRun> found = runs_behind(view);
     if (const std::string overlap = normalise(expected); !overlap.empty()) {
         return "in the source itself " + overlap;
     }
@@ -87,12 +99,10 @@ std::string Coverage::check(const zero::ParameterGroup& group, const zero::State
     return "";
 }
 
-std::vector<SourceRun> Coverage::runs_behind(const zero::ParameterGroup& group, const zero::State& state) {
+std::vector<SourceRun> Coverage::runs_behind(const PieceList& pieces) {
     std::vector<SourceRun> runs;
-    for (std::size_t index = 0; index < group.parameters.size(); ++index) {
-        PieceList pieces;
-        state.parameters[index].append(0, group.parameters[index].numel, model::itemsize(state.dtype), pieces);
-        for (const Piece& piece : pieces.pieces()) {
+    for (const Piece& piece : pieces.pieces()) {
+        if (piece.kind == Piece::Kind::source) {
             resolve(piece, runs);
         }
     }
@@ -121,7 +131,7 @@ void Coverage::resolve(const Piece& piece, std::vector<SourceRun>& out) {
         const std::uint64_t within = position - (ends[index] - part.length);
         const std::uint64_t length = std::min(end, ends[index]) - position;
         if (part.kind == Piece::Kind::source) {
-            out.push_back({part.file->name(), part.offset + within, length});
+            resolve({.kind = part.kind, .file = part.file, .offset = part.offset + within, .length = length}, out);
         }
         position += length;
     }

@@ -26,9 +26,11 @@ class Coverage {
     /// bytes.
     std::string check(const zero::ParameterGroup& group, const zero::State& source_state,
                       const zero::State& view_state);
+    /// The same of pieces; those of `view` lie in virtual files.
+    std::string check(const PieceList& source, const PieceList& view);
 
  private:
-    std::vector<SourceRun> runs_behind(const zero::ParameterGroup& group, const zero::State& state);
+    std::vector<SourceRun> runs_behind(const PieceList& pieces);
     void resolve(const Piece& piece, std::vector<SourceRun>& out);
 
     std::unordered_map<const File*, std::vector<std::uint64_t>> ends_;  // of a virtual file's pieces

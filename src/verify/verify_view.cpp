@@ -3,14 +3,10 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <cstring>
-#include <span>
 #include <string>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
-#include "pt/zip.h"
 #include "util/text.h"
 #include "verify/block_comparer.h"
 #include "verify/coverage.h"
@@ -21,68 +17,6 @@
 
 namespace ckptfs::verify {
 namespace {
-
-/// Errors that say nothing of the view: the storage failed, the source changed, or libtorch is not there.
-bool is_of_the_world(const Error& error) {
-    return error.code() == ErrorCode::io || error.code() == ErrorCode::stale;
-}
-
-std::string without_root(const std::string& record) {
-    return record.substr(record.find('/') + 1);
-}
-
-/// One virtual file as libtorch sees it against ckptfs's own reading of it.
-class TorchCheck {
- public:
-    TorchCheck(const TorchReader& read_with_torch, ViewTotals& totals) : read_(read_with_torch), totals_(totals) {}
-
-    Result<void> check(const File& file) {
-        CKPTFS_ASSIGN(const auto records, pt::read_directory(file));
-        std::unordered_map<std::string, const pt::Record*> by_name;
-        for (const pt::Record& record : records) {
-            by_name.emplace(without_root(record.name), &record);
-        }
-        std::size_t finished = 0;
-        CKPTFS_TRY(read_(file,
-                         [&](std::string_view name, std::uint64_t offset, std::uint64_t record_nbytes,
-                             std::span<const std::byte> bytes) -> Result<void> {
-                             const auto found = by_name.find(std::string(name));
-                             if (found == by_name.end() || found->second->nbytes != record_nbytes) {
-                                 return Error(ErrorCode::damaged, in_quotes(file.name()) +
-                                                                      ": libtorch finds a record " + in_quotes(name) +
-                                                                      " of " + std::to_string(record_nbytes) +
-                                                                      " bytes, which the directory does not have");
-                             }
-                             if (offset + bytes.size() == record_nbytes) {
-                                 ++finished;
-                             }
-                             return compare(file, *found->second, offset, bytes);
-                         }));
-        if (finished != records.size()) {
-            return Error(ErrorCode::damaged, in_quotes(file.name()) + ": libtorch reads " + std::to_string(finished) +
-                                                 " of " + std::to_string(records.size()) + " records");
-        }
-        ++totals_.files;
-        totals_.records += records.size();
-        return {};
-    }
-
- private:
-    Result<void> compare(const File& file, const pt::Record& record, std::uint64_t offset,
-                         std::span<const std::byte> bytes) {
-        own_.resize(bytes.size());
-        CKPTFS_TRY(file.read(record.data_offset + offset, own_));
-        if (!bytes.empty() && std::memcmp(own_.data(), bytes.data(), bytes.size()) != 0) {
-            return Error(ErrorCode::damaged, in_quotes(file.name()) + ": libtorch reads other bytes of record " +
-                                                 in_quotes(record.name) + " than lie at its place");
-        }
-        return {};
-    }
-
-    const TorchReader& read_;
-    ViewTotals& totals_;
-    std::vector<std::byte> own_;
-};
 
 class ViewVerifier {
  public:
@@ -255,11 +189,14 @@ class ViewVerifier {
 Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
                                std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems) {
     ViewTotals totals;
-    TorchCheck torch(read_with_torch, totals);
+    SecondReader torch(read_with_torch);
     for (std::size_t index = 0; index < view->file_count(); ++index) {
         const auto checked = [&]() -> Result<void> {
             CKPTFS_ASSIGN(const auto file, view->open(index));
-            return torch.check(*file);
+            CKPTFS_ASSIGN(const std::uint64_t records, torch.check(*file));
+            ++totals.files;
+            totals.records += records;
+            return {};
         }();
         if (!checked && is_of_the_world(checked.error())) {
             return checked.error();

@@ -1,16 +1,13 @@
 // Whether a view shows what its source holds: coverage, readability by libtorch, and every element's bytes.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
-#include <span>
-#include <string_view>
 
 #include "ckptfs/result.h"
 #include "ckptfs/view.h"
 #include "verify/problems.h"
+#include "verify/second_reader.h"
 #include "zero/checkpoint.h"
 
 namespace ckptfs::verify {
@@ -21,12 +18,6 @@ struct ViewTotals {
     std::uint64_t tensors = 0;          ///< parameters' states and tensors of `module` that were compared
     std::uint64_t compared_nbytes = 0;  ///< of each side
 };
-
-/// Of one record (its name without the archive's root directory): the bytes from `offset` on, in order.
-using RecordVisitor = std::function<Result<void>(std::string_view name, std::uint64_t offset,
-                                                 std::uint64_t record_nbytes, std::span<const std::byte> bytes)>;
-/// Opens a file through libtorch and reads every record to its end, as TorchModule::read_all_records does.
-using TorchReader = std::function<Result<void>(const File& file, const RecordVisitor& visit)>;
 
 /// Checks that, of `source` shown by `view` at `dp_world_size`,
 /// - every file can be read whole by libtorch, whose reader finds the same records with the same bytes as ckptfs's own,

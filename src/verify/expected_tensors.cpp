@@ -1,0 +1,128 @@
+// From the model to names, kinds and parts.
+#include "verify/expected_tensors.h"
+
+#include <map>
+#include <set>
+#include <utility>
+
+namespace ckptfs::verify {
+namespace {
+
+using model::DType;
+
+std::optional<DType> floating_dtype(WeightsDType dtype) {
+    switch (dtype) {
+        case WeightsDType::source:
+            return std::nullopt;
+        case WeightsDType::fp32:
+            return DType::float32;
+        case WeightsDType::bf16:
+            return DType::bfloat16;
+        case WeightsDType::fp16:
+            return DType::float16;
+    }
+    return std::nullopt;
+}
+
+bool is_floating(DType dtype) {
+    return dtype == DType::float64 || dtype == DType::float32 || dtype == DType::float16 || dtype == DType::bfloat16;
+}
+
+/// Tensors by name and kind, in the order in which they were added; equal ones of several ranks are parts of one.
+class Collection {
+ public:
+    explicit Collection(const Naming& naming) : naming_(naming) {}
+
+    void add(const std::string& name, const std::string& kind, DType dtype, TensorPart part) {
+        const auto shown = naming_(name);
+        if (!shown) {
+            return;
+        }
+        const auto [known, is_new] = index_.try_emplace({name, kind}, tensors_.size());
+        if (is_new) {
+            tensors_.push_back({{*shown}, true, kind, dtype, {}});
+        }
+        tensors_[known->second].parts.push_back(std::move(part));
+    }
+
+    void add_name(const model::TiedName& tied, const std::string& kind, bool under_every_name) {
+        const auto known = index_.find({tied.of, kind});
+        const auto shown = naming_(tied.name);
+        if (known == index_.end() || !shown || !tied_.insert(tied.name).second) {
+            return;
+        }
+        tensors_[known->second].names.push_back(*shown);
+        tensors_[known->second].under_every_name = under_every_name;
+    }
+
+    [[nodiscard]] std::vector<ExpectedTensor> take() { return std::move(tensors_); }
+
+ private:
+    const Naming& naming_;
+    std::vector<ExpectedTensor> tensors_;
+    std::map<std::pair<std::string, std::string>, std::size_t> index_;
+    std::set<std::string> tied_;
+};
+
+void add_weight(const model::Parameter& parameter, std::optional<DType> dtype, Collection& out) {
+    const auto add = [&](const model::Elements& elements, DType shown) {
+        out.add(parameter.name, "weight", shown, {elements, parameter.shape});
+    };
+    if (parameter.weight &&
+        (!dtype || parameter.weight->dtype() == *dtype || !is_floating(parameter.weight->dtype()))) {
+        add(*parameter.weight, parameter.weight->dtype());
+    } else if (parameter.master) {
+        add(*parameter.master, dtype.value_or(parameter.dtype));
+    } else if (parameter.weight) {
+        add(*parameter.weight, dtype.value_or(parameter.weight->dtype()));
+    }
+}
+
+}  // namespace
+
+std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint, WeightsDType dtype,
+                                             bool under_every_name, const Naming& naming) {
+    Collection result(naming);
+    const std::optional<DType> floating = floating_dtype(dtype);
+    for (const model::Rank& rank : checkpoint.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                add_weight(parameter, floating, result);
+            }
+        }
+        for (const model::Parameter& parameter : rank.frozen) {
+            add_weight(parameter, floating, result);
+        }
+        for (const model::Tensor& buffer : rank.buffers) {
+            const DType own = buffer.elements.dtype();
+            result.add(buffer.name, "weight", is_floating(own) ? floating.value_or(own) : own,
+                       {buffer.elements, buffer.shape});
+        }
+    }
+    for (const model::Rank& rank : checkpoint.ranks) {
+        for (const model::TiedName& tied : rank.tied) {
+            result.add_name(tied, "weight", under_every_name);
+        }
+    }
+    return result.take();
+}
+
+std::vector<ExpectedTensor> expected_states(const model::Checkpoint& checkpoint, const Naming& naming) {
+    Collection result(naming);
+    for (const model::Rank& rank : checkpoint.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                if (parameter.master) {
+                    result.add(parameter.name, "fp32", parameter.master->dtype(), {*parameter.master, parameter.shape});
+                }
+                for (std::size_t index = 0; index < parameter.states.size() && index < group.states.size(); ++index) {
+                    const model::Elements& state = parameter.states[index];
+                    result.add(parameter.name, group.states[index], state.dtype(), {state, parameter.shape});
+                }
+            }
+        }
+    }
+    return result.take();
+}
+
+}  // namespace ckptfs::verify

@@ -1,0 +1,42 @@
+// What a derived view must show, taken from the model alone.
+#pragma once
+
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ckptfs/view_request.h"
+#include "model/checkpoint.h"
+
+namespace ckptfs::verify {
+
+/// One rank's part of a tensor; without tensor parallelism all of it.
+struct TensorPart {
+    model::Elements elements;
+    std::vector<std::uint64_t> shape;
+};
+
+/// A tensor that a view must show: by name, and by what it is of its parameter.
+struct ExpectedTensor {
+    /// The names that it has in the view: its own, then those that are tied to it.
+    std::vector<std::string> names;
+    bool under_every_name = true;                ///< else under one of them
+    std::string kind;                            ///< "weight", "fp32" (the master), or an optimizer state's name
+    model::DType dtype = model::DType::float32;  ///< that the view shows it as
+    std::vector<TensorPart> parts;               ///< by rank
+};
+
+/// What a view calls a tensor of the model; nullopt where it is to leave it out.
+using Naming = std::function<std::optional<std::string>(const std::string& name)>;
+
+/// Weights and buffers as `dtype`. With WeightsDType::source everything has its own dtype, a parameter that which the
+/// engine computes with; otherwise floating-point tensors have `dtype`, taken from weights that have it, else from the
+/// masters.
+[[nodiscard]] std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint, WeightsDType dtype,
+                                                           bool under_every_name, const Naming& naming);
+
+/// The masters ("fp32") and the optimizer's element-wise states of every trainable parameter.
+[[nodiscard]] std::vector<ExpectedTensor> expected_states(const model::Checkpoint& checkpoint, const Naming& naming);
+
+}  // namespace ckptfs::verify
