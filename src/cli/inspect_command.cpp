@@ -79,7 +79,7 @@ class Inspection {
             }
         } else {
             tag.world_size = (*checkpoint)->world_size();
-            tag.global_step = report::global_step_of(**checkpoint);
+            tag.global_step = (*checkpoint)->content.global_steps;
             tag.mtime_ns = newest_mtime_ns(**checkpoint);
             tag.warnings = (*checkpoint)->warnings;
             if (!description_.checkpoint) {

@@ -37,10 +37,10 @@ struct GroupDescription {
     std::uint64_t parameters = 0;
     std::uint64_t numel = 0;  ///< of all parameters, without padding
     GroupCut cut;
-    std::string weights_dtype;  ///< empty where `module` has no flat buffer
+    std::string weights_dtype;  ///< that the engine computes with
     std::string master_dtype;
     std::vector<StateDescription> states;
-    HyperParameters hyper_parameters;  ///< empty where the files have none
+    HyperParameters hyper_parameters;  ///< numbers, words, flags and lists of them; empty where the files have none
 };
 
 /// Names in `module` that no optimizer owns.
@@ -115,8 +115,6 @@ struct Description {
 /// How every group of every model-parallel rank is cut at a data-parallel size, in their order.
 Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
                                          const view::ViewOptions& options);
-
-[[nodiscard]] std::optional<std::int64_t> global_step_of(const zero::Checkpoint& checkpoint);
 
 /// `listing`: of the tag directory.
 Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing);

@@ -95,27 +95,11 @@ class Checker {
         if (checkpoint_.config.known) {
             return dtype_of(stored_);
         }
-        const zero::ModelParallelRank& family = checkpoint_.model_parallel.front();
-        const pickle::Node* module = pickle::find(family.model_states->root(), "module");
-        for (const zero::ParameterGroup& group : family.groups) {
-            if (group.layer_weights) {
-                return dtype_name(group.layer_weights->dtype);
-            }
-            for (const zero::Parameter& parameter : group.parameters) {
-                const pickle::Node* node = pickle::find(module, parameter.name);
-                if (!pt::is_tensor(node)) {
-                    continue;
-                }
-                if (const auto tensor = pt::tensor_ref(node); tensor.ok()) {
-                    return dtype_name(tensor->dtype);
-                }
-            }
+        const std::vector<model::Group>& groups = checkpoint_.content.ranks.front().groups;
+        if (groups.empty() || groups.front().parameters.empty()) {
+            return "fp32";
         }
-        return "fp32";
-    }
-
-    [[nodiscard]] static std::string dtype_name(model::DType dtype) {
-        return dtype == model::DType::float16 ? "fp16" : "fp32";
+        return groups.front().parameters.front().dtype == model::DType::float16 ? "fp16" : "fp32";
     }
 
     void check_dtype() {
@@ -285,10 +269,8 @@ class Checker {
         const json& saved = setting(stored_, {"optimizer", "type"});
         const json& wanted = setting(config_, {"optimizer", "type"});
         std::set<std::string> keys;
-        for (const zero::ParameterGroup& group : checkpoint_.model_parallel.front().groups) {
-            for (const zero::State& state : group.states) {
-                keys.insert(state.key);
-            }
+        for (const model::Group& group : checkpoint_.content.ranks.front().groups) {
+            keys.insert(group.states.begin(), group.states.end());
         }
         const std::string states =
             keys.empty() ? "none yet" : joined(std::vector<std::string>(keys.begin(), keys.end()), ", ");
@@ -326,8 +308,11 @@ class Checker {
     }
 
     void check_groups() {
+        if (checkpoint_.format == zero::Format::stage0) {
+            return;  // its files do not say how many groups the optimizer had
+        }
         std::vector<std::string> counts;
-        for (const zero::ParameterGroup& group : checkpoint_.model_parallel.front().groups) {
+        for (const model::Group& group : checkpoint_.content.ranks.front().groups) {
             counts.push_back(grouped(group.parameters.size()));
         }
         if (!counts.empty()) {
