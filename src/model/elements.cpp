@@ -34,6 +34,17 @@ void append_joined(const Joined& joined, std::uint64_t from, std::uint64_t count
     }
 }
 
+void append_narrowed(const Narrowed& narrowed, std::uint64_t from, std::uint64_t count, PieceList& out) {
+    while (count > 0) {
+        const std::uint64_t row = from / narrowed.width_numel;
+        const std::uint64_t within = from % narrowed.width_numel;
+        const std::uint64_t run = std::min(count, narrowed.width_numel - within);
+        narrowed.whole.append(row * narrowed.row_numel + narrowed.first_numel + within, run, out);
+        from += run;
+        count -= run;
+    }
+}
+
 }  // namespace
 
 void ElementMap::append(std::uint64_t from_numel, std::uint64_t count_numel, std::uint64_t itemsize,
@@ -60,8 +71,10 @@ void Elements::append(std::uint64_t from_numel, std::uint64_t count_numel, Piece
                 out.add_source(rule.file, rule.offset + from_numel * size, count_numel * size);
             } else if constexpr (std::is_same_v<Kind, ElementMap>) {
                 rule.append(from_numel, count_numel, size, out);
-            } else {
+            } else if constexpr (std::is_same_v<Kind, std::shared_ptr<const Joined>>) {
                 append_joined(*rule, from_numel, count_numel, out);
+            } else {
+                append_narrowed(*rule, from_numel, count_numel, out);
             }
         },
         rule_);
@@ -74,6 +87,16 @@ Elements join(std::vector<Elements> parts, std::uint64_t rows) {
     }
     const DType dtype = parts.front().dtype();
     return {dtype, numel, std::make_shared<const Joined>(Joined{rows, std::move(parts)})};
+}
+
+Elements narrow(Elements whole, std::uint64_t rows, std::uint64_t first_numel, std::uint64_t width_numel) {
+    const std::uint64_t row_numel = rows == 0 ? 0 : whole.numel() / rows;
+    if (first_numel == 0 && width_numel == row_numel) {
+        return whole;
+    }
+    const DType dtype = whole.dtype();
+    return {dtype, rows * width_numel,
+            std::make_shared<const Narrowed>(Narrowed{std::move(whole), row_numel, first_numel, width_numel})};
 }
 
 }  // namespace ckptfs::model

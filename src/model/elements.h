@@ -43,12 +43,14 @@ struct Contiguous {
 struct Zeros {};
 
 struct Joined;
+struct Narrowed;
 
 /// The elements of one tensor, in row-major order. A value that is cheap to copy; the files and shards that it points
 /// into are kept by whoever made it.
 class Elements {
  public:
-    using Rule = std::variant<Zeros, Contiguous, ElementMap, std::shared_ptr<const Joined>>;
+    using Rule =
+        std::variant<Zeros, Contiguous, ElementMap, std::shared_ptr<const Joined>, std::shared_ptr<const Narrowed>>;
 
     Elements() = default;
     Elements(DType dtype, std::uint64_t numel, Rule rule) : rule_(std::move(rule)), numel_(numel), dtype_(dtype) {}
@@ -79,5 +81,16 @@ struct Joined {
 /// `parts`, at least one, joined along an axis that `rows` rows stand before. The caller has checked that they agree in
 /// dtype and in all extents but the axis.
 [[nodiscard]] Elements join(std::vector<Elements> parts, std::uint64_t rows);
+
+/// A part of a tensor along an axis: of each row, `row_numel` elements of `whole`, those from `first_numel` on.
+struct Narrowed {
+    Elements whole;
+    std::uint64_t row_numel = 1;
+    std::uint64_t first_numel = 0;
+    std::uint64_t width_numel = 1;  ///< of a row of the part; first_numel + width_numel is at most row_numel
+};
+
+/// Elements [first_numel, first_numel + width_numel) of each of the `rows` rows that `whole` has before an axis.
+[[nodiscard]] Elements narrow(Elements whole, std::uint64_t rows, std::uint64_t first_numel, std::uint64_t width_numel);
 
 }  // namespace ckptfs::model

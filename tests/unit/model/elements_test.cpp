@@ -54,6 +54,15 @@ TEST(ElementsTest, PartsStandSideBySideInEachRow) {
     expect_elements(join({joined, {DType::uint8, 2, Contiguous{&left, 0}}}, 1), "abcdeABCDEab");
 }
 
+TEST(ElementsTest, APartAlongAnAxisIsCutFromEachRow) {
+    const test::MemoryFile file("abcdeABCDE", "whole");
+    const Elements whole(DType::uint8, 10, Contiguous{&file, 0});
+    expect_elements(narrow(whole, 2, 1, 3), "bcdBCD");
+    expect_elements(narrow(narrow(whole, 2, 1, 3), 1, 2, 3), "dBC");
+    expect_elements(narrow(whole, 2, 0, 5), "abcdeABCDE");
+    expect_elements(narrow(whole, 2, 4, 0), "");
+}
+
 TEST(ElementsTest, CountsBytesByItsDType) {
     const test::MemoryFile file(std::string(64, 'x'), "a");
     PieceList pieces;

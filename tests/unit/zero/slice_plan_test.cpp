@@ -1,0 +1,149 @@
+// Rules of tensor parallelism against what DeepSpeed's converter made of them (tests/data/zero/make_slice_tables.py).
+#include "zero/slice_plan.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+#include "io/posix_source.h"
+#include "support/fake_files.h"
+#include "support/test_data.h"
+
+namespace ckptfs::zero {
+namespace slice_plan {
+namespace {
+
+using testing::HasSubstr;
+
+std::shared_ptr<const pt::Archive> tables() {
+    const auto source = io::DirectorySource::open_directory((test_data() / "zero").string());
+    return pt::Archive::open((*source)->open("slice_tables.pt").value()).value();
+}
+
+std::vector<std::int32_t> integers(const pickle::Node* list) {
+    std::vector<std::int32_t> result;
+    for (const pickle::Node* item : list->items) {
+        result.push_back(static_cast<std::int32_t>(item->integer));
+    }
+    return result;
+}
+
+std::vector<std::uint64_t> extents(const pickle::Node* list) {
+    std::vector<std::uint64_t> result;
+    for (const std::int32_t extent : integers(list)) {
+        result.push_back(static_cast<std::uint64_t>(extent));
+    }
+    return result;
+}
+
+std::string bytes_of(const std::vector<std::int32_t>& values) {
+    std::string bytes(values.size() * sizeof(std::int32_t), '\0');
+    if (!values.empty()) {
+        std::memcpy(bytes.data(), values.data(), bytes.size());
+    }
+    return bytes;
+}
+
+std::vector<std::int32_t> read_all(const model::Elements& elements) {
+    PieceList pieces;
+    elements.append(pieces);
+    const auto file = VirtualFile::create("whole", std::move(pieces), nullptr);
+    std::vector<std::int32_t> values(elements.numel());
+    EXPECT_EQ((*file)->size(), values.size() * sizeof(std::int32_t));
+    EXPECT_TRUE((*file)->read(0, std::as_writable_bytes(std::span(values))).ok());
+    return values;
+}
+
+TEST(SlicePlan, JoinsAsDeepSpeedDoes) {
+    const auto archive = tables();
+    const auto& cases = archive->root()->items;
+    ASSERT_GT(cases.size(), 20U);
+    for (const pickle::Node* table : cases) {
+        const std::string name = pickle::find(table, "name")->text;
+        SCOPED_TRACE(name);
+        const auto rules = SliceRules::read({pickle::find(table, "info"), {name, "info"}},
+                                            static_cast<std::uint64_t>(pickle::find(table, "degree")->integer));
+        ASSERT_TRUE(rules.ok()) << rules.error().message();
+        EXPECT_EQ(rules->unmatched({"layers.0.p"}), std::nullopt);
+        const auto rule = rules->rule_of("layers.0.p");
+        ASSERT_TRUE(rule.ok()) << rule.error().message();
+        std::vector<std::vector<std::uint64_t>> shapes;
+        std::vector<std::unique_ptr<test::MemoryFile>> files;
+        std::vector<model::Elements> slices;
+        for (const pickle::Node* shape : pickle::find(table, "shapes")->items) {
+            const auto values = integers(pickle::find(table, "slices")->items[shapes.size()]);
+            shapes.push_back(extents(shape));
+            files.push_back(std::make_unique<test::MemoryFile>(bytes_of(values), "slice"));
+            slices.emplace_back(model::DType::int32, values.size(), model::Contiguous{files.back().get(), 0});
+        }
+        const auto plan = plan_slices("layers.0.p", *rule, shapes);
+        ASSERT_TRUE(plan.ok()) << plan.error().message();
+        EXPECT_EQ(read_all(plan->apply(slices)), integers(pickle::find(table, "whole")));
+        if (pickle::find(table, "own_shape")->integer != 0) {
+            EXPECT_EQ(plan->shape, extents(pickle::find(table, "shape")));
+        }
+    }
+}
+
+void expect_refused(const SliceForm& form, const std::vector<std::vector<std::uint64_t>>& shapes, ErrorCode code,
+                    const std::string& text) {
+    const auto plan = plan_slices("p", {form, std::nullopt}, shapes);
+    ASSERT_FALSE(plan.ok());
+    EXPECT_EQ(plan.error().code(), code);
+    EXPECT_THAT(plan.error().message(), HasSubstr(text));
+}
+
+TEST(SlicePlan, WhatDoesNotFitIsRefused) {
+    expect_refused(ConcatenatedSlices{0}, {{2, 3}, {2, 4}}, ErrorCode::inconsistent, "differ in more than axis 0");
+    expect_refused(ConcatenatedSlices{1}, {{3}, {3}}, ErrorCode::inconsistent, "cut along axis 1");
+    expect_refused(ReplicatedSlices{}, {{2}, {3}}, ErrorCode::inconsistent, "whole on every rank");
+    expect_refused(AveragedSlices{}, {{2}, {2}}, ErrorCode::unsupported, "mean");
+    expect_refused(SubParameterSlices{{3, -1}, 0, {}, 3, {}}, {{4, 2}, {3, 2}}, ErrorCode::inconsistent,
+                   "3 equal sub-parameters");
+    expect_refused(SubParameterSlices{{3, -1}, 0, {3, 5}, 0, {}}, {{4, 2}, {4, 2}}, ErrorCode::inconsistent,
+                   "not cut evenly");
+    expect_refused(SubParameterSlices{{8, -1}, 0, {5, 3}, 0, {{3, 2}, {2, 1}}}, {{4, 2}, {4, 2}},
+                   ErrorCode::inconsistent, "as many elements as the slice of rank 0");
+    expect_refused(SubParameterSlices{{8, -1}, 0, {5, 3}, 0, {{UINT64_MAX, 2}, {1, 2}}}, {{4, 2}, {4, 2}},
+                   ErrorCode::inconsistent, "wider than its slices");
+    const AffinePiece half{{2, 2}, 0, {2, 1}, 0, {2, 1}, 1};
+    AffinePiece scaled = half;
+    scaled.scale = 0.5;
+    expect_refused(AffineSlices{{2, 2}, {{scaled}, {scaled}}}, {{2, 2}, {2, 2}}, ErrorCode::unsupported, "scales it");
+    expect_refused(AffineSlices{{4, 2}, {{half}, {half}}}, {{2, 2}, {2, 2}}, ErrorCode::inconsistent,
+                   "do not cover it");
+    AffinePiece transposed = half;
+    transposed.slice_strides = {1, 2};
+    expect_refused(AffineSlices{{2, 2}, {{transposed}, {transposed}}}, {{2, 2}, {2, 2}}, ErrorCode::unsupported,
+                   "along one axis");
+    AffinePiece outside = half;
+    outside.slice_offset = 1;
+    expect_refused(AffineSlices{{4, 2}, {{outside}, {half}}}, {{2, 2}, {2, 2}}, ErrorCode::unsupported,
+                   "along one axis");
+}
+
+TEST(NamePatterns, MatchAsPythonMatches) {
+    NamePatterns patterns;
+    for (const char* pattern : {"^a\\.b$", "a.b", "a\\.", "[ab]+\\.c", "b"}) {
+        ASSERT_TRUE(patterns.add(pattern).ok());
+    }
+    using Numbers = std::vector<std::size_t>;
+    EXPECT_EQ(patterns.matches("a.b"), (Numbers{0, 1, 2}));
+    EXPECT_EQ(patterns.matches("axb"), (Numbers{1}));
+    EXPECT_EQ(patterns.matches("a.bc"), (Numbers{1, 2}));
+    EXPECT_EQ(patterns.matches("aba.c"), (Numbers{3}));
+    EXPECT_EQ(patterns.matches("x.b"), Numbers());
+    EXPECT_EQ(patterns.add("(?P<name>x)").error().code(), ErrorCode::unsupported);
+    EXPECT_EQ(patterns.add(std::string(2'000, 'x')).error().code(), ErrorCode::unsupported);
+}
+
+TEST(NamePatterns, AHostileExpressionTakesNoLongerThanItsLength) {
+    NamePatterns patterns;
+    ASSERT_TRUE(patterns.add("(a*)*(a*)*(a*)*b").ok());
+    EXPECT_TRUE(patterns.matches(std::string(500, 'a')).empty());
+}
+
+}  // namespace
+}  // namespace slice_plan
+}  // namespace ckptfs::zero
