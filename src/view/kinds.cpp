@@ -4,6 +4,8 @@
 #include <vector>
 
 #include "view/kind.h"
+#include "view/states_view.h"
+#include "view/weights_view.h"
 #include "view/world_size_kind.h"
 
 namespace ckptfs::view {
@@ -33,7 +35,9 @@ const Kind& kind_of(ViewKind kind) {
         case ViewKind::world_size:
             return world_size_kind();
         case ViewKind::weights:
+            return weights_kind();
         case ViewKind::states:
+            return states_kind();
         case ViewKind::lightning:
         case ViewKind::universal:
             break;

@@ -1,0 +1,12 @@
+// Owner, mode and times of files that are made of all files of a checkpoint.
+#pragma once
+
+#include "ckptfs/source.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::view {
+
+/// The newest times of the files of `families`, and no more than all of them grant.
+[[nodiscard]] FileInfo common_info(const std::vector<zero::ModelParallelRank>& families);
+
+}  // namespace ckptfs::view
