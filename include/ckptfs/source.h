@@ -42,6 +42,17 @@ struct DirectoryEntry {
     FileType type = FileType::other;
 };
 
+/// Of the file system that a source lies on, as statvfs(3) says it.
+struct SourceStatistics {
+    std::uint64_t block_nbytes = 0;
+    std::uint64_t blocks = 0;
+    std::uint64_t free_blocks = 0;
+    std::uint64_t available_blocks = 0;
+    std::uint64_t files = 0;
+    std::uint64_t free_files = 0;
+    std::uint64_t max_name_nbytes = 0;
+};
+
 /// One generation of a file's bytes. Immutable and safe for concurrent use.
 class File {
  public:
@@ -82,6 +93,11 @@ class Source {
     /// Lets go of what nobody has used since the last call, descriptors of files above all: a file that was removed
     /// keeps its disk as long as one is open.
     virtual void release_unused() const {}
+
+    /// Of where the root is now. `unsupported` where that is no file system.
+    virtual Result<SourceStatistics> statistics() const {
+        return Error(ErrorCode::unsupported, "'" + display("") + "' lies on no file system");
+    }
 
     /// Of the entry itself: a symbolic link is not followed.
     virtual Result<FileInfo> stat(const std::string& path) const = 0;

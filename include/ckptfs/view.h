@@ -68,7 +68,7 @@ class Tag {
     Tag& operator=(const Tag&) = delete;
     virtual ~Tag() = default;
 
-    /// Why no view of it can be had; nullptr when it is whole.
+    /// What is wrong with it; nullptr when it is whole. A view of what does not need the broken part may be had still.
     [[nodiscard]] virtual const Error* problem() const = 0;
     /// What its user should know before resuming from it, in whole sentences; mostly empty.
     [[nodiscard]] virtual const std::vector<std::string>& warnings() const = 0;
@@ -85,9 +85,6 @@ class Tag {
     [[nodiscard]] virtual bool is_of_save(std::size_t index) const = 0;
     /// The files that `request` asks for. An error is about this request alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> show(const ViewRequest& request) const = 0;
-    /// Where show() fails: the names that are listed in the place of the view's files, opening which is an error. Empty
-    /// where those are the names of the tag's own files.
-    [[nodiscard]] virtual std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/) const { return {}; }
     /// What somebody who sees this tag may want to ask for.
     [[nodiscard]] virtual std::vector<ViewRequest> suggestions() const { return {}; }
 };
@@ -109,6 +106,15 @@ class TagReader {
     [[nodiscard]] virtual std::shared_ptr<const Tag> read(const Source& source, const std::string& directory) const = 0;
     /// Where the views of its tags stand.
     [[nodiscard]] virtual Placement placement(const ViewRequest& /*request*/) const { return {.in_tag = true}; }
+    /// Where show() fails: the names that are listed in the place of the view's files, opening which is an error. Empty
+    /// where those are the names of the tag's own files.
+    [[nodiscard]] virtual std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/) const { return {}; }
+    /// What says which tag is the current one of the directory `holder`: the tag's path in `source`, be there a tag or
+    /// not. nullopt where nothing says so; an error where what does cannot be understood.
+    [[nodiscard]] virtual Result<std::optional<std::string>> named_tag(const Source& /*source*/,
+                                                                       const std::string& /*holder*/) const {
+        return std::optional<std::string>();
+    }
 };
 
 }  // namespace ckptfs

@@ -1,5 +1,6 @@
 // ckptfs SOURCE MOUNTPOINT: finds a whole tag, then hands over to the file system and the mount.
 #include <atomic>
+#include <filesystem>
 #include <ostream>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "report/survey.h"
 #include "util/log.h"
 #include "util/text.h"
+#include "view/catalogue.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
@@ -64,10 +66,19 @@ class Mounting {
     Result<std::unique_ptr<FileSystem>> file_system_over(const std::shared_ptr<const Source>& source,
                                                          const std::shared_ptr<const TagReader>& reader) {
         CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
-        CKPTFS_ASSIGN(auto file_system, FileSystem::create(source, reader,
-                                                           {.world_size = arguments_.target.world_size,
-                                                            .allow_other = arguments_.allow_other,
-                                                            .source_path = arguments_.source}));
+        FileSystemOptions options;
+        if (arguments_.target.world_size) {
+            options.request =
+                ViewRequest::at_world_size(*arguments_.target.world_size, arguments_.target.counts_data_parallel);
+        }
+        for (const view::CatalogueEntry& entry : view::catalogue_guard()) {
+            options.catalogue_entries.push_back({.path = entry.path, .is_link = entry.is_link, .text = entry.text});
+        }
+        options.allow_other = arguments_.allow_other;
+        const std::filesystem::path path = std::filesystem::path(arguments_.source).lexically_normal();
+        const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
+        options.source_name = name.empty() ? options.source_name : name;
+        CKPTFS_ASSIGN(auto file_system, FileSystem::create(source, reader, std::move(options)));
         if (whole.tag) {
             file_system->adopt(whole.directory, whole.tag);
         }

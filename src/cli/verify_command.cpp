@@ -4,7 +4,6 @@
 
 #include "cli/commands.h"
 #include "cli/view_options.h"
-#include "report/latest.h"
 #include "report/survey.h"
 #include "util/text.h"
 #include "verify/problems.h"
@@ -12,6 +11,7 @@
 #include "verify/verify_view.h"
 #include "view/world_size_kind.h"
 #include "view/zero_tag.h"
+#include "zero/latest.h"
 #include "zero/reader.h"
 #include "zero/save_signals.h"
 #include "zero/weights_comparison.h"
@@ -50,7 +50,7 @@ class Verification {
         if (arguments_.tag.empty()) {
             return {};
         }
-        const auto directory = report::tag_directory(*source_, "", arguments_.tag);
+        const auto directory = zero::tag_directory(*source_, "", arguments_.tag);
         if (!directory) {
             return Error(ErrorCode::invalid_argument,
                          "--tag=" + printable(arguments_.tag) + ": " + directory.error().message());

@@ -1,12 +1,9 @@
 // The boundary of the file system: whatever is thrown behind it ends here, as an errno and a line in the log.
 #include "fs/file_system.h"
 
-#include <fcntl.h>
-
 #include <cerrno>
 #include <exception>
 #include <new>
-#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -56,24 +53,15 @@ void sleep_for(std::chrono::milliseconds duration) {
 Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Source> source,
                                                        std::shared_ptr<const TagReader> reader,
                                                        FileSystemOptions options) {
-    if (options.world_size && (*options.world_size < 1 || *options.world_size > max_world_size)) {
-        return Error(ErrorCode::invalid_argument, "the world size must be between 1 and " +
-                                                      std::to_string(max_world_size) + ", not " +
-                                                      std::to_string(*options.world_size));
-    }
-    const int descriptor = ::open(options.source_path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    if (descriptor < 0) {
-        const int reason = errno;
-        return Error(ErrorCode::io,
-                     "'" + options.source_path + "' cannot be opened: " + std::generic_category().message(reason),
-                     reason);
+    if (options.request && ViewRequest::parse(options.request->name()) != options.request) {
+        return Error(ErrorCode::invalid_argument, "there is no view '" + options.request->name() + "'");
     }
     auto tree = std::make_shared<SourceTree>(std::move(source), std::move(reader),
                                              Clocks{.now = std::move(options.now),
                                                     .wall_now_ns = std::move(options.wall_now_ns),
                                                     .sleep = std::move(options.sleep)},
                                              options.allow_other);
-    auto implementation = std::make_unique<Implementation>(std::move(tree), options, descriptor);
+    auto implementation = std::make_unique<Implementation>(std::move(tree), options);
     return std::unique_ptr<FileSystem>(new FileSystem(std::move(implementation)));
 }
 
@@ -125,7 +113,7 @@ void FileSystem::releasedir(std::uint64_t handle) noexcept {
     guarded("releasedir", [&] { implementation_->releasedir(handle); });
 }
 
-Outcome<FileSystemStatistics> FileSystem::statfs() noexcept {
+Outcome<SourceStatistics> FileSystem::statfs() noexcept {
     return guarded("statfs", [&] { return implementation_->statfs(); });
 }
 

@@ -1,5 +1,5 @@
-// The tree that a mount shows: SOURCE mirrored lazily, its tag directories at other world sizes. Knows no kernel and no
-// ZeRO.
+// The tree that a mount shows: SOURCE mirrored lazily, with the views of its tags where they stand. Knows no kernel and
+// no ZeRO.
 #pragma once
 
 #include <chrono>
@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
@@ -27,14 +28,24 @@ inline constexpr std::uint64_t unknown_inode = 0xffffffff;
 std::int64_t system_time_ns();
 void sleep_for(std::chrono::milliseconds duration);
 
+/// A file of the root that no source has.
+struct StaticEntry {
+    std::string path;  ///< '/' between components
+    bool is_link = false;
+    std::string text;  ///< the bytes of a file, or where a symbolic link leads
+};
+
 struct FileSystemOptions {
-    /// The root mirrors SOURCE at this world size; without it the root shows `world-size-<N>/` for every N.
-    std::optional<std::uint64_t> world_size;
+    /// The root mirrors SOURCE under this request; without it the root is a catalogue, with a directory for each
+    /// request.
+    std::optional<ViewRequest> request;
+    /// Of a catalogue: what its root has besides. None of it has the name of a request.
+    std::vector<StaticEntry> catalogue_entries = {};
     /// Other users may be let in: nothing is shown more open than the directories on the way to it are. Those who read
     /// with the rights of the mount's own user have gone that way.
     bool allow_other = false;
-    /// Absolute path of SOURCE, for statfs() alone. A descriptor of it is held.
-    std::string source_path;
+    /// What SOURCE is called where a view has one file in its place.
+    std::string source_name = "checkpoint";
     /// What tests replace: the clock that freshness is measured with, the one that times of files are compared with,
     /// and how the time passes.
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
@@ -83,22 +94,12 @@ struct ListedEntry {
     std::uint64_t next_offset = 0;  ///< where the listing goes on after this entry
 };
 
-struct FileSystemStatistics {
-    std::uint64_t block_nbytes = 0;
-    std::uint64_t blocks = 0;
-    std::uint64_t free_blocks = 0;
-    std::uint64_t available_blocks = 0;
-    std::uint64_t files = 0;
-    std::uint64_t free_files = 0;
-    std::uint64_t max_name_nbytes = 0;
-};
-
 /// Every operation is safe for concurrent use, and noexcept: what nobody expected is EIO and a line in the log.
 /// Inode numbers depend on the path in the mount and the generation of what is there, so that they are the same after a
 /// remount of an unchanged source, and a changed file never takes over the kernel's cached pages.
 class FileSystem {
  public:
-    /// `io` if SOURCE cannot be opened for statfs(); `invalid_argument` if the world size is out of range.
+    /// `invalid_argument` for a request without a name, such as a world size out of range.
     static Result<std::unique_ptr<FileSystem>> create(std::shared_ptr<const Source> source,
                                                       std::shared_ptr<const TagReader> reader,
                                                       FileSystemOptions options);
@@ -130,7 +131,7 @@ class FileSystem {
                           const std::function<bool(const ListedEntry&)>& take) noexcept;
     void releasedir(std::uint64_t handle) noexcept;
 
-    Outcome<FileSystemStatistics> statfs() noexcept;
+    Outcome<SourceStatistics> statfs() noexcept;
 
     /// To be called every few seconds, from any one thread: looks where SOURCE is, and lets go of the descriptors that
     /// nobody has used since the last call and of tags that are gone.

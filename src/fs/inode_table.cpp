@@ -19,7 +19,7 @@ std::uint64_t preferred_inode(const Identity& identity) {
     return reserved(identity.inode) ? identity.inode + 2 : identity.inode;
 }
 
-std::uint64_t InodeTable::remember(const Identity& identity, Node node) {
+std::uint64_t InodeTable::remember(const Identity& identity, std::shared_ptr<Node> node) {
     const std::lock_guard lock(mutex_);
     auto inode = preferred_inode(identity);
     auto slot = slots_.find(inode);
@@ -33,14 +33,14 @@ std::uint64_t InodeTable::remember(const Identity& identity, Node node) {
     return inode;
 }
 
-std::optional<Node> InodeTable::find(std::uint64_t inode) const {
+std::shared_ptr<Node> InodeTable::find(std::uint64_t inode) const {
     const std::shared_lock lock(mutex_);
     const auto slot = slots_.find(inode);
-    return slot == slots_.end() ? std::nullopt : std::optional(slot->second.node);
+    return slot == slots_.end() ? nullptr : slot->second.node;
 }
 
 void InodeTable::forget(std::uint64_t inode, std::uint64_t lookups) {
-    Node released;  // destroyed after the lock: the last reference to a tag frees much
+    std::shared_ptr<Node> released;  // destroyed after the lock: the last reference to a tag frees much
     const std::lock_guard lock(mutex_);
     const auto slot = slots_.find(inode);
     if (slot == slots_.end()) {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
+#include <memory>
 #include <shared_mutex>
 #include <unordered_map>
 
@@ -16,8 +16,9 @@ class InodeTable {
  public:
     /// Counts one lookup of `identity`. A node that is there already stays; `node` is for a new one.
     /// Returns its inode number: that of the identity, or the next free one where another identity has it.
-    std::uint64_t remember(const Identity& identity, Node node);
-    [[nodiscard]] std::optional<Node> find(std::uint64_t inode) const;
+    std::uint64_t remember(const Identity& identity, std::shared_ptr<Node> node);
+    /// nullptr where there is none.
+    [[nodiscard]] std::shared_ptr<Node> find(std::uint64_t inode) const;
     void forget(std::uint64_t inode, std::uint64_t lookups);
     [[nodiscard]] std::size_t size() const;
 
@@ -25,7 +26,7 @@ class InodeTable {
     struct Slot {
         std::uint64_t check = 0;
         std::uint64_t lookups = 0;
-        Node node;
+        std::shared_ptr<Node> node;
     };
 
     mutable std::shared_mutex mutex_;

@@ -238,7 +238,7 @@ void releasedir(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) 
 }
 
 void statfs(fuse_req_t request, fuse_ino_t /*inode*/) noexcept {
-    reply(request, file_system_of(request).statfs(), [&](const FileSystemStatistics& found) {
+    reply(request, file_system_of(request).statfs(), [&](const SourceStatistics& found) {
         struct statvfs out {};
         out.f_bsize = found.block_nbytes;
         out.f_frsize = found.block_nbytes;

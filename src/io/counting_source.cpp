@@ -43,6 +43,9 @@ void CountingSource::refresh() const {
 void CountingSource::release_unused() const {
     inner_->release_unused();
 }
+Result<SourceStatistics> CountingSource::statistics() const {
+    return inner_->statistics();
+}
 Result<FileInfo> CountingSource::stat(const std::string& path) const {
     counters_->stats.fetch_add(1, std::memory_order_relaxed);
     return inner_->stat(path);

@@ -322,6 +322,21 @@ void DirectorySource::release_unused() const {
     state_->pool().close_unused();
 }
 
+Result<SourceStatistics> DirectorySource::statistics() const {
+    CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
+    struct statvfs raw {};
+    if (const int answer = state_->calls().statistics(root->get(), raw); answer < 0) {
+        return system_error(-answer, "asked for its file system", display(""));
+    }
+    return SourceStatistics{.block_nbytes = raw.f_frsize,
+                            .blocks = raw.f_blocks,
+                            .free_blocks = raw.f_bfree,
+                            .available_blocks = raw.f_bavail,
+                            .files = raw.f_files,
+                            .free_files = raw.f_ffree,
+                            .max_name_nbytes = raw.f_namemax};
+}
+
 Result<FileInfo> DirectorySource::stat(const std::string& path) const {
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
     CKPTFS_ASSIGN(const struct stat status, state_->status(root, path));

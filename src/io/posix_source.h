@@ -33,6 +33,7 @@ class DirectorySource final : public Source {
     void refresh() const override;
     /// Descriptors that were not used since the last call.
     void release_unused() const override;
+    Result<SourceStatistics> statistics() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;
     Result<std::uint32_t> granted_mode(const std::string& path, const FileInfo& info) const override;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
@@ -80,6 +81,10 @@ int SystemCalls::stat_at(int directory, const char* path, struct stat& out, int 
 
 int SystemCalls::stat_descriptor(int fd, struct stat& out) const {
     return or_errno(::fstat(fd, &out));
+}
+
+int SystemCalls::statistics(int fd, struct statvfs& out) const {
+    return or_errno(::fstatvfs(fd, &out));
 }
 
 int SystemCalls::identify(int fd, FileIdentity& out) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -41,6 +42,8 @@ class SystemCalls {
     virtual int open_real_at(int directory, const char* path, int flags) const;
     virtual int stat_at(int directory, const char* path, struct stat& out, int flags) const;
     virtual int stat_descriptor(int fd, struct stat& out) const;
+    /// Of the file system of `fd` (O_PATH will do).
+    virtual int statistics(int fd, struct statvfs& out) const;
     /// Of what `fd` (O_PATH will do) refers to, as far as the kernel knows it: a file system that is not local is not
     /// asked, so that a FUSE daemon may ask this of its own mount.
     virtual int identify(int fd, FileIdentity& out) const;

@@ -5,9 +5,9 @@
 #include <set>
 #include <utility>
 
-#include "report/latest.h"
 #include "util/path.h"
 #include "util/text.h"
+#include "zero/latest.h"
 
 namespace ckptfs::report {
 namespace {
@@ -145,7 +145,7 @@ class Surveyor {
         if (entry == parent.entries.end() || entry->type == FileType::directory) {
             return "";
         }
-        const auto directory = read_latest(source_, parent.directory);
+        const auto directory = zero::read_latest(source_, parent.directory);
         if (!directory) {
             result_.problems.push_back(directory.error());
             return "";

@@ -8,6 +8,7 @@
 #include "util/path.h"
 #include "view/file_cache.h"
 #include "view/kind.h"
+#include "zero/latest.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {
@@ -61,9 +62,6 @@ class ZeroTag final : public Tag {
             return checkpoint_.error();
         }
         return kind_of(request.kind).make(ingredients(), request);
-    }
-    [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& request) const override {
-        return kind_of(request.kind).names_of_unshown(request, *options_);
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions() const override {
         std::vector<ViewRequest> all;
@@ -127,6 +125,23 @@ class ZeroTagReader final : public TagReader {
     }
     [[nodiscard]] Placement placement(const ViewRequest& request) const override {
         return kind_of(request.kind).placement(request);
+    }
+    [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& request) const override {
+        return kind_of(request.kind).names_of_unshown(request, *options_);
+    }
+    [[nodiscard]] Result<std::optional<std::string>> named_tag(const Source& source,
+                                                               const std::string& holder) const override {
+        if (options_->tag) {
+            CKPTFS_ASSIGN(auto directory, zero::tag_directory(source, holder, *options_->tag));
+            if (const auto listing = source.list(directory); listing && recognises(*listing)) {
+                return std::optional(std::move(directory));
+            }
+        }
+        if (!source.stat(join_path(holder, zero::latest_name))) {
+            return std::optional<std::string>();
+        }
+        CKPTFS_ASSIGN(auto directory, zero::read_latest(source, holder));
+        return std::optional(std::move(directory));
     }
 
  private:

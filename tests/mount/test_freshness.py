@@ -143,13 +143,13 @@ def test_a_tag_that_breaks_gives_errors_and_a_reason(source, mounted):
     broken = source / "global_step9" / OPTIMIZER
     os.truncate(broken, broken.stat().st_size // 2)
     mount = mounted(source, "--world-size=3")
-    mount.expect_error("global_step9 cannot be shown at world size 3")
+    mount.expect_error("global_step9 cannot be shown as world-size-3")
     assert sorted(os.listdir(mount.path / "global_step9")) == sorted(os.listdir(source / "global_step9"))
     for name in (MODEL_STATES, OPTIMIZER):
         with pytest.raises(OSError) as failure:
             (mount.path / "global_step9" / name).read_bytes()
         assert failure.value.errno == errno.EIO
-    assert mount.log_text().count("global_step9 cannot be shown at world size 3") == 1
+    assert mount.log_text().count("global_step9 cannot be shown as world-size-3") == 1
     assert (mount.path / "global_step9" / "notes.txt").read_text() == "kept as it is\n"
     assert len((mount.path / TAG / OPTIMIZER).read_bytes()) > 0
     shutil.copy(source / TAG / OPTIMIZER, broken)

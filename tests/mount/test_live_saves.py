@@ -42,7 +42,7 @@ def test_no_file_mixes_two_saves_of_the_same_step(source, mounted, kind):
     saver = Saver(source / TAG, WRITERS[kind], pause_s=0.15)
     saver.save()
     mount = mounted(source, *WITHOUT_LOOKING_AT_VALUES)
-    mount.may_log_errors("cannot be shown at world size 3")
+    mount.may_log_errors("cannot be shown as world-size-3")
     assert {frozenset(saves_in((mount.path / TAG / name).read_bytes())) for name in FILES} == {frozenset({1})}
     over = multiprocessing.Event()
     seen = multiprocessing.Value("i", saver.number)
@@ -61,8 +61,8 @@ def test_a_save_that_replaced_only_some_files_is_refused_until_it_is_complete(so
     saver = Saver(source / TAG, WRITERS["rename"])
     saver.save()
     mount = mounted(source, *WITHOUT_LOOKING_AT_VALUES)
-    mount.expect_error("global_step2 cannot be shown at world size 3: 1 of its 5 files, .* wait for the running save")
-    mount.may_log_errors("global_step2 cannot be shown at world size 3: ")  # in between, and while it is being read
+    mount.expect_error("global_step2 cannot be shown as world-size-3: 1 of its 5 files, .* wait for the running save")
+    mount.may_log_errors("global_step2 cannot be shown as world-size-3: ")  # in between, and while it is being read
     path = mount.path / TAG / FILES[0]
     assert saves_in(path.read_bytes()) == {1}
     first, *others = saver.templates

@@ -116,7 +116,7 @@ def test_a_file_that_is_open_during_a_save_in_place_never_mixes(root, mounted, n
 def test_a_save_that_goes_on_is_an_error_until_it_is_whole(root, mounted):
     save(root / "one")
     mount = mounted(root, "--world-size=3")
-    mount.expect_error("two cannot be shown at world size 3")
+    mount.expect_error("two cannot be shown as world-size-3")
     tag = root / "two"
     tag.mkdir()
     shutil.copy(SAVED / MODEL_STATES, tag)
@@ -154,11 +154,11 @@ def test_a_tag_that_the_world_size_does_not_fit_says_so_and_others_work(root, mo
     shutil.copytree(SAVED, root / "plain")
     (root / "latest").write_text("parallel")
     mount = mounted(root, "--world-size=3")
-    mount.expect_error("parallel cannot be shown at world size 3: .*model-parallel")
+    mount.expect_error("parallel cannot be shown as world-size-3: .*model-parallel")
     assert sorted(os.listdir(mount.path / "parallel")) == sorted(os.listdir(root / "parallel"))
     for file in (mount.path / "parallel").glob("*.pt"):
         assert error_of(file) == errno.EIO
-    assert mount.log_text().count("parallel cannot be shown at world size 3") == 1
+    assert mount.log_text().count("parallel cannot be shown as world-size-3") == 1
     assert shards(mount.path / "plain") == 3
     assert (mount.path / "plain" / OPTIMIZER).read_bytes()
     four = mounted(root, "--world-size=4")

@@ -1,6 +1,7 @@
 // A source in memory whose stamps, faults and speed a test controls, and tags that know no ZeRO.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -91,6 +92,9 @@ class MemorySource final : public Source {
 
     [[nodiscard]] std::string display(std::string_view path) const override { return "SRC/" + std::string(path); }
     void refresh() const override { ++refreshes_; }
+    Result<SourceStatistics> statistics() const override {
+        return SourceStatistics{.block_nbytes = 512, .blocks = 7, .max_name_nbytes = 255};
+    }
     void release_unused() const override { ++releases_; }
     Result<FileInfo> stat(const std::string& path) const override {
         ++looks_;
@@ -103,6 +107,17 @@ class MemorySource final : public Source {
         const std::lock_guard lock(mutex_);
         CKPTFS_ASSIGN(const auto* item, find(path, LastLink::followed));
         return item->info;
+    }
+    Result<std::vector<FileInfo>> way_to(const std::string& path) const override {
+        std::vector<FileInfo> way;
+        std::string at = path;
+        while (!at.empty() && at != "/") {
+            const auto slash = at.rfind('/');
+            at.resize(slash == std::string::npos ? 0 : std::max<std::size_t>(slash, at.starts_with('/') ? 1 : 0));
+            CKPTFS_ASSIGN(const FileInfo info, stat(at == "/" ? "" : at));
+            way.push_back(info);
+        }
+        return way;
     }
     Result<std::vector<DirectoryEntry>> list(const std::string& path) const override {
         ++lists_;
@@ -299,25 +314,68 @@ class RankView final : public View {
     std::function<bool()> unchanged_;
 };
 
+/// Files with these paths, which hold their path and what the shards held.
+class TreeView final : public View {
+ public:
+    TreeView(std::vector<std::string> paths, std::string text, FileInfo info, std::function<bool()> unchanged)
+        : paths_(std::move(paths)),
+          directories_(paths_),
+          text_(std::move(text)),
+          info_(info),
+          unchanged_(std::move(unchanged)) {}
+    [[nodiscard]] std::size_t file_count() const override { return paths_.size(); }
+    [[nodiscard]] std::string file_name(std::size_t index) const override { return paths_[index]; }
+    [[nodiscard]] std::optional<std::size_t> find(std::string_view path) const override {
+        const auto found = std::find(paths_.begin(), paths_.end(), path);
+        return found == paths_.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - paths_.begin()));
+    }
+    [[nodiscard]] const ViewDirectories* directories() const override { return &directories_; }
+    [[nodiscard]] Result<std::uint64_t> file_size(std::size_t index) const override { return content(index).size(); }
+    [[nodiscard]] FileInfo file_info(std::size_t /*index*/) const override { return info_; }
+    [[nodiscard]] bool read_once(std::size_t /*index*/) const override { return false; }
+    [[nodiscard]] Result<std::shared_ptr<const File>> open(std::size_t index) const override {
+        return std::shared_ptr<const File>(std::make_shared<MemoryFile>(file_name(index), content(index), unchanged_));
+    }
+
+ private:
+    [[nodiscard]] std::string content(std::size_t index) const { return paths_[index] + ": " + text_; }
+
+    std::vector<std::string> paths_;
+    ViewDirectories directories_;
+    std::string text_;
+    FileInfo info_;
+    std::function<bool()> unchanged_;
+};
+
 class ShardTag final : public Tag {
  public:
     [[nodiscard]] const Error* problem() const override { return problem_ ? &*problem_ : nullptr; }
     [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
     [[nodiscard]] std::uint64_t world_size() const override { return names_.size(); }
+    [[nodiscard]] std::vector<ViewRequest> suggestions() const override {
+        return {ViewRequest::at_world_size(names_.size())};
+    }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return names_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] bool is_of_save(std::size_t index) const override { return !names_[index].starts_with("left_over"); }
     [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& request) const override {
+        if (problem_) {
+            return *problem_;
+        }
         if (request.world_size == 13) {
             return Error(ErrorCode::unsupported, "thirteen is not supported");
         }
         while_cut_();
+        if (request.kind != ViewKind::world_size) {
+            return std::shared_ptr<const View>(std::make_shared<TreeView>(paths_, text_, info_, unchanged_));
+        }
         return std::shared_ptr<const View>(std::make_shared<RankView>(request.world_size, text_, info_, unchanged_));
     }
 
     std::optional<Error> problem_;
     std::vector<std::string> warnings_;
+    std::vector<std::string> paths_;  // of a view that is of no world size
     std::vector<std::string> names_;
     std::vector<FileStamp> stamps_;
     std::string text_;
@@ -378,6 +436,7 @@ class ShardReader final : public TagReader {
             }
         }
         tag->while_cut_ = while_cut_;
+        tag->paths_ = paths_;
         tag->unchanged_ = [&memory, shards] {
             for (const auto& [path, stamp] : shards) {
                 if (!memory.is_current(path, stamp)) {
@@ -389,6 +448,28 @@ class ShardReader final : public TagReader {
         const std::lock_guard lock(mutex_);
         last_ = tag;
         return tag;
+    }
+    [[nodiscard]] Placement placement(const ViewRequest& request) const override {
+        return request.kind == ViewKind::world_size ? Placement{.in_tag = true} : placement_;
+    }
+    [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& request) const override {
+        return request.kind == ViewKind::world_size ? std::vector<std::string>() : unshown_;
+    }
+    /// The file `latest` of the directory does.
+    [[nodiscard]] Result<std::optional<std::string>> named_tag(const Source& source,
+                                                               const std::string& holder) const override {
+        const std::string path = holder.empty() ? "latest" : holder + "/latest";
+        if (!source.stat(path)) {
+            return std::optional<std::string>();
+        }
+        const auto name = dynamic_cast<const MemorySource&>(source).content(path);
+        return std::optional(holder.empty() ? name : holder + "/" + name);
+    }
+    /// Of all requests but those for a world size, of the tags read from now on.
+    void show_at(Placement placement, std::vector<std::string> paths, std::vector<std::string> unshown = {}) {
+        placement_ = std::move(placement);
+        paths_ = std::move(paths);
+        unshown_ = std::move(unshown);
     }
     /// Whether anybody has the tag that was read last.
     [[nodiscard]] bool is_last_held() const {
@@ -419,6 +500,9 @@ class ShardReader final : public TagReader {
     mutable int reads_ = 0;
     mutable std::weak_ptr<const Tag> last_;
     bool held_ = false;
+    Placement placement_;
+    std::vector<std::string> paths_;
+    std::vector<std::string> unshown_;
     std::function<void()> while_cut_ = [] {};
 };
 

@@ -34,8 +34,12 @@ class FileSystemTest : public ::testing::Test {
 
     std::unique_ptr<FileSystem> make(std::optional<std::uint64_t> world_size) {
         FileSystemOptions options;
-        options.world_size = world_size;
-        options.source_path = "/";
+        if (world_size) {
+            options.request = ViewRequest::at_world_size(*world_size);
+        }
+        return make(std::move(options));
+    }
+    std::unique_ptr<FileSystem> make(FileSystemOptions options) {
         options.now = [this] {
             ++clock_looks_;
             return std::chrono::steady_clock::time_point(std::chrono::milliseconds(now_ms_));

@@ -426,7 +426,7 @@ TEST_F(Generation, ABrokenTagIsListedButItsShardsAreNotOpened) {
     EXPECT_EQ(logged("a shard is broken"), 0) << "nobody opened anything yet";
     EXPECT_EQ(fs->open(shard.attributes.inode).error, EIO);
     EXPECT_EQ(fs->open(inode(*fs, "step1/b.shard")).error, EIO);
-    EXPECT_EQ(logged("SRC/step1 cannot be shown at world size 3: a shard is broken"), 1);
+    EXPECT_EQ(logged("SRC/step1 cannot be shown as world-size-3: a shard is broken"), 1);
     EXPECT_EQ(read_all(*fs, inode(*fs, "step1/readme")).value, "kept");
     EXPECT_EQ(fs->lookup(inode(*fs, "step1"), "rank_0.pt").error, ENOENT);
 }

@@ -10,10 +10,19 @@
 namespace ckptfs {
 namespace {
 
+class NoNode final : public Node {
+ public:
+    Outcome<FileAttributes> attributes(std::uint64_t /*inode*/) override { return Errno{ENOENT}; }
+};
+
+std::shared_ptr<Node> some_node() {
+    return std::make_shared<NoNode>();
+}
+
 TEST(InodeTable, OneIdentityHasOneNumber) {
     InodeTable table;
-    EXPECT_EQ(table.remember({100, 1}, WorldSizeListing{}), 100U);
-    EXPECT_EQ(table.remember({100, 1}, WorldSizeListing{}), 100U);
+    EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
+    EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
     EXPECT_EQ(table.size(), 1U);
     table.forget(100, 2);
     EXPECT_EQ(table.size(), 0U);
@@ -21,11 +30,11 @@ TEST(InodeTable, OneIdentityHasOneNumber) {
 
 TEST(InodeTable, CollidingIdentitiesHaveDifferentNumbers) {
     InodeTable table;
-    EXPECT_EQ(table.remember({100, 1}, WorldSizeListing{}), 100U);
-    const auto second = table.remember({100, 2}, WorldSizeListing{});
-    const auto third = table.remember({100, 3}, WorldSizeListing{});
+    EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
+    const auto second = table.remember({100, 2}, some_node());
+    const auto third = table.remember({100, 3}, some_node());
     EXPECT_EQ(std::set({std::uint64_t{100}, second, third}).size(), 3U);
-    EXPECT_EQ(table.remember({100, 2}, WorldSizeListing{}), second);
+    EXPECT_EQ(table.remember({100, 2}, some_node()), second);
     table.forget(100, 1);
     EXPECT_TRUE(table.find(second));
     EXPECT_FALSE(table.find(100));
@@ -34,12 +43,12 @@ TEST(InodeTable, CollidingIdentitiesHaveDifferentNumbers) {
 TEST(InodeTable, ReservedNumbersAreNotGivenOut) {
     InodeTable table;
     for (const std::uint64_t inode : {std::uint64_t{0}, root_inode, unknown_inode}) {
-        const auto given = table.remember({inode, inode}, WorldSizeListing{});
+        const auto given = table.remember({inode, inode}, some_node());
         EXPECT_GT(given, root_inode);
         EXPECT_NE(given, unknown_inode);
     }
-    const auto last = table.remember({~std::uint64_t{0}, 1}, WorldSizeListing{});
-    const auto wrapped = table.remember({~std::uint64_t{0}, 2}, WorldSizeListing{});
+    const auto last = table.remember({~std::uint64_t{0}, 1}, some_node());
+    const auto wrapped = table.remember({~std::uint64_t{0}, 2}, some_node());
     EXPECT_EQ(last, ~std::uint64_t{0});
     EXPECT_GT(wrapped, root_inode);
 }

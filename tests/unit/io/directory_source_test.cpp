@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/un.h>
 
 #include <filesystem>
@@ -93,6 +94,16 @@ TEST_F(DirectorySourceTest, StatsEntriesAndTheirTargets) {
     EXPECT_EQ(tree->stat("")->type, FileType::directory);
     EXPECT_EQ(tree->display("x/y"), directory_.path() + "/x/y");
     EXPECT_EQ(tree->display(""), directory_.path());
+}
+
+TEST_F(DirectorySourceTest, StatisticsAreThoseOfItsFileSystem) {
+    const auto found = source()->statistics();
+    ASSERT_TRUE(found.ok());
+    struct statvfs expected {};
+    ASSERT_EQ(::statvfs(directory_.path().c_str(), &expected), 0);
+    EXPECT_EQ(found->blocks, expected.f_blocks);
+    EXPECT_EQ(found->block_nbytes, expected.f_frsize);
+    EXPECT_EQ(found->max_name_nbytes, expected.f_namemax);
 }
 
 TEST_F(DirectorySourceTest, WhatIsNotThereIsNotFound) {

@@ -1,5 +1,5 @@
 // DeepSpeed joins what it reads to the directory of `latest` (engine.py load_checkpoint): any relative path will do.
-#include "report/latest.h"
+#include "zero/latest.h"
 
 #include <algorithm>
 #include <cstdint>
@@ -9,7 +9,7 @@
 #include "util/path.h"
 #include "util/text.h"
 
-namespace ckptfs::report {
+namespace ckptfs::zero {
 namespace {
 
 constexpr std::uint64_t max_latest_nbytes = 4096;
@@ -64,7 +64,7 @@ Result<std::string> tag_directory(const Source& source, const std::string& paren
 }
 
 Result<std::string> read_latest(const Source& source, const std::string& parent) {
-    const std::string path = join_path(parent, "latest");
+    const std::string path = join_path(parent, latest_name);
     CKPTFS_ASSIGN(const auto file, source.open(path));
     std::string text(static_cast<std::size_t>(std::min(file->size(), max_latest_nbytes + 1)), '\0');
     CKPTFS_TRY(file->read(0, std::as_writable_bytes(std::span(text))));
@@ -87,4 +87,4 @@ Result<std::string> read_latest(const Source& source, const std::string& parent)
     return *directory;
 }
 
-}  // namespace ckptfs::report
+}  // namespace ckptfs::zero

@@ -1,0 +1,68 @@
+// What is remembered of tags beyond the inodes that the kernel knows.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "ckptfs/source.h"
+#include "ckptfs/view.h"
+#include "fs/saved_files.h"
+
+namespace ckptfs {
+
+class TagGeneration;
+
+/// Safe for concurrent use.
+class KnownTags {
+ public:
+    /// `source` outlives it.
+    explicit KnownTags(const Source& source);
+
+    /// What the tag at `path` was made of when it was whole; null: unknown.
+    std::shared_ptr<const SavedFiles> last_save(const std::string& path) const;
+    /// Of a whole tag that was read at `path`.
+    void note_save(const std::string& path, const Tag& tag);
+    /// Of a tag that was asked for.
+    void note_use() { used_ = true; }
+    /// Of a generation that has its tag in memory now.
+    void note_loaded(const std::shared_ptr<TagGeneration>& generation);
+    [[nodiscard]] bool is_loaded(const std::weak_ptr<TagGeneration>& generation) const;
+    /// To be called every few seconds, from any one thread: lets go of what is kept of tags that are gone. Looks at a
+    /// few of those that are in memory, and ever more rarely while none is used: a thousand nodes may have mounted
+    /// SOURCE, and idle ones hold no descriptors.
+    void forget_removed();
+
+    void note_suggestions(const std::vector<ViewRequest>& requests);
+    /// Names of requests that the tags read so far suggest, each once.
+    [[nodiscard]] std::vector<std::string> suggestions() const;
+
+ private:
+    using Loaded = std::set<std::weak_ptr<TagGeneration>, std::owner_less<>>;
+
+    [[nodiscard]] bool is_gone(const std::string& path) const;
+    void forget(const std::shared_ptr<TagGeneration>& generation);
+    void forget_saves_of_removed();
+    // The next few in turn.
+    std::vector<std::shared_ptr<TagGeneration>> loaded_to_look_at();
+
+    const Source& source_;
+
+    mutable std::mutex mutex_;
+    std::set<std::string> suggestions_;
+    std::unordered_map<std::string, std::shared_ptr<const SavedFiles>> last_saves_;  // by path
+    std::size_t forget_saves_at_ = 64;
+    Loaded loaded_;
+
+    std::atomic<bool> used_ = false;
+    // Of the thread that calls forget_removed().
+    unsigned idle_calls_ = 0;
+    std::weak_ptr<TagGeneration> last_looked_at_;
+};
+
+}  // namespace ckptfs

@@ -1,0 +1,59 @@
+// Made when somebody looks into a tag, and let go of with it.
+#include "fs/tag_files.h"
+
+#include <utility>
+
+#include "fs/source_directory.h"
+#include "fs/source_tree.h"
+#include "util/log.h"
+
+namespace ckptfs {
+
+TagFiles::TagFiles(std::shared_ptr<SourceDirectory> directory, std::shared_ptr<TagGeneration> generation,
+                   const ViewRequest& request)
+    : directory_(std::move(directory)), generation_(std::move(generation)), request_(request) {}
+
+std::shared_ptr<const TagFiles::Content> TagFiles::loaded() const {
+    const std::lock_guard lock(mutex_);
+    return content_;
+}
+
+bool TagFiles::unload() const {
+    std::shared_ptr<const Content> released;  // destroyed after the lock
+    const std::unique_lock lock(mutex_, std::try_to_lock);
+    if (lock.owns_lock()) {
+        released.swap(content_);
+    }
+    return lock.owns_lock();
+}
+
+std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
+    directory_->tree().known_tags().note_use();
+    const std::lock_guard lock(mutex_);
+    if (content_) {
+        return content_;
+    }
+    Content content;
+    const auto tag = generation_->tag();
+    content.shards.insert(tag->replaced_files().begin(), tag->replaced_files().end());
+    if (auto view = tag->show(request_)) {
+        content.view = std::move(view).value();
+    } else {
+        content.problem = view.error();
+    }
+    if (content.problem) {
+        content.shards.insert(generation_->shards().names.begin(), generation_->shards().names.end());
+    }
+    content_ = std::make_shared<const Content>(std::move(content));
+    return content_;
+}
+
+void TagFiles::report_problem() const {
+    const auto shown = content();
+    const auto& problem = shown->problem;
+    if (problem && !reported_.exchange(true)) {
+        log::error(generation_->display() + " cannot be shown as " + request_.name() + ": " + problem->message());
+    }
+}
+
+}  // namespace ckptfs

@@ -1,0 +1,212 @@
+// Reading a tag once its files have settled.
+#include "fs/tag_generation.h"
+
+#include <algorithm>
+#include <array>
+#include <string_view>
+#include <utility>
+
+#include "fs/identity.h"
+#include "fs/source_directory.h"
+#include "fs/source_tree.h"
+#include "fs/tag_files.h"
+#include "util/log.h"
+#include "util/path.h"
+
+namespace ckptfs {
+namespace {
+
+std::uint64_t signature_of(const TagGeneration::Shards& shards) {
+    IdentityHasher hasher;
+    for (std::size_t i = 0; i < shards.names.size(); ++i) {
+        hasher.add(shards.names[i]).add(shards.stamps[i]);
+    }
+    return std::max<std::uint64_t>(hasher.identity().inode, 1);
+}
+
+/// A tag of which no view is to be had although every file of it is whole.
+class RefusedTag final : public Tag {
+ public:
+    RefusedTag(const Tag& tag, Error problem)
+        : replaced_(tag.replaced_files()),
+          stamped_(tag.stamped_files()),
+          stamps_(tag.stamps()),
+          problem_(std::move(problem)) {}
+
+    [[nodiscard]] const Error* problem() const override { return &problem_; }
+    [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
+    [[nodiscard]] std::uint64_t world_size() const override { return 0; }
+    [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
+    [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
+    [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
+    [[nodiscard]] bool is_of_save(std::size_t /*index*/) const override { return false; }
+    [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& /*request*/) const override {
+        return problem_;
+    }
+
+ private:
+    std::vector<std::string> replaced_;
+    std::vector<std::string> stamped_;
+    std::vector<FileStamp> stamps_;
+    std::vector<std::string> warnings_;
+    Error problem_;
+};
+
+}  // namespace
+
+FileStamp stamp_of(const Source& source, const std::string& path) {
+    const auto info = source.stat_target(path);
+    return info ? info->stamp : FileStamp{};
+}
+
+TagGeneration::TagGeneration(std::shared_ptr<SourceTree> tree, std::string path, Shards shards)
+    : tree_(std::move(tree)), path_(std::move(path)), shards_(std::move(shards)), signature_(signature_of(shards_)) {}
+
+std::string TagGeneration::display() const {
+    return tree_->source().display(path_);
+}
+
+Result<std::vector<Permissions>> TagGeneration::passages() const {
+    if (!tree_->allows_others()) {
+        return std::vector<Permissions>();
+    }
+    const std::lock_guard lock(passages_mutex_);
+    const auto now = tree_->now();
+    if (!passages_found_at_ || now - *passages_found_at_ >= freshness) {
+        CKPTFS_ASSIGN(passages_, find_passages());
+        passages_found_at_ = now;
+    }
+    return passages_;
+}
+
+Result<std::vector<Permissions>> TagGeneration::find_passages() const {
+    std::vector<Permissions> all;
+    for (const std::string& name : shards_.names) {
+        const std::string path = join_path(path_, name);
+        CKPTFS_ASSIGN(const FileInfo info, tree_->source().stat(path));
+        if (info.type != FileType::symlink) {
+            continue;
+        }
+        CKPTFS_ASSIGN(const std::string real, tree_->source().resolve(path));
+        CKPTFS_ASSIGN(const auto passages, tree_->passages_to(real));
+        for (const Permissions& passage : passages) {
+            if (std::find(all.begin(), all.end(), passage) == all.end()) {
+                all.push_back(passage);
+            }
+        }
+    }
+    return all;
+}
+
+std::shared_ptr<const Tag> TagGeneration::tag() {
+    const std::lock_guard lock(read_mutex_);
+    if (!tag_) {
+        if (!has_settled()) {
+            tree_->clocks().sleep(tree_->known_tags().last_save(path_) ? settling_time_of_save : settling_time);
+        }
+        set_tag(tree_->reader().read(tree_->source(), path_));
+        for (const std::string& warning : tag_->warnings()) {
+            log::warn(warning);
+        }
+        if (tag_->problem() == nullptr && !read_from_these_shards(*tag_)) {
+            tree_->directory(path_)->expire();
+        }
+    }
+    return tag_;
+}
+
+bool TagGeneration::is_current() const {
+    for (std::size_t i = 0; i < shards_.names.size(); ++i) {
+        if (stamp_of(tree_->source(), join_path(path_, shards_.names[i])) != shards_.stamps[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool TagGeneration::unload() {
+    std::shared_ptr<const Tag> released;  // destroyed after the lock
+    {
+        const std::unique_lock reading(read_mutex_, std::try_to_lock);
+        if (!reading.owns_lock()) {
+            return false;
+        }
+        released.swap(tag_);
+    }
+    bool unloaded = true;
+    const std::lock_guard lock(files_mutex_);
+    for (const auto& [name, known] : files_) {
+        if (const auto files = known.lock()) {
+            unloaded = files->unload() && unloaded;
+        }
+    }
+    return unloaded;
+}
+
+bool TagGeneration::has_settled() const {
+    const std::int64_t now = tree_->clocks().wall_now_ns();
+    return std::all_of(shards_.stamps.begin(), shards_.stamps.end(), [&](const FileStamp& stamp) {
+        return now - stamp.ctime_ns >= std::chrono::nanoseconds(settled_age).count();
+    });
+}
+
+bool TagGeneration::read_from_these_shards(const Tag& tag) const {
+    if (tag.stamped_files().size() != tag.stamps().size()) {
+        return false;
+    }
+    std::map<std::string_view, const FileStamp*> unmatched;
+    for (std::size_t i = 0; i < shards_.names.size(); ++i) {
+        unmatched.emplace(shards_.names[i], &shards_.stamps[i]);
+    }
+    for (std::size_t i = 0; i < tag.stamps().size(); ++i) {
+        const auto match = unmatched.find(tag.stamped_files()[i]);
+        if (match == unmatched.end() || *match->second != tag.stamps()[i]) {
+            return false;
+        }
+        unmatched.erase(match);
+    }
+    return unmatched.empty();
+}
+
+void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
+    if (tag->problem() != nullptr || !read_from_these_shards(*tag) || !has_settled()) {
+        return;
+    }
+    const std::lock_guard lock(read_mutex_);
+    if (!tag_) {
+        set_tag(tag);
+    }
+}
+
+void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
+    tag_ = std::move(tag);
+    tree_->known_tags().note_loaded(shared_from_this());
+    if (tag_->problem() == nullptr && read_from_these_shards(*tag_)) {
+        const auto before = tree_->known_tags().last_save(path_);
+        if (auto problem = before ? before->partly_replaced_in(*tag_) : std::nullopt) {
+            tag_ = std::make_shared<RefusedTag>(*tag_, *std::move(problem));
+        } else {
+            tree_->known_tags().note_save(path_, *tag_);
+        }
+    }
+    if (const Error* problem = tag_->problem()) {
+        constexpr std::array passing{ErrorCode::io, ErrorCode::stale, ErrorCode::not_found};
+        worth_another_read_ = std::find(passing.begin(), passing.end(), problem->code()) != passing.end();
+    }
+    tree_->known_tags().note_suggestions(tag_->suggestions());
+}
+
+std::shared_ptr<const TagFiles> TagGeneration::files_for(const ViewRequest& request,
+                                                         const std::shared_ptr<SourceDirectory>& directory) {
+    const std::lock_guard lock(files_mutex_);
+    std::erase_if(files_, [](const auto& item) { return item.second.expired(); });
+    auto& known = files_[request.name()];
+    auto files = known.lock();
+    if (!files) {
+        files = std::make_shared<const TagFiles>(directory, shared_from_this(), request);
+        known = files;
+    }
+    return files;
+}
+
+}  // namespace ckptfs

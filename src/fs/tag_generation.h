@@ -1,0 +1,90 @@
+// One state of a tag directory: which files it had, and the tag that was read from them.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "ckptfs/view.h"
+#include "fs/clocks.h"
+#include "util/permissions.h"
+
+namespace ckptfs {
+
+class SourceDirectory;
+class SourceTree;
+class TagFiles;
+
+/// All zero for what is not there.
+[[nodiscard]] FileStamp stamp_of(const Source& source, const std::string& path);
+
+/// One generation of a tag directory: the names and stamps of its shard files, and the tag once somebody needed it.
+class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
+ public:
+    struct Shards {
+        std::vector<std::string> names;  ///< sorted
+        std::vector<FileStamp> stamps;   ///< all zero for one that vanished between listing and stat
+
+        bool operator==(const Shards&) const = default;
+    };
+
+    TagGeneration(std::shared_ptr<SourceTree> tree, std::string path, Shards shards);
+
+    [[nodiscard]] const Shards& shards() const { return shards_; }
+    /// A hash of the shards, never 0.
+    [[nodiscard]] std::uint64_t signature() const { return signature_; }
+
+    /// Whether the shards have these stamps still: one look at each.
+    [[nodiscard]] bool is_current() const;
+
+    [[nodiscard]] const std::string& path() const { return path_; }
+    /// The directory, for messages.
+    [[nodiscard]] std::string display() const;
+    /// What the ways to shards that are symbolic links leave of permissions: at most `freshness` old, since no stamp of
+    /// a shard tells that a directory on the way to it was closed.
+    [[nodiscard]] Result<std::vector<Permissions>> passages() const;
+    /// Reads the tag on the first call, once its files have settled; concurrent first calls wait for that one read. If
+    /// the shards changed before they were read, the directory expires, so that the next look at it starts a new
+    /// generation. Where some of the files are those of the last whole generation and others are not, a save is running
+    /// or was broken off: the tag has a problem then.
+    std::shared_ptr<const Tag> tag();
+    /// Lets go of the tag, which is read again when it is asked for. False: it is being read just now, and stays.
+    [[nodiscard]] bool unload();
+    /// Takes a tag read elsewhere, if it is whole and was read from these very shards, which had settled.
+    void adopt(const std::shared_ptr<const Tag>& tag);
+    /// Whether reading failed for a reason that may pass without any stamp changing.
+    [[nodiscard]] bool worth_another_read() const { return worth_another_read_; }
+
+    /// One object for a request as long as anybody holds it.
+    std::shared_ptr<const TagFiles> files_for(const ViewRequest& request,
+                                              const std::shared_ptr<SourceDirectory>& directory);
+
+ private:
+    [[nodiscard]] bool has_settled() const;
+    [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
+    [[nodiscard]] Result<std::vector<Permissions>> find_passages() const;
+    void set_tag(std::shared_ptr<const Tag> tag);
+
+    std::shared_ptr<SourceTree> tree_;
+    std::string path_;
+    Shards shards_;
+    std::uint64_t signature_;
+
+    std::mutex read_mutex_;  // held while reading: whoever waits for it needs this very tag
+    std::shared_ptr<const Tag> tag_;
+    std::atomic<bool> worth_another_read_ = false;
+
+    mutable std::mutex passages_mutex_;  // held while looking: concurrent lookups cost one look
+    mutable std::optional<TimePoint> passages_found_at_;
+    mutable std::vector<Permissions> passages_;
+
+    std::mutex files_mutex_;
+    std::map<std::string, std::weak_ptr<const TagFiles>> files_;  // by name of the request
+};
+
+}  // namespace ckptfs
