@@ -18,8 +18,8 @@ namespace {
 
 constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N] [-f] [-o OPTION,...]";
 constexpr const char* run_usage = "ckptfs run SOURCE [--world-size=N|auto] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
-constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N]";
-constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N] [--tag=NAME]";
+constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME]";
+constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
 constexpr const char* mount_description =
@@ -56,6 +56,7 @@ struct Strings {
     std::string mount_point;
     std::string world_size;
     std::string dp_size;
+    std::string view;
     std::string config_file;
     std::string sub_group_size;
     std::string rank_values_of;
@@ -217,6 +218,13 @@ class TargetOptions {
         }
     }
 
+    /// For commands that show more than world sizes.
+    void add_view(CLI::App& app, Strings& strings) {
+        view_ = app.add_option("--view", strings.view,
+                               "The view called NAME: world-size-N, weights, weights-bf16, states, universal ...")
+                    ->type_name("NAME");
+    }
+
     [[nodiscard]] Result<TargetArguments> parse(bool may_be_of_job = false) const {
         TargetArguments result;
         result.config_file = strings_.config_file;
@@ -234,6 +242,10 @@ class TargetOptions {
             result.of_job = true;
             return result;
         }
+        if (view_ != nullptr && view_->count() > 0) {
+            CKPTFS_TRY(parse_view(result));
+            return result;
+        }
         result.counts_data_parallel = dp_size_->count() > 0;
         if (result.counts_data_parallel || world_size_->count() > 0) {
             CKPTFS_ASSIGN(result.world_size,
@@ -243,9 +255,30 @@ class TargetOptions {
     }
 
  private:
+    /// `--view=world-size-8` and `--world-size=8` are one thing.
+    Result<void> parse_view(TargetArguments& result) const {
+        if (world_size_->count() > 0 || dp_size_->count() > 0) {
+            return usage_error("--view says which view is meant; give it without --world-size and --dp-size");
+        }
+        const auto request = ViewRequest::parse(strings_.view);
+        if (!request) {
+            return usage_error("--view is " + in_quotes(strings_.view) +
+                               ", but must be the name of a view: world-size-N, dp-size-N, weights, weights-fp32, "
+                               "weights-bf16, weights-fp16, weights-bin, states, lightning or universal");
+        }
+        if (request->kind == ViewKind::world_size) {
+            result.world_size = request->world_size;
+            result.counts_data_parallel = request->counts_data_parallel;
+        } else {
+            result.view = request;
+        }
+        return {};
+    }
+
     const Strings& strings_;
     const CLI::Option* world_size_;
     const CLI::Option* dp_size_;
+    const CLI::Option* view_ = nullptr;
     const CLI::Option* rank_values_of_ = nullptr;
     const CLI::Option* sub_group_size_ = nullptr;
 };
@@ -334,7 +367,8 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
         "Says what a checkpoint is: its tags, stage, world size, dtypes, optimizer, parameter groups and problems.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_flag("--json", result.json, "Print JSON instead of text");
-    const TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks");
+    TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks");
+    target.add_view(app, strings);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, inspect_usage));
     if (text) {
         return Arguments(std::move(*text));
@@ -349,13 +383,15 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
     VerifyArguments result;
     Strings strings;
     CLI::App app(
-        "Reads a checkpoint whole: all ranks present and consistent, every CRC right. With --world-size=N also the "
-        "view at N:\n"
-        "every element covered exactly once, every file readable by libtorch, every parameter and state equal to the "
+        "Reads a checkpoint whole: all ranks present and consistent, every CRC right. With --world-size=N or "
+        "--view=NAME "
+        "also that view:\n"
+        "every element covered exactly once, every file readable by a second reader, every tensor equal to the "
         "source's.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_option("--tag", strings.tag, "Verify this tag only")->type_name("NAME");
-    const TargetOptions target(app, strings, "Also verify the view at N ranks");
+    TargetOptions target(app, strings, "Also verify the view at N ranks");
+    target.add_view(app, strings);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, verify_usage));
     if (text) {
         return Arguments(std::move(*text));

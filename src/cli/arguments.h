@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "ckptfs/result.h"
+#include "ckptfs/view_request.h"
 #include "fuse/mount.h"
 #include "zero/read_options.h"
 
@@ -18,6 +19,7 @@ struct TargetArguments {
     std::optional<std::uint64_t> world_size;      ///< --world-size, or --dp-size
     bool counts_data_parallel = false;            ///< it was --dp-size
     bool of_job = false;                          ///< --world-size=auto: what the job around the process has
+    std::optional<ViewRequest> view;              ///< --view, where it names another kind of view than a world size
     std::string config_file;                      ///< --ds-config; empty: none
     std::optional<std::uint64_t> sub_group_size;  ///< --sub-group-size
     zero::ReadOptions read;                       ///< --accept-mixed, --rank-values-of

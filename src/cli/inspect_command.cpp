@@ -10,6 +10,7 @@
 #include "report/resume_warnings.h"
 #include "report/survey.h"
 #include "util/text.h"
+#include "view/kind.h"
 #include "view/world_size_kind.h"
 #include "view/zero_tag.h"
 #include "zero/reader.h"
@@ -38,8 +39,8 @@ class Inspection {
     Result<void> run() {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
         CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
-        const auto reader = view::zero_tag_reader(options_);
-        CKPTFS_ASSIGN(const auto found, report::survey(*source_, *reader, report::SurveyExtent::all));
+        reader_ = view::zero_tag_reader(options_);
+        CKPTFS_ASSIGN(const auto found, report::survey(*source_, *reader_, report::SurveyExtent::all));
         if (found.tags.empty()) {
             return report::no_tags(*source_, found);
         }
@@ -77,11 +78,17 @@ class Inspection {
             if (!first_problem_) {
                 first_problem_ = checkpoint.error();
             }
+            const auto broken = reader_->read(*source_, place.directory);  // some views may need less of it
+            tag.views = report::describe_views(broken->world_size(),
+                                               [&](const ViewRequest& request) { return broken->show(request); });
         } else {
             tag.world_size = (*checkpoint)->world_size();
             tag.global_step = (*checkpoint)->content.global_steps;
             tag.mtime_ns = newest_mtime_ns(**checkpoint);
             tag.warnings = (*checkpoint)->warnings;
+            tag.views = report::describe_views(tag.world_size, [&](const ViewRequest& request) {
+                return show(place.directory, *checkpoint, request);
+            });
             if (!description_.checkpoint) {
                 CKPTFS_TRY(describe_tag(place.directory, *checkpoint));
             }
@@ -95,6 +102,10 @@ class Inspection {
         CKPTFS_ASSIGN(description_.checkpoint, report::describe(*checkpoint, listing));
         description_.described_tag = directory;
         note_left_over(description_.checkpoint->left_over);
+        if (arguments_.target.view) {
+            CKPTFS_ASSIGN(const auto view, show(directory, checkpoint, *arguments_.target.view));
+            CKPTFS_ASSIGN(description_.shown, report::describe_shown(*checkpoint, *view, *arguments_.target.view));
+        }
         if (!arguments_.target.world_size) {
             description_.warnings = report::resume_warnings(*source_, directory, *checkpoint, std::nullopt);
             return {};
@@ -106,6 +117,13 @@ class Inspection {
         description_.warnings =
             report::resume_warnings(*source_, directory, *checkpoint, description_.cuts->world_size);
         return {};
+    }
+
+    [[nodiscard]] Result<std::shared_ptr<const View>> show(const std::string& directory,
+                                                           const std::shared_ptr<const zero::Checkpoint>& checkpoint,
+                                                           const ViewRequest& request) const {
+        return view::kind_of(request.kind)
+            .make({checkpoint, options_, cache_, directory, source_->display(directory)}, request);
     }
 
     /// Copying a checkpoint changes its times, so the step that it holds counts first.
@@ -138,6 +156,8 @@ class Inspection {
     const Environment& environment_;
     view::ViewOptions options_;
     std::shared_ptr<const Source> source_;
+    std::unique_ptr<TagReader> reader_;
+    std::shared_ptr<view::FileCache> cache_ = std::make_shared<view::FileCache>();
     report::Description description_;
     std::optional<Error> first_problem_;
 };

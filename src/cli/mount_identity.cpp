@@ -20,7 +20,7 @@ std::string text_of(const std::optional<std::uint64_t>& value) {
 share::MountIdentity mount_identity(const MountArguments& arguments) {
     const auto& [source, mount_point, target, log_file, foreground, allow_other, allow_empty, io, kernel_options] =
         arguments;
-    const auto& [world_size, counts_data_parallel, of_job, config_file, sub_group_size, read] = target;
+    const auto& [world_size, counts_data_parallel, of_job, view, config_file, sub_group_size, read] = target;
     const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;
     share::MountIdentity result{source, config_file, {}};
     result.options = {{"mount_point", mount_point},
@@ -32,6 +32,7 @@ share::MountIdentity mount_identity(const MountArguments& arguments) {
                       {"world_size", text_of(world_size)},
                       {"counts_data_parallel", text_of(counts_data_parallel)},
                       {"of_job", text_of(of_job)},
+                      {"view", view ? view->name() : "absent"},
                       {"sub_group_size", text_of(sub_group_size)},
                       {"accept_mixed", text_of(accept_mixed)},
                       {"rank_values_of", text_of(rank_values_of)},

@@ -7,8 +7,10 @@
 #include "report/survey.h"
 #include "util/text.h"
 #include "verify/problems.h"
+#include "verify/verify_derived_view.h"
 #include "verify/verify_files.h"
 #include "verify/verify_view.h"
+#include "view/kind.h"
 #include "view/world_size_kind.h"
 #include "view/zero_tag.h"
 #include "zero/latest.h"
@@ -106,10 +108,14 @@ class Verification {
         if (problems.count() == 0) {
             CKPTFS_TRY(verify_weights(*checkpoint, directory, problems));
         }
-        if (problems.count() > 0 || !arguments_.target.world_size) {
+        if (problems.count() > 0) {
             return {};
         }
-        return verify_at_world_size(checkpoint, *arguments_.target.world_size, problems);
+        if (arguments_.target.view) {
+            return verify_derived(checkpoint, directory, *arguments_.target.view, problems);
+        }
+        return arguments_.target.world_size ? verify_at_world_size(checkpoint, *arguments_.target.world_size, problems)
+                                            : Result<void>();
     }
 
     /// Every element, where reading a checkpoint looks at a sample.
@@ -149,12 +155,34 @@ class Verification {
         CKPTFS_ASSIGN(const auto dp_world_size, view::dp_world_size_at(*checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto totals,
                       verify::verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch, problems));
-        environment_.out << "  view at " << world_size << ": " << counted(totals.files, "file") << " and "
+        print("view at " + std::to_string(world_size), totals);
+        return {};
+    }
+
+    /// A view that cannot be made is a problem of the tag.
+    Result<void> verify_derived(const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::string& directory,
+                                const ViewRequest& request, verify::Problems& problems) {
+        const auto view = view::kind_of(request.kind)
+                              .make({checkpoint, options_, std::make_shared<view::FileCache>(), directory,
+                                     source_->display(directory)},
+                                    request);
+        if (!view) {
+            problems.add(view.error().message());
+            return {};
+        }
+        const verify::Naming naming = [](const std::string& name) { return std::optional(name); };
+        CKPTFS_ASSIGN(const auto totals, verify::verify_derived_view(checkpoint->content, **view, request, naming,
+                                                                     environment_.read_with_torch, problems));
+        print("view " + request.name(), totals);
+        return {};
+    }
+
+    void print(const std::string& view, const verify::ViewTotals& totals) {
+        environment_.out << "  " << view << ": " << counted(totals.files, "file") << " and "
                          << counted(totals.records, "record") << " read by libtorch, "
                          << counted(totals.tensors, "tensor") << " (" << human_nbytes(totals.compared_nbytes)
                          << ") compared with the source\n"
                          << std::flush;
-        return {};
     }
 
     void failed(const Error& problem) {
@@ -173,9 +201,12 @@ class Verification {
             return Error(code, name + " did not pass verification: " +
                                    (environment_.streams_are_one ? "see above" : first_problem_->message()));
         }
-        const std::string what = arguments_.target.world_size ? " whole, and shown right at world size " +
-                                                                    std::to_string(*arguments_.target.world_size)
-                                                              : std::string(" whole");
+        std::string what = " whole";
+        if (arguments_.target.view) {
+            what += ", and shown right as " + arguments_.target.view->name();
+        } else if (arguments_.target.world_size) {
+            what += ", and shown right at world size " + std::to_string(*arguments_.target.world_size);
+        }
         environment_.out << "OK: " << name << ": " << counted(tag_count, "tag") << what << '\n';
         return {};
     }

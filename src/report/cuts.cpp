@@ -1,4 +1,4 @@
-// How a view cuts the ranks anew: sizes, paddings, and which source files each virtual file is made of.
+// What a view is made of: how it cuts the ranks anew, and which source files each virtual file comes from.
 #include <algorithm>
 #include <string>
 #include <utility>
@@ -52,6 +52,15 @@ CutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std:
     return result;
 }
 
+Result<std::vector<CutFile>> describe_files(const zero::Checkpoint& checkpoint, const View& view) {
+    std::vector<CutFile> files;
+    for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
+        CKPTFS_ASSIGN(const auto file, view.open(index));
+        files.push_back(describe_file(checkpoint, view, index, *file));
+    }
+    return files;
+}
+
 }  // namespace
 
 Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
@@ -60,10 +69,13 @@ Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view,
     result.world_size = dp_world_size * checkpoint.degree();
     CKPTFS_ASSIGN(result.groups, group_cuts(checkpoint, dp_world_size, options));
     result.file_count = view.file_count();
-    for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
-        CKPTFS_ASSIGN(const auto file, view.open(index));
-        result.files.push_back(describe_file(checkpoint, view, index, *file));
-    }
+    CKPTFS_ASSIGN(result.files, describe_files(checkpoint, view));
+    return result;
+}
+
+Result<ShownView> describe_shown(const zero::Checkpoint& checkpoint, const View& view, const ViewRequest& request) {
+    ShownView result{.name = request.name(), .file_count = view.file_count(), .files = {}};
+    CKPTFS_ASSIGN(result.files, describe_files(checkpoint, view));
     return result;
 }
 

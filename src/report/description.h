@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -91,6 +92,19 @@ struct Cuts {
     std::vector<CutFile> files;  ///< the first max_listed_files
 };
 
+/// Whether a tag can be shown as a view.
+struct ViewAnswer {
+    std::string view;                    ///< its name
+    std::optional<std::string> problem;  ///< why it cannot be shown
+};
+
+/// The files of a view that is no re-cut.
+struct ShownView {
+    std::string name;
+    std::uint64_t file_count = 0;
+    std::vector<CutFile> files;  ///< the first max_listed_files
+};
+
 struct TagDescription {
     std::string name;
     bool latest = false;
@@ -100,6 +114,7 @@ struct TagDescription {
     bool newest = false;        ///< of the whole ones: that of the largest global step, of equals the newest
     std::optional<std::string> problem;
     std::vector<std::string> warnings;  ///< what to know before resuming from it
+    std::vector<ViewAnswer> views;      ///< one for each kind of view
 };
 
 struct Description {
@@ -108,6 +123,7 @@ struct Description {
     std::string described_tag;  ///< the one that `checkpoint` is about
     std::optional<CheckpointDescription> checkpoint;
     std::optional<Cuts> cuts;
+    std::optional<ShownView> shown;
     std::vector<std::string> problems;
     std::vector<std::string> warnings;  ///< what does not follow a change of world size
 };
@@ -123,6 +139,13 @@ inline constexpr std::size_t max_listed_files = 32;
 /// Builds metadata of the listed files; reads no tensors.
 Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
                            const view::ViewOptions& options);
+
+/// The same of a view that is no re-cut.
+Result<ShownView> describe_shown(const zero::Checkpoint& checkpoint, const View& view, const ViewRequest& request);
+
+/// What comes of asking for a view of each kind, in its usual form. `world_size`: of the tag; 0 where it is unknown.
+using Show = std::function<Result<std::shared_ptr<const View>>(const ViewRequest& request)>;
+[[nodiscard]] std::vector<ViewAnswer> describe_views(std::uint64_t world_size, const Show& show);
 
 [[nodiscard]] std::string as_text(const Description& description);
 [[nodiscard]] std::string as_json(const Description& description);

@@ -80,13 +80,9 @@ Json checkpoint_json(const Description& description) {
             {"groups", std::move(groups)}};
 }
 
-Json cuts_json(const Cuts& cuts) {
-    Json groups = Json::array();
-    for (const GroupCut& cut : cuts.groups) {
-        groups.push_back(cut_json(cut));
-    }
+Json files_json(const std::vector<CutFile>& described) {
     Json files = Json::array();
-    for (const CutFile& file : cuts.files) {
+    for (const CutFile& file : described) {
         Json parts = Json::object();
         for (const CutPart& part : file.parts) {
             parts[part.file] = part.nbytes;
@@ -96,10 +92,30 @@ Json cuts_json(const Cuts& cuts) {
                          {"original", file.original},
                          {"made_of_nbytes", std::move(parts)}});
     }
+    return files;
+}
+
+Json views_json(const std::vector<ViewAnswer>& answers) {
+    Json views = Json::array();
+    for (const ViewAnswer& answer : answers) {
+        views.push_back({{"name", answer.view}, {"problem", answer.problem ? Json(*answer.problem) : Json()}});
+    }
+    return views;
+}
+
+Json cuts_json(const Cuts& cuts) {
+    Json groups = Json::array();
+    for (const GroupCut& cut : cuts.groups) {
+        groups.push_back(cut_json(cut));
+    }
     return {{"world_size", cuts.world_size},
             {"groups", std::move(groups)},
             {"file_count", cuts.file_count},
-            {"files", std::move(files)}};
+            {"files", files_json(cuts.files)}};
+}
+
+Json view_json(const ShownView& view) {
+    return {{"name", view.name}, {"file_count", view.file_count}, {"files", files_json(view.files)}};
 }
 
 }  // namespace
@@ -115,12 +131,14 @@ std::string as_json(const Description& description) {
                         {"mtime_ns", tag.mtime_ns == 0 ? Json() : Json(tag.mtime_ns)},
                         {"newest", tag.newest},
                         {"problem", tag.problem ? Json(*tag.problem) : Json()},
-                        {"warnings", tag.warnings}});
+                        {"warnings", tag.warnings},
+                        {"views", views_json(tag.views)}});
     }
     const Json result{{"source", description.source},
                       {"tags", std::move(tags)},
                       {"checkpoint", description.checkpoint ? checkpoint_json(description) : Json()},
                       {"recut", description.cuts ? cuts_json(*description.cuts) : Json()},
+                      {"view", description.shown ? view_json(*description.shown) : Json()},
                       {"problems", description.problems},
                       {"warnings", description.warnings}};
     return result.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";

@@ -161,6 +161,42 @@ std::string made_of(const CutFile& file) {
     return joined(parts, ", ");
 }
 
+std::string files_text(const std::vector<CutFile>& files, std::uint64_t file_count) {
+    std::vector<std::vector<std::string>> rows{{"file", "size", "data from"}};
+    for (const CutFile& file : files) {
+        rows.push_back({printable(file.name), human_nbytes(file.nbytes), made_of(file)});
+    }
+    std::string result = table(rows, {false, true, false}, "  ");
+    if (file_count > files.size()) {
+        result += "  ... and " + counted(file_count - files.size(), "file") + " more\n";
+    }
+    return result;
+}
+
+/// The views that each tag can be shown as; a reason that is the tag's own stands under the problems.
+std::string views_text(const Description& description) {
+    std::vector<std::vector<std::string>> rows;
+    for (const TagDescription& tag : description.tags) {
+        const std::string name = tag.name.empty() ? "." : printable(tag.name);
+        std::vector<std::string> shown;
+        for (const ViewAnswer& answer : tag.views) {
+            if (!answer.problem) {
+                shown.push_back(answer.view);
+            }
+        }
+        rows.push_back({name, shown.empty() ? "none" : joined(shown, ", ")});
+        for (const ViewAnswer& answer : tag.views) {
+            if (answer.problem && answer.problem != tag.problem) {
+                rows.push_back({"", "not " + answer.view + ": " + printable(*answer.problem)});
+            }
+        }
+        if (&tag - description.tags.data() + 1 == static_cast<std::ptrdiff_t>(max_listed_tags)) {
+            break;
+        }
+    }
+    return "\nviews\n" + table(rows, {}, "  ");
+}
+
 std::string cuts_text(const Description& description) {
     const Cuts& cuts = *description.cuts;
     const CheckpointDescription& checkpoint = *description.checkpoint;
@@ -177,14 +213,7 @@ std::string cuts_text(const Description& description) {
     if (groups.size() > 1) {
         result << table(groups, {true, true, false, false, true, false}, "  ") << "\n";
     }
-    std::vector<std::vector<std::string>> files{{"file", "size", "data from"}};
-    for (const CutFile& file : cuts.files) {
-        files.push_back({printable(file.name), human_nbytes(file.nbytes), made_of(file)});
-    }
-    result << table(files, {false, true, false}, "  ");
-    if (cuts.file_count > cuts.files.size()) {
-        result << "  ... and " << counted(cuts.file_count - cuts.files.size(), "file") << " more\n";
-    }
+    result << files_text(cuts.files, cuts.file_count);
     return result.str();
 }
 
@@ -225,8 +254,13 @@ std::string as_text(const Description& description) {
         result += checkpoint_text(description);
     }
     result += tags_text(description);
+    result += views_text(description);
     if (description.cuts) {
         result += cuts_text(description);
+    }
+    if (description.shown) {
+        const ShownView& shown = *description.shown;
+        result += "\nshown as " + shown.name + "\n" + files_text(shown.files, shown.file_count);
     }
     return result + problems_text(description) + tag_warnings_text(description) + warnings_text(description);
 }

@@ -56,6 +56,11 @@ std::vector<ExpectedTensor> expected_of_states(const model::Checkpoint& checkpoi
     return expected_states(checkpoint, naming);
 }
 
+std::vector<ExpectedTensor> expected_of_universal(const model::Checkpoint& checkpoint, const ViewRequest& /*request*/,
+                                                  const Naming& naming) {
+    return expected_universal(checkpoint, naming);
+}
+
 Result<std::vector<FoundTensor>> found_in_states(const std::string& path, const std::shared_ptr<const File>& file) {
     if (!path.ends_with(".safetensors")) {
         return std::vector<FoundTensor>();
@@ -75,7 +80,7 @@ Result<std::vector<FoundTensor>> found_in_lightning(const std::string& /*path*/,
     return of_kind(weight, std::move(tensors));
 }
 
-// zero/<parameter>/<state>.pt, below the directory of the tag: {'param': the tensor, …}.
+// zero/<parameter>/<state>.pt: the tensor, or {'param': the tensor, …}.
 Result<std::vector<FoundTensor>> found_in_universal(const std::string& path, const std::shared_ptr<const File>& file) {
     const std::string_view directory = std::string_view(path).substr(0, path.size() - base_name(path).size());
     constexpr std::string_view zero = "zero/";
@@ -89,7 +94,7 @@ Result<std::vector<FoundTensor>> found_in_universal(const std::string& path, con
     }
     parameter.remove_suffix(1);
     CKPTFS_ASSIGN(auto tensors, pickled_tensors(file, {}));
-    std::erase_if(tensors, [](const ShownTensor& tensor) { return tensor.name != "param"; });
+    std::erase_if(tensors, [](const ShownTensor& tensor) { return tensor.name != "param" && !tensor.name.empty(); });
     for (ShownTensor& tensor : tensors) {
         tensor.name = parameter;
     }
@@ -99,7 +104,7 @@ Result<std::vector<FoundTensor>> found_in_universal(const std::string& path, con
 constexpr DerivedKind weights_kind{expected_of_weights, found_in_weights};
 constexpr DerivedKind states_kind{expected_of_states, found_in_states};
 constexpr DerivedKind lightning_kind{expected_of_lightning, found_in_lightning};
-constexpr DerivedKind universal_kind{expected_of_states, found_in_universal};
+constexpr DerivedKind universal_kind{expected_of_universal, found_in_universal};
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // From the model to names, kinds and parts.
 #include "verify/expected_tensors.h"
 
+#include <algorithm>
 #include <map>
 #include <set>
 #include <utility>
@@ -64,6 +65,49 @@ class Collection {
     std::set<std::string> tied_;
 };
 
+/// The tensors of a rank's module that its files hold, by name.
+std::map<std::string, TensorPart> module_of(const model::Rank& rank) {
+    std::map<std::string, TensorPart> result;
+    const auto add = [&](const model::Parameter& parameter) {
+        if (parameter.weight) {
+            result.emplace(parameter.name, TensorPart{*parameter.weight, parameter.shape});
+        }
+    };
+    for (const model::Group& group : rank.groups) {
+        std::for_each(group.parameters.begin(), group.parameters.end(), add);
+    }
+    std::for_each(rank.frozen.begin(), rank.frozen.end(), add);
+    for (const model::Tensor& buffer : rank.buffers) {
+        result.emplace(buffer.name, TensorPart{buffer.elements, buffer.shape});
+    }
+    return result;
+}
+
+bool keeps_weights(const model::Checkpoint& checkpoint) {
+    return std::any_of(checkpoint.ranks.begin(), checkpoint.ranks.end(), [](const model::Rank& rank) {
+        return std::any_of(rank.groups.begin(), rank.groups.end(), [](const model::Group& group) {
+            return std::any_of(group.parameters.begin(), group.parameters.end(),
+                               [](const model::Parameter& parameter) { return parameter.weight.has_value(); });
+        });
+    });
+}
+
+void add_states(const model::Checkpoint& checkpoint, Collection& out) {
+    for (const model::Rank& rank : checkpoint.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                if (parameter.master) {
+                    out.add(parameter.name, "fp32", parameter.master->dtype(), {*parameter.master, parameter.shape});
+                }
+                for (std::size_t index = 0; index < parameter.states.size() && index < group.states.size(); ++index) {
+                    const model::Elements& state = parameter.states[index];
+                    out.add(parameter.name, group.states[index], state.dtype(), {state, parameter.shape});
+                }
+            }
+        }
+    }
+}
+
 void add_weight(const model::Parameter& parameter, std::optional<DType> dtype, Collection& out) {
     const auto add = [&](const model::Elements& elements, DType shown) {
         out.add(parameter.name, "weight", shown, {elements, parameter.shape});
@@ -109,20 +153,36 @@ std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint
 
 std::vector<ExpectedTensor> expected_states(const model::Checkpoint& checkpoint, const Naming& naming) {
     Collection result(naming);
-    for (const model::Rank& rank : checkpoint.ranks) {
-        for (const model::Group& group : rank.groups) {
-            for (const model::Parameter& parameter : group.parameters) {
-                if (parameter.master) {
-                    result.add(parameter.name, "fp32", parameter.master->dtype(), {*parameter.master, parameter.shape});
+    add_states(checkpoint, result);
+    return result.take();
+}
+
+std::vector<ExpectedTensor> expected_universal(const model::Checkpoint& checkpoint, const Naming& naming) {
+    Collection result(naming);
+    add_states(checkpoint, result);
+    if (keeps_weights(checkpoint)) {
+        for (const model::Rank& rank : checkpoint.ranks) {
+            std::map<std::string, TensorPart> module = module_of(rank);
+            for (const model::TiedName& tied : rank.tied) {
+                if (const auto owner = module.find(tied.of); owner != module.end()) {
+                    module.insert_or_assign(tied.name, TensorPart(owner->second));
                 }
-                for (std::size_t index = 0; index < parameter.states.size() && index < group.states.size(); ++index) {
-                    const model::Elements& state = parameter.states[index];
-                    result.add(parameter.name, group.states[index], state.dtype(), {state, parameter.shape});
+            }
+            for (const model::Group& group : rank.groups) {
+                for (const model::Parameter& parameter : group.parameters) {
+                    module.erase(parameter.name);
                 }
+            }
+            for (auto& [name, part] : module) {
+                result.add(name, "fp32", DType::float32, std::move(part));
             }
         }
     }
-    return result.take();
+    std::vector<ExpectedTensor> tensors = result.take();
+    for (ExpectedTensor& tensor : tensors) {
+        tensor.may_be_flat = true;
+    }
+    return tensors;
 }
 
 }  // namespace ckptfs::verify

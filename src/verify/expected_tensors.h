@@ -25,6 +25,7 @@ struct ExpectedTensor {
     std::string kind;                            ///< "weight", "fp32" (the master), or an optimizer state's name
     model::DType dtype = model::DType::float32;  ///< that the view shows it as
     std::vector<TensorPart> parts;               ///< by rank
+    bool may_be_flat = false;                    ///< whether it may stand there as one axis
 };
 
 /// What a view calls a tensor of the model; nullopt where it is to leave it out.
@@ -38,5 +39,9 @@ using Naming = std::function<std::optional<std::string>(const std::string& name)
 
 /// The masters ("fp32") and the optimizer's element-wise states of every trainable parameter.
 [[nodiscard]] std::vector<ExpectedTensor> expected_states(const model::Checkpoint& checkpoint, const Naming& naming);
+
+/// What a universal checkpoint has: the same, as DeepSpeed names and shapes them; and, where the checkpoint keeps
+/// weights, every other tensor of the module as an "fp32" of its own, tied names too.
+[[nodiscard]] std::vector<ExpectedTensor> expected_universal(const model::Checkpoint& checkpoint, const Naming& naming);
 
 }  // namespace ckptfs::verify

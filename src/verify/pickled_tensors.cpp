@@ -23,18 +23,25 @@ Result<std::vector<ShownTensor>> pickled_tensors(const std::shared_ptr<const Fil
         }
     }
     std::vector<ShownTensor> result;
-    for (const auto& [name, value] : pickle::dict_items(dict)) {
-        if (name->kind != pickle::Kind::string || !pt::is_tensor(value)) {
-            continue;
-        }
-        CKPTFS_ASSIGN(auto tensor, pt::tensor_ref(value));
+    const auto add = [&](const std::string& name, const pickle::Node* node) -> Result<void> {
+        CKPTFS_ASSIGN(auto tensor, pt::tensor_ref(node));
         const auto storage = archive->storage_index(tensor.storage.key);
         if (!storage || !tensor.contiguous()) {
-            return damaged("tensor " + in_quotes(name->text) + " is not contiguous in a storage of the file");
+            return damaged("tensor " + in_quotes(name) + " is not contiguous in a storage of the file");
         }
         const std::uint64_t offset =
             archive->storages()[*storage].place.offset + tensor.offset_numel * model::itemsize(tensor.storage.dtype);
-        result.push_back({name->text, tensor.dtype, std::move(tensor.sizes), offset});
+        result.push_back({name, tensor.dtype, std::move(tensor.sizes), offset});
+        return {};
+    };
+    if (pt::is_tensor(dict)) {
+        CKPTFS_TRY(add("", dict));
+        return result;
+    }
+    for (const auto& [name, value] : pickle::dict_items(dict)) {
+        if (name->kind == pickle::Kind::string && pt::is_tensor(value)) {
+            CKPTFS_TRY(add(name->text, value));
+        }
     }
     return result;
 }

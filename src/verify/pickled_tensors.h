@@ -12,7 +12,8 @@
 namespace ckptfs::verify {
 
 /// Those of the dict at `path`, the keys that lead to it from the root; {}: the root itself. Values that are no tensors
-/// are left out. `damaged` where there is no dict at `path`, or a tensor has no row-major order of its own.
+/// are left out. Where a tensor stands at `path` itself, that one, without a name. `damaged` where there is no dict at
+/// `path`, or a tensor has no row-major order of its own.
 Result<std::vector<ShownTensor>> pickled_tensors(const std::shared_ptr<const File>& file,
                                                  const std::vector<std::string_view>& path);
 

@@ -35,9 +35,11 @@ bool is_archive(const std::string& path) {
 
 /// The elements of a tensor and its shape, joined from the ranks' parts along the one axis in which it is larger than
 /// they are. `shape`: as the view shows it. nullopt where there is no such axis.
-std::optional<model::Elements> whole_of(const std::vector<TensorPart>& parts, const std::vector<std::uint64_t>& shape) {
+std::optional<model::Elements> whole_of(const ExpectedTensor& expected, const std::vector<std::uint64_t>& shape) {
+    const std::vector<TensorPart>& parts = expected.parts;
     const TensorPart& first = parts.front();
-    if (first.shape == shape) {
+    const bool is_flat = shape.size() == 1 && shape.front() == first.elements.numel();
+    if (first.shape == shape || (expected.may_be_flat && is_flat)) {
         return first.elements;  // the only part, or one that every rank has whole
     }
     if (first.shape.size() != shape.size()) {
@@ -138,7 +140,7 @@ class DerivedVerifier {
         }
         place->second.path = path;
         const ExpectedTensor& expected = expected_[place->second.index];
-        const auto elements = whole_of(expected.parts, shown.shape);
+        const auto elements = whole_of(expected, shown.shape);
         if (shown.dtype != expected.dtype || !elements) {
             problems_.add(what + ": is " + in_words(shown.dtype, shown.shape) + " in the view, expected " +
                           in_words(expected.dtype, expected.parts.front().shape) +

@@ -25,7 +25,28 @@ TEST(Inspect, SaysWhatACheckpointIs) {
         EXPECT_THAT(harness.out(), HasSubstr(part));
     }
     const std::string text = harness.out();
-    EXPECT_LT(std::count(text.begin(), text.end(), '\n'), 24) << "more than a screen";
+    EXPECT_LE(std::count(text.begin(), text.end(), '\n'), 24) << "more than a screen";
+}
+
+TEST(Inspect, SaysOfEveryTagWhichViewsItHas) {
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    fs::copy(source / tag_name(source), source / "broken", fs::copy_options::recursive);
+    fs::remove(source / "broken" / rank_1);
+    ASSERT_EQ(harness.run({"inspect", "--json", source.string()}), 0) << harness.error();
+    const json result = json::parse(harness.out());
+    std::map<std::string, json> world_size;
+    for (const json& tag : result["tags"]) {
+        for (const json& view : tag["views"]) {
+            world_size.emplace(tag["name"].get<std::string>() + " as " + view["name"].get<std::string>(),
+                               view["problem"]);
+        }
+    }
+    EXPECT_TRUE(world_size.at(tag_name(source) + " as world-size-3").is_null());
+    EXPECT_TRUE(world_size.contains(tag_name(source) + " as weights"));
+    EXPECT_TRUE(world_size.at("broken as states").is_string());
+    ASSERT_EQ(harness.run({"inspect", source.string()}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("\nviews\n  " + tag_name(source) + "  world-size-3"));
 }
 
 TEST(Inspect, JsonHoldsTheNumbers) {

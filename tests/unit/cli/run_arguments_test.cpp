@@ -102,6 +102,8 @@ TEST_F(Places, AreOnePerViewAndOptions) {
         changed.target.counts_data_parallel = true;
     });
     other([&](MountArguments& changed) { changed.target.config_file = source_ / "config"; });
+    other([](MountArguments& changed) { changed.target.view = ViewRequest::parse("weights"); });
+    other([](MountArguments& changed) { changed.target.view = ViewRequest::parse("weights-bf16"); });
     other([](MountArguments& changed) { changed.io = IoMode::direct; });
     other([](MountArguments& changed) { changed.log_file = "/log"; });
     other([](MountArguments& changed) { changed.kernel_options = {"context=x"}; });

@@ -76,6 +76,17 @@ TEST_P(VerifyBadInput, IsAProblemOrNoCheckpoint) {
 INSTANTIATE_TEST_SUITE_P(Kinds, VerifyBadInput, testing::ValuesIn(breakages()),
                          [](const auto& parameter) { return parameter.param.name; });
 
+TEST(Verify, AViewNamedLikeAWorldSizeIsThatWorldSize) {
+    const std::string source = (fixtures / "stage1_bf16_ws3").string();
+    Harness harness;
+    EXPECT_EQ(harness.run({"verify", source, "--view=world-size-2"}), 0) << harness.error();
+    EXPECT_THAT(harness.out(), HasSubstr("shown right at world size 2"));
+    EXPECT_EQ(harness.run({"verify", source, "--view=weight"}), 2);
+    EXPECT_THAT(harness.error(), HasSubstr("--view is 'weight', but must be the name of a view"));
+    EXPECT_EQ(harness.run({"verify", source, "--view=weights", "--world-size=2"}), 2);
+    EXPECT_THAT(harness.error(), HasSubstr("give it without --world-size"));
+}
+
 TEST(Verify, LibtorchReadingOtherBytesIsFound) {
     Harness harness;
     harness.read_with_torch = [](const File& file, const TorchModule::ChunkVisitor& visit) {

@@ -238,6 +238,40 @@ TEST_F(DerivedView, UniversalFilesAreReadByBothReaders) {
     EXPECT_GT(totals_.records, 8U);
 }
 
+// As the converter leaves stage 3: bare tensors of one axis. As it leaves stages 1 and 2: the module's other tensors
+// too.
+TEST_F(DerivedView, UniversalFilesHaveBothFormsOfTheConverter) {
+    const auto add_bare = [&](const std::string& name, std::size_t block) {
+        pt::ArchiveBuilder builder;
+        const std::size_t storage = builder.add_storage(DType::float32, numel, "cpu", pieces(block));
+        const auto file =
+            builder.lay_out(builder.tensor(storage, 0, {numel}), name.substr(name.rfind('/') + 1), source_);
+        ASSERT_TRUE(file.ok()) << file.error().message();
+        view_.add(*file, name);
+    };
+    add_bare("zero/a/fp32.pt", 0);
+    add_bare("zero/a/exp_avg.pt", 2);
+    add_bare("zero/b/fp32.pt", 1);
+    add_bare("zero/b/exp_avg.pt", 3);
+    EXPECT_THAT(problems_of("universal"), IsEmpty());
+    model::Rank& rank = model_.ranks.front();
+    rank.buffers.clear();
+    rank.groups.front().parameters[0].weight = floats(0);
+    model::Parameter frozen;
+    frozen.name = "frozen.x";
+    frozen.shape = {2, 3};
+    frozen.numel = numel;
+    frozen.trainable = false;
+    frozen.weight = floats(1);
+    rank.frozen.push_back(frozen);
+    EXPECT_THAT(problems_of("universal"),
+                testing::UnorderedElementsAre("tensor 'frozen.x', fp32: the view does not show it",
+                                              "tensor 'tied', fp32: the view does not show it"));
+    add_universal("zero/frozen.x/fp32.pt", pieces(1));
+    add_universal("zero/tied/fp32.pt", pieces(0));
+    EXPECT_THAT(problems_of("universal"), IsEmpty());
+}
+
 TEST_F(DerivedView, PartsOfSeveralRanksAreJoinedAlongTheAxisThatGrew) {
     for (model::Parameter& parameter : model_.ranks.front().groups.front().parameters) {
         parameter.states.clear();
