@@ -12,7 +12,7 @@
 #include "verify/coverage.h"
 #include "verify/module_tensors.h"
 #include "verify/view_source.h"
-#include "view/zero3_template.h"
+#include "view/rank_template.h"
 #include "zero/reader.h"
 
 namespace ckptfs::verify {

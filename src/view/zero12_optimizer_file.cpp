@@ -8,6 +8,7 @@
 #include "pt/archive_editor.h"
 #include "view/dict_edit.h"
 #include "view/partition_content.h"
+#include "view/rank_template.h"
 #include "view/stored_config.h"
 #include "view/zero12_files.h"
 
@@ -26,17 +27,17 @@ constexpr std::string_view optimizer_key = "optimizer_state_dict";
 class OptimizerEdit {
  public:
     OptimizerEdit(const zero::Checkpoint& checkpoint, const TargetLayout& target, std::size_t family,
-                  std::uint64_t rank)
+                  std::uint64_t rank, Template base)
         : checkpoint_(checkpoint),
           family_(checkpoint.model_parallel[family]),
           target_(target),
           layouts_(target.families[family]),
           rank_(rank),
-          source_(family_.optimizer[checkpoint.optimizer_template(rank)]),
           location_(family_.optimizer[rank % checkpoint.dp_world_size].location),
-          editor_(source_.structure, source_.places),
+          root_(base.archive->root()),
+          editor_(base.archive, std::move(base.places)),
           pickle_(editor_.pickle()),
-          optimizer_(pickle::find(source_.structure->root(), optimizer_key)) {}
+          optimizer_(pickle::find(root_, optimizer_key)) {}
 
     Result<std::shared_ptr<const VirtualFile>> build(const std::string& file_name, std::shared_ptr<const void> owner) {
         CKPTFS_TRY(edit_masters());
@@ -44,7 +45,7 @@ class OptimizerEdit {
         CKPTFS_TRY(edit_paddings());
         CKPTFS_TRY(edit_partition_count());
         CKPTFS_TRY(edit_slice_mappings());
-        CKPTFS_TRY(store_target_rules(pickle_, source_.structure->root(), target_));
+        CKPTFS_TRY(store_target_rules(pickle_, root_, target_));
         return editor_.lay_out(file_name, std::move(owner));
     }
 
@@ -224,7 +225,7 @@ class OptimizerEdit {
         if (mappings == nullptr || mappings->kind != Kind::list || mappings->items.size() != layouts_.size()) {
             return {};
         }
-        const Node* address = example_address();
+        CKPTFS_ASSIGN(const Node* address, example_address());
         if (address == nullptr) {
             return {};
         }
@@ -243,18 +244,20 @@ class OptimizerEdit {
     }
 
     // Any rank's fragment_address: its class moved between modules over DeepSpeed's versions.
-    [[nodiscard]] const Node* example_address() const {
+    Result<const Node*> example_address() {
         for (const zero::RankFile& file : family_.optimizer) {
+            CKPTFS_ASSIGN(const Template tree, template_of(file));
             const Node* mappings =
-                pickle::find(pickle::find(file.structure->root(), optimizer_key), "param_slice_mappings");
+                pickle::find(pickle::find(tree.archive->root(), optimizer_key), "param_slice_mappings");
             for (const Node* group : mappings == nullptr ? std::vector<const Node*>() : mappings->items) {
                 const auto entries = pickle::dict_items(group);
                 if (!entries.empty() && pickle::is_dict_like(pickle::state_of(entries.front().second))) {
+                    address_tree_ = tree.archive;
                     return entries.front().second;
                 }
             }
         }
-        return nullptr;
+        return static_cast<const Node*>(nullptr);
     }
 
     Result<const Node*> fragment_address(const Node* like, const zero::Fragment& fragment) {
@@ -286,8 +289,9 @@ class OptimizerEdit {
     const TargetLayout& target_;
     const std::vector<FlatLayout>& layouts_;
     std::uint64_t rank_;
-    const zero::RankFile& source_;
     std::string_view location_;
+    const Node* root_;
+    std::shared_ptr<const pt::Archive> address_tree_;  // that example_address() hangs in
     pt::ArchiveEditor editor_;
     pickle::Editor& pickle_;
     const Node* optimizer_;
@@ -298,7 +302,9 @@ class OptimizerEdit {
 Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
     const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
     std::uint64_t rank, const std::string& file_name) {
-    return OptimizerEdit(*checkpoint, target, family, rank).build(file_name, checkpoint);
+    const std::vector<zero::RankFile>& files = checkpoint->model_parallel[family].optimizer;
+    CKPTFS_ASSIGN(Template base, template_of(files[checkpoint->optimizer_template(rank)]));
+    return OptimizerEdit(*checkpoint, target, family, rank, std::move(base)).build(file_name, checkpoint);
 }
 
 }  // namespace ckptfs::view

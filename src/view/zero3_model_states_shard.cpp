@@ -6,9 +6,10 @@
 
 #include "pt/archive_editor.h"
 #include "view/dict_edit.h"
+#include "view/rank_template.h"
 #include "view/stored_config.h"
 #include "view/zero3_files.h"
-#include "view/zero3_template.h"
+#include "view/zero3_share.h"
 
 namespace ckptfs::view {
 namespace {

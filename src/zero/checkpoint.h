@@ -33,7 +33,8 @@ struct State {
     std::vector<model::ElementMap> parameters;  ///< one for each parameter of the group, in optimizer order
     const pickle::Node* example = nullptr;      ///< a tensor of this state in some rank's tree: its form, not its data
     std::size_t example_rank = 0;               ///< whose file the example is in
-    bool muon_momentum = false;                 ///< of a group that Muon steps, under ZeRO-1/2
+    std::shared_ptr<const pt::Archive> example_tree;  ///< that the example hangs in
+    bool muon_momentum = false;                       ///< of a group that Muon steps, under ZeRO-1/2
     bool form_is_guess = false;     ///< neither the files nor a config tell whether whole_parameters is right
     bool whole_parameters = false;  ///< Muon under ZeRO-1/2: each rank keeps whole those parameters that it touches
 };
@@ -72,8 +73,8 @@ struct RankFile {
     std::shared_ptr<const File> file;
     FileInfo info;         ///< with the mode that an access control list leaves of it
     std::string location;  ///< of its fp32 partitions: "cpu", "cuda:3"
-    /// The first rank's whose tree differs only in re-cut fields; nullptr where there are so many different ones (stage
-    /// 3) that this file's own has to be read again when it is needed.
+    /// The first rank's whose tree differs only in re-cut fields; nullptr where there are so many different ones that
+    /// this file's own has to be read again when it is needed. Rank 0's is always there.
     std::shared_ptr<const pt::Archive> structure;
     std::vector<pt::RecordPlace> places;  ///< of structure->storages(), in this rank's file
 };

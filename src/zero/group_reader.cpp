@@ -228,6 +228,7 @@ class GroupJoin {
         state.key = "fp32";
         state.dtype = files_.front().groups[group_].master.dtype;
         state.example = files_.front().groups[group_].master.node;
+        state.example_tree = files_.front().archive;
         for (std::size_t rank = 0; rank < files_.size(); ++rank) {
             const StateEntry& entry = files_[rank].groups[group_].master;
             CKPTFS_TRY(check_shard(rank, "single_partition_of_fp32_groups", entry, state.dtype));
@@ -254,6 +255,7 @@ class GroupJoin {
             if (entry != nullptr && state.example == nullptr) {
                 state.example = entry->node;  // of the first rank that has it, whose tree is always kept
                 state.example_rank = state.shards.size();
+                state.example_tree = files_[state.example_rank].archive;
                 state.dtype = entry->dtype;
             }
             state.shards.push_back(entry != nullptr ? entry->shard : model::Shard{});

@@ -195,6 +195,7 @@ Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<
         state.parameters[slot.parameter] = {state.shards, layout.padded_numel, slot.offset_numel, 0};
     }
     state.example = tensors.front().second.node;
+    state.example_tree = states.archive;
     buffer.state = std::move(state);
     return buffer;
 }

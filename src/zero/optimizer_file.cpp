@@ -235,10 +235,27 @@ int stage_of(const Node* node) {
     return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
 }
 
-Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size) {
-    const std::string path = file->name();
+OptimizerFile in_another_file(const OptimizerFile& file, const std::vector<pt::RecordPlace>& places) {
+    OptimizerFile other = file;
+    const auto move = [&places](StateEntry& entry) {
+        if (entry.tensor) {
+            entry.shard.file = places[entry.storage].file;
+            entry.shard.offset = places[entry.storage].offset + entry.storage_offset;
+        }
+    };
+    for (GroupEntry& group : other.groups) {
+        move(group.master);
+        for (StateEntry& state : group.states) {
+            move(state);
+        }
+    }
+    return other;
+}
+
+Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const pt::Archive> archive, std::uint64_t world_size) {
+    const std::string& path = archive->file()->name();
     OptimizerFile out;
-    CKPTFS_ASSIGN(out.archive, pt::Archive::open(std::move(file)));
+    out.archive = archive;
     const Field root{out.archive->root(), {path, ""}};
     if (!pickle::is_dict_like(root.node)) {
         return Place{path, "its top level"}.damaged("a dict");

@@ -88,7 +88,10 @@ Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive)
 [[nodiscard]] int stage_of(const pickle::Node* node);
 
 /// Checks the fields that are read; refuses what cannot be re-cut.
-Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const File> file, std::uint64_t world_size);
+Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const pt::Archive> archive, std::uint64_t world_size);
+
+/// What `file` says, of another file that has the same pickle: its storages lie at `places`.
+[[nodiscard]] OptimizerFile in_another_file(const OptimizerFile& file, const std::vector<pt::RecordPlace>& places);
 
 /// For messages: "7", "none".
 [[nodiscard]] std::string step_text(const std::optional<double>& step);

@@ -15,6 +15,7 @@
 #include "zero/mixed_saves.h"
 #include "zero/model_states.h"
 #include "zero/optimizer_file.h"
+#include "zero/rank_files.h"
 #include "zero/refusal.h"
 #include "zero/save_signals.h"
 #include "zero/sub_group_sizes.h"
@@ -27,32 +28,20 @@ namespace {
 // Reads every rank's optimizer file; keeps one tree for all ranks that share its structure.
 Result<std::vector<OptimizerFile>> read_ranks(const Source& source, const std::string& directory,
                                               const std::vector<std::string>& names, ModelParallelRank& family) {
+    RankFileKind<OptimizerFile> kind;
+    kind.parse = [world_size = names.size()](std::shared_ptr<const pt::Archive> archive) {
+        return read_optimizer_file(std::move(archive), world_size);
+    };
+    kind.skeleton = [](const OptimizerFile& file) { return file.skeleton(); };
+    kind.forget_tree = [](OptimizerFile& file) { file.forget_tree(); };
+    kind.join_needs_trees = true;
+    RankFiles<OptimizerFile> reading(source, directory, std::move(kind));
+    CKPTFS_ASSIGN(std::vector<ParsedRankFile<OptimizerFile>> ranks, reading.read(names));
     std::vector<OptimizerFile> files;
-    std::vector<std::pair<std::string, std::shared_ptr<const pt::Archive>>> structures;
-    for (const std::string& name : names) {
-        RankFile rank;
-        rank.name = name;
-        CKPTFS_ASSIGN(rank.info, source.stat_target(join_path(directory, name)));
-        CKPTFS_ASSIGN(rank.info.mode, source.granted_mode(join_path(directory, name), rank.info));
-        CKPTFS_ASSIGN(rank.file, source.open(join_path(directory, name)));
-        CKPTFS_ASSIGN(OptimizerFile file, read_optimizer_file(rank.file, names.size()));
-        rank.location = file.location;
-        for (const pt::Archive::Storage& storage : file.archive->storages()) {
-            rank.places.push_back(storage.place);
-        }
-        CKPTFS_ASSIGN(std::string skeleton, file.skeleton());
-        const auto same = std::find_if(structures.begin(), structures.end(), [&](const auto& structure) {
-            return structure.first == skeleton && structure.second->storages().size() == rank.places.size();
-        });
-        if (same == structures.end()) {
-            rank.structure = file.archive;
-            structures.emplace_back(std::move(skeleton), file.archive);
-        } else {
-            rank.structure = same->second;
-            file.forget_tree();
-        }
-        files.push_back(std::move(file));
-        family.optimizer.push_back(std::move(rank));
+    for (ParsedRankFile<OptimizerFile>& rank : ranks) {
+        rank.file.location = rank.parsed->location;
+        files.push_back(in_another_file(*rank.parsed, rank.places));
+        family.optimizer.push_back(std::move(rank.file));
     }
     return files;
 }

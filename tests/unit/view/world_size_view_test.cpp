@@ -144,6 +144,30 @@ TEST(WorldSizeView, OwnWorldSizePassesTheBytesThrough) {
     }
 }
 
+// As when ranks' trees differ so much that not all of them are kept.
+TEST(WorldSizeView, WithoutKeptTreesTheFilesAreTheSame) {
+    for (const char* fixture : {"stage1_bf16_ws3", "muon_ws3", "stage3_bf16_ws3"}) {
+        const Loaded kept = load(data / fixture);
+        const Loaded dropped = load(data / fixture);
+        for (zero::ModelParallelRank& family :
+             std::const_pointer_cast<zero::Checkpoint>(dropped.checkpoint)->model_parallel) {
+            for (std::size_t rank = 1; rank < family.optimizer.size(); ++rank) {
+                family.optimizer[rank].structure = nullptr;
+            }
+        }
+        const auto expected = view_at(kept, 4);
+        const auto view = view_at(dropped, 4);
+        ASSERT_EQ(view->file_count(), expected->file_count());
+        for (std::size_t i = 0; i < view->file_count(); ++i) {
+            const auto file = view->open(i);
+            ASSERT_TRUE(file.ok()) << file.error().message();
+            const auto differences = graph_differences(*expected->open(i), *file, {});
+            EXPECT_THAT(differences, testing::IsEmpty()) << fixture << ": " << view->file_name(i);
+            EXPECT_EQ(*view->file_size(i), (*file)->size()) << fixture << ": " << view->file_name(i);
+        }
+    }
+}
+
 TEST(WorldSizeView, AlignmentOfTheResumingConfig) {
     const Loaded plain = load(data / "stage1_bf16_ws3");
     ViewOptions options;

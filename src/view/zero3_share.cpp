@@ -1,5 +1,5 @@
-// Which source rank a target rank's stage-3 files are made from.
-#include "view/zero3_template.h"
+// Shares from element maps, padding from zeros.
+#include "view/zero3_share.h"
 
 #include <algorithm>
 
@@ -7,19 +7,6 @@
 #include "zero/zero3_partition.h"
 
 namespace ckptfs::view {
-
-Result<Template> template_of(const zero::RankFile& file) {
-    if (file.structure) {
-        return Template{file.structure, file.places};
-    }
-    CKPTFS_ASSIGN(std::shared_ptr<const pt::Archive> archive, pt::Archive::open(file.file));
-    std::vector<pt::RecordPlace> places;
-    places.reserve(archive->storages().size());
-    for (const pt::Archive::Storage& storage : archive->storages()) {
-        places.push_back(storage.place);
-    }
-    return Template{std::move(archive), std::move(places)};
-}
 
 void append_share(const zero::State& state, std::size_t parameter, std::uint64_t numel, std::uint64_t dp_world_size,
                   std::uint64_t rank, PieceList& out) {

@@ -1,0 +1,16 @@
+// What a rank of a target world size owns of a parameter under stage 3.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "ckptfs/extent.h"
+#include "zero/checkpoint.h"
+
+namespace ckptfs::view {
+
+/// What rank `rank` of `dp_world_size` owns of one parameter, in the form that stage 3 stores it: padding is zero.
+void append_share(const zero::State& state, std::size_t parameter, std::uint64_t numel, std::uint64_t dp_world_size,
+                  std::uint64_t rank, PieceList& out);
+
+}  // namespace ckptfs::view

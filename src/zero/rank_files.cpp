@@ -1,0 +1,34 @@
+// What does not depend on the kind of file.
+#include "zero/rank_files.h"
+
+#include <thread>
+
+#include "util/path.h"
+
+namespace ckptfs::zero {
+
+std::size_t most_parsed_at_a_time() {
+    return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_opened_at_a_time);
+}
+
+Result<OpenedRankFile> open_rank_file(const Source& source, const std::string& directory, const std::string& name) {
+    OpenedRankFile opened;
+    opened.file.name = name;
+    const std::string path = join_path(directory, name);
+    CKPTFS_ASSIGN(opened.file.info, source.stat_target(path));
+    CKPTFS_ASSIGN(opened.file.info.mode, source.granted_mode(path, opened.file.info));
+    CKPTFS_ASSIGN(opened.file.file, source.open(path));
+    CKPTFS_ASSIGN(opened.container, pt::Container::read(opened.file.file));
+    return opened;
+}
+
+std::vector<pt::RecordPlace> places_of(const pt::Archive& archive) {
+    std::vector<pt::RecordPlace> places;
+    places.reserve(archive.storages().size());
+    for (const pt::Archive::Storage& storage : archive.storages()) {
+        places.push_back(storage.place);
+    }
+    return places;
+}
+
+}  // namespace ckptfs::zero
