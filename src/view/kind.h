@@ -10,6 +10,7 @@
 #include "view/file_cache.h"
 #include "view/view_options.h"
 #include "zero/checkpoint.h"
+#include "zero/weights_reader.h"
 
 namespace ckptfs::view {
 
@@ -20,6 +21,14 @@ struct Ingredients {
     std::shared_ptr<FileCache> cache;
     std::string tag;      ///< the tag directory, relative to its source
     std::string display;  ///< the same for messages, as a user would write it
+};
+
+/// What a view of a tag is made of whose optimizer files are missing or damaged.
+struct IngredientsLeft {
+    std::shared_ptr<const zero::WeightsOnly> weights;
+    const ViewOptions& options;
+    std::shared_ptr<FileCache> cache;
+    std::string display;
 };
 
 /// Immutable, safe for concurrent use.
@@ -33,6 +42,11 @@ class Kind {
     /// The view keeps the checkpoint and the cache. An error is about this request alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> make(const Ingredients& ingredients,
                                                                    const ViewRequest& request) const = 0;
+    /// nullptr for a kind that needs the optimizer's files.
+    [[nodiscard]] virtual Result<std::shared_ptr<const View>> make_without_optimizer(
+        const IngredientsLeft& /*ingredients*/, const ViewRequest& /*request*/) const {
+        return std::shared_ptr<const View>();
+    }
     [[nodiscard]] virtual Placement placement(const ViewRequest& request) const = 0;
     /// Of a tag that cannot be shown: the paths that its view would have as far as they can be told, opening which is
     /// an error. Empty where the names of the tag's own files are listed instead.

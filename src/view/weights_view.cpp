@@ -75,6 +75,12 @@ class WeightsKind final : public Kind {
             {checkpoint->content, checkpoint, common_info(checkpoint->model_parallel), ingredients.display},
             ingredients.options, request, ingredients.cache);
     }
+    [[nodiscard]] Result<std::shared_ptr<const View>> make_without_optimizer(
+        const IngredientsLeft& ingredients, const ViewRequest& request) const override {
+        const auto& weights = ingredients.weights;
+        return weights_view({weights->content, weights, common_info(weights->families), ingredients.display},
+                            ingredients.options, request, ingredients.cache);
+    }
     [[nodiscard]] Placement placement(const ViewRequest& /*request*/) const override {
         return {.in_tag = true, .in_holder = is_weight_file_name};
     }

@@ -14,12 +14,18 @@
 namespace ckptfs::view {
 namespace {
 
+/// Whether some files may be broken and others whole. Files of two saves, and what is refused, are not shown in part.
+bool leaves_weights(const Error& problem) {
+    return problem.code() == ErrorCode::incomplete || problem.code() == ErrorCode::damaged;
+}
+
 class ZeroTag final : public Tag {
  public:
     /// `display`: the tag directory `directory`, for messages.
     ZeroTag(std::string directory, std::string display, std::vector<std::string> replaced,
             std::vector<std::string> stamped, std::vector<FileStamp> stamps,
-            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint, std::shared_ptr<const ViewOptions> options,
+            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint,
+            std::shared_ptr<const zero::WeightsOnly> weights, std::shared_ptr<const ViewOptions> options,
             std::shared_ptr<FileCache> cache)
         : directory_(std::move(directory)),
           display_(std::move(display)),
@@ -27,6 +33,7 @@ class ZeroTag final : public Tag {
           stamped_(std::move(stamped)),
           stamps_(std::move(stamps)),
           checkpoint_(std::move(checkpoint)),
+          weights_(std::move(weights)),
           options_(std::move(options)),
           cache_(std::move(cache)) {
         if (!checkpoint_.ok()) {
@@ -59,7 +66,7 @@ class ZeroTag final : public Tag {
     [[nodiscard]] bool is_of_save(std::size_t index) const override { return of_save_.contains(stamped_[index]); }
     [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& request) const override {
         if (!checkpoint_.ok()) {
-            return checkpoint_.error();
+            return show_weights(request);
         }
         return kind_of(request.kind).make(ingredients(), request);
     }
@@ -78,12 +85,26 @@ class ZeroTag final : public Tag {
     // Of a whole tag.
     [[nodiscard]] Ingredients ingredients() const { return {*checkpoint_, *options_, cache_, directory_, display_}; }
 
+    // What does not need the files that are broken.
+    [[nodiscard]] Result<std::shared_ptr<const View>> show_weights(const ViewRequest& request) const {
+        if (weights_) {
+            CKPTFS_ASSIGN(
+                std::shared_ptr<const View> view,
+                kind_of(request.kind).make_without_optimizer({weights_, *options_, cache_, display_}, request));
+            if (view) {
+                return view;
+            }
+        }
+        return checkpoint_.error();
+    }
+
     std::string directory_;
     std::string display_;
     std::vector<std::string> replaced_;
     std::vector<std::string> stamped_;
     std::vector<FileStamp> stamps_;
     Result<std::shared_ptr<const zero::Checkpoint>> checkpoint_;
+    std::shared_ptr<const zero::WeightsOnly> weights_;  // of a broken tag, where they can be had
     std::shared_ptr<const ViewOptions> options_;
     std::shared_ptr<FileCache> cache_;
     std::unordered_set<std::string> of_save_;
@@ -120,8 +141,15 @@ class ZeroTagReader final : public TagReader {
         }();
         auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_->read)
                                      : Result<std::shared_ptr<const zero::Checkpoint>>(taken.error());
+        std::shared_ptr<const zero::WeightsOnly> weights;
+        if (taken.ok() && !checkpoint.ok() && leaves_weights(checkpoint.error())) {
+            if (auto read = zero::read_weights(source, directory)) {
+                weights = *std::move(read);
+            }  // else the tag's problem says more than why these cannot be had
+        }
         return std::make_shared<ZeroTag>(directory, source.display(directory), std::move(replaced), std::move(stamped),
-                                         std::move(stamps), std::move(checkpoint), options_, cache_);
+                                         std::move(stamps), std::move(checkpoint), std::move(weights), options_,
+                                         cache_);
     }
     [[nodiscard]] Placement placement(const ViewRequest& request) const override {
         return kind_of(request.kind).placement(request);

@@ -5,15 +5,19 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <nlohmann/json.hpp>
 
 #include "io/counting_source.h"
 #include "io/posix_source.h"
 #include "pt/archive.h"
 #include "support/fake_files.h"
+#include "support/memory_source.h"
 #include "support/test_data.h"
 #include "view/states_view.h"
+#include "view/zero_tag.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {
@@ -356,6 +360,48 @@ TEST(WeightsView, ConvertsNothingWhereTheModelStatesHaveTheDType) {
         ASSERT_TRUE(test::read_range(*view->open(0).value(), begin, numel * (entry.at("dtype") == "F32" ? 4 : 2)).ok());
         EXPECT_EQ(counting->counters().nbytes - before, numel * itemsize) << name;
     }
+}
+
+/// The fixture's tag in memory, without its optimizer file of rank 1, or with that cut short.
+std::shared_ptr<const Tag> broken_tag(const std::string& fixture, bool cut_short) {
+    test::MemorySource source;
+    const std::string tag = tag_of(fixture);
+    for (const auto& entry : std::filesystem::directory_iterator(test_data() / "zero" / fixture / tag)) {
+        const std::string name = entry.path().filename().string();
+        std::ifstream file(entry.path(), std::ios::binary);
+        std::string bytes{std::istreambuf_iterator<char>(file), {}};
+        if (name.find("_pp_rank_1_") != std::string::npos && name.ends_with("optim_states.pt")) {
+            if (!cut_short) {
+                continue;
+            }
+            bytes.resize(bytes.size() / 2);
+        }
+        source.add("tag/" + name, std::move(bytes));
+    }
+    return zero_tag_reader({})->read(source, "tag");
+}
+
+TEST(WeightsView, NeedsNoOptimizerBelowStage3) {
+    for (const std::string fixture : {"stage2_bf16_ws4", "stage1_fp16_ws2", "frozen_tied_ws2"}) {
+        const auto source = io::DirectorySource::open_directory((test_data() / "zero" / fixture).string()).value();
+        const auto whole = zero_tag_reader({})->read(*source, tag_of(fixture));
+        ASSERT_EQ(whole->problem(), nullptr);
+        for (const bool cut_short : {false, true}) {
+            const auto broken = broken_tag(fixture, cut_short);
+            ASSERT_NE(broken->problem(), nullptr);
+            const ViewRequest weights = ViewRequest::parse("weights").value();
+            const auto shown = broken->show(weights);
+            ASSERT_TRUE(shown.ok()) << shown.error().message();
+            EXPECT_EQ(whole_file(**shown, "model.safetensors"),
+                      whole_file(*whole->show(weights).value(), "model.safetensors"));
+            EXPECT_TRUE(broken->show(ViewRequest::parse("weights-fp32-bin").value()).ok());
+            const auto states = broken->show(ViewRequest::parse("states").value());
+            ASSERT_FALSE(states.ok());
+            EXPECT_EQ(states.error().message(), broken->problem()->message());
+            EXPECT_FALSE(broken->show(ViewRequest::at_world_size(2)).ok());
+        }
+    }
+    EXPECT_FALSE(broken_tag("stage3_bf16_ws3", false)->show(ViewRequest::parse("weights").value()).ok());
 }
 
 }  // namespace
