@@ -10,7 +10,6 @@
 #include <utility>
 
 #include "view/shown_tensors.h"
-#include "view/source_info.h"
 #include "view/tensor_files_view.h"
 #include "view/tensor_names.h"
 
@@ -107,10 +106,7 @@ class StatesKind final : public Kind {
  public:
     [[nodiscard]] Result<std::shared_ptr<const View>> make(const Ingredients& ingredients,
                                                            const ViewRequest& /*request*/) const override {
-        const auto& checkpoint = ingredients.checkpoint;
-        return states_view(
-            {checkpoint->content, checkpoint, common_info(checkpoint->model_parallel), ingredients.display},
-            ingredients.options, ingredients.cache);
+        return states_view(model_source(ingredients), ingredients.options, ingredients.cache);
     }
     [[nodiscard]] Placement placement(const ViewRequest& /*request*/) const override { return {.in_tag = true}; }
     [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/,
@@ -118,7 +114,7 @@ class StatesKind final : public Kind {
         return {std::string(master_name) + ".safetensors"};
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
-        const auto rank = whole_model(ingredients.checkpoint->content, ingredients.display);
+        const auto rank = whole_model(model_source(ingredients));
         if (!rank || state_names(*rank).empty()) {
             return {};
         }
@@ -137,7 +133,7 @@ const Kind& states_kind() {
 
 Result<std::shared_ptr<const View>> states_view(const ModelSource& source, const ViewOptions& options,
                                                 std::shared_ptr<FileCache> cache) {
-    CKPTFS_ASSIGN(const model::Rank rank, whole_model(source.content, source.display));
+    CKPTFS_ASSIGN(const model::Rank rank, whole_model(source));
     CKPTFS_ASSIGN(const TensorNames names, TensorNames::create(options, TensorNames::wrapper_prefixes()));
     CKPTFS_ASSIGN(const safetensors::Metadata metadata, metadata_of(rank, names));
     std::vector<TensorFile> files;

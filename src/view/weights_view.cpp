@@ -11,6 +11,7 @@
 #include "view/tensor_files_view.h"
 #include "view/tensor_names.h"
 #include "view/weight_shards.h"
+#include "zero/join_ranks.h"
 
 namespace ckptfs::view {
 namespace {
@@ -70,16 +71,14 @@ class WeightsKind final : public Kind {
  public:
     [[nodiscard]] Result<std::shared_ptr<const View>> make(const Ingredients& ingredients,
                                                            const ViewRequest& request) const override {
-        const auto& checkpoint = ingredients.checkpoint;
-        return weights_view(
-            {checkpoint->content, checkpoint, common_info(checkpoint->model_parallel), ingredients.display},
-            ingredients.options, request, ingredients.cache);
+        return weights_view(model_source(ingredients), ingredients.options, request, ingredients.cache);
     }
     [[nodiscard]] Result<std::shared_ptr<const View>> make_without_optimizer(
         const IngredientsLeft& ingredients, const ViewRequest& request) const override {
         const auto& weights = ingredients.weights;
-        return weights_view({weights->content, weights, common_info(weights->families), ingredients.display},
-                            ingredients.options, request, ingredients.cache);
+        return weights_view(
+            {weights->content, weights->families, weights, common_info(weights->families), ingredients.display},
+            ingredients.options, request, ingredients.cache);
     }
     [[nodiscard]] Placement placement(const ViewRequest& /*request*/) const override {
         return {.in_tag = true, .in_holder = is_weight_file_name};
@@ -89,7 +88,7 @@ class WeightsKind final : public Kind {
         return {weight_file_name(request.container)};
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
-        if (!whole_model(ingredients.checkpoint->content, ingredients.display)) {
+        if (!whole_model(model_source(ingredients))) {
             return {};
         }
         ViewRequest as_saved;
@@ -102,25 +101,32 @@ class WeightsKind final : public Kind {
 
 }  // namespace
 
+ModelSource model_source(const Ingredients& ingredients) {
+    const auto& checkpoint = ingredients.checkpoint;
+    return {checkpoint->content, checkpoint->model_parallel, checkpoint, common_info(checkpoint->model_parallel),
+            ingredients.display};
+}
+
 const Kind& weights_kind() {
     static const WeightsKind kind;
     return kind;
 }
 
-Result<model::Rank> whole_model(const model::Checkpoint& content, const std::string& display) {
-    if (!content.gaps.empty()) {
-        return Error(ErrorCode::unsupported, display + " cannot be shown as a model: " + content.gaps.front());
+Result<model::Rank> whole_model(const ModelSource& source) {
+    if (!source.content.gaps.empty()) {
+        return Error(ErrorCode::unsupported,
+                     source.display + " cannot be shown as a model: " + source.content.gaps.front());
     }
-    if (content.ranks.size() != 1) {
-        return Error(ErrorCode::unsupported, display + " is cut over " + std::to_string(content.ranks.size()) +
-                                                 " model-parallel ranks, which ckptfs does not join");
+    if (source.content.ranks.size() == 1) {
+        return source.content.ranks.front();
     }
-    return content.ranks.front();
+    CKPTFS_ASSIGN(const model::Checkpoint joined, zero::join_model_parallel(source.content, source.families));
+    return joined.ranks.front();
 }
 
 Result<std::shared_ptr<const View>> weights_view(const ModelSource& source, const ViewOptions& options,
                                                  const ViewRequest& request, std::shared_ptr<FileCache> cache) {
-    CKPTFS_ASSIGN(const model::Rank rank, whole_model(source.content, source.display));
+    CKPTFS_ASSIGN(const model::Rank rank, whole_model(source));
     CKPTFS_TRY(check_data(rank, source.display));
     const bool is_bin = request.container == WeightsContainer::bin;
     // zero_to_fp32.py leaves names as they are.

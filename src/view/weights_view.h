@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 
 #include "ckptfs/view.h"
@@ -14,21 +15,24 @@ namespace ckptfs::view {
 
 [[nodiscard]] const Kind& weights_kind();
 
-/// Of a checkpoint in whatever format.
 struct ModelSource {
     const model::Checkpoint& content;
-    std::shared_ptr<const void> owner;  ///< of the files behind `content`
-    FileInfo info;                      ///< of every file that is shown
-    std::string display;                ///< the tag, for messages
+    std::span<const zero::ModelParallelRank> families;  ///< whose content it is; they say how to join several
+    std::shared_ptr<const void> owner;                  ///< of the files behind `content`
+    FileInfo info;                                      ///< of every file that is shown
+    std::string display;                                ///< the tag, for messages
 };
 
+/// Of a whole tag.
+[[nodiscard]] ModelSource model_source(const Ingredients& ingredients);
+
 /// The view does not keep `source.content`, only its owner. `invalid_argument` where the options do not fit the names;
-/// `unsupported` where `content` has gaps, is cut over several model-parallel ranks, or has a tensor that the request
-/// cannot show; `incomplete` where a parameter has no data.
+/// `unsupported` where the content has gaps or a tensor that the request cannot show; `incomplete` where a parameter
+/// has no data; and the errors of zero::join_model_parallel().
 Result<std::shared_ptr<const View>> weights_view(const ModelSource& source, const ViewOptions& options,
                                                  const ViewRequest& request, std::shared_ptr<FileCache> cache);
 
-/// The model that `content` holds, as one rank. Errors as weights_view().
-Result<model::Rank> whole_model(const model::Checkpoint& content, const std::string& display);
+/// The model as one rank. Errors as weights_view().
+Result<model::Rank> whole_model(const ModelSource& source);
 
 }  // namespace ckptfs::view

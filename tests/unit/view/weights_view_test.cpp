@@ -59,7 +59,7 @@ class HandMade {
                                              const ViewOptions& options = {}) const {
         const ViewRequest request = ViewRequest::parse(name).value();
         const auto cache = std::make_shared<FileCache>();
-        const ModelSource source{content, file, {}, "tag"};
+        const ModelSource source{content, {}, file, {}, "tag"};
         return request.kind == ViewKind::states ? states_view(source, options, cache)
                                                 : weights_view(source, options, request, cache);
     }
@@ -225,9 +225,6 @@ TEST(WeightsView, RefusesWhatItCannotShowWhole) {
     expect_error(made.view("weights-fp32"), ErrorCode::unsupported, "'scale' is float8_e4m3fn");
     made.content.gaps = {"model.pt: x is a view"};
     expect_error(made.view(), ErrorCode::unsupported, "model.pt: x is a view");
-    made.content.gaps.clear();
-    made.content.ranks.emplace_back();
-    expect_error(made.view(), ErrorCode::unsupported, "model-parallel");
 }
 
 TEST(WeightsView, ShardsFollowTheOrderOfTheModule) {
