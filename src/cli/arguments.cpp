@@ -23,9 +23,9 @@ constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --v
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
 constexpr const char* mount_description =
-    "Mounts a DeepSpeed ZeRO checkpoint so that it can be resumed from at another world size.\n"
+    "Mounts a DeepSpeed ZeRO checkpoint in another form: at another world size, or as weights without a conversion.\n"
     "SOURCE is the directory that save_checkpoint was given: it holds tag directories and usually `latest`.\n"
-    "Without --world-size the mount shows a directory world-size-<N>/ for every N.";
+    "Without --world-size and --view the mount shows a directory for each view: world-size-<N>/, weights/ and others.";
 
 constexpr const char* mount_footer =
     "Other commands:\n"
@@ -44,7 +44,7 @@ constexpr const char* run_description =
     "unmounts.\n"
     "Signals and the exit status pass through. Processes of one machine that ask for the same view share one mount.\n"
     "--world-size=auto takes WORLD_SIZE, else SLURM_NTASKS, else the number of visible GPUs.\n"
-    "Without --world-size the mount shows a directory world-size-<N>/ for every N.";
+    "Without --world-size and --view the mount shows a directory for each view: world-size-<N>/, weights/ and others.";
 
 constexpr const char* run_footer =
     "Exit status: COMMAND's; 128+n if signal n ended it; 126 if it cannot be run, 127 if there is none.\n"
@@ -56,7 +56,6 @@ struct Strings {
     std::string mount_point;
     std::string world_size;
     std::string dp_size;
-    std::string view;
     std::string config_file;
     std::string sub_group_size;
     std::string rank_values_of;
@@ -195,13 +194,17 @@ class TargetOptions {
  public:
     enum class SubGroupSize : unsigned char { option, of_config };
 
-    TargetOptions(CLI::App& app, Strings& strings, const char* description,
+    /// `tag`: nullopt for a command that takes world sizes alone.
+    TargetOptions(CLI::App& app, Strings& strings, const char* description, std::optional<ViewOptionsParser::Tag> tag,
                   SubGroupSize sub_group_size = SubGroupSize::option)
         : strings_(strings),
           world_size_(app.add_option("--world-size", strings.world_size, description)->type_name("N")),
           dp_size_(app.add_option("--dp-size", strings.dp_size,
                                   "The same in data-parallel ranks: N over the model-parallel degree")
                        ->type_name("D")) {
+        if (tag) {
+            view_.emplace(app, *tag);
+        }
         app.add_option(
                "--ds-config", strings.config_file,
                "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
@@ -218,13 +221,6 @@ class TargetOptions {
         }
     }
 
-    /// For commands that show more than world sizes.
-    void add_view(CLI::App& app, Strings& strings) {
-        view_ = app.add_option("--view", strings.view,
-                               "The view called NAME: world-size-N, weights, weights-bf16, states, universal ...")
-                    ->type_name("NAME");
-    }
-
     [[nodiscard]] Result<TargetArguments> parse(bool may_be_of_job = false) const {
         TargetArguments result;
         result.config_file = strings_.config_file;
@@ -238,56 +234,46 @@ class TargetOptions {
         if (world_size_->count() > 0 && dp_size_->count() > 0) {
             return usage_error("--world-size and --dp-size say the same thing in two ways; give one of them");
         }
+        const bool has_world_size = world_size_->count() > 0 || dp_size_->count() > 0;
+        if (view_) {
+            if (view_->has_view() && has_world_size) {
+                return usage_error(
+                    "--view says which view is meant, a world size's among them; give it without "
+                    "--world-size and --dp-size");
+            }
+            CKPTFS_ASSIGN(result.request, view_->request());
+        }
         if (may_be_of_job && strings_.world_size == "auto") {
             result.of_job = true;
-            return result;
+        } else if (has_world_size) {
+            const bool counts_data_parallel = dp_size_->count() > 0;
+            CKPTFS_ASSIGN(const std::uint64_t world_size,
+                          parse_world_size(counts_data_parallel ? strings_.dp_size : strings_.world_size));
+            result.request = ViewRequest::at_world_size(world_size, counts_data_parallel);
         }
-        if (view_ != nullptr && view_->count() > 0) {
-            CKPTFS_TRY(parse_view(result));
-            return result;
-        }
-        result.counts_data_parallel = dp_size_->count() > 0;
-        if (result.counts_data_parallel || world_size_->count() > 0) {
-            CKPTFS_ASSIGN(result.world_size,
-                          parse_world_size(result.counts_data_parallel ? strings_.dp_size : strings_.world_size));
+        if (view_) {
+            const auto asked_for = result.of_job ? std::optional(ViewRequest::at_world_size(1)) : result.request;
+            CKPTFS_ASSIGN(result.names, view_->arguments(asked_for));
         }
         return result;
     }
 
  private:
-    /// `--view=world-size-8` and `--world-size=8` are one thing.
-    Result<void> parse_view(TargetArguments& result) const {
-        if (world_size_->count() > 0 || dp_size_->count() > 0) {
-            return usage_error("--view says which view is meant; give it without --world-size and --dp-size");
-        }
-        const auto request = ViewRequest::parse(strings_.view);
-        if (!request) {
-            return usage_error("--view is " + in_quotes(strings_.view) +
-                               ", but must be the name of a view: world-size-N, dp-size-N, weights, weights-fp32, "
-                               "weights-bf16, weights-fp16, weights-bin, states, lightning or universal");
-        }
-        if (request->kind == ViewKind::world_size) {
-            result.world_size = request->world_size;
-            result.counts_data_parallel = request->counts_data_parallel;
-        } else {
-            result.view = request;
-        }
-        return {};
-    }
-
     const Strings& strings_;
     const CLI::Option* world_size_;
     const CLI::Option* dp_size_;
-    const CLI::Option* view_ = nullptr;
     const CLI::Option* rank_values_of_ = nullptr;
     const CLI::Option* sub_group_size_ = nullptr;
+    std::optional<ViewOptionsParser> view_;
 };
 
 /// What all commands that mount take.
 class MountingOptions {
  public:
     MountingOptions(CLI::App& app, Strings& strings)
-        : strings_(strings), target_(app, strings, "Number of ranks to show the checkpoint at, 1 to 1,048,576") {
+        : strings_(strings),
+          target_(app, strings, "Number of ranks to show the checkpoint at, 1 to 1,048,576",
+                  ViewOptionsParser::Tag::current_one) {
         app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
         app.add_option("--io", strings.io, "auto, cached or direct: whether the page cache holds what is read")
             ->type_name("MODE");
@@ -367,8 +353,8 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
         "Says what a checkpoint is: its tags, stage, world size, dtypes, optimizer, parameter groups and problems.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_flag("--json", result.json, "Print JSON instead of text");
-    TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks");
-    target.add_view(app, strings);
+    const TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks",
+                               ViewOptionsParser::Tag::not_taken);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, inspect_usage));
     if (text) {
         return Arguments(std::move(*text));
@@ -390,8 +376,7 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
         "source's.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_option("--tag", strings.tag, "Verify this tag only")->type_name("NAME");
-    TargetOptions target(app, strings, "Also verify the view at N ranks");
-    target.add_view(app, strings);
+    const TargetOptions target(app, strings, "Also verify the view at N ranks", ViewOptionsParser::Tag::not_taken);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, verify_usage));
     if (text) {
         return Arguments(std::move(*text));
@@ -412,7 +397,7 @@ Result<Arguments> parse_check(const std::vector<std::string>& arguments) {
         "and which micro batch and accumulation keep the global batch. Exit status 1 where it does not agree.");
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     app.add_flag("--json", result.json, "Print JSON instead of text");
-    const TargetOptions target(app, strings, "Number of ranks that will resume",
+    const TargetOptions target(app, strings, "Number of ranks that will resume", std::nullopt,
                                TargetOptions::SubGroupSize::of_config);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, check_usage));
     if (text) {

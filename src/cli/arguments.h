@@ -9,20 +9,28 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/view_request.h"
+#include "cli/view_arguments.h"
 #include "fuse/mount.h"
 #include "zero/read_options.h"
 
 namespace ckptfs::cli {
 
-/// What a view is asked for.
+/// Which view is meant.
 struct TargetArguments {
-    std::optional<std::uint64_t> world_size;      ///< --world-size, or --dp-size
-    bool counts_data_parallel = false;            ///< it was --dp-size
+    std::optional<ViewRequest> request;           ///< --view, --world-size or --dp-size; nullopt: all that there are
     bool of_job = false;                          ///< --world-size=auto: what the job around the process has
-    std::optional<ViewRequest> view;              ///< --view, where it names another kind of view than a world size
     std::string config_file;                      ///< --ds-config; empty: none
     std::optional<std::uint64_t> sub_group_size;  ///< --sub-group-size
     zero::ReadOptions read;                       ///< --accept-mixed, --rank-values-of
+    ViewArguments names;
+
+    /// Of a request for one.
+    [[nodiscard]] std::optional<std::uint64_t> world_size() const {
+        const bool is_asked_for = request && request->kind == ViewKind::world_size;
+        return is_asked_for ? std::optional(request->world_size) : std::nullopt;
+    }
+    /// A request for a view of another kind.
+    [[nodiscard]] std::optional<ViewRequest> derived() const { return world_size() ? std::nullopt : request; }
 };
 
 struct MountArguments {
@@ -56,7 +64,7 @@ struct VerifyArguments {
 
 struct CheckArguments {
     std::string source;
-    TargetArguments target;  ///< with a world size and a config
+    TargetArguments target;  ///< with a request for a world size, and a config
     bool json = false;
 };
 

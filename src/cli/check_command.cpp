@@ -73,7 +73,7 @@ class Check {
         std::vector<Error> broken;
         CKPTFS_ASSIGN(const auto whole, report::first_whole_tag(*source, *reader, found, broken));
         CKPTFS_ASSIGN(checkpoint_, zero::read_checkpoint(*source, whole.directory, options.read));
-        CKPTFS_ASSIGN(dp_world_size_, view::dp_world_size_at(*checkpoint_, *arguments_.target.world_size, options));
+        CKPTFS_ASSIGN(dp_world_size_, view::dp_world_size_at(*checkpoint_, *arguments_.target.world_size(), options));
         tag_ = whole.directory;
         name_ = source->display(whole.directory);
         check_ = report::check_resume(*checkpoint_, config, dp_world_size_);

@@ -102,17 +102,17 @@ class Inspection {
         CKPTFS_ASSIGN(description_.checkpoint, report::describe(*checkpoint, listing));
         description_.described_tag = directory;
         note_left_over(description_.checkpoint->left_over);
-        if (arguments_.target.view) {
-            CKPTFS_ASSIGN(const auto view, show(directory, checkpoint, *arguments_.target.view));
-            CKPTFS_ASSIGN(description_.shown, report::describe_shown(*checkpoint, *view, *arguments_.target.view));
+        if (arguments_.target.derived()) {
+            CKPTFS_ASSIGN(const auto view, show(directory, checkpoint, *arguments_.target.derived()));
+            CKPTFS_ASSIGN(description_.shown, report::describe_shown(*checkpoint, *view, *arguments_.target.derived()));
         }
-        if (!arguments_.target.world_size) {
+        if (!arguments_.target.world_size()) {
             description_.warnings = report::resume_warnings(*source_, directory, *checkpoint, std::nullopt);
             return {};
         }
-        CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size, options_));
+        CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size(), options_));
         CKPTFS_ASSIGN(const auto dp_world_size,
-                      view::dp_world_size_at(*checkpoint, *arguments_.target.world_size, options_));
+                      view::dp_world_size_at(*checkpoint, *arguments_.target.world_size(), options_));
         CKPTFS_ASSIGN(description_.cuts, report::describe_cuts(*checkpoint, *view, dp_world_size, options_));
         description_.warnings =
             report::resume_warnings(*source_, directory, *checkpoint, description_.cuts->world_size);

@@ -67,10 +67,7 @@ class Mounting {
                                                          const std::shared_ptr<const TagReader>& reader) {
         CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
         FileSystemOptions options;
-        if (arguments_.target.world_size) {
-            options.request =
-                ViewRequest::at_world_size(*arguments_.target.world_size, arguments_.target.counts_data_parallel);
-        }
+        options.request = arguments_.target.request;
         for (const view::CatalogueEntry& entry : view::catalogue_guard()) {
             options.catalogue_entries.push_back({.path = entry.path, .is_link = entry.is_link, .text = entry.text});
         }
@@ -89,7 +86,7 @@ class Mounting {
     Result<report::WholeTag> find_tag(const Source& source, const TagReader& reader) {
         CKPTFS_ASSIGN(const auto found, report::survey(source, reader));
         std::vector<Error> broken;
-        auto whole = report::first_whole_tag(source, reader, found, broken, arguments_.target.world_size);
+        auto whole = report::first_whole_tag(source, reader, found, broken, arguments_.target.request);
         if (!whole && !arguments_.allow_empty) {
             return whole.error();
         }

@@ -20,7 +20,8 @@ std::string text_of(const std::optional<std::uint64_t>& value) {
 share::MountIdentity mount_identity(const MountArguments& arguments) {
     const auto& [source, mount_point, target, log_file, foreground, allow_other, allow_empty, io, kernel_options] =
         arguments;
-    const auto& [world_size, counts_data_parallel, of_job, view, config_file, sub_group_size, read] = target;
+    const auto& [request, of_job, config_file, sub_group_size, read, names] = target;
+    const auto& [max_shard_nbytes, strip_prefixes, renames, parameters, trainable_only, tag] = names;
     const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;
     share::MountIdentity result{source, config_file, {}};
     result.options = {{"mount_point", mount_point},
@@ -29,14 +30,23 @@ share::MountIdentity mount_identity(const MountArguments& arguments) {
                       {"allow_other", text_of(allow_other)},
                       {"allow_empty", text_of(allow_empty)},
                       {"io", std::to_string(static_cast<int>(io))},
-                      {"world_size", text_of(world_size)},
-                      {"counts_data_parallel", text_of(counts_data_parallel)},
+                      {"request", request ? request->name() : "all"},
                       {"of_job", text_of(of_job)},
-                      {"view", view ? view->name() : "absent"},
                       {"sub_group_size", text_of(sub_group_size)},
                       {"accept_mixed", text_of(accept_mixed)},
                       {"rank_values_of", text_of(rank_values_of)},
-                      {"look_for_two_saves", text_of(look_for_two_saves)}};
+                      {"look_for_two_saves", text_of(look_for_two_saves)},
+                      {"max_shard_nbytes", text_of(max_shard_nbytes)},
+                      {"parameters", parameters ? "=" + *parameters : "absent"},
+                      {"trainable_only", text_of(trainable_only)},
+                      {"tag", tag ? "=" + *tag : "absent"}};
+    for (const std::string& prefix : strip_prefixes) {
+        result.options.emplace_back("strip_prefix", prefix);
+    }
+    for (const view::Rename& rename : renames) {
+        result.options.emplace_back("rename", rename.pattern);
+        result.options.emplace_back("replacement", rename.replacement);
+    }
     for (const std::string& option : kernel_options) {
         result.options.emplace_back("kernel_option", option);
     }

@@ -67,7 +67,7 @@ Result<TargetArguments> resolve_world_size(TargetArguments target, const Environ
         environment.error << "ckptfs: warning: " << found.warning << '\n';
     }
     environment.error << std::flush;
-    target.world_size = found.world_size;
+    target.request = ViewRequest::at_world_size(found.world_size);
     target.of_job = false;
     return target;
 }

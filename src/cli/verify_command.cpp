@@ -111,11 +111,12 @@ class Verification {
         if (problems.count() > 0) {
             return {};
         }
-        if (arguments_.target.view) {
-            return verify_derived(checkpoint, directory, *arguments_.target.view, problems);
+        if (arguments_.target.derived()) {
+            return verify_derived(checkpoint, directory, *arguments_.target.derived(), problems);
         }
-        return arguments_.target.world_size ? verify_at_world_size(checkpoint, *arguments_.target.world_size, problems)
-                                            : Result<void>();
+        return arguments_.target.world_size()
+                   ? verify_at_world_size(checkpoint, *arguments_.target.world_size(), problems)
+                   : Result<void>();
     }
 
     /// Every element, where reading a checkpoint looks at a sample.
@@ -202,10 +203,10 @@ class Verification {
                                    (environment_.streams_are_one ? "see above" : first_problem_->message()));
         }
         std::string what = " whole";
-        if (arguments_.target.view) {
-            what += ", and shown right as " + arguments_.target.view->name();
-        } else if (arguments_.target.world_size) {
-            what += ", and shown right at world size " + std::to_string(*arguments_.target.world_size);
+        if (arguments_.target.derived()) {
+            what += ", and shown right as " + arguments_.target.derived()->name();
+        } else if (arguments_.target.world_size()) {
+            what += ", and shown right at world size " + std::to_string(*arguments_.target.world_size());
         }
         environment_.out << "OK: " << name << ": " << counted(tag_count, "tag") << what << '\n';
         return {};

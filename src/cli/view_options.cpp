@@ -7,9 +7,15 @@ namespace ckptfs::cli {
 
 Result<view::ViewOptions> read_view_options(const TargetArguments& arguments) {
     view::ViewOptions options;
-    options.counts_data_parallel = arguments.counts_data_parallel;
+    options.counts_data_parallel = arguments.request && arguments.request->counts_data_parallel;
     options.sub_group_size = arguments.sub_group_size;
     options.read = arguments.read;
+    options.max_shard_nbytes = arguments.names.max_shard_nbytes;
+    options.strip_prefixes = arguments.names.strip_prefixes;
+    options.renames = arguments.names.renames;
+    options.parameters = arguments.names.parameters;
+    options.trainable_only = arguments.names.trainable_only;
+    options.tag = arguments.names.tag;
     if (arguments.config_file.empty()) {
         return options;
     }

@@ -28,6 +28,7 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
 }
 
 void FileSystem::Implementation::adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
+    tree_->known_tags().note_suggestions(tag->suggestions());
     const auto path = tree_->source().resolve(directory);
     if (!path) {
         return;

@@ -284,7 +284,10 @@ int serve(fuse_session* session) {
     const std::unique_ptr<fuse_loop_config, decltype(&fuse_loop_cfg_destroy)> config(fuse_loop_cfg_create(),
                                                                                      &fuse_loop_cfg_destroy);
     fuse_loop_cfg_set_max_threads(config.get(), max_threads);
-    return fuse_session_loop_mt(session, config.get());
+    const int outcome = fuse_session_loop_mt(session, config.get());
+    // A connection that ends is ENODEV to most readers, which libfuse takes for an end; one that reads just then may
+    // get this instead.
+    return outcome == -ECONNABORTED ? 0 : outcome;
 }
 
 // libfuse has a negative errno for most failures, but -1 for a thread or buffer that it cannot have.

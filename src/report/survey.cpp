@@ -197,15 +197,14 @@ Error no_tags(const Source& source, const Survey& survey) {
 }
 
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
-                                 std::vector<Error>& broken, std::optional<std::uint64_t> world_size) {
+                                 std::vector<Error>& broken, const std::optional<ViewRequest>& request) {
     for (const TagPlace& place : survey.tags) {
         auto tag = reader.read(source, place.directory);
         const auto usable = [&]() -> Result<void> {
-            if (const Error* problem = tag->problem()) {
+            if (request) {
+                CKPTFS_TRY(tag->show(*request));
+            } else if (const Error* problem = tag->problem()) {
                 return *problem;
-            }
-            if (world_size) {
-                CKPTFS_TRY(tag->show(ViewRequest::at_world_size(*world_size)));
             }
             return {};
         }();

@@ -43,9 +43,9 @@ struct WholeTag {
     std::shared_ptr<const Tag> tag;
 };
 
-/// The first whole tag that can be shown at `world_size`, if one is given. `broken` receives why each one before it
-/// cannot. If none can: the first one's reason.
+/// The first tag that can be shown under `request`, or the first whole one where none is given. `broken` receives why
+/// each one before it cannot. If none can: the first one's reason.
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
-                                 std::vector<Error>& broken, std::optional<std::uint64_t> world_size = std::nullopt);
+                                 std::vector<Error>& broken, const std::optional<ViewRequest>& request = std::nullopt);
 
 }  // namespace ckptfs::report

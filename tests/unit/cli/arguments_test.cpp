@@ -36,7 +36,8 @@ std::string text_of(const std::vector<std::string>& arguments) {
 }
 
 TEST(Arguments, AnOptionOfFstabWithoutItsValueIsNamed) {
-    for (const char* name : {"world-size", "dp_size", "ds-config", "sub-group-size", "log-file", "io"}) {
+    for (const char* name :
+         {"world-size", "dp_size", "ds-config", "sub-group-size", "log-file", "io", "view", "rename"}) {
         for (const char* rest : {"", "="}) {
             const std::string word = std::string(name) + rest;
             EXPECT_THAT(error_of({"/s", "/m", "-o", word}), HasSubstr("'" + word + "' needs a value")) << word;
@@ -49,7 +50,7 @@ TEST(Arguments, MountTakesEveryOptionAsAFlag) {
         mount_of({"/s", "/m", "--world-size=4", "-f", "--log-file=l", "--ds-config=c", "--io=direct", "--allow-other"});
     EXPECT_EQ(arguments.source, "/s");
     EXPECT_EQ(arguments.mount_point, "/m");
-    EXPECT_EQ(arguments.target.world_size, 4U);
+    EXPECT_EQ(arguments.target.world_size(), 4U);
     EXPECT_TRUE(arguments.foreground);
     EXPECT_TRUE(arguments.allow_other);
     EXPECT_EQ(arguments.log_file, "l");
@@ -68,15 +69,15 @@ TEST(Arguments, SubGroupSizeIsACountOfElements) {
 }
 
 TEST(Arguments, WorldSizesCountAllRanksOrTheDataParallelOnes) {
-    EXPECT_FALSE(mount_of({"/s", "/m", "--world-size=4"}).target.counts_data_parallel);
+    EXPECT_FALSE(mount_of({"/s", "/m", "--world-size=4"}).target.request->counts_data_parallel);
     const auto arguments = mount_of({"/s", "/m", "-o", "dp_size=4"});
-    EXPECT_TRUE(arguments.target.counts_data_parallel);
-    EXPECT_EQ(arguments.target.world_size, 4U);
+    EXPECT_TRUE(arguments.target.request->counts_data_parallel);
+    EXPECT_EQ(arguments.target.world_size(), 4U);
 }
 
 TEST(Arguments, MountHasDefaults) {
     const auto arguments = mount_of({"/s", "/m"});
-    EXPECT_FALSE(arguments.target.world_size);
+    EXPECT_FALSE(arguments.target.world_size());
     EXPECT_FALSE(arguments.foreground);
     EXPECT_FALSE(arguments.allow_other);
     EXPECT_EQ(arguments.io, IoMode::automatic);
@@ -86,7 +87,7 @@ TEST(Arguments, MountHasDefaults) {
 TEST(Arguments, MountTakesEveryOptionBehindO) {
     const auto arguments = mount_of({"/s", "/m", "-o", "world_size=4,foreground,log-file=l,allow_other",
                                      "-ods-config=c,io=cached", "-o", R"(context=a\,b)"});
-    EXPECT_EQ(arguments.target.world_size, 4U);
+    EXPECT_EQ(arguments.target.world_size(), 4U);
     EXPECT_TRUE(arguments.foreground);
     EXPECT_TRUE(arguments.allow_other);
     EXPECT_EQ(arguments.log_file, "l");
@@ -99,7 +100,7 @@ TEST(Arguments, WordsOfFstabAreIgnored) {
     const auto arguments = mount_of(
         {"/s", "/m", "-o", "rw,ro,dev,nodev,suid,nosuid,noatime,defaults,_netdev,nofail,x-systemd.automount,noauto"});
     EXPECT_THAT(arguments.kernel_options, IsEmpty());
-    EXPECT_FALSE(arguments.target.world_size);
+    EXPECT_FALSE(arguments.target.world_size());
 }
 
 TEST(Arguments, UnknownOptionsAreNamed) {
@@ -145,6 +146,86 @@ TEST(Arguments, EveryOptionOfAMountMayStandInFstab) {
     EXPECT_GE(count, 10U);
 }
 
+std::string view_of(std::vector<std::string> options) {
+    options.insert(options.begin(), {"/s", "/m"});
+    const auto request = mount_of(options).target.request;
+    return request ? request->name() : "all";
+}
+
+TEST(Arguments, AViewIsGivenByItsNameOrByItsParts) {
+    EXPECT_EQ(view_of({}), "all");
+    EXPECT_EQ(view_of({"--view=world-size-8"}), "world-size-8");
+    EXPECT_EQ(mount_of({"/s", "/m", "--view=world-size-8"}).target.request,
+              mount_of({"/s", "/m", "--world-size=8"}).target.request);
+    EXPECT_EQ(view_of({"--view=dp-size-2"}), view_of({"--dp-size=2"}));
+    EXPECT_EQ(view_of({"--view=weights"}), "weights");
+    EXPECT_EQ(view_of({"--view=weights", "--dtype=bf16"}), "weights-bf16");
+    EXPECT_EQ(view_of({"--view=weights", "--container=bin"}), "weights-fp32-bin") << "as zero_to_fp32.py writes it";
+    EXPECT_EQ(view_of({"--view=weights", "--container=bin", "--dtype=source"}), "weights-bin");
+    EXPECT_EQ(view_of({"--view=weights-bin"}), "weights-bin");
+    EXPECT_EQ(view_of({"-o", "view=weights,dtype=fp16,container=safetensors"}), "weights-fp16");
+    EXPECT_EQ(std::get<VerifyArguments>(*parse_arguments({"verify", "/s", "--view=universal"})).target.request->name(),
+              "universal");
+    EXPECT_EQ(std::get<InspectArguments>(*parse_arguments({"inspect", "/s", "--view=states"})).target.request->name(),
+              "states");
+    EXPECT_EQ(std::get<RunArguments>(*parse_arguments({"run", "/s", "--view=lightning", "--", "c"}))
+                  .mount.target.request->name(),
+              "lightning");
+}
+
+TEST(Arguments, AViewThatThereIsNotAndPartsThatDoNotFitAreNamed) {
+    for (const char* name :
+         {"weight", "world-size-0", "world-size-08", "weights-fp8", "weights-bin-fp32", "universal-2"}) {
+        EXPECT_THAT(error_of({"/s", "/m", std::string("--view=") + name}),
+                    testing::AllOf(HasSubstr(std::string("no view '") + name), HasSubstr("lightning")));
+    }
+    EXPECT_THAT(error_of({"/s", "/m", "--view=weights", "--world-size=4"}), HasSubstr("without --world-size"));
+    EXPECT_THAT(error_of({"run", "/s", "--view=weights", "--world-size=auto", "--", "c"}), HasSubstr("--view says"));
+    EXPECT_THAT(error_of({"/s", "/m", "--dtype=fp32"}), HasSubstr("--dtype goes with --view=weights alone"));
+    EXPECT_THAT(error_of({"/s", "/m", "--view=weights-fp32", "--dtype=fp32"}), HasSubstr("--view=weights alone"));
+    EXPECT_THAT(error_of({"/s", "/m", "--view=states", "--container=bin"}), HasSubstr("--container goes with"));
+    EXPECT_THAT(error_of({"/s", "/m", "--view=weights", "--dtype=int8"}), HasSubstr("'int8'"));
+    EXPECT_THAT(error_of({"/s", "/m", "--view=weights", "--container=gguf"}), HasSubstr("'gguf'"));
+    EXPECT_THAT(error_of({"check", "/s", "--view=weights"}), HasSubstr("unknown option"));
+}
+
+TEST(Arguments, NamesOfWeightsAreOptionsOfTheMount) {
+    const auto view =
+        mount_of({"--view=weights", "--max-shard-size=5GB", "--strip-prefix=model.", "--strip-prefix=m.", "/s", "/m",
+                  "--rename=^a(?=b)=c", "--rename", "d=", "--parameters=lora", "--trainable-only", "--tag=step2"})
+            .target.names;
+    EXPECT_EQ(view.max_shard_nbytes, 5'000'000'000U);
+    EXPECT_THAT(view.strip_prefixes, ElementsAre("model.", "m."));
+    ASSERT_EQ(view.renames.size(), 2U);
+    EXPECT_EQ(view.renames[0].pattern, "^a(?=b)");
+    EXPECT_EQ(view.renames[0].replacement, "c");
+    EXPECT_EQ(view.renames[1].pattern, "d");
+    EXPECT_EQ(view.renames[1].replacement, "");
+    EXPECT_EQ(view.parameters, "lora");
+    EXPECT_TRUE(view.trainable_only);
+    EXPECT_EQ(view.tag, "step2");
+    EXPECT_EQ(mount_of({"/s", "/m", "--max-shard-size=2MiB"}).target.names.max_shard_nbytes, 2'097'152U)
+        << "of the weights in a catalogue";
+}
+
+TEST(Arguments, NamesThatSayNothingOfAViewAreRefused) {
+    for (const char* option : {"--max-shard-size=5GB", "--strip-prefix=a", "--rename=a=b", "--parameters=a",
+                               "--trainable-only", "--tag=a"}) {
+        for (const char* view : {"--view=universal", "--view=lightning", "--world-size=2", "--dp-size=2"}) {
+            EXPECT_THAT(error_of({"/s", "/m", view, option}), HasSubstr("it goes with --view=weights")) << option;
+        }
+        EXPECT_THAT(error_of({"run", "/s", "--world-size=auto", option, "--", "c"}), HasSubstr("it goes with"));
+    }
+    for (const char* size : {"0", "-1", "GB", "5 GB", "5gb", "1.5GB", "99999999999TB", "9223372036854775808"}) {
+        EXPECT_THAT(error_of({"/s", "/m", std::string("--max-shard-size=") + size}), HasSubstr("no size of a file"))
+            << size;
+    }
+    EXPECT_THAT(error_of({"/s", "/m", "--rename=a"}), HasSubstr("REGEX=REPLACEMENT"));
+    EXPECT_THAT(error_of({"/s", "/m", "--rename=a(=b"}), HasSubstr("no regular expression"));
+    EXPECT_THAT(error_of({"/s", "/m", "--parameters=["}), HasSubstr("--parameters is '['"));
+    EXPECT_THAT(error_of({"/s", "/m", "--tag", ""}), HasSubstr("--tag is empty"));
+}
+
 TEST(Arguments, AFlagMayStandBeforeTheOptionsOfFstab) {
     for (const std::vector<std::string>& options :
          {std::vector<std::string>{"-fo", "world-size=3"}, {"-foworld-size=3"}, {"-f", "-o", "world-size=3"}}) {
@@ -152,7 +233,7 @@ TEST(Arguments, AFlagMayStandBeforeTheOptionsOfFstab) {
         arguments.insert(arguments.end(), options.begin(), options.end());
         const MountArguments mount = mount_of(arguments);
         EXPECT_TRUE(mount.foreground) << options.front();
-        EXPECT_EQ(mount.target.world_size, 3U) << options.front();
+        EXPECT_EQ(mount.target.world_size(), 3U) << options.front();
     }
     EXPECT_THAT(error_of({"/s", "/m", "-fo", "foo"}), HasSubstr("foo"));
 }
@@ -161,11 +242,11 @@ TEST(Arguments, TheFirstArgumentChoosesTheCommand) {
     const auto inspect = std::get<InspectArguments>(*parse_arguments({"inspect", "/s", "--json", "--world-size=2"}));
     EXPECT_EQ(inspect.source, "/s");
     EXPECT_TRUE(inspect.json);
-    EXPECT_EQ(inspect.target.world_size, 2U);
+    EXPECT_EQ(inspect.target.world_size(), 2U);
     const auto verify = std::get<VerifyArguments>(*parse_arguments({"verify", "--tag=t", "/s"}));
     EXPECT_EQ(verify.source, "/s");
     EXPECT_EQ(verify.tag, "t");
-    EXPECT_FALSE(verify.target.world_size);
+    EXPECT_FALSE(verify.target.world_size());
     EXPECT_EQ(mount_of({"./inspect", "/m"}).source, "./inspect");
 }
 

@@ -33,7 +33,7 @@ TEST(RunArguments, TakesTheOptionsOfAMount) {
     const auto run = run_of({"run", "/s", "--world-size=4", "--ds-config=c", "--log-file=l", "-oio=direct,context=x",
                              "--", "train", "--world-size=9", "--", "-o", "{}"});
     EXPECT_EQ(run.mount.source, "/s");
-    EXPECT_EQ(run.mount.target.world_size, 4U);
+    EXPECT_EQ(run.mount.target.world_size(), 4U);
     EXPECT_EQ(run.mount.target.config_file, "c");
     EXPECT_EQ(run.mount.log_file, "l");
     EXPECT_EQ(run.mount.io, IoMode::direct);
@@ -45,7 +45,7 @@ TEST(RunArguments, TheWorldSizeMayBeTheJobs) {
     EXPECT_TRUE(run_of({"run", "/s", "--world-size=auto", "--", "c"}).mount.target.of_job);
     EXPECT_TRUE(run_of({"run", "/s", "-oworld_size=auto", "--", "c"}).mount.target.of_job);
     EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.of_job);
-    EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.world_size);
+    EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.world_size());
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=auto"}), HasSubstr("'auto'"));
     EXPECT_THAT(error_of({"run", "/s", "--dp-size=auto", "--", "c"}), HasSubstr("'auto'"));
 }
@@ -96,14 +96,17 @@ TEST_F(Places, AreOnePerViewAndOptions) {
         places.push_back(place_of(changed));
     };
     other([&](MountArguments& changed) { changed.source = runtime_.path(); });
-    other([](MountArguments& changed) { changed.target.world_size = 2; });
-    other([](MountArguments& changed) {
-        changed.target.world_size = 2;
-        changed.target.counts_data_parallel = true;
-    });
+    other([](MountArguments& changed) { changed.target.request = ViewRequest::at_world_size(2); });
+    other([](MountArguments& changed) { changed.target.request = ViewRequest::parse("weights"); });
+    other([](MountArguments& changed) { changed.target.names.tag = "step1"; });
+    other([](MountArguments& changed) { changed.target.names.renames = {{"a", "b"}}; });
+    other([](MountArguments& changed) { changed.target.names.strip_prefixes = {"a"}; });
+    other([](MountArguments& changed) { changed.target.names.parameters = "a"; });
+    other([](MountArguments& changed) { changed.target.names.trainable_only = true; });
+    other([](MountArguments& changed) { changed.target.names.max_shard_nbytes = 1; });
+    other([](MountArguments& changed) { changed.target.request = ViewRequest::at_world_size(2, true); });
     other([&](MountArguments& changed) { changed.target.config_file = source_ / "config"; });
-    other([](MountArguments& changed) { changed.target.view = ViewRequest::parse("weights"); });
-    other([](MountArguments& changed) { changed.target.view = ViewRequest::parse("weights-bf16"); });
+    other([](MountArguments& changed) { changed.target.request = ViewRequest::parse("weights-bf16"); });
     other([](MountArguments& changed) { changed.io = IoMode::direct; });
     other([](MountArguments& changed) { changed.log_file = "/log"; });
     other([](MountArguments& changed) { changed.kernel_options = {"context=x"}; });

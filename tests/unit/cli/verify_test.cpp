@@ -82,7 +82,7 @@ TEST(Verify, AViewNamedLikeAWorldSizeIsThatWorldSize) {
     EXPECT_EQ(harness.run({"verify", source, "--view=world-size-2"}), 0) << harness.error();
     EXPECT_THAT(harness.out(), HasSubstr("shown right at world size 2"));
     EXPECT_EQ(harness.run({"verify", source, "--view=weight"}), 2);
-    EXPECT_THAT(harness.error(), HasSubstr("--view is 'weight', but must be the name of a view"));
+    EXPECT_THAT(harness.error(), HasSubstr("there is no view 'weight'"));
     EXPECT_EQ(harness.run({"verify", source, "--view=weights", "--world-size=2"}), 2);
     EXPECT_THAT(harness.error(), HasSubstr("give it without --world-size"));
 }
