@@ -138,7 +138,7 @@ def test_a_mount_without_a_world_size_shows_all_of_them(source, mounted):
     assert len(list((mount.path / "world-size-8" / TAG).glob("*optim_states.pt"))) == 8
     views = {name for name in os.listdir(mount.path) if (mount.path / name / TAG).is_dir()}
     assert "world-size-4" in views and "world-size-8" not in views
-    for name in ("world-size-0", "world-size-04", "world-size-1048577", "latest"):
+    for name in ("world-size-0", "world-size-04", "world-size-1048577", TAG):
         assert not (mount.path / name).exists()
 
 
