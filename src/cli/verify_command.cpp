@@ -6,6 +6,7 @@
 #include "cli/view_options.h"
 #include "report/survey.h"
 #include "util/text.h"
+#include "verify/naming.h"
 #include "verify/problems.h"
 #include "verify/verify_derived_view.h"
 #include "verify/verify_files.h"
@@ -171,7 +172,7 @@ class Verification {
             problems.add(view.error().message());
             return {};
         }
-        const verify::Naming naming = [](const std::string& name) { return std::optional(name); };
+        CKPTFS_ASSIGN(const verify::Naming naming, verify::naming_of(options_, request, checkpoint->content));
         CKPTFS_ASSIGN(const auto totals, verify::verify_derived_view(checkpoint->content, **view, request, naming,
                                                                      environment_.read_with_torch, problems));
         print("view " + request.name(), totals);

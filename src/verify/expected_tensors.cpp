@@ -35,13 +35,14 @@ class Collection {
     explicit Collection(const Naming& naming) : naming_(naming) {}
 
     void add(const std::string& name, const std::string& kind, DType dtype, TensorPart part) {
-        const auto shown = naming_(name);
-        if (!shown) {
-            return;
-        }
         const auto [known, is_new] = index_.try_emplace({name, kind}, tensors_.size());
         if (is_new) {
-            tensors_.push_back({{*shown}, true, kind, dtype, {}});
+            ExpectedTensor& tensor = tensors_.emplace_back();
+            tensor.kind = kind;
+            tensor.dtype = dtype;
+            if (auto shown = naming_(name)) {
+                tensor.names.push_back(*std::move(shown));
+            }
         }
         tensors_[known->second].parts.push_back(std::move(part));
     }
@@ -56,7 +57,11 @@ class Collection {
         tensors_[known->second].under_every_name = under_every_name;
     }
 
-    [[nodiscard]] std::vector<ExpectedTensor> take() { return std::move(tensors_); }
+    /// Those that have a name in the view.
+    [[nodiscard]] std::vector<ExpectedTensor> take() {
+        std::erase_if(tensors_, [](const ExpectedTensor& tensor) { return tensor.names.empty(); });
+        return std::move(tensors_);
+    }
 
  private:
     const Naming& naming_;
@@ -112,13 +117,13 @@ void add_weight(const model::Parameter& parameter, std::optional<DType> dtype, C
     const auto add = [&](const model::Elements& elements, DType shown) {
         out.add(parameter.name, "weight", shown, {elements, parameter.shape});
     };
-    if (parameter.weight &&
-        (!dtype || parameter.weight->dtype() == *dtype || !is_floating(parameter.weight->dtype()))) {
-        add(*parameter.weight, parameter.weight->dtype());
+    const bool is_kept = dtype && parameter.weight && !is_floating(parameter.weight->dtype());
+    const bool is_there =
+        parameter.weight && (!dtype || (parameter.weight->dtype() == *dtype && dtype != DType::float32));
+    if (parameter.weight && (is_kept || is_there || !parameter.master)) {
+        add(*parameter.weight, is_kept ? parameter.weight->dtype() : dtype.value_or(parameter.weight->dtype()));
     } else if (parameter.master) {
         add(*parameter.master, dtype.value_or(parameter.dtype));
-    } else if (parameter.weight) {
-        add(*parameter.weight, dtype.value_or(parameter.weight->dtype()));
     }
 }
 

@@ -32,8 +32,8 @@ struct ExpectedTensor {
 using Naming = std::function<std::optional<std::string>(const std::string& name)>;
 
 /// Weights and buffers as `dtype`. With WeightsDType::source everything has its own dtype, a parameter that which the
-/// engine computes with; otherwise floating-point tensors have `dtype`, taken from weights that have it, else from the
-/// masters.
+/// engine computes with; otherwise floating-point tensors have `dtype`: fp32 is the masters, 16 bits are the weights
+/// where those have `dtype`, else the masters rounded; without a master it is the weight.
 [[nodiscard]] std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint, WeightsDType dtype,
                                                            bool under_every_name, const Naming& naming);
 

@@ -87,7 +87,9 @@ Result<safetensors::Metadata> metadata_of(const model::Rank& rank, const TensorN
         for (const auto& [name, value] : group.hyper_parameters) {
             metadata.emplace_back(prefix + name, scalar_text(value));
         }
-        if (group.step) {
+        const bool has_step = std::any_of(group.hyper_parameters.begin(), group.hyper_parameters.end(),
+                                          [](const auto& scalar) { return scalar.first == "step"; });
+        if (group.step && !has_step) {  // some optimizers keep it among their hyper-parameters too
             metadata.emplace_back(prefix + "step", number_text(*group.step));
         }
         nlohmann::json parameters = nlohmann::json::array();

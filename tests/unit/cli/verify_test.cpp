@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "broken_source.h"
 #include "harness.h"
 
@@ -25,6 +27,30 @@ TEST(Verify, EveryFixturePassesAtEveryWorldSize) {
         }
     }
     EXPECT_GT(verified, 50);
+}
+
+TEST(Verify, EveryFixturePassesAsEveryViewThatItHas) {
+    int verified = 0;
+    for (const fs::path& source : whole_fixtures()) {
+        Harness harness;
+        ASSERT_EQ(harness.run({"inspect", "--json", source.string()}), 0) << harness.error();
+        std::vector<std::string> views;
+        const nlohmann::json description = nlohmann::json::parse(harness.out());
+        for (const auto& view : description["tags"][0]["views"]) {
+            if (view["problem"].is_null()) {
+                views.push_back(view["name"]);
+            }
+            if (view["problem"].is_null() && view["name"] == "weights") {
+                views.insert(views.end(), {"weights-fp32", "weights-bf16", "weights-fp16", "weights-bin"});
+            }
+        }
+        for (const std::string& view : views) {
+            EXPECT_EQ(harness.run({"verify", source.string(), "--view", view}), 0)
+                << source << " as " << view << ": " << harness.error() << harness.out();
+            ++verified;
+        }
+    }
+    EXPECT_GT(verified, 150);
 }
 
 TEST(Verify, TheSourceAloneIsReadWhole) {
