@@ -47,6 +47,8 @@ Case draw_case(naive::Random& random) {
     if (random.one_in(2)) {
         drawn.stage3 = naive::make_stage3(drawn.checkpoint, random);
     }
+    // What a tied name is whose first name was left out is another question.
+    drawn.checkpoint.exclude_frozen &= drawn.checkpoint.tied.empty();
     drawn.ranks = random.one_in(10) ? random.between(10, 30) : random.between(1, 9);
     return drawn;
 }
@@ -137,8 +139,8 @@ Tensors expected_weights(const Case& drawn, const std::string& type) {
             const Tensor weight{weight_type, parameter.shape, parameter.weight};
             const Tensor master{checkpoint.master_type, parameter.shape, parameter.master};
             const std::string wanted = type.empty() ? weight_type : type;
-            // Stage 3 keeps no weights; else the stored ones serve where their dtype is asked for.
-            const bool kept = !drawn.stage3 && wanted == weight_type && wanted != "FloatStorage";
+            // Stage 3 keeps no weights; else the stored ones serve where their dtype is asked for, but fp32 is masters.
+            const bool kept = !drawn.stage3 && wanted == weight_type && type != "FloatStorage";
             expected[parameter.name] = kept ? weight : converted(master, wanted);
         }
     }

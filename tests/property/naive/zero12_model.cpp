@@ -333,11 +333,19 @@ std::map<std::string, Value> Save::module_tensors() const {
     return tensors;
 }
 
+bool is_excluded(const Checkpoint& checkpoint, const std::string& name) {
+    return checkpoint.exclude_frozen &&
+           std::any_of(checkpoint.frozen.begin(), checkpoint.frozen.end(),
+                       [&](const Fixed& fixed) { return fixed.name == name; });
+}
+
 Value Save::model_states() const {
     const std::map<std::string, Value> tensors = module_tensors();
     Value module = ordered_dict();
     for (const std::string& name : checkpoint_.module_order) {
-        set(module, name, tensors.at(name));
+        if (!is_excluded(checkpoint_, name)) {
+            set(module, name, tensors.at(name));
+        }
     }
     if (checkpoint_.module_metadata) {
         module->state = dict();

@@ -87,6 +87,9 @@ struct Checkpoint {
     std::vector<std::pair<std::string, Value>> after_world_size;   ///< mp_world_size, ds_config, client state …
 };
 
+/// Whether save_checkpoint(exclude_frozen_parameters=True) leaves this name out of `module`.
+[[nodiscard]] bool is_excluded(const Checkpoint& checkpoint, const std::string& name);
+
 /// What is free, or was written differently by older versions; a view must neither depend on it nor copy it.
 struct Freedom {
     std::string padding = std::string(1, '\0');  ///< the bytes that padding is filled with, repeated

@@ -40,7 +40,9 @@ Stage3 make_stage3(Checkpoint& checkpoint, Random& random) {
     const Value zero = find(checkpoint.ds_config, "zero_optimization");
     find(zero, "stage")->integer = 3;
     Stage3 stage3;
-    stage3.has_ds_ids = !random.one_in(5);
+    // They number all parameters: where no file names some, those of the others cannot be told for another cut.
+    const bool all_named = !checkpoint.exclude_frozen || checkpoint.frozen.empty();
+    stage3.has_ds_ids = !random.one_in(5) && all_named;
     stage3.first_ds_id = random.one_in(3) ? random.below(1000) : 0;
     if (random.one_in(4)) {
         return stage3;  // one sub-group for each group
@@ -228,7 +230,9 @@ Value Save3::module(std::uint64_t rank) const {
     }
     Value made = ordered_dict();
     for (const std::string& name : checkpoint_.module_order) {
-        set(made, name, tensors.at(name));
+        if (!is_excluded(checkpoint_, name)) {
+            set(made, name, tensors.at(name));
+        }
     }
     if (checkpoint_.module_metadata) {
         made->state = dict();
