@@ -22,7 +22,7 @@ constexpr std::size_t max_named_left_over = 4;
 
 std::int64_t newest_mtime_ns(const zero::Checkpoint& checkpoint) {
     std::int64_t result = 0;
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const zero::Family& family : checkpoint.families) {
         result = std::max(result, family.model_states_info.stamp.mtime_ns);
         for (const zero::RankFile& rank : family.optimizer) {
             result = std::max(result, rank.info.stamp.mtime_ns);

@@ -15,11 +15,11 @@ std::string base_name(const std::string& path) {
 
 // With several model-parallel ranks the number alone would not say which file it is.
 std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const std::string& file) {
-    if (checkpoint.model_parallel.size() > 1) {
+    if (checkpoint.families.size() > 1) {
         return std::nullopt;
     }
-    const zero::ModelParallelRank& family = checkpoint.model_parallel.front();
-    for (const auto* files : {&family.optimizer, &family.model_states_shards}) {
+    const zero::Family& family = checkpoint.families.front();
+    for (const auto* files : {&family.optimizer, &family.model_states_of_ranks()}) {
         for (std::size_t rank = 0; rank < files->size(); ++rank) {
             if ((*files)[rank].name == file) {
                 return rank;

@@ -85,20 +85,18 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
     result.stage = checkpoint.stage;
     result.world_size = checkpoint.world_size();
     result.dp_world_size = checkpoint.dp_world_size;
-    result.model_parallel_degree = checkpoint.model_parallel.size();
+    result.model_parallel_degree = checkpoint.families.size();
     result.sequence_parallel_degree = checkpoint.sequence_parallel;
     result.deepspeed_version = checkpoint.deepspeed_version;
     std::set<std::string> used;
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
-        if (family.model_states_shards.empty()) {
+    for (const zero::Family& family : checkpoint.families) {
+        if (family.model_states_of_ranks().empty()) {
             used.insert(family.model_states_name);
             result.nbytes += family.model_states_info.stamp.size;
         }
-        for (const auto* files : {&family.model_states_shards, &family.optimizer, &family.layers}) {
-            for (const zero::RankFile& rank : *files) {
-                used.insert(rank.name);
-                result.nbytes += rank.info.stamp.size;
-            }
+        for (const zero::RankFile* rank : family.rank_files()) {
+            used.insert(rank->name);
+            result.nbytes += rank->info.stamp.size;
         }
     }
     result.files = used.size();
@@ -107,7 +105,7 @@ Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const
             result.left_over.push_back(name);
         }
     }
-    const zero::ModelParallelRank& family = checkpoint.model_parallel.front();
+    const zero::Family& family = checkpoint.families.front();
     result.pickle_protocol = family.model_states->tree()->protocol();
     result.global_step = checkpoint.content.global_steps;
     if (checkpoint.format == zero::Format::stage0) {

@@ -40,7 +40,7 @@ GroupCut cut_of(const zero::ParameterGroup& group, std::uint64_t dp_world_size) 
     return result;
 }
 
-std::vector<GroupCut> zero3_cuts(const zero::ModelParallelRank& family, const std::vector<zero::SubGroup>& sub_groups,
+std::vector<GroupCut> zero3_cuts(const zero::Family& family, const std::vector<zero::SubGroup>& sub_groups,
                                  std::uint64_t dp_world_size) {
     std::vector<GroupCut> cuts;
     for (const zero::ParameterGroup& group : family.groups) {
@@ -61,7 +61,7 @@ Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std
         CKPTFS_ASSIGN(const auto target,
                       view::zero3_target(checkpoint, dp_world_size, view::target_sub_group_size(options)));
         for (std::size_t rank = 0; rank < target.families.size(); ++rank) {
-            const zero::ModelParallelRank& family = checkpoint.model_parallel[rank];
+            const zero::Family& family = checkpoint.families[rank];
             for (GroupCut& cut : zero3_cuts(family, target.families[rank], dp_world_size)) {
                 cuts.push_back(std::move(cut));
             }

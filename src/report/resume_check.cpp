@@ -38,7 +38,7 @@ class Checker {
     Checker(const zero::Checkpoint& checkpoint, const json& config, std::uint64_t dp_world_size)
         : checkpoint_(checkpoint),
           config_(config),
-          stored_(zero::config_json(pickle::find(checkpoint.model_parallel.front().model_states->root(), "ds_config"))),
+          stored_(zero::config_json(pickle::find(checkpoint.families.front().model_states->root(), "ds_config"))),
           target_(zero::engine_layout(config)),
           dp_world_size_(dp_world_size) {}
 
@@ -203,9 +203,9 @@ class Checker {
         }
         bool round_robin = false;
         bool aligned = false;
-        for (const zero::ParameterGroup& group : checkpoint_.model_parallel.front().groups) {
-            round_robin |= group.rules.round_robin;
-            aligned |= group.rules.alignment_numel > 1;
+        for (const zero::ParameterGroup& group : checkpoint_.families.front().groups) {
+            round_robin |= group.flat->rules.round_robin;
+            aligned |= group.flat->rules.alignment_numel > 1;
         }
         if (round_robin != target_.round_robin_gradients) {
             differs("round_robin_gradients", yes_no(round_robin), yes_no(target_.round_robin_gradients));
@@ -255,7 +255,7 @@ class Checker {
     }
 
     [[nodiscard]] bool muon() const {
-        for (const zero::ParameterGroup& group : checkpoint_.model_parallel.front().groups) {
+        for (const zero::ParameterGroup& group : checkpoint_.families.front().groups) {
             for (const zero::State& state : group.states) {
                 if (state.muon_momentum) {
                     return true;
@@ -294,7 +294,7 @@ class Checker {
     }
 
     void check_degree() {
-        const std::uint64_t degree = checkpoint_.model_parallel.size();
+        const std::uint64_t degree = checkpoint_.families.size();
         const json& tensor = setting(config_, {"tensor_parallel", "autotp_size"});
         if (tensor.is_number_integer() && tensor.get<std::int64_t>() > 1 && tensor.get<std::uint64_t>() != degree) {
             add(Kind::conflict, "tensor_parallel.autotp_size",

@@ -149,7 +149,7 @@ class Observer {
     }
 
     [[nodiscard]] const Node* client_state(std::string_view key) const {
-        const Node* value = pickle::find(checkpoint_.model_parallel.front().model_states->root(), key);
+        const Node* value = pickle::find(checkpoint_.families.front().model_states->root(), key);
         return value == nullptr || value->kind == pickle::Kind::none ? nullptr : value;
     }
 

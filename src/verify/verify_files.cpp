@@ -60,14 +60,12 @@ class FileVerifier {
 Result<FileTotals> verify_files(const zero::Checkpoint& checkpoint, Problems& problems) {
     FileTotals totals;
     FileVerifier verifier(problems, totals);
-    for (const zero::ModelParallelRank& rank : checkpoint.model_parallel) {
-        if (rank.model_states_shards.empty()) {
+    for (const zero::Family& rank : checkpoint.families) {
+        if (rank.model_states_of_ranks().empty()) {
             CKPTFS_TRY(verifier.verify(*rank.model_states->file()));
         }
-        for (const auto* files : {&rank.model_states_shards, &rank.optimizer, &rank.layers}) {
-            for (const zero::RankFile& file : *files) {
-                CKPTFS_TRY(verifier.verify(*file.file));
-            }
+        for (const zero::RankFile* file : rank.rank_files()) {
+            CKPTFS_TRY(verifier.verify(*file->file));
         }
     }
     return totals;

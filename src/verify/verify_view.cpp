@@ -26,21 +26,21 @@ class ViewVerifier {
     Result<void> run(std::uint64_t dp_world_size) {
         const bool stage0 = source_.format == zero::Format::stage0;
         if (view_.format != source_.format || (!stage0 && view_.dp_world_size != dp_world_size) ||
-            view_.model_parallel.size() != source_.model_parallel.size()) {
+            view_.families.size() != source_.families.size()) {
             problems_.add("the view is of " + std::string(name(view_.format)) + " at data-parallel size " +
                           std::to_string(view_.dp_world_size) + ", expected " + std::string(name(source_.format)) +
                           " at " + std::to_string(dp_world_size));
             return {};
         }
-        for (std::size_t rank = 0; rank < source_.model_parallel.size(); ++rank) {
-            CKPTFS_TRY(check_family(source_.model_parallel[rank], view_.model_parallel[rank]));
+        for (std::size_t rank = 0; rank < source_.families.size(); ++rank) {
+            CKPTFS_TRY(check_family(source_.families[rank], view_.families[rank]));
         }
         totals_.compared_nbytes = comparer_.compared_nbytes();
         return {};
     }
 
  private:
-    Result<void> check_family(const zero::ModelParallelRank& source, const zero::ModelParallelRank& view) {
+    Result<void> check_family(const zero::Family& source, const zero::Family& view) {
         if (source.groups.size() != view.groups.size()) {
             problems_.add("the view has " + counted(view.groups.size(), "parameter group") + ", the source " +
                           std::to_string(source.groups.size()));
@@ -50,8 +50,8 @@ class ViewVerifier {
             CKPTFS_TRY(check_group("group " + std::to_string(group), source.groups[group], view.groups[group]));
         }
         if (source_.format == zero::Format::zero3) {
-            CKPTFS_TRY(check_frozen(source.frozen, view.frozen));
-            return check_buffers(source.model_states_shards, view.model_states_shards);
+            CKPTFS_TRY(check_frozen(source.zero3->frozen, view.zero3->frozen));
+            return check_buffers(source.model_states_of_ranks(), view.model_states_of_ranks());
         }
         for (const char* key : {"module", "frozen_param_fragments"}) {
             CKPTFS_TRY(check_module(key, {source.model_states, {}}, {view.model_states, {}}));
@@ -87,6 +87,8 @@ class ViewVerifier {
         return {};
     }
 
+    static bool has_weights(const zero::ParameterGroup& group) { return group.flat && group.flat->weights; }
+
     Result<void> check_group(const std::string& where, const zero::ParameterGroup& source,
                              const zero::ParameterGroup& view) {
         const auto same = [](const zero::Parameter& a, const zero::Parameter& b) {
@@ -98,7 +100,7 @@ class ViewVerifier {
             return {};
         }
         CKPTFS_TRY(check_state(where, "fp32 master", source, source.master, view.master));
-        if (source.states.size() != view.states.size() || source.weights.has_value() != view.weights.has_value()) {
+        if (source.states.size() != view.states.size() || has_weights(source) != has_weights(view)) {
             problems_.add(where + ": the view has " + counted(view.states.size(), "optimizer state") + ", the source " +
                           std::to_string(source.states.size()));
             return {};
@@ -106,8 +108,8 @@ class ViewVerifier {
         for (std::size_t index = 0; index < source.states.size(); ++index) {
             CKPTFS_TRY(check_state(where, source.states[index].key, source, source.states[index], view.states[index]));
         }
-        if (source.weights) {
-            CKPTFS_TRY(check_state(where, "weights", source, *source.weights, *view.weights));
+        if (has_weights(source)) {
+            CKPTFS_TRY(check_state(where, "weights", source, *source.flat->weights, *view.flat->weights));
         }
         return {};
     }

@@ -11,8 +11,8 @@ namespace ckptfs::verify {
 
 ViewSource::ViewSource(std::shared_ptr<const View> view, const zero::Checkpoint& source, std::string name)
     : view_(std::move(view)), name_(std::move(name)) {
-    for (const zero::ModelParallelRank& family : source.model_parallel) {
-        for (const zero::RankFile& layer : family.layers) {
+    for (const zero::Family& family : source.families) {
+        for (const zero::RankFile& layer : family.layers.files) {
             passed_through_.emplace(layer.name, &layer);
         }
     }

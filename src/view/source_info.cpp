@@ -8,16 +8,14 @@
 
 namespace ckptfs::view {
 
-FileInfo common_info(const std::vector<zero::ModelParallelRank>& families) {
+FileInfo common_info(const std::vector<zero::Family>& families) {
     std::vector<const FileInfo*> infos;
-    for (const zero::ModelParallelRank& family : families) {
-        if (family.model_states_shards.empty()) {
+    for (const zero::Family& family : families) {
+        if (family.model_states_of_ranks().empty()) {
             infos.push_back(&family.model_states_info);
         }
-        for (const auto* files : {&family.model_states_shards, &family.optimizer, &family.layers}) {
-            for (const zero::RankFile& file : *files) {
-                infos.push_back(&file.info);
-            }
+        for (const zero::RankFile* file : family.rank_files()) {
+            infos.push_back(&file->info);
         }
     }
     if (infos.empty()) {

@@ -7,6 +7,6 @@
 namespace ckptfs::view {
 
 /// The newest times of the files of `families`, and no more than all of them grant.
-[[nodiscard]] FileInfo common_info(const std::vector<zero::ModelParallelRank>& families);
+[[nodiscard]] FileInfo common_info(const std::vector<zero::Family>& families);
 
 }  // namespace ckptfs::view

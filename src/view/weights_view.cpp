@@ -103,7 +103,7 @@ class WeightsKind final : public Kind {
 
 ModelSource model_source(const Ingredients& ingredients) {
     const auto& checkpoint = ingredients.checkpoint;
-    return {checkpoint->content, checkpoint->model_parallel, checkpoint, common_info(checkpoint->model_parallel),
+    return {checkpoint->content, checkpoint->families, checkpoint, common_info(checkpoint->families),
             ingredients.display};
 }
 

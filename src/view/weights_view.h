@@ -17,10 +17,10 @@ namespace ckptfs::view {
 
 struct ModelSource {
     const model::Checkpoint& content;
-    std::span<const zero::ModelParallelRank> families;  ///< whose content it is; they say how to join several
-    std::shared_ptr<const void> owner;                  ///< of the files behind `content`
-    FileInfo info;                                      ///< of every file that is shown
-    std::string display;                                ///< the tag, for messages
+    std::span<const zero::Family> families;  ///< whose content it is; they say how to join several
+    std::shared_ptr<const void> owner;       ///< of the files behind `content`
+    FileInfo info;                           ///< of every file that is shown
+    std::string display;                     ///< the tag, for messages
 };
 
 /// Of a whole tag.

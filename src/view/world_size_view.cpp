@@ -41,9 +41,10 @@ WorldSizeView::WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint,
       optimizer_count_(recut_ ? dp_world_size : 0),
       pass_through_(!recut_ || recut_->same_as_source()),
       cache_(std::move(cache)) {
-    for (const zero::ModelParallelRank& family : checkpoint_->model_parallel) {
-        permissions_.push_back({common_permissions(family.model_states_shards), common_permissions(family.optimizer)});
-        for (const auto* ranks : {&family.optimizer, &family.model_states_shards}) {
+    for (const zero::Family& family : checkpoint_->families) {
+        permissions_.push_back(
+            {common_permissions(family.model_states_of_ranks()), common_permissions(family.optimizer)});
+        for (const auto* ranks : {&family.optimizer, &family.model_states_of_ranks()}) {
             for (const zero::RankFile& rank : *ranks) {
                 newest_.stamp.mtime_ns = std::max(newest_.stamp.mtime_ns, rank.info.stamp.mtime_ns);
                 newest_.stamp.ctime_ns = std::max(newest_.stamp.ctime_ns, rank.info.stamp.ctime_ns);
@@ -67,12 +68,12 @@ std::size_t WorldSizeView::index_of(const Place& place) const {
     return place.family * files_per_family() + (place.optimizer ? model_states_count_ : 0) + place.rank;
 }
 
-const zero::ModelParallelRank& WorldSizeView::family(const Place& place) const {
-    return checkpoint_->model_parallel[place.family];
+const zero::Family& WorldSizeView::family(const Place& place) const {
+    return checkpoint_->families[place.family];
 }
 
 std::size_t WorldSizeView::file_count() const {
-    return checkpoint_->model_parallel.size() * files_per_family();
+    return checkpoint_->families.size() * files_per_family();
 }
 
 std::string WorldSizeView::file_name(std::size_t index) const {
@@ -81,8 +82,8 @@ std::string WorldSizeView::file_name(std::size_t index) const {
         return zero::optimizer_file_name(checkpoint_->optimizer_prefix, at.rank, family(at).rank,
                                          checkpoint_->optimizer_suffix);
     }
-    return family(at).model_states_shards.empty() ? family(at).model_states_name
-                                                  : zero::model_states_shard_name(at.rank, family(at).rank);
+    return family(at).model_states_of_ranks().empty() ? family(at).model_states_name
+                                                      : zero::model_states_shard_name(at.rank, family(at).rank);
 }
 
 std::optional<std::size_t> WorldSizeView::find(std::string_view name) const {
@@ -90,10 +91,9 @@ std::optional<std::size_t> WorldSizeView::find(std::string_view name) const {
     if (!parsed) {
         return std::nullopt;
     }
-    const auto& families = checkpoint_->model_parallel;
-    const auto found = std::find_if(families.begin(), families.end(), [&](const zero::ModelParallelRank& family) {
-        return family.rank == parsed->model_rank;
-    });
+    const auto& families = checkpoint_->families;
+    const auto found = std::find_if(families.begin(), families.end(),
+                                    [&](const zero::Family& family) { return family.rank == parsed->model_rank; });
     const Place at{static_cast<std::size_t>(found - families.begin()), parsed->role == zero::FileRole::optimizer_shard,
                    parsed->data_rank};
     if (found == families.end() || at.rank >= (at.optimizer ? optimizer_count_ : model_states_count_)) {
@@ -121,7 +121,7 @@ Result<std::uint64_t> WorldSizeView::file_size(std::size_t index) const {
 
 FileInfo WorldSizeView::file_info(std::size_t index) const {
     const Place at = place(index);
-    const auto& ranks = at.optimizer ? family(at).optimizer : family(at).model_states_shards;
+    const auto& ranks = at.optimizer ? family(at).optimizer : family(at).model_states_of_ranks();
     if (ranks.empty()) {
         return family(at).model_states_info;
     }
@@ -143,7 +143,7 @@ bool WorldSizeView::read_once(std::size_t index) const {
 Result<std::shared_ptr<const File>> WorldSizeView::open(std::size_t index) const {
     const Place at = place(index);
     if (pass_through_) {
-        const auto& ranks = at.optimizer ? family(at).optimizer : family(at).model_states_shards;
+        const auto& ranks = at.optimizer ? family(at).optimizer : family(at).model_states_of_ranks();
         return ranks.empty() ? family(at).model_states->file() : ranks[at.rank].file;
     }
     if (auto cached = cache_->find(this, index)) {

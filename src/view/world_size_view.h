@@ -57,7 +57,7 @@ class WorldSizeView final : public View {
     [[nodiscard]] Place place(std::size_t index) const;
     [[nodiscard]] std::size_t index_of(const Place& place) const;
     [[nodiscard]] std::size_t files_per_family() const { return model_states_count_ + optimizer_count_; }
-    [[nodiscard]] const zero::ModelParallelRank& family(const Place& place) const;
+    [[nodiscard]] const zero::Family& family(const Place& place) const;
 
     [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> build(const Place& place, const std::string& name) const;
 

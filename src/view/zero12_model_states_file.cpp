@@ -102,7 +102,7 @@ std::vector<std::pair<std::string, std::uint64_t>> places_of(const std::vector<z
 }
 
 // Where no config is stored, whatever explains the source must cut alike at the target too.
-Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::ModelParallelRank& family,
+Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::Family& family,
                                const ParameterGroup& group, const FlatLayout& layout) {
     const auto unknown = [&](const char* what) {
         return Error(ErrorCode::invalid_argument,
@@ -111,19 +111,21 @@ Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::M
                          ", which decides how they are cut over " + std::to_string(layout.world_size) +
                          " data-parallel ranks; give --ds-config");
     };
-    CKPTFS_ASSIGN(const FlatLayout source, zero::flat_layout(numels(group), checkpoint.dp_world_size, group.rules));
+    CKPTFS_ASSIGN(const FlatLayout source,
+                  zero::flat_layout(numels(group), checkpoint.dp_world_size, group.flat->rules));
     std::vector<zero::Parameter> in_flat_order;
     for (const zero::Slot& slot : source.slots) {
         in_flat_order.push_back(group.parameters[slot.parameter]);
     }
-    for (const zero::FlatRules& rules : group.other_rules) {
+    for (const zero::FlatRules& rules : group.flat->other_rules) {
         ParameterGroup other;
         other.parameters = zero::optimizer_order(in_flat_order, checkpoint.dp_world_size, rules.round_robin);
         CKPTFS_ASSIGN(const FlatLayout candidate, zero::flat_layout(numels(other), layout.world_size, rules));
         if (candidate.padded_numel != layout.padded_numel ||
             places_of(other.parameters, candidate) != places_of(group.parameters, layout)) {
-            return unknown(rules.round_robin != group.rules.round_robin ? "zero_optimization.round_robin_gradients"
-                                                                        : "zero_optimization.parameter_alignment");
+            return unknown(rules.round_robin != group.flat->rules.round_robin
+                               ? "zero_optimization.round_robin_gradients"
+                               : "zero_optimization.parameter_alignment");
         }
     }
     for (const State& state : group.states) {
@@ -152,21 +154,22 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
         }
     }
     result.same_as_source = dp_world_size == checkpoint.dp_world_size;
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const zero::Family& family : checkpoint.families) {
         std::vector<FlatLayout>& layouts = result.families.emplace_back();
         for (const ParameterGroup& group : family.groups) {
-            zero::FlatRules rules = group.rules;
+            zero::FlatRules rules = group.flat->rules;
             // BF16_Optimizer knows neither setting.
             if (target && checkpoint.format != zero::Format::bf16_optimizer) {
                 rules.round_robin = target->round_robin_gradients;
-                rules.alignment_numel = target->parameter_alignment ? zero::alignment_numel(group.weights_itemsize) : 1;
+                rules.alignment_numel =
+                    target->parameter_alignment ? zero::alignment_numel(group.flat->weights_itemsize) : 1;
             }
             CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), dp_world_size, rules));
             if (!target && dp_world_size != checkpoint.dp_world_size) {
                 CKPTFS_TRY(check_rules_agree(checkpoint, family, group, layout));
             }
             layouts.push_back(std::move(layout));
-            result.same_as_source &= rules == group.rules;
+            result.same_as_source &= rules == group.flat->rules;
             for (const State& state : group.states) {
                 result.same_as_source &= !state.muon_momentum || result.whole_momentum.value_or(
                                                                      state.whole_parameters) == state.whole_parameters;
@@ -180,20 +183,20 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
     const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family_index,
     const std::string& file_name) {
     const std::vector<FlatLayout>& layouts = target.families[family_index];
-    const zero::ModelParallelRank& family = checkpoint->model_parallel[family_index];
+    const zero::Family& family = checkpoint->families[family_index];
     pt::ArchiveEditor editor(family.model_states);
     const Node* root = family.model_states->root();
     const Node* shapes = pickle::find(root, "param_shapes");
     for (std::size_t g = 0; g < layouts.size(); ++g) {
         const ParameterGroup& group = family.groups[g];
         CKPTFS_ASSIGN(FlatLayout source_layout,
-                      zero::flat_layout(numels(group), checkpoint->dp_world_size, group.rules));
-        if (group.weights) {
-            CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(group.weights->example));
+                      zero::flat_layout(numels(group), checkpoint->dp_world_size, group.flat->rules));
+        if (group.flat->weights) {
+            CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(group.flat->weights->example));
             const std::size_t storage =
-                editor.add_storage(group.weights->dtype, layouts[g].padded_numel, like.storage.location,
-                                   flat_content(*group.weights, layouts[g], 0, layouts[g].padded_numel));
-            CKPTFS_TRY(move_tensors(editor, pickle::find(root, "module"), *group.weights,
+                editor.add_storage(group.flat->weights->dtype, layouts[g].padded_numel, like.storage.location,
+                                   flat_content(*group.flat->weights, layouts[g], 0, layouts[g].padded_numel));
+            CKPTFS_TRY(move_tensors(editor, pickle::find(root, "module"), *group.flat->weights,
                                     {&layouts[g], storage, source_layout}));
         }
         const bool same_order = std::equal(

@@ -29,7 +29,7 @@ class OptimizerEdit {
     OptimizerEdit(const zero::Checkpoint& checkpoint, const TargetLayout& target, std::size_t family,
                   std::uint64_t rank, Template base)
         : checkpoint_(checkpoint),
-          family_(checkpoint.model_parallel[family]),
+          family_(checkpoint.families[family]),
           target_(target),
           layouts_(target.families[family]),
           rank_(rank),
@@ -285,7 +285,7 @@ class OptimizerEdit {
     }
 
     const zero::Checkpoint& checkpoint_;
-    const zero::ModelParallelRank& family_;
+    const zero::Family& family_;
     const TargetLayout& target_;
     const std::vector<FlatLayout>& layouts_;
     std::uint64_t rank_;
@@ -302,7 +302,7 @@ class OptimizerEdit {
 Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
     const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
     std::uint64_t rank, const std::string& file_name) {
-    const std::vector<zero::RankFile>& files = checkpoint->model_parallel[family].optimizer;
+    const std::vector<zero::RankFile>& files = checkpoint->families[family].optimizer;
     CKPTFS_ASSIGN(Template base, template_of(files[checkpoint->optimizer_template(rank)]));
     return OptimizerEdit(*checkpoint, target, family, rank, std::move(base)).build(file_name, checkpoint);
 }

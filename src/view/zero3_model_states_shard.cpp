@@ -17,7 +17,7 @@ namespace {
 using pickle::Node;
 
 // param_shapes lists each sub-group in flat order.
-Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const zero::ModelParallelRank& family,
+Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const zero::Family& family,
                                const std::vector<zero::SubGroup>& sub_groups) {
     const Node* shapes = pickle::find(root, "param_shapes");
     std::unordered_map<std::string_view, std::pair<const Node*, const Node*>> entries;
@@ -44,10 +44,10 @@ Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const z
     return pickle.set_item(root, "param_shapes", pickle.list(std::move(lists)));
 }
 
-Result<void> edit_frozen(pt::ArchiveEditor& editor, const Node* root, const zero::ModelParallelRank& family,
+Result<void> edit_frozen(pt::ArchiveEditor& editor, const Node* root, const zero::Family& family,
                          const Zero3Target& target, std::uint64_t rank) {
     const pickle::DictIndex fragments(pickle::find(root, "frozen_param_fragments"));
-    for (const zero::FrozenParameter& frozen : family.frozen) {
+    for (const zero::FrozenParameter& frozen : family.zero3->frozen) {
         const Node* node = fragments.find(frozen.parameter.name);
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(node));
         const std::uint64_t numel = zero::partition_numel(frozen.parameter.numel, target.dp_world_size);
@@ -65,9 +65,9 @@ Result<void> edit_frozen(pt::ArchiveEditor& editor, const Node* root, const zero
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_shard(
     const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family_index,
     std::uint64_t rank, const std::string& file_name) {
-    const zero::ModelParallelRank& family = checkpoint->model_parallel[family_index];
+    const zero::Family& family = checkpoint->families[family_index];
     const std::uint64_t source_rank = rank % checkpoint->dp_world_size;
-    CKPTFS_ASSIGN(const Template source, template_of(family.model_states_shards[source_rank]));
+    CKPTFS_ASSIGN(const Template source, template_of(family.model_states_of_ranks()[source_rank]));
     pt::ArchiveEditor editor(source.archive, source.places);
     pickle::Editor& pickle = editor.pickle();
     const Node* root = source.archive->root();

@@ -24,8 +24,8 @@ using zero::SubGroup;
 /// the source comes from the first sub-group of its group there.
 class Zero3OptimizerEdit {
  public:
-    Zero3OptimizerEdit(const zero::ModelParallelRank& family, const std::vector<SubGroup>& sub_groups,
-                       const Zero3Target& target, std::uint64_t rank, Template source)
+    Zero3OptimizerEdit(const zero::Family& family, const std::vector<SubGroup>& sub_groups, const Zero3Target& target,
+                       std::uint64_t rank, Template source)
         : family_(family),
           sub_groups_(sub_groups),
           target_(target),
@@ -36,8 +36,8 @@ class Zero3OptimizerEdit {
           optimizer_(pickle::find(source_.archive->root(), "optimizer_state_dict")),
           inner_(pickle::find(optimizer_, "optimizer_state_dict")),
           first_in_source_(family_.groups.size()) {
-        for (std::size_t k = family_.sub_groups.size(); k-- > 0;) {
-            first_in_source_[family_.sub_groups[k].group] = k;
+        for (std::size_t k = family_.zero3->sub_groups.size(); k-- > 0;) {
+            first_in_source_[family_.zero3->sub_groups[k].group] = k;
         }
     }
 
@@ -74,9 +74,10 @@ class Zero3OptimizerEdit {
             const Node* like = pickle::item(masters, first_in_source_[sub_group.group]);
             CKPTFS_ASSIGN(const Node* tensor, flat_tensor(group.master, sub_group, like));
             const Node* attributes = zero::attributes_with_ds_id(tensor);
-            if (attributes != nullptr && !group.ds_ids.empty() && sub_group.count > 0) {
-                const std::string id = std::to_string(group.ds_ids[sub_group.first]) + "_" +
-                                       std::to_string(group.ds_ids[sub_group.first + sub_group.count - 1]);
+            if (attributes != nullptr && !family_.zero3->ds_ids.empty() && sub_group.count > 0) {
+                const std::vector<std::int64_t>& ids = family_.zero3->ds_ids[sub_group.group];
+                const std::string id = std::to_string(ids[sub_group.first]) + "_" +
+                                       std::to_string(ids[sub_group.first + sub_group.count - 1]);
                 CKPTFS_TRY(pickle_.set_item(attributes, "ds_id", pickle_.string(id)));
             }
             tensors.push_back(tensor);
@@ -147,7 +148,7 @@ class Zero3OptimizerEdit {
 
     const Node* count(std::uint64_t value) { return pickle_.integer(static_cast<std::int64_t>(value)); }
 
-    const zero::ModelParallelRank& family_;
+    const zero::Family& family_;
     const std::vector<SubGroup>& sub_groups_;
     const Zero3Target& target_;
     std::uint64_t rank_;
@@ -164,7 +165,7 @@ class Zero3OptimizerEdit {
 Result<std::shared_ptr<const VirtualFile>> recut_zero3_optimizer_file(
     const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family_index,
     std::uint64_t rank, const std::string& file_name) {
-    const zero::ModelParallelRank& family = checkpoint->model_parallel[family_index];
+    const zero::Family& family = checkpoint->families[family_index];
     CKPTFS_ASSIGN(Template source, template_of(family.optimizer[checkpoint->optimizer_template(rank)]));
     return Zero3OptimizerEdit(family, target.families[family_index], target, rank, std::move(source))
         .build(file_name, checkpoint);

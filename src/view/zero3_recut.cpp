@@ -26,8 +26,8 @@ class Zero3Recut final : public Recut {
     // Every rank's share is as long as any other's: what makes files differ in size is the tree that they are edited
     // from, the digits of the rank in the names of their records, and the tied names that only rank 0 lists.
     [[nodiscard]] std::uint64_t sized_like(std::size_t family, bool optimizer, std::uint64_t rank) const override {
-        const zero::ModelParallelRank& files = checkpoint_->model_parallel[family];
-        const std::vector<zero::RankFile>& ranks = optimizer ? files.optimizer : files.model_states_shards;
+        const zero::Family& files = checkpoint_->families[family];
+        const std::vector<zero::RankFile>& ranks = optimizer ? files.optimizer : files.model_states_of_ranks();
         const auto structure = [&](std::uint64_t r) {
             return ranks[optimizer ? checkpoint_->optimizer_template(r) : r % ranks.size()].structure;
         };
@@ -56,15 +56,15 @@ class Zero3Recut final : public Recut {
 
 using Cut = std::vector<std::vector<zero::SubGroup>>;  // by model-parallel rank
 
-Result<std::vector<zero::SubGroup>> cut_family(const zero::ModelParallelRank& family, std::uint64_t dp_world_size,
+Result<std::vector<zero::SubGroup>> cut_family(const zero::Family& family, std::uint64_t dp_world_size,
                                                std::uint64_t sub_group_size) {
     std::vector<zero::SubGroup> sub_groups;
-    auto source = family.sub_groups.begin();
+    auto source = family.zero3->sub_groups.begin();
     for (std::size_t g = 0; g < family.groups.size(); ++g) {
-        if (source == family.sub_groups.end() || source->group != g) {
+        if (source == family.zero3->sub_groups.end() || source->group != g) {
             continue;  // a group without parameters
         }
-        while (source != family.sub_groups.end() && source->group == g) {
+        while (source != family.zero3->sub_groups.end() && source->group == g) {
             ++source;
         }
         std::vector<std::uint64_t> numels;
@@ -74,7 +74,7 @@ Result<std::vector<zero::SubGroup>> cut_family(const zero::ModelParallelRank& fa
         CKPTFS_TRY(zero::check_numels(numels, dp_world_size));
         zero::cut_sub_groups(g, numels, dp_world_size, sub_group_size, sub_groups);
     }
-    for (const zero::FrozenParameter& frozen : family.frozen) {
+    for (const zero::FrozenParameter& frozen : family.zero3->frozen) {
         CKPTFS_TRY(zero::check_numels({&frozen.parameter.numel, 1}, dp_world_size));
     }
     return sub_groups;
@@ -82,7 +82,7 @@ Result<std::vector<zero::SubGroup>> cut_family(const zero::ModelParallelRank& fa
 
 Result<Cut> cut_for(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size, std::uint64_t sub_group_size) {
     Cut cut;
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const zero::Family& family : checkpoint.families) {
         CKPTFS_ASSIGN(std::vector<zero::SubGroup> sub_groups, cut_family(family, dp_world_size, sub_group_size));
         cut.push_back(std::move(sub_groups));
     }
@@ -91,8 +91,8 @@ Result<Cut> cut_for(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_s
 
 Cut cut_of_source(const zero::Checkpoint& checkpoint) {
     Cut cut;
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
-        cut.push_back(family.sub_groups);
+    for (const zero::Family& family : checkpoint.families) {
+        cut.push_back(family.zero3->sub_groups);
     }
     return cut;
 }

@@ -39,12 +39,10 @@ class ZeroTag final : public Tag {
         if (!checkpoint_.ok()) {
             return;
         }
-        for (const zero::ModelParallelRank& family : (*checkpoint_)->model_parallel) {
+        for (const zero::Family& family : (*checkpoint_)->families) {
             of_save_.insert(family.model_states_name);
-            for (const auto* ranks : {&family.model_states_shards, &family.optimizer, &family.layers}) {
-                for (const zero::RankFile& rank : *ranks) {
-                    of_save_.insert(rank.name);
-                }
+            for (const zero::RankFile* rank : family.rank_files()) {
+                of_save_.insert(rank->name);
             }
         }
     }

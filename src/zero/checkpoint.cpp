@@ -1,4 +1,4 @@
-// The names of formats.
+// The names of formats; all files of a family.
 #include "zero/checkpoint.h"
 
 namespace ckptfs::zero {
@@ -17,6 +17,21 @@ std::string_view name(Format format) {
             return "ZeRO-3";
     }
     return "unknown";
+}
+
+const std::vector<RankFile>& Family::model_states_of_ranks() const {
+    static const std::vector<RankFile> none;
+    return zero3 ? zero3->model_states : none;
+}
+
+std::vector<const RankFile*> Family::rank_files() const {
+    std::vector<const RankFile*> all;
+    for (const auto* files : {&model_states_of_ranks(), &optimizer, &layers.files}) {
+        for (const RankFile& file : *files) {
+            all.push_back(&file);
+        }
+    }
+    return all;
 }
 
 }  // namespace ckptfs::zero

@@ -1,4 +1,4 @@
-// The hub: what a ZeRO checkpoint holds, per parameter and state, and where those elements lie in the source files.
+// What DeepSpeed wrote: the files of a tag, and how they are cut; with what they mean, as any format would say it.
 #pragma once
 
 #include <cstdint>
@@ -45,20 +45,24 @@ struct Parameter {
     std::uint64_t numel = 0;
 };
 
-struct ParameterGroup {
-    std::vector<Parameter> parameters;   ///< in optimizer order
-    std::vector<FlatRules> other_rules;  ///< that explain the files as well, where no config is stored that tells
+/// How stages 1 and 2 lay out a group: as one flat buffer, cut over the ranks.
+struct FlatGroup {
     FlatRules rules;                     ///< of the source; alignment is per group because it depends on the dtype
-    State master;
-    std::vector<State> states;     ///< element-wise optimizer states, in the order in which the files name them
-    std::optional<State> weights;  ///< the group's flat buffer behind `module`; absent where `module` is not flat
+    std::vector<FlatRules> other_rules;  ///< that explain the files as well, where no config is stored that tells
+    std::optional<State> weights;        ///< the group's flat buffer behind `module`; absent where `module` is not flat
     /// Of a pipeline, whose layer files pass through: where the weights of each parameter lie. A map without shards
     /// where its file does not follow from its name (tied layers). No example.
     std::optional<State> layer_weights;
     std::uint64_t weights_itemsize = 4;  ///< of the parameters' own dtype, which alignment depends on
-    bool has_state = false;              ///< the optimizer has stepped: `state` has an entry for this group
-    std::optional<double> step;          ///< that its optimizer is at, on all ranks; absent where it counts none
-    std::vector<std::int64_t> ds_ids;    ///< stage 3: what its engine numbers each parameter; empty where files do not
+};
+
+struct ParameterGroup {
+    std::vector<Parameter> parameters;  ///< in optimizer order
+    State master;
+    std::vector<State> states;      ///< element-wise optimizer states, in the order in which the files name them
+    bool has_state = false;         ///< the optimizer has stepped: `state` has an entry for this group
+    std::optional<double> step;     ///< that its optimizer is at, on all ranks; absent where it counts none
+    std::optional<FlatGroup> flat;  ///< absent at stage 3, which cuts every parameter by itself
 };
 
 /// A parameter that no optimizer owns, under stage 3: each rank keeps its share.
@@ -79,20 +83,37 @@ struct RankFile {
     std::vector<pt::RecordPlace> places;  ///< of structure->storages(), in this rank's file
 };
 
-/// One model-parallel rank: its files form a family that is cut over the data-parallel ranks on its own.
-struct ModelParallelRank {
+/// The weights of a pipeline stage, in files of their own that no world size changes.
+struct PipelineLayers {
+    std::vector<RankFile> files;        ///< names, files and infos; no trees
+    std::vector<ModuleTensor> tensors;  ///< what they hold: "<layer>.<name in the layer>"
+    std::vector<std::string> gaps;      ///< tensors there that cannot be read, a sentence each
+};
+
+/// What stage 3 alone writes: model states of every rank, and groups cut into sub-groups.
+struct Zero3Family {
+    std::vector<RankFile> model_states;  ///< by data-parallel rank
+    std::vector<SubGroup> sub_groups;    ///< as the source is cut, of all groups in their order
+    std::vector<FrozenParameter> frozen;
+    /// By group: what its engine numbers each parameter; empty where files do not say it.
+    std::vector<std::vector<std::int64_t>> ds_ids;
+};
+
+/// The files of one model-parallel rank, which are cut over the data-parallel ranks by themselves.
+struct Family {
     std::string rank;  ///< MM, as the file names write it
     std::vector<ParameterGroup> groups;
-    std::string model_states_name;
+    std::string model_states_name;  ///< of the only model states, or of data-parallel rank 0's
     std::shared_ptr<const pt::Archive> model_states;
     FileInfo model_states_info;
-    std::vector<RankFile> model_states_shards;  ///< stage 3 only: by data-parallel rank; model_states is rank 0's
-    std::vector<SubGroup> sub_groups;           ///< stage 3 only: as the source is cut, of all groups in their order
-    std::vector<FrozenParameter> frozen;        ///< stage 3 only
-    std::vector<RankFile> optimizer;            ///< by data-parallel rank
-    std::vector<RankFile> layers;               ///< of a pipeline stage: names, files and infos; no trees
-    std::vector<ModuleTensor> layer_tensors;    ///< what those files hold: "<layer>.<name in the layer>"
-    std::vector<std::string> layer_gaps;        ///< tensors there that cannot be read, a sentence each
+    std::vector<RankFile> optimizer;  ///< by data-parallel rank
+    PipelineLayers layers;
+    std::optional<Zero3Family> zero3;  ///< of stage 3
+
+    /// By data-parallel rank; empty where all share one file.
+    [[nodiscard]] const std::vector<RankFile>& model_states_of_ranks() const;
+    /// Of all ranks and layers, in this order: model states of ranks, optimizer files, layers.
+    [[nodiscard]] std::vector<const RankFile*> rank_files() const;
 };
 
 enum class Format : std::uint8_t {
@@ -116,18 +137,18 @@ struct Checkpoint {
     std::string optimizer_suffix;  ///< "_optim_states.pt", in old checkpoints "optim_states.pt"
     LayoutConfig config;           ///< the layout settings stored in the checkpoint
     std::string deepspeed_version;
-    std::vector<ModelParallelRank> model_parallel;
+    std::vector<Family> families;
     /// What ranks of one family keep for themselves alone, so that it has no right value at another world size.
     std::vector<RankValue> rank_values;
     /// Where there are such values: the data-parallel rank whose are given to all (--rank-values-of).
     std::optional<std::uint64_t> rank_values_of;
     /// What its user should know before resuming from it, in whole sentences that name files.
     std::vector<std::string> warnings;
-    /// What all this means; its elements point into model_parallel (zero/content.h).
+    /// What all this means; its elements point into families (zero/content.h).
     model::Checkpoint content;
 
     /// Ranks to each data-parallel rank.
-    [[nodiscard]] std::uint64_t degree() const { return model_parallel.size() * sequence_parallel; }
+    [[nodiscard]] std::uint64_t degree() const { return families.size() * sequence_parallel; }
     /// All ranks that wrote it, as WORLD_SIZE counted them.
     [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * degree(); }
     /// The source rank whose optimizer file that of a target rank is edited from.

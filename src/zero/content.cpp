@@ -50,16 +50,16 @@ std::optional<model::DType> configured_dtype(const Node* root, std::string_view 
 /// The content of one family.
 class FamilyContent {
  public:
-    FamilyContent(const ModelParallelRank& family, std::string_view optimizer_prefix, std::vector<std::string>& gaps)
+    FamilyContent(const Family& family, std::string_view optimizer_prefix, std::vector<std::string>& gaps)
         : family_(family),
           root_(family.model_states->root()),
           path_(family.model_states->file()->name()),
-          is_stage3_(!family.model_states_shards.empty()),
+          is_stage3_(family.zero3.has_value()),
           gaps_(gaps),
           module_(module_tensors(*family.model_states, pickle::find(root_, "module"), "", gaps)),
           configured_(configured_dtype(root_, optimizer_prefix)) {
-        module_.insert(module_.end(), family.layer_tensors.begin(), family.layer_tensors.end());
-        gaps.insert(gaps.end(), family.layer_gaps.begin(), family.layer_gaps.end());
+        module_.insert(module_.end(), family.layers.tensors.begin(), family.layers.tensors.end());
+        gaps.insert(gaps.end(), family.layers.gaps.begin(), family.layers.gaps.end());
         for (const ModuleTensor& tensor : module_) {
             by_name_.emplace(tensor.name, &tensor);
         }
@@ -168,7 +168,7 @@ class FamilyContent {
 
     void add_frozen() {
         if (is_stage3_) {
-            for (const FrozenParameter& source : family_.frozen) {
+            for (const FrozenParameter& source : family_.zero3->frozen) {
                 const State& fragments = source.fragments;
                 model::Elements elements(fragments.dtype, source.parameter.numel, fragments.parameters.front());
                 add_frozen_parameter(source.parameter, std::move(elements));
@@ -301,7 +301,7 @@ class FamilyContent {
     // A tensor of a pipeline's layer that may be a tied one, whose parameter stands under another name.
     [[nodiscard]] bool is_tied_layer(const ModuleTensor& tensor) const {
         const std::size_t dot = tensor.name.find('.');
-        if (family_.layer_tensors.empty() || dot == std::string::npos) {
+        if (family_.layers.tensors.empty() || dot == std::string::npos) {
             return false;
         }
         const std::string_view in_layer = std::string_view(tensor.name).substr(dot);
@@ -316,7 +316,7 @@ class FamilyContent {
         return false;
     }
 
-    const ModelParallelRank& family_;
+    const Family& family_;
     const Node* root_;
     const std::string& path_;
     bool is_stage3_;
@@ -330,9 +330,9 @@ class FamilyContent {
 
 }  // namespace
 
-model::Checkpoint make_content(std::span<const ModelParallelRank> families, std::string_view optimizer_prefix) {
+model::Checkpoint make_content(std::span<const Family> families, std::string_view optimizer_prefix) {
     model::Checkpoint content;
-    for (const ModelParallelRank& family : families) {
+    for (const Family& family : families) {
         content.ranks.push_back(FamilyContent(family, optimizer_prefix, content.gaps).make());
     }
     const Node* steps =

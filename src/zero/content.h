@@ -21,7 +21,6 @@ namespace ckptfs::zero {
 ///   whether the optimizer steps it.
 ///
 /// Tied names are those of `shared_params`, and those that share their bytes with another name.
-[[nodiscard]] model::Checkpoint make_content(std::span<const ModelParallelRank> families,
-                                             std::string_view optimizer_prefix);
+[[nodiscard]] model::Checkpoint make_content(std::span<const Family> families, std::string_view optimizer_prefix);
 
 }  // namespace ckptfs::zero

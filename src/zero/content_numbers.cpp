@@ -40,15 +40,14 @@ void add_scalars(const std::string& name, const Node* node, model::Scalars& out)
 
 }  // namespace
 
-std::vector<model::Scalars> group_hyper_parameters(const ModelParallelRank& family) {
+std::vector<model::Scalars> group_hyper_parameters(const Family& family) {
     std::vector<model::Scalars> result;
     if (family.optimizer.empty()) {
         return result;
     }
     const Node* optimizer = pickle::find(family.optimizer.front().structure->root(), "optimizer_state_dict");
     // At stage 3 the inner optimizer's dict has the outer one's name.
-    const Node* inner =
-        pickle::find(optimizer, family.model_states_shards.empty() ? "base_optimizer_state" : "optimizer_state_dict");
+    const Node* inner = pickle::find(optimizer, family.zero3 ? "optimizer_state_dict" : "base_optimizer_state");
     const Node* groups = pickle::find(inner, "param_groups");
     if (groups == nullptr || groups->kind != Kind::list) {
         return result;

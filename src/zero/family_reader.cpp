@@ -43,7 +43,7 @@ Result<void> refuse_by_listing(const Inventory& inventory, const std::string& pa
     return {};
 }
 
-Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, ModelParallelRank& family) {
+Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, Family& family) {
     const ModelStatesName* found = tag.inventory.first_model_states(rank);
     if (found == nullptr) {
         return missing_model_states(tag, rank);
@@ -59,7 +59,7 @@ Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, ModelPa
     return states;
 }
 
-Result<void> check_unchanged(const TagFiles& tag, const ModelParallelRank& family) {
+Result<void> check_unchanged(const TagFiles& tag, const Family& family) {
     const auto check = [&](const std::string& name, const FileStamp& stamp) -> Result<void> {
         CKPTFS_ASSIGN(const FileInfo now, tag.source.stat_target(join_path(tag.directory, name)));
         if (now.stamp != stamp) {
@@ -70,10 +70,8 @@ Result<void> check_unchanged(const TagFiles& tag, const ModelParallelRank& famil
         return {};
     };
     CKPTFS_TRY(check(family.model_states_name, family.model_states_info.stamp));
-    for (const auto* ranks : {&family.model_states_shards, &family.optimizer, &family.layers}) {
-        for (const RankFile& rank : *ranks) {
-            CKPTFS_TRY(check(rank.name, rank.info.stamp));
-        }
+    for (const RankFile* rank : family.rank_files()) {
+        CKPTFS_TRY(check(rank->name, rank->info.stamp));
     }
     return {};
 }

@@ -26,9 +26,9 @@ Result<void> refuse_by_listing(const Inventory& inventory, const std::string& pa
 
 /// Opens the model states of model-parallel rank `rank` (at stage 3 those of data-parallel rank 0) and sets the name,
 /// the archive and the info of `family`. `incomplete` where they are missing.
-Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, ModelParallelRank& family);
+Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, Family& family);
 
 /// `stale` where a file of the family has another stamp than when it was opened.
-Result<void> check_unchanged(const TagFiles& tag, const ModelParallelRank& family);
+Result<void> check_unchanged(const TagFiles& tag, const Family& family);
 
 }  // namespace ckptfs::zero

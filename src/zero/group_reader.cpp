@@ -429,10 +429,11 @@ Result<std::vector<ParameterGroup>> join_ranks(const ModelStates& states, const 
         group.has_state =
             std::any_of(files.begin(), files.end(), [g](const OptimizerFile& f) { return f.groups[g].has_state; });
         group.parameters = std::move(found.parameters);
-        CKPTFS_ASSIGN(group.other_rules, find_other_rules(states, files, g, found.rules));
-        group.rules = found.rules;
-        group.weights = std::move(found.weights.state);
-        group.weights_itemsize = found.weights.itemsize;
+        FlatGroup& flat = group.flat.emplace();
+        CKPTFS_ASSIGN(flat.other_rules, find_other_rules(states, files, g, found.rules));
+        flat.rules = found.rules;
+        flat.weights = std::move(found.weights.state);
+        flat.weights_itemsize = found.weights.itemsize;
         groups.push_back(std::move(group));
     }
     return groups;

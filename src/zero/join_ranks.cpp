@@ -17,7 +17,7 @@ namespace {
 
 using pickle::Node;
 
-bool same_names(const ModelParallelRank& a, const ModelParallelRank& b) {
+bool same_names(const Family& a, const Family& b) {
     const auto same_group = [](const ParameterGroup& left, const ParameterGroup& right) {
         return std::equal(left.parameters.begin(), left.parameters.end(), right.parameters.begin(),
                           right.parameters.end(), [](const auto& p, const auto& q) { return p.name == q.name; });
@@ -184,7 +184,7 @@ std::vector<std::string> parameter_names(const model::Checkpoint& content) {
     return names;
 }
 
-Result<SliceRules> rules_of(const model::Checkpoint& content, const ModelParallelRank& family, std::uint64_t degree) {
+Result<SliceRules> rules_of(const model::Checkpoint& content, const Family& family, std::uint64_t degree) {
     const std::string& path = family.model_states->file()->name();
     const Node* info = pickle::find(family.model_states->root(), "universal_checkpoint_info");
     if (!pickle::is_dict_like(info)) {
@@ -204,13 +204,12 @@ Result<SliceRules> rules_of(const model::Checkpoint& content, const ModelParalle
 
 }  // namespace
 
-Result<std::uint64_t> tensor_parallel_degree(std::span<const ModelParallelRank> families) {
+Result<std::uint64_t> tensor_parallel_degree(std::span<const Family> families) {
     const Node* root = families.front().model_states->root();
     const Node* degree = pickle::find(pickle::find(root, "checkpoint_parallel_dimensions"), "tp_degree");
     if (degree == nullptr) {
-        const auto other = std::find_if(families.begin(), families.end(), [&](const ModelParallelRank& family) {
-            return !same_names(families.front(), family);
-        });
+        const auto other = std::find_if(families.begin(), families.end(),
+                                        [&](const Family& family) { return !same_names(families.front(), family); });
         const auto count = static_cast<std::uint64_t>(other - families.begin());
         if (families.size() % count == 0) {
             return count;
@@ -228,8 +227,7 @@ Result<std::uint64_t> tensor_parallel_degree(std::span<const ModelParallelRank> 
     return count;
 }
 
-Result<model::Checkpoint> join_model_parallel(const model::Checkpoint& content,
-                                              std::span<const ModelParallelRank> families) {
+Result<model::Checkpoint> join_model_parallel(const model::Checkpoint& content, std::span<const Family> families) {
     if (content.ranks.size() < 2) {
         return content;
     }

@@ -50,10 +50,10 @@ Result<RankFile> open_file(const Source& source, const std::string& directory, c
     return file;
 }
 
-void keep_tensors(const pt::Archive& archive, std::uint64_t layer, ModelParallelRank& family) {
+void keep_tensors(const pt::Archive& archive, std::uint64_t layer, Family& family) {
     for (ModuleTensor& tensor :
-         module_tensors(archive, archive.root(), std::to_string(layer) + ".", family.layer_gaps)) {
-        family.layer_tensors.push_back(std::move(tensor));
+         module_tensors(archive, archive.root(), std::to_string(layer) + ".", family.layers.gaps)) {
+        family.layers.tensors.push_back(std::move(tensor));
     }
 }
 
@@ -61,7 +61,7 @@ void keep_tensors(const pt::Archive& archive, std::uint64_t layer, ModelParallel
 class LayerFiles {
  public:
     LayerFiles(const Source& source, const std::string& directory, const Inventory& inventory,
-               const ModelStates& states, std::size_t family_index, ModelParallelRank& family)
+               const ModelStates& states, std::size_t family_index, Family& family)
         : source_(source),
           directory_(directory),
           inventory_(inventory),
@@ -81,8 +81,8 @@ class LayerFiles {
                 any |= found;
             }
             if (any) {
-                group.weights_itemsize = model::itemsize(weights.dtype);
-                group.layer_weights = std::move(weights);
+                group.flat->weights_itemsize = model::itemsize(weights.dtype);
+                group.flat->layer_weights = std::move(weights);
             }
         }
         return {};
@@ -132,7 +132,7 @@ class LayerFiles {
         CKPTFS_ASSIGN(RankFile file, file_of(layer, parameter));
         CKPTFS_ASSIGN(archive, pt::Archive::open(file.file));
         keep_tensors(*archive, layer, family_);
-        family_.layers.push_back(std::move(file));
+        family_.layers.files.push_back(std::move(file));
         return archive;
     }
 
@@ -172,14 +172,14 @@ class LayerFiles {
     const Inventory& inventory_;
     const ModelStates& states_;
     std::size_t family_index_;
-    ModelParallelRank& family_;
+    Family& family_;
     std::map<std::uint64_t, std::shared_ptr<const pt::Archive>> archives_;
 };
 
 }  // namespace
 
 Result<void> read_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
-                              const ModelStates& states, std::size_t family_index, ModelParallelRank& family) {
+                              const ModelStates& states, std::size_t family_index, Family& family) {
     const pickle::Node* module = pickle::find(states.archive->root(), "module");
     if (module == nullptr || module->kind != pickle::Kind::none) {
         return {};
@@ -188,10 +188,10 @@ Result<void> read_layer_files(const Source& source, const std::string& directory
 }
 
 Result<void> read_other_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
-                                    std::vector<ModelParallelRank>& families) {
+                                    std::vector<Family>& families) {
     std::set<std::string_view> opened;
-    for (const ModelParallelRank& family : families) {
-        for (const RankFile& file : family.layers) {
+    for (const Family& family : families) {
+        for (const RankFile& file : family.layers.files) {
             opened.insert(file.name);
         }
     }
@@ -209,7 +209,7 @@ Result<void> read_other_layer_files(const Source& source, const std::string& dir
                 const std::size_t of_stage = std::min(families.size(), layer->second.size());
                 const std::size_t slice_index = std::min<std::size_t>(slice, of_stage - 1);
                 keep_tensors(*archive, layer->first, families[families.size() - of_stage + slice_index]);
-                families.back().layers.push_back(std::move(file));
+                families.back().layers.files.push_back(std::move(file));
             }
         }
     }

@@ -17,11 +17,11 @@ namespace ckptfs::zero {
 /// layer's file is missing, `inconsistent` where a tensor in one has another shape than param_shapes says, errors of
 /// pt::Archive::open() where one is cut off or damaged.
 Result<void> read_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
-                              const ModelStates& states, std::size_t family_index, ModelParallelRank& family);
+                              const ModelStates& states, std::size_t family_index, Family& family);
 
 /// Opens the files of those layers that no family's parameters lie in (activations, frozen layers), up to the last
 /// layer that has some: they must be whole too. They join the last family's.
 Result<void> read_other_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
-                                    std::vector<ModelParallelRank>& families);
+                                    std::vector<Family>& families);
 
 }  // namespace ckptfs::zero

@@ -27,7 +27,7 @@ namespace {
 
 // Reads every rank's optimizer file; keeps one tree for all ranks that share its structure.
 Result<std::vector<OptimizerFile>> read_ranks(const Source& source, const std::string& directory,
-                                              const std::vector<std::string>& names, ModelParallelRank& family) {
+                                              const std::vector<std::string>& names, Family& family) {
     RankFileKind<OptimizerFile> kind;
     kind.parse = [world_size = names.size()](std::shared_ptr<const pt::Archive> archive) {
         return read_optimizer_file(std::move(archive), world_size);
@@ -85,7 +85,7 @@ Result<FamilyValues> compare_ranks(const ModelStates& states, const std::vector<
 }
 
 // Tensor-parallel ranks have the same groups of the same parameters, pipeline stages have others.
-bool are_alike(const ModelParallelRank& a, const ModelParallelRank& b) {
+bool are_alike(const Family& a, const Family& b) {
     const auto same_names = [](const ParameterGroup& left, const ParameterGroup& right) {
         return std::equal(left.parameters.begin(), left.parameters.end(), right.parameters.begin(),
                           right.parameters.end(),
@@ -94,7 +94,7 @@ bool are_alike(const ModelParallelRank& a, const ModelParallelRank& b) {
     return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), same_names);
 }
 
-std::optional<double> latest_step(const ModelParallelRank& family) {
+std::optional<double> latest_step(const Family& family) {
     std::optional<double> latest;
     for (const ParameterGroup& group : family.groups) {
         latest = std::max(latest, group.step);
@@ -132,11 +132,10 @@ class TagReading {
                 first = common;
                 degree = states.model_parallel;
             } else if (common != first) {
-                return Error(
-                    ErrorCode::inconsistent,
-                    source_.display(join_path(directory_, checkpoint_->model_parallel.back().model_states_name)) +
-                        ": its world sizes, step or layout are not those of model-parallel rank 0; files of "
-                        "two saves lie in one directory: wait for the running save, or restore the files");
+                return Error(ErrorCode::inconsistent,
+                             source_.display(join_path(directory_, checkpoint_->families.back().model_states_name)) +
+                                 ": its world sizes, step or layout are not those of model-parallel rank 0; files of "
+                                 "two saves lie in one directory: wait for the running save, or restore the files");
             }
             if (rank == 0) {
                 first_values = std::move(values);
@@ -144,7 +143,7 @@ class TagReading {
                 CKPTFS_TRY(compare_families(first_values, values));
             }
         }
-        CKPTFS_TRY(read_other_layer_files(source_, directory_, inventory_, checkpoint_->model_parallel));
+        CKPTFS_TRY(read_other_layer_files(source_, directory_, inventory_, checkpoint_->families));
         if (options_.rank_values_of && *options_.rank_values_of >= checkpoint_->dp_world_size) {
             return Error(ErrorCode::invalid_argument,
                          path_ + ": it has no data-parallel rank " + std::to_string(*options_.rank_values_of) +
@@ -161,10 +160,10 @@ class TagReading {
             warn_of_rank_values();
         }
         CKPTFS_TRY(look_for_two_saves());
-        for (const ModelParallelRank& family : checkpoint_->model_parallel) {
+        for (const Family& family : checkpoint_->families) {
             CKPTFS_TRY(check_unchanged(tag_, family));
         }
-        checkpoint_->content = make_content(checkpoint_->model_parallel, checkpoint_->optimizer_prefix);
+        checkpoint_->content = make_content(checkpoint_->families, checkpoint_->optimizer_prefix);
         return std::shared_ptr<const Checkpoint>(std::move(checkpoint_));
     }
 
@@ -195,7 +194,7 @@ class TagReading {
 
     // The next family, without its optimizer files.
     Result<ModelStates> open_model_states(std::uint64_t rank) {
-        CKPTFS_ASSIGN(ModelStates states, open_family(tag_, rank, checkpoint_->model_parallel.emplace_back()));
+        CKPTFS_ASSIGN(ModelStates states, open_family(tag_, rank, checkpoint_->families.emplace_back()));
         if (rank == 0) {
             checkpoint_->dp_world_size = states.world_size;
             checkpoint_->config = states.config;
@@ -207,8 +206,8 @@ class TagReading {
 
     // The last family with the first one, whose values are `expected`.
     Result<void> compare_families(const FamilyValues& expected, const FamilyValues& found) {
-        const ModelParallelRank& first = checkpoint_->model_parallel.front();
-        const ModelParallelRank& family = checkpoint_->model_parallel.back();
+        const Family& first = checkpoint_->families.front();
+        const Family& family = checkpoint_->families.back();
         const Likeness likeness = are_alike(first, family) ? Likeness::alike_families : Likeness::other_families;
         CKPTFS_TRY(compare_values(expected.model_states, found.model_states, likeness, checkpoint_->rank_values));
         CKPTFS_TRY(compare_values(expected.optimizer, found.optimizer, likeness, checkpoint_->rank_values));
@@ -234,11 +233,11 @@ class TagReading {
 
     // The optimizer files of the last family, whose model states are `states`.
     Result<FamilyValues> read_shards(const ModelStates& states) {
-        ModelParallelRank& family = checkpoint_->model_parallel.back();
+        Family& family = checkpoint_->families.back();
         if (states.holds_optimizer) {
             checkpoint_->format = Format::stage0;
-            CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->model_parallel.size() - 1,
-                                        family));
+            CKPTFS_TRY(
+                read_layer_files(source_, directory_, inventory_, states, checkpoint_->families.size() - 1, family));
             FamilyValues values;
             CKPTFS_ASSIGN(values.model_states, values_of_model_states(states));
             return values;
@@ -269,8 +268,7 @@ class TagReading {
         checkpoint_->format = files.front().format;
         checkpoint_->stage = files.front().stage;
         CKPTFS_ASSIGN(family.groups, join_ranks(states, files, family.optimizer));
-        CKPTFS_TRY(
-            read_layer_files(source_, directory_, inventory_, states, checkpoint_->model_parallel.size() - 1, family));
+        CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->families.size() - 1, family));
         CKPTFS_ASSIGN(FamilyValues values, compare_ranks(states, files, family.optimizer));
         keep_rank_values(values);
         return values;

@@ -24,7 +24,7 @@ struct OptimizerSteps {
 };
 
 /// Whether the optimizer is one with moments, which has none before its first step.
-bool has_moments(const ModelParallelRank& family) {
+bool has_moments(const Family& family) {
     const Node* optimizer = pickle::find(family.optimizer.front().structure->root(), "optimizer_state_dict");
     const Node* base = pickle::find(optimizer, "base_optimizer_state");
     if (base == nullptr) {
@@ -36,7 +36,7 @@ bool has_moments(const ModelParallelRank& family) {
                        [](const Node* group) { return pickle::find(group, "betas") != nullptr; });
 }
 
-OptimizerSteps steps_of(const ModelParallelRank& family) {
+OptimizerSteps steps_of(const Family& family) {
     OptimizerSteps steps;
     bool has_state = false;
     for (const ParameterGroup& group : family.groups) {
@@ -52,7 +52,7 @@ OptimizerSteps steps_of(const ModelParallelRank& family) {
 }
 
 /// How often the optimizer of these model states has stepped.
-std::optional<double> counted_steps(const ModelParallelRank& family) {
+std::optional<double> counted_steps(const Family& family) {
     const Node* root = family.model_states->root();
     const std::optional<double> steps = number_of(pickle::find(root, "global_steps"));
     const std::optional<double> skipped = number_of(pickle::find(root, "skipped_steps"));
@@ -92,7 +92,7 @@ struct StepFinding {
 
 /// nullopt: nothing.
 std::optional<StepFinding> step_finding(const Checkpoint& checkpoint) {
-    for (const ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const Family& family : checkpoint.families) {
         const OptimizerSteps steps = steps_of(family);
         const std::optional<double> counted = counted_steps(family);
         if (!steps.step || !counted) {
@@ -117,9 +117,9 @@ std::optional<StepFinding> step_finding(const Checkpoint& checkpoint) {
 bool model_states_are_newer(const Checkpoint& checkpoint) {
     std::int64_t oldest_model_states = INT64_MAX;
     std::int64_t newest_optimizer = INT64_MIN;
-    for (const ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const Family& family : checkpoint.families) {
         oldest_model_states = std::min(oldest_model_states, family.model_states_info.stamp.mtime_ns);
-        for (const RankFile& file : family.model_states_shards) {
+        for (const RankFile& file : family.model_states_of_ranks()) {
             oldest_model_states = std::min(oldest_model_states, file.info.stamp.mtime_ns);
         }
         for (const RankFile& file : family.optimizer) {

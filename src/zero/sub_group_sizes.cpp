@@ -18,16 +18,17 @@ std::vector<std::uint64_t> numels_of(const ParameterGroup& group) {
 }
 
 // A sub-group ends with the parameter that makes it as long as the size; the last one of a group ends in any case.
-void narrow(const ModelParallelRank& family, std::uint64_t world_size, SubGroupSizes& sizes) {
-    for (std::size_t k = 0; k < family.sub_groups.size(); ++k) {
-        const SubGroup& sub_group = family.sub_groups[k];
+void narrow(const Family& family, std::uint64_t world_size, SubGroupSizes& sizes) {
+    for (std::size_t k = 0; k < family.zero3->sub_groups.size(); ++k) {
+        const SubGroup& sub_group = family.zero3->sub_groups[k];
         if (sub_group.count == 0) {
             continue;
         }
         const ParameterGroup& group = family.groups[sub_group.group];
         const Parameter& last = group.parameters[sub_group.first + sub_group.count - 1];
         sizes.least = std::max(sizes.least, sub_group.flat_numel - partition_numel(last.numel, world_size) + 1);
-        const bool is_last = k + 1 == family.sub_groups.size() || family.sub_groups[k + 1].group != sub_group.group;
+        const bool is_last =
+            k + 1 == family.zero3->sub_groups.size() || family.zero3->sub_groups[k + 1].group != sub_group.group;
         if (!is_last) {
             sizes.most = std::min(sizes.most, sub_group.flat_numel);
         }
@@ -37,22 +38,21 @@ void narrow(const ModelParallelRank& family, std::uint64_t world_size, SubGroupS
 }  // namespace
 
 bool explains_cut(const Checkpoint& checkpoint, std::uint64_t sub_group_size) {
-    return std::all_of(
-        checkpoint.model_parallel.begin(), checkpoint.model_parallel.end(), [&](const ModelParallelRank& family) {
-            std::vector<SubGroup> cut;
-            for (std::size_t g = 0; g < family.groups.size(); ++g) {
-                const auto is_of_group = [g](const SubGroup& sub_group) { return sub_group.group == g; };
-                if (std::any_of(family.sub_groups.begin(), family.sub_groups.end(), is_of_group)) {
-                    cut_sub_groups(g, numels_of(family.groups[g]), checkpoint.dp_world_size, sub_group_size, cut);
-                }
+    return std::all_of(checkpoint.families.begin(), checkpoint.families.end(), [&](const Family& family) {
+        std::vector<SubGroup> cut;
+        for (std::size_t g = 0; g < family.groups.size(); ++g) {
+            const auto is_of_group = [g](const SubGroup& sub_group) { return sub_group.group == g; };
+            if (std::any_of(family.zero3->sub_groups.begin(), family.zero3->sub_groups.end(), is_of_group)) {
+                cut_sub_groups(g, numels_of(family.groups[g]), checkpoint.dp_world_size, sub_group_size, cut);
             }
-            return cut == family.sub_groups;
-        });
+        }
+        return cut == family.zero3->sub_groups;
+    });
 }
 
 std::optional<SubGroupSizes> sizes_that_explain(const Checkpoint& checkpoint) {
     SubGroupSizes sizes;
-    for (const ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const Family& family : checkpoint.families) {
         narrow(family, checkpoint.dp_world_size, sizes);
     }
     const bool found = sizes.least <= sizes.most && explains_cut(checkpoint, sizes.least);
@@ -64,7 +64,7 @@ bool sub_group_size_is_stored(const Checkpoint& checkpoint) {
 }
 
 std::string sub_group_size_finding(const Checkpoint& checkpoint) {
-    std::string text = checkpoint.model_parallel.front().model_states->file()->name();
+    std::string text = checkpoint.families.front().model_states->file()->name();
     text += checkpoint.config.known
                 ? ": its sub-groups are not cut for the zero_optimization.sub_group_size of the stored ds_config, " +
                       std::to_string(checkpoint.config.sub_group_size) + ": "

@@ -69,16 +69,15 @@ Result<std::optional<Weights>> weights_in_module(const pt::Archive& archive, con
 }
 
 /// In flat order, without parameters that have no elements or no weights to compare.
-Result<std::vector<Slot>> slots_of(const ModelParallelRank& family, const ModuleTensors& module,
-                                   const ParameterGroup& group) {
+Result<std::vector<Slot>> slots_of(const Family& family, const ModuleTensors& module, const ParameterGroup& group) {
     std::vector<Slot> slots;
     for (std::size_t index = 0; index < group.parameters.size(); ++index) {
         const Parameter& parameter = group.parameters[index];
         std::optional<Weights> weights;
-        if (group.weights) {
-            weights = weights_in(*group.weights, index);
-        } else if (group.layer_weights) {
-            weights = weights_in(*group.layer_weights, index);
+        if (group.flat->weights) {
+            weights = weights_in(*group.flat->weights, index);
+        } else if (group.flat->layer_weights) {
+            weights = weights_in(*group.flat->layer_weights, index);
         } else {
             CKPTFS_ASSIGN(weights, weights_in_module(*family.model_states, module, parameter));
         }
@@ -168,7 +167,7 @@ struct SampleSize {
 class FamilyComparison {
  public:
     /// No `sample`: every element.
-    FamilyComparison(const ModelParallelRank& family, std::size_t index, std::optional<SampleSize> sample)
+    FamilyComparison(const Family& family, std::size_t index, std::optional<SampleSize> sample)
         : family_(family), index_(index), sample_(sample) {}
 
     Result<void> run(std::vector<RankWeights>& out) {
@@ -269,7 +268,7 @@ class FamilyComparison {
         return {};
     }
 
-    const ModelParallelRank& family_;
+    const Family& family_;
     std::size_t index_;
     std::optional<SampleSize> sample_;
     RunComparer comparer_;
@@ -280,8 +279,8 @@ Result<WeightsComparison> compare_families(const Checkpoint& checkpoint, std::op
     if (checkpoint.format == Format::stage0 || checkpoint.format == Format::zero3) {
         return comparison;
     }
-    for (std::size_t index = 0; index < checkpoint.model_parallel.size(); ++index) {
-        CKPTFS_TRY(FamilyComparison(checkpoint.model_parallel[index], index, sample).run(comparison.ranks));
+    for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
+        CKPTFS_TRY(FamilyComparison(checkpoint.families[index], index, sample).run(comparison.ranks));
     }
     return comparison;
 }
@@ -308,7 +307,7 @@ bool WeightsComparison::ranks_are_unlike() const {
 
 Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint) {
     std::uint64_t partitions = 0;
-    for (const ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const Family& family : checkpoint.families) {
         partitions += family.optimizer.size() * family.groups.size();
     }
     partitions = std::max<std::uint64_t>(1, partitions);

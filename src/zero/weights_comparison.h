@@ -22,7 +22,7 @@ struct ParameterWeights {
 
 /// What one rank's masters say of the weights that they belong to.
 struct RankWeights {
-    std::size_t family = 0;  ///< index of its ModelParallelRank
+    std::size_t family = 0;  ///< index of its Family
     std::uint64_t rank = 0;  ///< data-parallel
     std::uint64_t compared_numel = 0;
     std::uint64_t different_numel = 0;

@@ -38,8 +38,8 @@ class RankNames {
             const auto& [family, runs] = families_[i];
             const bool several = runs.size() > 1 || runs.front().first != runs.front().second;
             result += (result.empty() ? "" : "; ") + std::string(several ? "ranks " : "rank ") + text_of(runs);
-            if (checkpoint_.model_parallel.size() > 1) {
-                result += " of mp_rank_" + checkpoint_.model_parallel[family].rank;
+            if (checkpoint_.families.size() > 1) {
+                result += " of mp_rank_" + checkpoint_.families[family].rank;
             }
         }
         return families_.size() > max_named ? result + " and more" : result;

@@ -20,9 +20,10 @@ struct SavedCounts {
     bool operator==(const SavedCounts&) const = default;
 };
 
-Result<void> read_family(const TagFiles& tag, std::size_t index, const ModelStates& states, ModelParallelRank& family) {
+Result<void> read_family(const TagFiles& tag, std::size_t index, const ModelStates& states, Family& family) {
     for (const std::vector<Parameter>& parameters : states.groups) {
         ParameterGroup& group = family.groups.emplace_back();
+        group.flat.emplace();
         group.parameters = optimizer_order(parameters, states.world_size, states.config.round_robin_gradients);
     }
     return read_layer_files(tag.source, tag.directory, tag.inventory, states, index, family);
@@ -51,7 +52,7 @@ Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, co
     SavedCounts first;
     std::uint64_t degree = 1;
     for (std::uint64_t rank = 0; rank < degree; ++rank) {
-        ModelParallelRank& family = weights->families.emplace_back();
+        Family& family = weights->families.emplace_back();
         CKPTFS_ASSIGN(const ModelStates states, open_family(tag, rank, family));
         const SavedCounts found{states.world_size, states.model_parallel, states.global_steps};
         if (rank == 0) {
@@ -66,7 +67,7 @@ Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, co
         CKPTFS_TRY(read_family(tag, rank, states, family));
     }
     CKPTFS_TRY(read_other_layer_files(source, directory, inventory, weights->families));
-    for (const ModelParallelRank& family : weights->families) {
+    for (const Family& family : weights->families) {
         CKPTFS_TRY(check_unchanged(tag, family));
     }
     weights->content = make_content(weights->families, "");

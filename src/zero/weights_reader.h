@@ -18,7 +18,7 @@ struct WeightsOnly {
     std::uint64_t dp_world_size = 0;
     std::string deepspeed_version;
     /// Their groups have parameters, in optimizer order as far as the stored config tells it, and no states.
-    std::vector<ModelParallelRank> families;
+    std::vector<Family> families;
     model::Checkpoint content;  ///< without masters and states; its elements point into `families`
 };
 

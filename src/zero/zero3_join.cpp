@@ -43,8 +43,8 @@ std::optional<std::pair<std::int64_t, std::int64_t>> parse_ds_id(std::string_vie
 /// The ranks of one family, and what is the same on all of them.
 class Join {
  public:
-    Join(const std::vector<Zero3Rank>& ranks, ModelParallelRank& family)
-        : ranks_(ranks), first_(ranks.front()), family_(family) {
+    Join(const std::vector<Zero3Rank>& ranks, Family& family)
+        : ranks_(ranks), first_(ranks.front()), family_(family), zero3_(*family.zero3) {
         // What equal pickles say needs to be looked at once.
         std::unordered_set<const void*> seen;
         for (const Zero3Rank& rank : ranks_) {
@@ -143,7 +143,7 @@ class Join {
                     sub_group.flat_numel += partition_numel(parameter.numel, ranks_.size());
                 }
                 group.parameters.insert(group.parameters.end(), list.begin(), list.end());
-                family_.sub_groups.push_back(sub_group);
+                zero3_.sub_groups.push_back(sub_group);
             }
             std::vector<std::uint64_t> numels;
             for (const Parameter& parameter : group.parameters) {
@@ -165,11 +165,11 @@ class Join {
             }
             for (std::size_t k = 0; k < found.sub_groups.size(); ++k) {
                 const StateEntry& master = found.sub_groups[k].master;
-                if (master.shard.numel != family_.sub_groups[k].flat_numel) {
+                if (master.shard.numel != zero3_.sub_groups[k].flat_numel) {
                     return disagreement(rank->optimizer_path, "fp32_flat_groups[" + std::to_string(k) + "] has " +
                                                                   std::to_string(master.shard.numel) +
                                                                   " elements, expected " +
-                                                                  std::to_string(family_.sub_groups[k].flat_numel));
+                                                                  std::to_string(zero3_.sub_groups[k].flat_numel));
                 }
             }
         }
@@ -178,7 +178,7 @@ class Join {
 
     [[nodiscard]] std::vector<std::size_t> sub_groups_of(std::size_t g) const {
         std::vector<std::size_t> indices;
-        const std::vector<SubGroup>& all = family_.sub_groups;  // in the order of their groups
+        const std::vector<SubGroup>& all = zero3_.sub_groups;  // in the order of their groups
         const auto first =
             std::lower_bound(all.begin(), all.end(), g,
                              [](const SubGroup& sub_group, std::size_t group) { return sub_group.group < group; });
@@ -242,7 +242,7 @@ class Join {
         return key != "step" && std::all_of(optimizers_.begin(), optimizers_.end(), [&](const Zero3Rank* rank) {
                    return std::all_of(indices.begin(), indices.end(), [&](std::size_t k) {
                        const StateEntry* entry = rank->optimizer->sub_groups[k].states.find(key);
-                       return entry->dimensions == 1 && entry->shard.numel == family_.sub_groups[k].flat_numel;
+                       return entry->dimensions == 1 && entry->shard.numel == zero3_.sub_groups[k].flat_numel;
                    });
                });
     }
@@ -260,7 +260,7 @@ class Join {
                                   "state '" + key + "' of sub-group " + std::to_string(k) + " has " +
                                       std::to_string(entry->shard.numel) + " elements in " +
                                       std::to_string(entry->dimensions) + " dimensions, the flat sub-group " +
-                                      std::to_string(family_.sub_groups[k].flat_numel));
+                                      std::to_string(zero3_.sub_groups[k].flat_numel));
                 }
             }
         }
@@ -288,9 +288,9 @@ class Join {
                 state.shards.push_back(shard_in(*entry_of(rank.optimizer->sub_groups[k]), rank.optimizer_places));
             }
         }
-        const std::vector<Parameter>& parameters = family_.groups[family_.sub_groups[indices.front()].group].parameters;
+        const std::vector<Parameter>& parameters = family_.groups[zero3_.sub_groups[indices.front()].group].parameters;
         for (std::size_t i = 0; i < indices.size(); ++i) {
-            const SubGroup& sub_group = family_.sub_groups[indices[i]];
+            const SubGroup& sub_group = zero3_.sub_groups[indices[i]];
             const std::span<const model::Shard> shards =
                 std::span(state.shards).subspan(i * ranks_.size(), ranks_.size());
             std::uint64_t offset = 0;
@@ -377,7 +377,7 @@ class Join {
             return disagreement(where, "it has " + std::to_string(entry.fragment.shard.numel) + " elements, expected " +
                                            std::to_string(numel));
         }
-        FrozenParameter& frozen = family_.frozen.emplace_back();
+        FrozenParameter& frozen = zero3_.frozen.emplace_back();
         frozen.parameter = entry.parameter;
         frozen.fragments.key = "frozen";
         frozen.fragments.dtype = entry.fragment.dtype;
@@ -397,7 +397,7 @@ class Join {
         const std::vector<SubGroupEntry>& entries = first_.optimizer->sub_groups;
         for (std::size_t k = 0; k < entries.size(); ++k) {
             const auto ids = parse_ds_id(entries[k].ds_id);
-            const SubGroup& sub_group = family_.sub_groups[k];
+            const SubGroup& sub_group = zero3_.sub_groups[k];
             if (!ids || sub_group.count == 0) {
                 return;
             }
@@ -409,16 +409,17 @@ class Join {
             return;
         }
         const std::unordered_map<std::string, std::int64_t> positions = module_positions();
-        const std::string& any = family_.groups[family_.sub_groups.front().group].parameters.front().name;
+        const std::string& any = family_.groups[zero3_.sub_groups.front().group].parameters.front().name;
         const auto position = positions.find(any);
         const std::int64_t base = position == positions.end() ? 0 : known.at(any) - position->second;
-        for (ParameterGroup& group : family_.groups) {
+        for (const ParameterGroup& group : family_.groups) {
+            std::vector<std::int64_t>& ids = zero3_.ds_ids.emplace_back();
             for (const Parameter& parameter : group.parameters) {
                 const auto certain = known.find(parameter.name);
                 const auto guessed = positions.find(parameter.name);
-                group.ds_ids.push_back(certain != known.end()       ? certain->second
-                                       : guessed != positions.end() ? base + guessed->second
-                                                                    : 0);
+                ids.push_back(certain != known.end()       ? certain->second
+                              : guessed != positions.end() ? base + guessed->second
+                                                           : 0);
             }
         }
     }
@@ -446,14 +447,15 @@ class Join {
 
     const std::vector<Zero3Rank>& ranks_;
     const Zero3Rank& first_;
-    ModelParallelRank& family_;
+    Family& family_;
+    Zero3Family& zero3_;
     std::vector<const Zero3Rank*> model_states_;  // one for each different pickle
     std::vector<const Zero3Rank*> optimizers_;    // the same
 };
 
 }  // namespace
 
-Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, ModelParallelRank& family) {
+Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, Family& family) {
     return Join(ranks, family).run();
 }
 

@@ -24,6 +24,6 @@ struct Zero3Rank {
 /// Sets groups, sub_groups and frozen of `family`. `ranks` by data-parallel rank, all of them. Positions come from the
 /// files' own param_shapes, so that no config need explain them. `inconsistent` where ranks disagree, `damaged` where
 /// a file contradicts itself, `unsupported` where shards do not cover all ranks (MiCS) or a state is not element-wise.
-Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, ModelParallelRank& family);
+Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, Family& family);
 
 }  // namespace ckptfs::zero

@@ -23,20 +23,22 @@ Result<std::vector<ParsedRankFile<Parsed>>> read_files(const Source& source, con
 }  // namespace
 
 Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
-                                       ModelParallelRank& family) {
+                                       Family& family) {
     CKPTFS_ASSIGN(auto model_states, read_files(source, directory, names.model_states, read_zero3_model_states));
     CKPTFS_ASSIGN(auto optimizers, read_files(source, directory, names.optimizer, read_zero3_optimizer_file));
+    family.zero3.emplace();
     std::vector<Zero3Rank> ranks;
     for (std::size_t r = 0; r < model_states.size(); ++r) {
         ranks.push_back({model_states[r].file.file->name(), std::move(model_states[r].parsed),
                          std::move(model_states[r].places), optimizers[r].file.file->name(),
                          std::move(optimizers[r].parsed), std::move(optimizers[r].places)});
-        family.model_states_shards.push_back(std::move(model_states[r].file));
+        family.zero3->model_states.push_back(std::move(model_states[r].file));
         family.optimizer.push_back(std::move(optimizers[r].file));
     }
-    family.model_states_name = family.model_states_shards.front().name;
-    family.model_states = family.model_states_shards.front().structure;
-    family.model_states_info = family.model_states_shards.front().info;
+    const RankFile& first = family.zero3->model_states.front();
+    family.model_states_name = first.name;
+    family.model_states = first.structure;
+    family.model_states_info = first.info;
     CKPTFS_TRY(join_zero3_ranks(ranks, family));
     return compare_zero3_values(ranks, family);
 }

@@ -19,6 +19,6 @@ struct Zero3Names {
 
 /// Fills `family` but for its name; returns what other families must have alike. Errors as read_checkpoint().
 Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
-                                       ModelParallelRank& family);
+                                       Family& family);
 
 }  // namespace ckptfs::zero

@@ -47,12 +47,12 @@ Result<FileValues> compare(const std::vector<Zero3Rank>& ranks, const Of& of, st
 }
 
 // All of a group's sub-groups are cut anew and take over what its first one has.
-Result<void> compare_sub_groups(const FileValues& file, const ModelParallelRank& family, std::vector<RankValue>& own) {
+Result<void> compare_sub_groups(const FileValues& file, const Family& family, std::vector<RankValue>& own) {
     std::unordered_map<std::string, std::string> prefixes;  // by sub-group: that of the first one of its group
     std::vector<std::string> first_of_group(family.groups.size());
-    for (std::size_t k = 0; k < family.sub_groups.size(); ++k) {
+    for (std::size_t k = 0; k < family.zero3->sub_groups.size(); ++k) {
         const std::string prefix = "state[" + std::to_string(k) + "]";
-        std::string& first = first_of_group[family.sub_groups[k].group];
+        std::string& first = first_of_group[family.zero3->sub_groups[k].group];
         first = first.empty() ? prefix : first;
         prefixes.emplace(prefix, first);
     }
@@ -86,7 +86,7 @@ Result<void> compare_sub_groups(const FileValues& file, const ModelParallelRank&
 
 }  // namespace
 
-Result<FamilyValues> compare_zero3_values(const std::vector<Zero3Rank>& ranks, const ModelParallelRank& family) {
+Result<FamilyValues> compare_zero3_values(const std::vector<Zero3Rank>& ranks, const Family& family) {
     FamilyValues result;
     CKPTFS_ASSIGN(result.model_states, compare(ranks, model_states_of, result.own));
     CKPTFS_ASSIGN(result.optimizer, compare(ranks, optimizer_of, result.own));

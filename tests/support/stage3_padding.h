@@ -61,7 +61,7 @@ inline std::shared_ptr<const File> with_blank_padding(const std::shared_ptr<cons
             }
         }
     };
-    for (const zero::ModelParallelRank& family : checkpoint.model_parallel) {
+    for (const zero::Family& family : checkpoint.families) {
         for (const zero::ParameterGroup& group : family.groups) {
             for (std::size_t p = 0; p < group.parameters.size(); ++p) {
                 blank(group.master, group.master.parameters[p], group.parameters[p].numel);
@@ -70,7 +70,7 @@ inline std::shared_ptr<const File> with_blank_padding(const std::shared_ptr<cons
                 }
             }
         }
-        for (const zero::FrozenParameter& frozen : family.frozen) {
+        for (const zero::FrozenParameter& frozen : family.zero3->frozen) {
             blank(frozen.fragments, frozen.fragments.parameters.front(), frozen.parameter.numel);
         }
     }

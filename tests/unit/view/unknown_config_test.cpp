@@ -74,7 +74,7 @@ TEST_P(StoredStage3, IsCutAsTheSourceShowsOrAskedFor) {
     expect_question(world_size_view(checkpoint, 2, {}), "zero_optimization.sub_group_size");
     const auto more = zero3_target(*checkpoint, 4, std::nullopt);
     ASSERT_TRUE(more.ok()) << more.error().message();
-    EXPECT_EQ(more->families.front().size(), checkpoint->model_parallel.front().sub_groups.size());
+    EXPECT_EQ(more->families.front().size(), checkpoint->families.front().zero3->sub_groups.size());
     EXPECT_EQ(more->sub_group_size, std::nullopt);
     EXPECT_TRUE(world_size_view(checkpoint, 4, {}).ok());
     const auto same = zero3_target(*checkpoint, 3, std::nullopt);

@@ -149,8 +149,7 @@ TEST(WorldSizeView, WithoutKeptTreesTheFilesAreTheSame) {
     for (const char* fixture : {"stage1_bf16_ws3", "muon_ws3", "stage3_bf16_ws3"}) {
         const Loaded kept = load(data / fixture);
         const Loaded dropped = load(data / fixture);
-        for (zero::ModelParallelRank& family :
-             std::const_pointer_cast<zero::Checkpoint>(dropped.checkpoint)->model_parallel) {
+        for (zero::Family& family : std::const_pointer_cast<zero::Checkpoint>(dropped.checkpoint)->families) {
             for (std::size_t rank = 1; rank < family.optimizer.size(); ++rank) {
                 family.optimizer[rank].structure = nullptr;
             }
@@ -259,11 +258,11 @@ TEST(WorldSizeView, ViewUnderAnotherConfigReadsAsWhatItIs) {
     }
     const auto again = zero::read_checkpoint(copy, "tag");
     ASSERT_TRUE(again.ok()) << again.error().message();
-    const auto& before = plain.checkpoint->model_parallel.front().groups;
-    const auto& after = (*again)->model_parallel.front().groups;
+    const auto& before = plain.checkpoint->families.front().groups;
+    const auto& after = (*again)->families.front().groups;
     ASSERT_EQ(before.size(), after.size());
     for (std::size_t g = 0; g < before.size(); ++g) {
-        EXPECT_TRUE(after[g].rules.round_robin);
+        EXPECT_TRUE(after[g].flat->rules.round_robin);
         ASSERT_EQ(before[g].parameters.size(), after[g].parameters.size());
         for (std::size_t p = 0; p < before[g].parameters.size(); ++p) {
             EXPECT_EQ(before[g].parameters[p].name, after[g].parameters[p].name);
@@ -328,12 +327,11 @@ TEST(WorldSizeView, TimesAreTheNewestOfTheSources) {
     const Loaded source = load(data / "stage1_bf16_ws3");
     const auto view = view_at(source, 2);
     std::int64_t newest = 0;
-    for (const zero::RankFile& rank : source.checkpoint->model_parallel.front().optimizer) {
+    for (const zero::RankFile& rank : source.checkpoint->families.front().optimizer) {
         newest = std::max(newest, rank.info.stamp.mtime_ns);
     }
     EXPECT_EQ(view->file_info(1).stamp.mtime_ns, newest);
-    EXPECT_EQ(view->file_info(0).stamp.mtime_ns,
-              source.checkpoint->model_parallel.front().model_states_info.stamp.mtime_ns);
+    EXPECT_EQ(view->file_info(0).stamp.mtime_ns, source.checkpoint->families.front().model_states_info.stamp.mtime_ns);
 }
 
 }  // namespace

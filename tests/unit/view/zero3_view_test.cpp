@@ -81,7 +81,7 @@ std::string bytes_of(const zero::State& state, std::size_t parameter, std::uint6
 /// Every parameter's bytes of every state, under "name/state".
 std::map<std::string, std::string> contents(const zero::Checkpoint& checkpoint) {
     std::map<std::string, std::string> found;
-    for (const zero::ModelParallelRank& rank : checkpoint.model_parallel) {
+    for (const zero::Family& rank : checkpoint.families) {
         for (const zero::ParameterGroup& group : rank.groups) {
             for (std::size_t p = 0; p < group.parameters.size(); ++p) {
                 const zero::Parameter& parameter = group.parameters[p];
@@ -91,7 +91,7 @@ std::map<std::string, std::string> contents(const zero::Checkpoint& checkpoint) 
                 }
             }
         }
-        for (const zero::FrozenParameter& frozen : rank.frozen) {
+        for (const zero::FrozenParameter& frozen : rank.zero3->frozen) {
             found[rank.rank + frozen.parameter.name + "/frozen"] =
                 bytes_of(frozen.fragments, 0, frozen.parameter.numel);
         }
@@ -117,7 +117,7 @@ INSTANTIATE_TEST_SUITE_P(Real, Stage3, testing::ValuesIn(sources()),
 TEST_P(Stage3, KeepsEveryElementAtEveryWorldSize) {
     const Loaded source = load(GetParam());
     const auto expected = contents(*source.checkpoint);
-    const std::size_t degree = source.checkpoint->model_parallel.size();
+    const std::size_t degree = source.checkpoint->families.size();
     for (const std::uint64_t ranks : {1U, 2U, 3U, 4U, 5U, 8U, 64U}) {
         for (const std::uint64_t sub_group_size : {std::uint64_t{7}, zero::default_sub_group_size}) {
             test::MemorySource copy;
@@ -134,7 +134,7 @@ TEST_P(Stage3, KeepsEveryElementAtEveryWorldSize) {
 
 TEST_P(Stage3, ComesBackAsItWas) {
     const Loaded source = load(GetParam());
-    const std::size_t degree = source.checkpoint->model_parallel.size();
+    const std::size_t degree = source.checkpoint->families.size();
     for (const std::uint64_t ranks : {1U, 5U}) {
         test::MemorySource copy;
         const auto there = read_back(*view_at(source, ranks * degree), copy);
@@ -160,7 +160,7 @@ TEST_P(Stage3, ComesBackAsItWas) {
 
 TEST_P(Stage3, SizesAreThoseOfTheFiles) {
     const Loaded source = load(GetParam());
-    const std::uint64_t world_size = 112 * source.checkpoint->model_parallel.size();
+    const std::uint64_t world_size = 112 * source.checkpoint->families.size();
     const auto sized = view_at(source, world_size);
     const auto opened = view_at(source, world_size);
     for (std::size_t i = 0; i < sized->file_count(); ++i) {
@@ -190,7 +190,7 @@ TEST(Zero3View, ASizeThatIsGivenIsCutForEvenWhereTheStoredOneIsThatAndTheFilesAr
     EXPECT_TRUE(zero3_target(*misdescribed, 3, std::nullopt)->same_as_source);
     const auto given = zero3_target(*misdescribed, 3, 40);
     EXPECT_FALSE(given->same_as_source);
-    EXPECT_NE(given->families.front(), misdescribed->model_parallel.front().sub_groups);
+    EXPECT_NE(given->families.front(), misdescribed->families.front().zero3->sub_groups);
 }
 
 TEST(Zero3View, TheSizeGivenAloneWinsOverTheConfig) {

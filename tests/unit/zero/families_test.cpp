@@ -52,10 +52,10 @@ TEST_F(Families, EachIsReadWithItsOwnRanks) {
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
     EXPECT_EQ((*checkpoint)->dp_world_size, 2U);
     EXPECT_EQ((*checkpoint)->world_size(), 4U);
-    ASSERT_EQ((*checkpoint)->model_parallel.size(), 2U);
-    EXPECT_EQ((*checkpoint)->model_parallel[0].rank, "00");
-    EXPECT_EQ((*checkpoint)->model_parallel[1].rank, "01");
-    for (const ModelParallelRank& family : (*checkpoint)->model_parallel) {
+    ASSERT_EQ((*checkpoint)->families.size(), 2U);
+    EXPECT_EQ((*checkpoint)->families[0].rank, "00");
+    EXPECT_EQ((*checkpoint)->families[1].rank, "01");
+    for (const Family& family : (*checkpoint)->families) {
         ASSERT_EQ(family.optimizer.size(), 2U);
         for (const RankFile& rank : family.optimizer) {
             EXPECT_THAT(rank.name, HasSubstr("mp_rank_" + family.rank));
@@ -95,7 +95,7 @@ TEST_F(Families, OfALargerDegreeAreLeftOver) {
     }
     const auto checkpoint = read(tag_);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-    EXPECT_EQ((*checkpoint)->model_parallel.size(), 2U);
+    EXPECT_EQ((*checkpoint)->families.size(), 2U);
 }
 
 }  // namespace

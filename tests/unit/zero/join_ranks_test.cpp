@@ -51,7 +51,7 @@ std::shared_ptr<const Checkpoint> read(const test::EditedTag& tag) {
 }
 
 Result<model::Checkpoint> join(const Checkpoint& checkpoint) {
-    return join_model_parallel(checkpoint.content, checkpoint.model_parallel);
+    return join_model_parallel(checkpoint.content, checkpoint.families);
 }
 
 std::string bytes_of(const model::Elements& elements) {

@@ -140,7 +140,7 @@ TEST_F(BrokenTag, StrayShardsOfALargerRunAreIgnored) {
     copy_from("stage1_bf16_ws3", rank_1, "bf16_zero_pp_rank_10_mp_rank_00_optim_states.pt");
     const auto checkpoint = read(tag_);
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-    EXPECT_EQ((*checkpoint)->model_parallel.front().optimizer.size(), 3U);
+    EXPECT_EQ((*checkpoint)->families.front().optimizer.size(), 3U);
 }
 
 TEST_F(BrokenTag, Experts) {
@@ -187,7 +187,7 @@ TEST_P(WholeTag, IsReadAsWhatItIs) {
     EXPECT_EQ(checkpoint.stage, expected.stage);
     EXPECT_EQ(checkpoint.dp_world_size, expected.world_size);
     std::vector<std::string> keys;
-    for (const State& state : checkpoint.model_parallel.front().groups.front().states) {
+    for (const State& state : checkpoint.families.front().groups.front().states) {
         keys.push_back(state.key);
     }
     EXPECT_EQ(keys, expected.states);

@@ -138,8 +138,8 @@ TEST(TwoSaves, NoFixtureLooksLikeThem) {
         ASSERT_TRUE(weights.ok()) << weights.error().message();
         EXPECT_EQ(weights->different_numel(), 0U) << checkpoint;
         if ((*found)->stage == 1 || (*found)->stage == 2) {
-            EXPECT_EQ(weights->ranks.size(), (*found)->dp_world_size * (*found)->model_parallel.size()) << checkpoint;
-            of_16_bits += (*found)->model_parallel.front().groups.front().weights_itemsize == 2 ? 1 : 0;
+            EXPECT_EQ(weights->ranks.size(), (*found)->dp_world_size * (*found)->families.size()) << checkpoint;
+            of_16_bits += (*found)->families.front().groups.front().flat->weights_itemsize == 2 ? 1 : 0;
         }
     }
     EXPECT_GT(checkpoints.size(), 80U);

@@ -294,14 +294,14 @@ TEST(TornPipeline, WeightsAreMappedToTheirLayers) {
     const auto checkpoint = read_checkpoint(*source, "tag");
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
     std::size_t layers = 0;
-    for (const ModelParallelRank& family : (*checkpoint)->model_parallel) {
-        layers += family.layers.size();
+    for (const Family& family : (*checkpoint)->families) {
+        layers += family.layers.files.size();
         for (const ParameterGroup& group : family.groups) {
-            ASSERT_TRUE(group.layer_weights);
-            EXPECT_EQ(group.layer_weights->dtype, model::DType::bfloat16);
+            ASSERT_TRUE(group.flat->layer_weights);
+            EXPECT_EQ(group.flat->layer_weights->dtype, model::DType::bfloat16);
             for (std::size_t p = 0; p < group.parameters.size(); ++p) {
                 const std::string& name = group.parameters[p].name;
-                const model::ElementMap& map = group.layer_weights->parameters[p];
+                const model::ElementMap& map = group.flat->layer_weights->parameters[p];
                 ASSERT_EQ(map.shards.size(), 1U) << name;
                 const auto file = source->open("tag/layer_0" + name.substr(0, 1) + "-model_states.pt").value();
                 EXPECT_EQ(map.shards.front().file->name(), file->name());

@@ -67,7 +67,7 @@ class Synthetic {
         checkpoint_.format = Format::zero12;
         checkpoint_.stage = 2;
         checkpoint_.dp_world_size = ranks;
-        ModelParallelRank& family = checkpoint_.model_parallel.emplace_back();
+        Family& family = checkpoint_.families.emplace_back();
         family.rank = "00";
         family.model_states = any_model_states();
         family.optimizer.resize(ranks);
@@ -79,7 +79,7 @@ class Synthetic {
                 group.master.shards.push_back({&masters_, (g * numel + rank * partition_numel) * 4, partition_numel});
             }
             group.master.parameters.push_back({group.master.shards, partition_numel, 0, 0});
-            State& weights = group.weights.emplace();
+            State& weights = group.flat.emplace().weights.emplace();
             weights.dtype = model::DType::bfloat16;
             weights.shards = {{&weights_, g * numel * 2, numel}};
             weights.parameters.push_back({weights.shards, numel, 0, 0});
@@ -215,7 +215,7 @@ TEST(WeightsSample, OfARealCheckpointIsCountedApartFromItsMetadata) {
     const std::uint64_t metadata_nbytes = source.counters().nbytes;
     const auto sample = sample_weights(**checkpoint);
     ASSERT_TRUE(sample.ok());
-    const std::uint64_t runs = 4 * (*checkpoint)->model_parallel.front().groups.size() * sampled_runs;
+    const std::uint64_t runs = 4 * (*checkpoint)->families.front().groups.size() * sampled_runs;
     EXPECT_GT(source.counters().reads, metadata_reads);
     EXPECT_LE(source.counters().reads - metadata_reads, runs * 2);
     EXPECT_LE(source.counters().nbytes - metadata_nbytes, runs * largest_run_nbytes);

@@ -30,7 +30,7 @@ class AnyFile final : public File {
 class Comparison {
  public:
     explicit Comparison(std::size_t ranks) {
-        checkpoint_.model_parallel.resize(1);
+        checkpoint_.families.resize(1);
         for (std::uint64_t rank = 0; rank < ranks; ++rank) {
             weights_.ranks.push_back({0, rank, 0, 0, {}});
         }

@@ -60,7 +60,7 @@ TEST_P(WideState, IsReadInLinearTime) {
     }
     const auto checkpoint = read_checkpoint(source, "tag");
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-    EXPECT_EQ((*checkpoint)->model_parallel.front().groups.front().states.size(), 2U);
+    EXPECT_EQ((*checkpoint)->families.front().groups.front().states.size(), 2U);
 }
 
 INSTANTIATE_TEST_SUITE_P(Stages, WideState, testing::Values("stage1_bf16_ws3", "stage3_bf16_ws3"),

@@ -118,16 +118,16 @@ TEST_F(Zero3Tag, IsReadAsWhatItIs) {
     EXPECT_EQ(checkpoint.stage, 3);
     EXPECT_EQ(checkpoint.dp_world_size, 3U);
     EXPECT_EQ(checkpoint.config.sub_group_size, 20U);
-    const ModelParallelRank& family = checkpoint.model_parallel.front();
-    EXPECT_EQ(family.model_states_shards.size(), 3U);
+    const Family& family = checkpoint.families.front();
+    EXPECT_EQ(family.model_states_of_ranks().size(), 3U);
     EXPECT_EQ(family.optimizer.size(), 3U);
     ASSERT_EQ(family.groups.size(), 2U);
-    ASSERT_EQ(family.sub_groups.size(), 4U);
-    EXPECT_EQ(family.sub_groups[3].group, 1U);
+    ASSERT_EQ(family.zero3->sub_groups.size(), 4U);
+    EXPECT_EQ(family.zero3->sub_groups[3].group, 1U);
     const ParameterGroup& group = family.groups.front();
     EXPECT_EQ(group.parameters.size(), 4U);
     EXPECT_EQ(group.states.size(), 2U);
-    EXPECT_EQ(group.ds_ids.size(), 4U);
+    EXPECT_EQ(family.zero3->ds_ids.front().size(), 4U);
     // The cut that the files show is the one that the formulas give for the stored size.
     std::vector<SubGroup> computed;
     for (std::size_t g = 0; g < family.groups.size(); ++g) {
@@ -137,16 +137,16 @@ TEST_F(Zero3Tag, IsReadAsWhatItIs) {
         }
         cut_sub_groups(g, numels, 3, 20, computed);
     }
-    EXPECT_EQ(family.sub_groups, computed);
+    EXPECT_EQ(family.zero3->sub_groups, computed);
 }
 
 TEST_F(Zero3Tag, RanksOfOnePickleShareATree) {
     const auto checkpoint = read();
     ASSERT_TRUE(checkpoint.ok());
-    const auto& family = (*checkpoint)->model_parallel.front();
+    const auto& family = (*checkpoint)->families.front();
     EXPECT_EQ(family.optimizer[0].structure, family.optimizer[2].structure);
-    EXPECT_EQ(family.model_states_shards[1].structure, family.model_states_shards[2].structure);
-    EXPECT_NE(family.model_states_shards[0].structure, family.model_states_shards[1].structure)
+    EXPECT_EQ(family.model_states_of_ranks()[1].structure, family.model_states_of_ranks()[2].structure);
+    EXPECT_NE(family.model_states_of_ranks()[0].structure, family.model_states_of_ranks()[1].structure)
         << "only rank 0 lists the tied names";
     EXPECT_NE(family.optimizer[0].places.front().file, family.optimizer[2].places.front().file);
 }
@@ -261,7 +261,7 @@ TEST_F(Zero3Tag, LeftOverRanksAreIgnored) {
     files_[optimizer_name(3)] = "left over";
     const auto checkpoint = read();
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-    EXPECT_EQ((*checkpoint)->model_parallel.front().optimizer.size(), 3U);
+    EXPECT_EQ((*checkpoint)->families.front().optimizer.size(), 3U);
 }
 
 TEST_F(Zero3Tag, FilesCutOtherwiseThanTheConfigSaysAreReadAsTheyAre) {
@@ -271,7 +271,7 @@ TEST_F(Zero3Tag, FilesCutOtherwiseThanTheConfigSaysAreReadAsTheyAre) {
     const auto checkpoint = read();
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
     EXPECT_EQ((*checkpoint)->config.sub_group_size, 1U);
-    EXPECT_EQ((*checkpoint)->model_parallel.front().sub_groups.size(), 4U);
+    EXPECT_EQ((*checkpoint)->families.front().zero3->sub_groups.size(), 4U);
 }
 
 TEST_F(Zero3Tag, SizeInQuotesIsASize) {
@@ -355,7 +355,7 @@ TEST_F(Zero3Tag, NumbersOfParametersThatNoEngineGivesAreNotTaken) {
         });
         const auto checkpoint = read();
         ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-        EXPECT_TRUE((*checkpoint)->model_parallel.front().groups.front().ds_ids.empty()) << text;
+        EXPECT_TRUE((*checkpoint)->families.front().zero3->ds_ids.empty()) << text;
     }
 }
 
@@ -376,7 +376,7 @@ TEST(Zero3Frozen, FragmentsAreMapped) {
     }
     const auto checkpoint = read_checkpoint(source, "tag");
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
-    const auto& frozen = (*checkpoint)->model_parallel.front().frozen;
+    const auto& frozen = (*checkpoint)->families.front().zero3->frozen;
     ASSERT_EQ(frozen.size(), 2U);
     for (const FrozenParameter& parameter : frozen) {
         EXPECT_EQ(parameter.fragments.shards.size(), 2U);
