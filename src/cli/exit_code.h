@@ -52,6 +52,6 @@ enum class ExitCode : std::uint8_t {
 }
 
 /// Of a daemon that died before it could say why, and of one that could not be started.
-inline constexpr StartExitCodes start_exit_codes{status_of(ExitCode::internal), status_of(ExitCode::io)};
+inline constexpr StartExitCodes start_exit_codes{status_of(ExitCode::internal), status_of(ExitCode::io), false};
 
 }  // namespace ckptfs::cli

@@ -91,10 +91,13 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
         return report_of(place.error());
     }
     mounted.mount_point = place->view();
+    // A run that was killed may have left its daemon to one that has come meanwhile. The keeper knows when nobody is
+    // left.
+    StartExitCodes codes = start_exit_codes;
+    codes.serves_others = true;
     const auto start = [&] {
         return environment.daemonise(
-            [&](const std::function<void()>& ready) { return serve(mounted, *place, environment, ready); },
-            start_exit_codes);
+            [&](const std::function<void()>& ready) { return serve(mounted, *place, environment, ready); }, codes);
     };
     auto joined = share::SharedView::join(*place, start);
     if (!joined) {

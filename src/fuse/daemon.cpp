@@ -248,8 +248,8 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
         send(descriptor, refused);
         std::exit(refused.exit_code);  // NOLINT(concurrency-mt-unsafe): there are no threads yet
     }
-    const auto report = body([&descriptor] {
-        if (!send(descriptor, {})) {
+    const auto report = body([&descriptor, &codes] {
+        if (!send(descriptor, {}) && !codes.serves_others) {
             log::warn("nobody waits for the mount any more: unmounting it");
             ::kill(::getpid(), SIGTERM);  // to the thread that serves
         }

@@ -17,6 +17,9 @@ struct StartReport {
 struct StartExitCodes {
     int crashed = 0;  ///< the child died
     int refused = 0;  ///< the system has no process, pipe or descriptor for it
+    /// `ready` goes on where the parent is gone: others may use what the child serves, which itself notices when nobody
+    /// does.
+    bool serves_others = false;
 };
 
 /// Forks and runs `body` in the child, which has a session of its own, "/" as its directory, and no descriptor of the
@@ -25,7 +28,7 @@ struct StartExitCodes {
 /// otherwise what `body` returned, or one of `codes` and what happened. In the child: never returns;
 /// exits with the code of `body`. SIGINT, SIGTERM and SIGHUP that come to the waiting parent go to the child too, and
 /// are reported when the child has ended; they stay blocked once `ready` has been called, for the parent to exit.
-/// Where the parent is gone, `ready` sends SIGTERM to the child itself.
+/// Where the parent is gone, `ready` sends SIGTERM to the child itself, unless that serves others too.
 StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, StartExitCodes codes);
 
 }  // namespace ckptfs
