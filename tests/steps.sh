@@ -166,6 +166,10 @@ step_frameworks_full() {
     run_pytest frameworks_full tests/frameworks
 }
 
+step_views() {
+    run_pytest views tests/views
+}
+
 step_scale() {
     run_pytest scale tests/scale
 }

@@ -126,6 +126,12 @@ Result<void> check_convertible(const ShownTensor& tensor, const std::string& nam
     return {};
 }
 
+Error collision(const std::string& display, const std::string& first, const std::string& second,
+                const std::string& shown) {
+    return {ErrorCode::invalid_argument, display + ": '" + first + "' and '" + second + "' would both be called '" +
+                                             shown + "'; give other --strip-prefix or --rename"};
+}
+
 }  // namespace
 
 Result<std::vector<ShownTensor>> shown_tensors(const model::Rank& rank, const TensorNames& names,
@@ -143,9 +149,7 @@ Result<std::vector<ShownTensor>> shown_tensors(const model::Rank& rank, const Te
             CKPTFS_ASSIGN(std::string name, names.shown(own));
             const auto [other, is_new] = own_names.emplace(name, own);
             if (!is_new) {
-                return Error(ErrorCode::invalid_argument, display + ": '" + other->second + "' and '" + own +
-                                                              "' would both be called '" + name +
-                                                              "'; give other --strip-prefix or --rename");
+                return collision(display, other->second, own, name);
             }
             if (is_named) {
                 tensor.tied.push_back(std::move(name));

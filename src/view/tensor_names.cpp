@@ -32,9 +32,9 @@ Error too_complex(const std::string& name, const std::regex_error& error) {
 
 }  // namespace
 
-Result<TensorNames> TensorNames::create(const ViewOptions& options, std::vector<std::string> default_prefixes) {
+Result<TensorNames> TensorNames::create(const ViewOptions& options, const std::vector<std::string>& default_prefixes) {
     TensorNames names;
-    names.prefixes_ = options.strip_prefixes.empty() ? std::move(default_prefixes) : options.strip_prefixes;
+    names.prefixes_ = options.strip_prefixes.empty() ? default_prefixes : options.strip_prefixes;
     std::erase(names.prefixes_, "");
     for (const Rename& rename : options.renames) {
         CKPTFS_ASSIGN(std::regex pattern, compiled(rename.pattern, "--rename"));

@@ -17,7 +17,7 @@ class TensorNames {
  public:
     /// `default_prefixes` are taken off names where the options name none. `invalid_argument` for a pattern that is no
     /// regular expression.
-    static Result<TensorNames> create(const ViewOptions& options, std::vector<std::string> default_prefixes);
+    static Result<TensorNames> create(const ViewOptions& options, const std::vector<std::string>& default_prefixes);
 
     /// What wrappers put before every name of a model: DataParallel's and DeepSpeed's, torch.compile's, Lightning's.
     [[nodiscard]] static std::vector<std::string> wrapper_prefixes() {

@@ -145,13 +145,11 @@ bool is_weight_file_name(std::string_view name) {
     if (name.ends_with(index_suffix)) {
         name.remove_suffix(index_suffix.size());
     }
-    for (const auto container : {WeightsContainer::safetensors, WeightsContainer::bin}) {
+    const auto is_of = [name](WeightsContainer container) {
         const ContainerNames names = names_of(container);
-        if (name.starts_with(names.stem) && name.ends_with(names.extension)) {
-            return true;
-        }
-    }
-    return false;
+        return name.starts_with(names.stem) && name.ends_with(names.extension);
+    };
+    return is_of(WeightsContainer::safetensors) || is_of(WeightsContainer::bin);
 }
 
 }  // namespace ckptfs::view

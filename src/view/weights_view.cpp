@@ -34,16 +34,13 @@ std::optional<DType> requested_dtype(const ViewRequest& request) {
     return request.container == WeightsContainer::bin ? std::optional(DType::float32) : std::nullopt;
 }
 
-/// The weight where it has that dtype already, but for fp32, which masters have; else the master, which is rounded
-/// once.
+/// The weight where it has that dtype already, but for fp32, which the masters are; else the master, rounded once.
 Shown shown_parameter(const model::Parameter& parameter, std::optional<DType> requested) {
-    const DType dtype = requested && model::is_floating_point(parameter.dtype) ? *requested : parameter.dtype;
-    const bool is_weight_right =
-        parameter.weight && parameter.weight->dtype() == dtype && (dtype != DType::float32 || !requested);
-    if (parameter.weight && (is_weight_right || !parameter.master)) {
-        return {*parameter.weight, dtype};
-    }
-    return {*parameter.master, dtype};
+    const bool is_number = model::is_floating_point(parameter.dtype);
+    const DType dtype = requested && is_number ? *requested : parameter.dtype;
+    const bool wants_master = requested == DType::float32 && is_number;
+    const bool has_weight = parameter.weight && parameter.weight->dtype() == dtype && !wants_master;
+    return {has_weight || !parameter.master ? *parameter.weight : *parameter.master, dtype};
 }
 
 Shown shown_buffer(const model::Tensor& buffer, std::optional<DType> requested) {
