@@ -101,6 +101,25 @@ struct Bits<DType::float64> {
     static std::uint32_t widen(Type bits) { return float32_of_float64(bits); }
 };
 
+/// Whole numbers and truth values are sources only; to the nearest, as the processor does it.
+template <class Integer>
+struct IntegerBits {
+    using Type = Integer;
+    static std::uint32_t widen(Type value) { return std::bit_cast<std::uint32_t>(static_cast<float>(value)); }
+};
+template <>
+struct Bits<DType::int64> : IntegerBits<std::int64_t> {};
+template <>
+struct Bits<DType::int32> : IntegerBits<std::int32_t> {};
+template <>
+struct Bits<DType::int16> : IntegerBits<std::int16_t> {};
+template <>
+struct Bits<DType::int8> : IntegerBits<std::int8_t> {};
+template <>
+struct Bits<DType::uint8> : IntegerBits<std::uint8_t> {};
+template <>
+struct Bits<DType::boolean> : IntegerBits<std::uint8_t> {};
+
 /// The spans need not be aligned.
 template <DType from, DType to>
 void convert_all(std::span<const std::byte> in, std::span<std::byte> out) {
@@ -132,6 +151,18 @@ Conversion conversion_to(DType from) {
             return convert_all<DType::float16, to>;
         case DType::float64:
             return convert_all<DType::float64, to>;
+        case DType::int64:
+            return convert_all<DType::int64, to>;
+        case DType::int32:
+            return convert_all<DType::int32, to>;
+        case DType::int16:
+            return convert_all<DType::int16, to>;
+        case DType::int8:
+            return convert_all<DType::int8, to>;
+        case DType::uint8:
+            return convert_all<DType::uint8, to>;
+        case DType::boolean:
+            return convert_all<DType::boolean, to>;
         default:
             return nullptr;
     }

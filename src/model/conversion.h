@@ -19,7 +19,8 @@ namespace ckptfs::model {
 /// float32, bfloat16, float16 and float64, and the types of eight bits.
 [[nodiscard]] bool is_floating_point(DType dtype);
 
-/// Whether convert() knows the way: from float32, bfloat16, float16 or float64 to another of the first three.
+/// Whether convert() knows the way: from float32, bfloat16, float16, float64, whole numbers (the signed ones and uint8)
+/// or truth values to one of the first three.
 [[nodiscard]] bool is_convertible(DType from, DType to);
 
 /// All of `in` to `out`, which has room for just as many elements. They do not overlap; is_convertible() holds.

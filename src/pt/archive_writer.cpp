@@ -12,8 +12,8 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-constexpr std::size_t class_item = 1;
 constexpr std::size_t key_item = 2;
+constexpr std::size_t location_item = 3;
 
 bool counts_bytes(model::DType dtype) {
     return model::storage_class(dtype) == "UntypedStorage";
@@ -60,7 +60,7 @@ std::size_t ArchiveWriter::add_storage(model::DType dtype, std::uint64_t numel, 
 }
 
 const Node* ArchiveWriter::tensor(std::size_t storage, std::uint64_t offset_numel,
-                                  const std::vector<std::uint64_t>& sizes) {
+                                  const std::vector<std::uint64_t>& sizes, bool requires_grad) {
     const model::DType dtype = new_storages_[storage].dtype;
     NewStorage& target = new_storages_[storage];
     if (target.class_node == nullptr) {
@@ -72,7 +72,7 @@ const Node* ArchiveWriter::tensor(std::size_t storage, std::uint64_t offset_nume
         pickle_.integer(static_cast<std::int64_t>(offset_numel)),
         integers(sizes),
         integers(contiguous_strides(sizes)),
-        pickle_.boolean(false),
+        pickle_.boolean(requires_grad),
         pickle_.reduce(pickle_.global("collections", "OrderedDict"), pickle_.tuple({}))};
     // As torch.Tensor._reduce_ex_internal does it: an untyped storage does not tell the element type.
     if (counts_bytes(dtype)) {
@@ -203,7 +203,7 @@ Result<void> ArchiveWriter::number(const std::vector<const Node*>& ids, const st
         renamed->items[key_item] = key->second;
         if (!is_base(storage)) {
             renamed->items[0] = pickle_.literal(renamed->items[0]->text);
-            renamed->items[class_item + 2] = pickle_.literal(renamed->items[class_item + 2]->text);
+            renamed->items[location_item] = pickle_.literal("cpu");
         }
         renames.emplace_back(tuple, renamed);
     }

@@ -29,10 +29,11 @@ class ArchiveWriter {
     /// Returns the key under which tensor() finds it. `location` as in torch: "cpu", "cuda:0".
     std::size_t add_storage(model::DType dtype, std::uint64_t numel, std::string_view location, PieceList content);
     /// A contiguous plain tensor over elements [offset_numel, …) of a new storage. Its dtype is the storage's.
-    const pickle::Node* tensor(std::size_t storage, std::uint64_t offset_numel,
-                               const std::vector<std::uint64_t>& sizes);
+    const pickle::Node* tensor(std::size_t storage, std::uint64_t offset_numel, const std::vector<std::uint64_t>& sizes,
+                               bool requires_grad = false);
     /// `node`, a value of `archive`, to be hung into this tree with all that is below it; its storages follow with the
-    /// bytes that they have there. `damaged` where it has a persistent id that is no storage of the archive.
+    /// bytes that they have there, and are said to be of the CPU, as after torch.load(map_location="cpu"). `damaged`
+    /// where it has a persistent id that is no storage of the archive.
     Result<const pickle::Node*> take(std::shared_ptr<const Archive> archive, const pickle::Node* node);
 
  protected:

@@ -145,6 +145,8 @@ class Editor {
     const Node* global(std::string_view module, std::string_view name);
     /// callable(*arguments) by REDUCE.
     const Node* reduce(const Node* callable, const Node* arguments);
+    /// An object of class `type` that was made without arguments and has `state`: type.__new__(type), then BUILD.
+    const Node* instance(const Node* type, const Node* state);
     const Node* persistent_id(const Node* id);
     /// An OrderedDict. Key, value, key, value …
     const Node* ordered_dict(std::vector<const Node*> items);

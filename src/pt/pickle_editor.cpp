@@ -155,6 +155,13 @@ const Node* Editor::ordered_dict(std::vector<const Node*> items) {
     return made;
 }
 
+const Node* Editor::instance(const Node* type, const Node* state) {
+    Node* const made = copy(reduce(type, tuple({})));
+    made->opcode = static_cast<std::uint8_t>(Op::newobj);
+    made->mutations.push_back({Mutation::Kind::build, {state}, {}});
+    return made;
+}
+
 const Node* Editor::persistent_id(const Node* id) {
     Node node;
     node.kind = Kind::persistent_id;

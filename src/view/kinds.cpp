@@ -5,6 +5,7 @@
 
 #include "view/kind.h"
 #include "view/states_view.h"
+#include "view/universal_kind.h"
 #include "view/weights_view.h"
 #include "view/world_size_kind.h"
 
@@ -38,8 +39,9 @@ const Kind& kind_of(ViewKind kind) {
             return weights_kind();
         case ViewKind::states:
             return states_kind();
-        case ViewKind::lightning:
         case ViewKind::universal:
+            return universal_kind();
+        case ViewKind::lightning:
             break;
     }
     return unbuilt;

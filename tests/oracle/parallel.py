@@ -99,15 +99,26 @@ class ParallelBlock(nn.Module):
         return x + _Leave.apply(self.down(F.gelu(self.up(inside))), group)
 
 
+# How TensorParallelNet is cut, as ds_to_universal asks it: `up` along its first axis, which needs no pattern.
+CUT = {
+    "universal_checkpoint_version": 0.4,
+    "tp_replicated_parameter_patterns": [r".*norm\.(weight|bias)$", r"^embedding\.weight$"],
+    "parameter_with_row_parallelism_patterns": [r"^blocks\.\d+\.down\.weight$"],
+}
+
+
 class TensorParallelNet(nn.Module):
     def __init__(self, recipe, unit):
         super().__init__()
         width = recipe.width
         self.embedding = nn.Embedding(recipe.vocabulary, width)
-        self.blocks = nn.ModuleList(ParallelBlock(width, 2 * width - 5, unit) for _ in range(recipe.layers))
+        hidden = 2 * width - (2 if recipe.describes_cut else 5)
+        self.blocks = nn.ModuleList(ParallelBlock(width, hidden, unit) for _ in range(recipe.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, recipe.vocabulary, bias=False)
         self.head.weight = self.embedding.weight
+        if recipe.describes_cut:
+            self.universal_checkpoint_info = CUT
 
     def initialise(self):
         initialise(self)

@@ -37,6 +37,7 @@ class Recipe:
     persistence: int = None  # stage3_param_persistence_threshold
     tiny: bool = False  # a parameter of two elements
     tensor_parallel: int = 1  # ranks that hold one model together
+    describes_cut: bool = False  # its module has universal_checkpoint_info, and a hidden layer that degrees up to 4 divide
     pipeline: int = 1  # its stages
     sequence_mesh: int = 1  # ranks that share a sequence, on a mesh that the config asks for
     width: int = 18

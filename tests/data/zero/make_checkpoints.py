@@ -31,6 +31,7 @@ from recipe import SAMPLE, Recipe  # noqa: E402
 
 SMALL = Recipe(width=7, vocabulary=11, layers=1)
 THIRD = SMALL.but(stage=3)
+DESCRIBED = SMALL.but(tensor_parallel=2, describes_cut=True, dtype="fp32")
 CLIENT_STATE = {"epoch": 3, "note": "kept", "seen": torch.arange(5), "nested": {"rate": 0.5, "none": None}}
 
 # name -> (recipe, world size, twins, whether the universal checkpoint can carry it)
@@ -72,6 +73,8 @@ CHECKPOINTS = {
     "tensor_parallel_stage1_ws4": (SMALL.but(stage=1, tensor_parallel=2), 4, (2, 6), False),
     "tensor_parallel_stage2_ws4": (SMALL.but(tensor_parallel=2), 4, (2, 6), False),
     "tensor_parallel_stage3_ws4": (THIRD.but(tensor_parallel=2), 4, (2, 6), False),
+    "described_tensor_parallel_stage1_ws4": (DESCRIBED.but(stage=1), 4, (), False),
+    "described_tensor_parallel_stage3_ws4": (DESCRIBED.but(stage=3), 4, (), False),
     "sequence_mesh_ws4": (SMALL.but(sequence_mesh=2), 4, (), False),
     "pipeline_stage1_ws4": (SMALL.but(stage=1, pipeline=2, layers=2), 4, (2, 6), False),
 }

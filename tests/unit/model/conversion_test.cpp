@@ -98,13 +98,33 @@ TEST(Conversion, GivesTheBitsThatPyTorchGives) {
 }
 
 TEST(Conversion, KnowsItsLimits) {
-    EXPECT_FALSE(is_convertible(DType::int64, DType::float32));
+    EXPECT_FALSE(is_convertible(DType::uint16, DType::float32));
+    EXPECT_FALSE(is_convertible(DType::float32, DType::int64));
     EXPECT_FALSE(is_convertible(DType::float32, DType::float64));
     EXPECT_FALSE(is_convertible(DType::float8_e4m3fn, DType::float32));
     EXPECT_TRUE(is_floating_point(DType::float8_e4m3fn));
     EXPECT_TRUE(is_floating_point(DType::float64));
     EXPECT_FALSE(is_floating_point(DType::boolean));
     EXPECT_FALSE(is_floating_point(DType::uint8));
+}
+
+template <class Value>
+std::string bytes_of(const std::vector<Value>& values) {
+    std::string bytes(values.size() * sizeof(Value), '\0');
+    std::memcpy(bytes.data(), values.data(), bytes.size());
+    return bytes;
+}
+
+TEST(Conversion, WidensWholeNumbersAndTruthValues) {
+    const std::vector<std::int64_t> wide = {7, -7, (std::int64_t{1} << 24) + 1, (std::int64_t{1} << 24) + 3, INT64_MIN};
+    EXPECT_EQ(converted(DType::int64, bytes_of(wide), DType::float32),
+              bytes_of(std::vector<float>{7, -7, 16777216, 16777220, -9223372036854775808.0F}));
+    EXPECT_EQ(converted(DType::int8, bytes_of(std::vector<std::int8_t>{-128, 127}), DType::float32),
+              bytes_of(std::vector<float>{-128, 127}));
+    EXPECT_EQ(converted(DType::uint8, bytes_of(std::vector<std::uint8_t>{255}), DType::float32),
+              bytes_of(std::vector<float>{255}));
+    EXPECT_EQ(converted(DType::boolean, bytes_of(std::vector<std::uint8_t>{1, 0}), DType::float32),
+              bytes_of(std::vector<float>{1, 0}));
 }
 
 std::shared_ptr<const ConvertedFile> converted_file(std::shared_ptr<const File> source, DType from, DType to) {
@@ -156,7 +176,7 @@ TEST(ConvertedFile, PassesErrorsOn) {
 
 TEST(ConvertedFile, RefusesWhatItCannotConvert) {
     const auto source = std::make_shared<const test::MemoryFile>(std::string(6, 'x'));
-    EXPECT_EQ(ConvertedFile::create(source, DType::int16, DType::float32).error().code(), ErrorCode::unsupported);
+    EXPECT_EQ(ConvertedFile::create(source, DType::uint16, DType::float32).error().code(), ErrorCode::unsupported);
     EXPECT_EQ(ConvertedFile::create(source, DType::float32, DType::float16).error().code(), ErrorCode::internal);
 }
 
@@ -175,7 +195,7 @@ TEST(AppendAs, ConvertsOnlyWhereItMust) {
     const std::string tail = bytes.substr(40);
     EXPECT_EQ(test::read_all(*shown).value(),
               tail + converted(DType::float32, tail, DType::bfloat16) + std::string(6, '\0'));
-    const Elements integers(DType::int64, 5, Contiguous{&file, 0});
+    const Elements integers(DType::uint64, 5, Contiguous{&file, 0});
     EXPECT_EQ(append_as(integers, DType::float32, "n", pieces, keepers).error().code(), ErrorCode::unsupported);
 }
 

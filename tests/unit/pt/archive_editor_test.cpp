@@ -1,7 +1,8 @@
 // ArchiveEditor: nothing edited gives the file back; edits keep everything else.
+#include "pt/archive_editor.h"
+
 #include <gmock/gmock.h>
 
-#include "pt/archive_editor.h"
 #include "support/archives.h"
 
 namespace ckptfs::pt {

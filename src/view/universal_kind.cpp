@@ -1,0 +1,44 @@
+// DeepSpeed's universal checkpoint as a kind of view.
+#include "view/universal_kind.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "view/universal_view.h"
+
+namespace ckptfs::view {
+namespace {
+
+class UniversalKind final : public Kind {
+ public:
+    [[nodiscard]] Result<std::shared_ptr<const View>> make(const Ingredients& ingredients,
+                                                           const ViewRequest& /*request*/) const override {
+        return UniversalView::create(ingredients.checkpoint, ingredients.cache);
+    }
+    [[nodiscard]] Placement placement(const ViewRequest& /*request*/) const override {
+        return {.beside_suffix = "_universal", .pointer = "latest"};
+    }
+    [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/,
+                                                            const ViewOptions& /*options*/) const override {
+        return {"zero/optimizer_state.pt"};
+    }
+    [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
+        if (ingredients.checkpoint->format == zero::Format::stage0 ||
+            ingredients.checkpoint->format == zero::Format::zero12_elastic) {
+            return {};
+        }
+        ViewRequest request;
+        request.kind = ViewKind::universal;
+        return {request};
+    }
+};
+
+}  // namespace
+
+const Kind& universal_kind() {
+    static const UniversalKind kind;
+    return kind;
+}
+
+}  // namespace ckptfs::view
