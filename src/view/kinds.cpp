@@ -4,37 +4,18 @@
 #include <vector>
 
 #include "view/kind.h"
+#include "view/lightning_kind.h"
 #include "view/states_view.h"
 #include "view/universal_kind.h"
 #include "view/weights_view.h"
 #include "view/world_size_kind.h"
 
 namespace ckptfs::view {
-namespace {
-
-/// A kind that this version cannot show.
-class UnbuiltKind final : public Kind {
- public:
-    [[nodiscard]] Result<std::shared_ptr<const View>> make(const Ingredients& ingredients,
-                                                           const ViewRequest& request) const override {
-        return Error(ErrorCode::unsupported, ingredients.display + " cannot be shown as '" + request.name() +
-                                                 "': this view is not built; ask for world-size-N");
-    }
-    [[nodiscard]] Placement placement(const ViewRequest& /*request*/) const override { return {.in_tag = true}; }
-    [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/,
-                                                            const ViewOptions& /*options*/) const override {
-        return {};
-    }
-    [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& /*ingredients*/) const override { return {}; }
-};
-
-}  // namespace
 
 const Kind& kind_of(ViewKind kind) {
-    static const UnbuiltKind unbuilt;
     switch (kind) {
         case ViewKind::world_size:
-            return world_size_kind();
+            break;
         case ViewKind::weights:
             return weights_kind();
         case ViewKind::states:
@@ -42,9 +23,9 @@ const Kind& kind_of(ViewKind kind) {
         case ViewKind::universal:
             return universal_kind();
         case ViewKind::lightning:
-            break;
+            return lightning_kind();
     }
-    return unbuilt;
+    return world_size_kind();
 }
 
 const std::vector<ViewKind>& view_kinds() {
