@@ -39,6 +39,7 @@ class Job:
     checkpoint: tuple = (("save_top_k", -1),)  # arguments of ModelCheckpoint
     what: str = "fit"  # or validate, test, predict
     test_best: bool = False  # after fit, test(ckpt_path="best")
+    full_weights: bool = False  # resume is a file with whole weights
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,8 @@ def _train(job):
 
 
 def make_trainer(job, watch):
-    strategy = DeepSpeedStrategy(config=ds_config(job), process_group_backend="gloo", logging_level=logging.ERROR)
+    strategy = DeepSpeedStrategy(config=ds_config(job), process_group_backend="gloo", logging_level=logging.ERROR,
+                                 load_full_weights=job.full_weights)
     keeper = ModelCheckpoint(dirpath=os.path.join(job.root, "ckpt"), every_n_epochs=1, **dict(job.checkpoint))
     validates = job.what != "fit" or "monitor" in dict(job.checkpoint)
     return pl.Trainer(accelerator=TrainerCpus(), devices=job.world_size, strategy=strategy, precision=PRECISION[job.dtype],

@@ -32,6 +32,11 @@ class ModelParallelUnit:
     def get_model_parallel_group(self):
         return self._groups["model"]
 
+    # As a universal load asks for them.
+    get_tensor_model_parallel_rank = get_model_parallel_rank
+    get_tensor_model_parallel_world_size = get_model_parallel_world_size
+    get_tensor_model_parallel_group = get_model_parallel_group
+
     def get_data_parallel_rank(self):
         return distributed.get_rank(self.get_data_parallel_group())
 

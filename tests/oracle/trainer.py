@@ -52,7 +52,7 @@ def make_engine(recipe, world_size, universal=False, settings=None):
 
     config = merged(ds_config(recipe, world_size, universal), settings or {})
     arguments = {}
-    if recipe.tensor_parallel > 1:
+    if recipe.tensor_parallel > 1 or recipe.describes_cut:
         arguments["mpu"] = parallel.ModelParallelUnit(recipe.tensor_parallel)
     model = _model(recipe, config, arguments.get("mpu"))
     optimizer = client_optimizer(parameter_groups(model, recipe), recipe)
