@@ -71,7 +71,7 @@ Result<std::vector<FoundTensor>> found_in_states(const std::string& path, const 
 
 std::vector<ExpectedTensor> expected_of_lightning(const model::Checkpoint& checkpoint, const ViewRequest& /*request*/,
                                                   const Naming& naming) {
-    return expected_weights(checkpoint, WeightsDType::fp32, true, naming);
+    return expected_lightning(checkpoint, naming);
 }
 
 Result<std::vector<FoundTensor>> found_in_lightning(const std::string& /*path*/,

@@ -156,6 +156,28 @@ std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint
     return result.take();
 }
 
+std::vector<ExpectedTensor> expected_lightning(const model::Checkpoint& checkpoint, const Naming& naming) {
+    Collection result(naming);
+    for (const model::Rank& rank : checkpoint.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                add_weight(parameter, DType::float32, result);
+            }
+        }
+        for (const model::Parameter& parameter : rank.frozen) {
+            add_weight(parameter, std::nullopt, result);
+        }
+        for (const model::Tensor& buffer : rank.buffers) {
+            const DType own = buffer.elements.dtype();
+            result.add(buffer.name, "weight", is_floating(own) ? DType::float32 : own, {buffer.elements, buffer.shape});
+        }
+        for (const model::TiedName& tied : rank.tied) {
+            result.add_name(tied, "weight", true);
+        }
+    }
+    return result.take();
+}
+
 std::vector<ExpectedTensor> expected_states(const model::Checkpoint& checkpoint, const Naming& naming) {
     Collection result(naming);
     add_states(checkpoint, result);

@@ -40,6 +40,9 @@ using Naming = std::function<std::optional<std::string>(const std::string& name)
 /// The masters ("fp32") and the optimizer's element-wise states of every trainable parameter.
 [[nodiscard]] std::vector<ExpectedTensor> expected_states(const model::Checkpoint& checkpoint, const Naming& naming);
 
+/// What Lightning's file has: masters and floating-point buffers in fp32, frozen parameters as they were kept.
+[[nodiscard]] std::vector<ExpectedTensor> expected_lightning(const model::Checkpoint& checkpoint, const Naming& naming);
+
 /// What a universal checkpoint has: the same, as DeepSpeed names and shapes them; and, where the checkpoint keeps
 /// weights, every other tensor of the module as an "fp32" of its own, tied names too.
 [[nodiscard]] std::vector<ExpectedTensor> expected_universal(const model::Checkpoint& checkpoint, const Naming& naming);

@@ -35,6 +35,20 @@ bool is_plain(DType dtype) {
     return dtype == DType::float64 || dtype == DType::float32 || format16(dtype).has_value();
 }
 
+bool is_whole_number(DType dtype) {
+    switch (dtype) {
+        case DType::int64:
+        case DType::int32:
+        case DType::int16:
+        case DType::int8:
+        case DType::uint8:
+        case DType::boolean:
+            return true;
+        default:
+            return false;
+    }
+}
+
 template <class T>
 T load(std::span<const std::byte> bytes) {
     T value{};
@@ -77,6 +91,21 @@ std::uint16_t encode16(float value, const Format16& format) {
     return static_cast<std::uint16_t>(sign | (code >= infinite ? infinite : static_cast<unsigned>(code)));
 }
 
+std::int64_t decode_whole(DType dtype, std::span<const std::byte> bytes) {
+    switch (dtype) {
+        case DType::int64:
+            return load<std::int64_t>(bytes);
+        case DType::int32:
+            return load<std::int32_t>(bytes);
+        case DType::int16:
+            return load<std::int16_t>(bytes);
+        case DType::int8:
+            return load<std::int8_t>(bytes);
+        default:
+            return load<std::uint8_t>(bytes);
+    }
+}
+
 double decode(DType dtype, std::span<const std::byte> bytes) {
     if (dtype == DType::float64) {
         return load<double>(bytes);
@@ -101,15 +130,20 @@ void encode(double value, DType dtype, std::span<std::byte> out) {
 }  // namespace
 
 bool is_plainly_convertible(DType from, DType to) {
-    return is_plain(from) && is_plain(to);
+    return (is_plain(from) || is_whole_number(from)) && is_plain(to);
 }
 
 void convert_plainly(DType from, std::span<const std::byte> in, DType to, std::span<std::byte> out) {
     const std::size_t from_nbytes = model::itemsize(from);
     const std::size_t to_nbytes = model::itemsize(to);
     for (std::size_t index = 0; index * from_nbytes < in.size(); ++index) {
-        encode(decode(from, in.subspan(index * from_nbytes, from_nbytes)), to,
-               out.subspan(index * to_nbytes, to_nbytes));
+        const auto element = in.subspan(index * from_nbytes, from_nbytes);
+        const auto place = out.subspan(index * to_nbytes, to_nbytes);
+        // A whole number is rounded once, to a float: a double in between would round twice.
+        const double value = is_whole_number(from)
+                                 ? static_cast<double>(static_cast<float>(decode_whole(from, element)))
+                                 : decode(from, element);
+        encode(value, to, place);
     }
 }
 

@@ -1,4 +1,4 @@
-// Elements of one floating-point type as another, by plain arithmetic: a second opinion on model's code, which works on
+// Elements of one type as another, by plain arithmetic: a second opinion on model's code, which works on
 // bit patterns. Slower, and easy to see to be right.
 #pragma once
 
@@ -9,7 +9,7 @@
 
 namespace ckptfs::verify {
 
-/// Whether both are among float64, float32, float16 and bfloat16.
+/// Whether both are among float64, float32, float16 and bfloat16, or `from` is a whole number or a truth value.
 [[nodiscard]] bool is_plainly_convertible(model::DType from, model::DType to);
 
 /// All elements of `in` to `out`, which has room for just as many: to the nearest, ties to even, by way of float32 as

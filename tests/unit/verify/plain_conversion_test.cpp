@@ -74,6 +74,17 @@ TEST(PlainConversion, DoublesGoByWayOfFloats) {
     EXPECT_EQ(converted<float>(DType::float64, 0.1, DType::float32), 0.1F);
 }
 
+TEST(PlainConversion, WholeNumbersAreRoundedOnce) {
+    EXPECT_EQ(converted<float>(DType::int64, std::int64_t{-7}, DType::float32), -7.0F);
+    EXPECT_EQ(converted<float>(DType::int64, (std::int64_t{1} << 24) + 3, DType::float32), 16777220.0F);
+    // Above the middle of two floats by less than a double can tell.
+    EXPECT_EQ(converted<float>(DType::int64, (std::int64_t{1} << 62) + (std::int64_t{1} << 38) + 1, DType::float32),
+              0x1.000002p62F);
+    EXPECT_EQ(converted<float>(DType::boolean, std::uint8_t{1}, DType::float32), 1.0F);
+    EXPECT_EQ(converted<float>(DType::int8, std::int8_t{-128}, DType::float32), -128.0F);
+    EXPECT_FALSE(is_plainly_convertible(DType::float32, DType::int64));
+}
+
 }  // namespace
 }  // namespace plain_conversion
 }  // namespace ckptfs::verify
