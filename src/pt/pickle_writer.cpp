@@ -70,11 +70,7 @@ std::optional<Op> default_text_opcode(const Node* node, int protocol) {
 Writer::Writer(const Editor& editor) : editor_(editor), protocol_(editor.base().protocol()), framer_(protocol_) {
     // Between two values that enter the memo, a path through the tree that is longer than this must pass a value twice,
     // and will do so for ever. Each value is at most four tasks.
-    std::size_t node_count = editor.base().nodes_.size() + editor.nodes_.size();
-    for (const auto& tree : editor.taken_from_) {
-        node_count += tree->nodes_.size();
-    }
-    max_height_ = 4 * node_count + 16;
+    max_height_ = 4 * (editor.base().nodes_.size() + editor.nodes_.size()) + 16;
     // A tuple that contains itself through n lists is written n times, once inside the other: a small hostile pickle
     // could unfold to any size.
     constexpr std::uint64_t growth = 16;
@@ -84,6 +80,7 @@ Writer::Writer(const Editor& editor) : editor_(editor), protocol_(editor.base().
         max_nbytes_ += node_nbytes + node.text.size() + sizeof(void*) * node.items.size();
     }
     for (const auto& tree : editor.taken_from_) {
+        max_height_ += 4 * tree->nodes_.size();
         max_nbytes_ += tree->nbytes_;
     }
     max_nbytes_ *= growth;
