@@ -36,7 +36,7 @@ struct FileOwner {
 class LightningFile {
  public:
     explicit LightningFile(const std::shared_ptr<const zero::Checkpoint>& checkpoint)
-        : family_(checkpoint->model_parallel.front()),
+        : family_(checkpoint->families.front()),
           rank_(checkpoint->content.ranks.front()),
           owner_(std::make_shared<FileOwner>(FileOwner{checkpoint, {}})) {}
 
@@ -172,9 +172,9 @@ class LightningFile {
         return pickle().dict(std::move(items));
     }
 
-    [[nodiscard]] bool is_stage3() const { return !family_.model_states_shards.empty(); }
+    [[nodiscard]] bool is_stage3() const { return !family_.model_states_of_ranks().empty(); }
 
-    const zero::ModelParallelRank& family_;
+    const zero::Family& family_;
     const model::Rank& rank_;
     std::shared_ptr<FileOwner> owner_;
     pt::ArchiveBuilder builder_;
@@ -185,14 +185,14 @@ class LightningFile {
 }  // namespace
 
 Result<void> check_lightning(const zero::Checkpoint& checkpoint) {
-    const std::string& file = checkpoint.model_parallel.front().model_states->file()->name();
+    const std::string& file = checkpoint.families.front().model_states->file()->name();
     if (checkpoint.format == zero::Format::stage0) {
         return Error(ErrorCode::unsupported,
                      file + ": a checkpoint of stage 0 keeps no fp32 masters for Lightning's file; show its weights");
     }
-    if (checkpoint.model_parallel.size() > 1) {
+    if (checkpoint.families.size() > 1) {
         return Error(ErrorCode::unsupported, file + ": the checkpoint is of " +
-                                                 std::to_string(checkpoint.model_parallel.size()) +
+                                                 std::to_string(checkpoint.families.size()) +
                                                  " model-parallel ranks, whose client states are no one file; show its "
                                                  "weights");
     }

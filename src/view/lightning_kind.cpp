@@ -38,7 +38,7 @@ class LightningView final : public View {
                   std::shared_ptr<FileCache> cache)
         : checkpoint_(std::move(checkpoint)),
           name_(std::move(name)),
-          info_(common_info(checkpoint_->model_parallel)),
+          info_(common_info(checkpoint_->families)),
           cache_(std::move(cache)) {}
     ~LightningView() override { cache_->forget(this); }
 

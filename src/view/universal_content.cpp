@@ -19,7 +19,7 @@
 namespace ckptfs::view {
 namespace {
 
-const pickle::Node* model_states_value(const zero::ModelParallelRank& family, std::string_view key) {
+const pickle::Node* model_states_value(const zero::Family& family, std::string_view key) {
     return pickle::find(family.model_states->root(), key);
 }
 
@@ -55,8 +55,8 @@ class ContentMaker {
             return refuse_format("elastic, which leaves out the hyper-parameters that a universal one needs",
                                  "resume from world-size-N and save without elastic_checkpoint");
         }
-        const std::size_t count = checkpoint_.model_parallel.size();
-        CKPTFS_ASSIGN(degree_, zero::tensor_parallel_degree(checkpoint_.model_parallel));
+        const std::size_t count = checkpoint_.families.size();
+        CKPTFS_ASSIGN(degree_, zero::tensor_parallel_degree(checkpoint_.families));
         if (degree_ > 1) {
             CKPTFS_TRY(read_rules());
         }
@@ -72,13 +72,13 @@ class ContentMaker {
 
  private:
     [[nodiscard]] Error refuse_format(const char* what, const char* instead) const {
-        return {ErrorCode::unsupported, checkpoint_.model_parallel.front().model_states->file()->name() +
+        return {ErrorCode::unsupported, checkpoint_.families.front().model_states->file()->name() +
                                             ": a universal checkpoint cannot be made of one that is " + what + "; " +
                                             instead};
     }
 
     Result<void> read_rules() {
-        const zero::ModelParallelRank& first = checkpoint_.model_parallel.front();
+        const zero::Family& first = checkpoint_.families.front();
         info_ = {model_states_value(first, "universal_checkpoint_info"),
                  {first.model_states->file()->name(), "universal_checkpoint_info"}};
         if (!pickle::is_dict_like(info_.node)) {
@@ -164,8 +164,8 @@ class ContentMaker {
             const model::Elements* const elements = get(*held[part].parameter, part);
             if (elements == nullptr || (!by_rank.empty() && elements->dtype() != by_rank.front().dtype())) {
                 return Error(ErrorCode::inconsistent,
-                             "model-parallel rank " + checkpoint_.model_parallel[held[part].family].rank + " has no " +
-                                 key + " of " + made.name + " like that of the others; restore the files of one save");
+                             "model-parallel rank " + checkpoint_.families[held[part].family].rank + " has no " + key +
+                                 " of " + made.name + " like that of the others; restore the files of one save");
             }
             by_rank.push_back(*elements);
         }
@@ -218,7 +218,7 @@ class ContentMaker {
     }
 
     Result<void> add_module_tensors() {
-        for (const zero::ModelParallelRank& family : checkpoint_.model_parallel) {
+        for (const zero::Family& family : checkpoint_.families) {
             std::vector<std::string> gaps;
             const std::vector<zero::ModuleTensor> tensors =
                 zero::module_tensors(*family.model_states, model_states_value(family, "module"), "", gaps);
@@ -255,7 +255,7 @@ Result<UniversalContent> universal_content(const zero::Checkpoint& checkpoint) {
     return ContentMaker(checkpoint).make();
 }
 
-Result<std::shared_ptr<const pt::Archive>> first_optimizer_file(const zero::ModelParallelRank& family) {
+Result<std::shared_ptr<const pt::Archive>> first_optimizer_file(const zero::Family& family) {
     const zero::RankFile& first = family.optimizer.front();
     if (first.structure != nullptr && first.structure->file() == first.file) {
         return first.structure;

@@ -61,6 +61,6 @@ struct UniversalContent {
 Result<UniversalContent> universal_content(const zero::Checkpoint& checkpoint);
 
 /// The optimizer file of data-parallel rank 0 of a family, parsed: from memory where its tree was kept.
-Result<std::shared_ptr<const pt::Archive>> first_optimizer_file(const zero::ModelParallelRank& family);
+Result<std::shared_ptr<const pt::Archive>> first_optimizer_file(const zero::Family& family);
 
 }  // namespace ckptfs::view

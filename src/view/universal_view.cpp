@@ -63,15 +63,15 @@ Result<std::shared_ptr<const View>> UniversalView::create(std::shared_ptr<const 
 UniversalView::UniversalView(std::shared_ptr<const zero::Checkpoint> checkpoint, UniversalContent content,
                              std::shared_ptr<FileCache> cache)
     : checkpoint_(std::move(checkpoint)), content_(std::move(content)), cache_(std::move(cache)) {
-    for (const zero::ModelParallelRank& family : checkpoint_->model_parallel) {
-        for (const zero::RankFile& shard : family.model_states_shards) {
+    for (const zero::Family& family : checkpoint_->families) {
+        for (const zero::RankFile& shard : family.model_states_of_ranks()) {
             sources_.push_back({shard.name, shard.file, shard.info});
         }
-        if (family.model_states_shards.empty()) {
+        if (family.model_states_of_ranks().empty()) {
             sources_.push_back({family.model_states_name, family.model_states->file(), family.model_states_info});
         }
     }
-    info_ = common_info(checkpoint_->model_parallel);
+    info_ = common_info(checkpoint_->families);
 }
 
 UniversalView::~UniversalView() {
@@ -80,9 +80,9 @@ UniversalView::~UniversalView() {
 
 Result<void> UniversalView::read_optimizer_files() {
     // At stage 3 no step is written, and one optimizer file speaks for all.
-    const std::size_t count = checkpoint_->format == zero::Format::zero3 ? 1 : checkpoint_->model_parallel.size();
+    const std::size_t count = checkpoint_->format == zero::Format::zero3 ? 1 : checkpoint_->families.size();
     for (std::size_t i = 0; i < count; ++i) {
-        const zero::ModelParallelRank& family = checkpoint_->model_parallel[i];
+        const zero::Family& family = checkpoint_->families[i];
         Steps& steps = steps_.emplace_back();
         CKPTFS_ASSIGN(steps.archive, first_optimizer_file(family));
         steps.by_group.resize(family.groups.size());
@@ -295,7 +295,7 @@ Result<std::shared_ptr<const VirtualFile>> UniversalView::build_state(const Entr
 
 Result<const Node*> UniversalView::sub_parameter_shape(pt::ArchiveBuilder& builder, const UniversalForm& form) const {
     pickle::Editor& pickle = builder.pickle();
-    const std::shared_ptr<const pt::Archive>& archive = checkpoint_->model_parallel.front().model_states;
+    const std::shared_ptr<const pt::Archive>& archive = checkpoint_->families.front().model_states;
     const auto taken = [&](std::string_view key) -> Result<const Node*> {
         return builder.take(archive, pickle::find(form.sub_parameter_shape, key));
     };
