@@ -334,9 +334,8 @@ std::map<std::string, Value> Save::module_tensors() const {
 }
 
 bool is_excluded(const Checkpoint& checkpoint, const std::string& name) {
-    return checkpoint.exclude_frozen &&
-           std::any_of(checkpoint.frozen.begin(), checkpoint.frozen.end(),
-                       [&](const Fixed& fixed) { return fixed.name == name; });
+    return checkpoint.exclude_frozen && std::any_of(checkpoint.frozen.begin(), checkpoint.frozen.end(),
+                                                    [&](const Fixed& fixed) { return fixed.name == name; });
 }
 
 Value Save::model_states() const {
