@@ -116,6 +116,24 @@ def test_weights_of_stages_0_to_2_are_those_of_module(name):
     assert all(tensor.data_ptr() in pointers for tensor in module.values() if tensor.numel())
 
 
+@pytest.mark.parametrize("stage", [1, 3])
+def test_tensor_parallel_slices_are_joined_as_ds_to_universal_joins_them(stage, tmp_path):
+    root = DATA / f"described_tensor_parallel_stage{stage}_ws4"
+    subprocess.run([sys.executable, "-m", "deepspeed.checkpoint.ds_to_universal", "--input_folder", root / tag_of(root),
+                    "--output_folder", tmp_path / "universal", "--inject_missing_state", "--num_extract_workers=1",
+                    "--num_merge_workers=1"], check=True, capture_output=True)
+    with mounted(root) as mount:
+        found = {"fp32": loaded(f"{mount}/weights-fp32/{tag_of(root)}/model.safetensors"),
+                 "exp_avg": loaded(f"{mount}/states/{tag_of(root)}/exp_avg.safetensors")}
+    for state, tensors in found.items():
+        truth = {path.parent.name: torch.load(path, weights_only=False)["param"]
+                 for path in (tmp_path / "universal" / "zero").glob(f"*/{state}.pt")}
+        truth.pop("head.weight", None)  # tied to the embedding
+        parameters = {name: tensor for name, tensor in tensors.items() if name in truth}
+        assert len(truth) == 8
+        assert not differences(parameters, truth)
+
+
 READER = """
 import sys
 from safetensors import safe_open
