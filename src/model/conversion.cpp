@@ -120,9 +120,9 @@ struct Bits<DType::uint8> : IntegerBits<std::uint8_t> {};
 template <>
 struct Bits<DType::boolean> : IntegerBits<std::uint8_t> {};
 
-/// The spans need not be aligned.
+/// The spans need not be aligned. Inlined, so that it is compiled for the instructions that its caller may use.
 template <DType from, DType to>
-void convert_all(std::span<const std::byte> in, std::span<std::byte> out) {
+[[gnu::always_inline]] inline void convert_all(std::span<const std::byte> in, std::span<std::byte> out) {
     using In = typename Bits<from>::Type;
     using Out = typename Bits<to>::Type;
     std::array<In, lane_count> source{};
@@ -140,43 +140,70 @@ void convert_all(std::span<const std::byte> in, std::span<std::byte> out) {
 
 using Conversion = void (*)(std::span<const std::byte>, std::span<std::byte>);
 
+template <DType from, DType to>
+void convert_anywhere(std::span<const std::byte> in, std::span<std::byte> out) {
+    convert_all<from, to>(in, out);
+}
+
+#if defined(__x86_64__)
+template <DType from, DType to>
+[[gnu::target("avx2")]] void convert_with_avx2(std::span<const std::byte> in, std::span<std::byte> out) {
+    convert_all<from, to>(in, out);
+}
+
+bool has_avx2() {
+    static const bool found = __builtin_cpu_supports("avx2") != 0;
+    return found;
+}
+
+template <DType from, DType to>
+Conversion compiled_for(Instructions instructions) {
+    return instructions == Instructions::all && has_avx2() ? convert_with_avx2<from, to> : convert_anywhere<from, to>;
+}
+#else
+template <DType from, DType to>
+Conversion compiled_for(Instructions /*instructions*/) {
+    return convert_anywhere<from, to>;
+}
+#endif
+
 template <DType to>
-Conversion conversion_to(DType from) {
+Conversion conversion_to(DType from, Instructions instructions) {
     switch (from) {
         case DType::float32:
-            return convert_all<DType::float32, to>;
+            return compiled_for<DType::float32, to>(instructions);
         case DType::bfloat16:
-            return convert_all<DType::bfloat16, to>;
+            return compiled_for<DType::bfloat16, to>(instructions);
         case DType::float16:
-            return convert_all<DType::float16, to>;
+            return compiled_for<DType::float16, to>(instructions);
         case DType::float64:
-            return convert_all<DType::float64, to>;
+            return compiled_for<DType::float64, to>(instructions);
         case DType::int64:
-            return convert_all<DType::int64, to>;
+            return compiled_for<DType::int64, to>(instructions);
         case DType::int32:
-            return convert_all<DType::int32, to>;
+            return compiled_for<DType::int32, to>(instructions);
         case DType::int16:
-            return convert_all<DType::int16, to>;
+            return compiled_for<DType::int16, to>(instructions);
         case DType::int8:
-            return convert_all<DType::int8, to>;
+            return compiled_for<DType::int8, to>(instructions);
         case DType::uint8:
-            return convert_all<DType::uint8, to>;
+            return compiled_for<DType::uint8, to>(instructions);
         case DType::boolean:
-            return convert_all<DType::boolean, to>;
+            return compiled_for<DType::boolean, to>(instructions);
         default:
             return nullptr;
     }
 }
 
 /// nullptr where there is none.
-Conversion conversion(DType from, DType to) {
+Conversion conversion(DType from, DType to, Instructions instructions = Instructions::all) {
     switch (to) {
         case DType::float32:
-            return conversion_to<DType::float32>(from);
+            return conversion_to<DType::float32>(from, instructions);
         case DType::bfloat16:
-            return conversion_to<DType::bfloat16>(from);
+            return conversion_to<DType::bfloat16>(from, instructions);
         case DType::float16:
-            return conversion_to<DType::float16>(from);
+            return conversion_to<DType::float16>(from, instructions);
         default:
             return nullptr;
     }
@@ -206,8 +233,8 @@ bool is_convertible(DType from, DType to) {
     return conversion(from, to) != nullptr;
 }
 
-void convert(DType from, std::span<const std::byte> in, DType to, std::span<std::byte> out) {
-    conversion(from, to)(in, out);
+void convert(DType from, std::span<const std::byte> in, DType to, std::span<std::byte> out, Instructions instructions) {
+    conversion(from, to, instructions)(in, out);
 }
 
 Result<std::shared_ptr<const ConvertedFile>> ConvertedFile::create(std::shared_ptr<const File> source, DType from,

@@ -23,8 +23,14 @@ namespace ckptfs::model {
 /// or truth values to one of the first three.
 [[nodiscard]] bool is_convertible(DType from, DType to);
 
+enum class Instructions : std::uint8_t {
+    portable,  ///< those that every processor of the architecture has
+    all,       ///< those that this one has
+};
+
 /// All of `in` to `out`, which has room for just as many elements. They do not overlap; is_convertible() holds.
-void convert(DType from, std::span<const std::byte> in, DType to, std::span<std::byte> out);
+void convert(DType from, std::span<const std::byte> in, DType to, std::span<std::byte> out,
+             Instructions instructions = Instructions::all);
 
 /// The bytes of another file, which is a sequence of elements, converted block by block as they are read. Nothing is
 /// kept, and a read takes no memory from the heap.

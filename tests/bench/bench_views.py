@@ -36,14 +36,15 @@ import mounting  # noqa: E402
 MIB = 1 << 20
 READERS = 4
 REFERENCE = f"world-size-{bench_resume.WORLD_SIZE}"
-# Whether tensors are converted on the way, by stage: stages 1 and 2 keep the weights in 16 bits, stage 3 the masters alone.
+# Source bytes for each byte that is read, by stage: more than 1 where masters are converted on the way. Stages 1 and 2 keep the weights in
+# bf16, stage 3 keeps masters alone.
 VIEWS = {
-    REFERENCE: {2: False, 3: False},
-    "weights-fp32": {2: False, 3: False},
-    "weights-bf16": {2: False, 3: True},
-    "weights-fp16": {2: True, 3: True},
-    "weights-fp32-bin": {2: False, 3: False},
-    "universal": {2: False, 3: False},
+    REFERENCE: {2: 1, 3: 1},
+    "weights-fp32": {2: 1, 3: 1},
+    "weights-bf16": {2: 1, 3: 2},
+    "weights-fp16": {2: 2, 3: 2},
+    "weights-fp32-bin": {2: 1, 3: 1},
+    "universal": {2: 1, 3: 1},
 }
 
 
@@ -237,13 +238,13 @@ def list_view(source, name):
 def table(m):
     reference = m.views[REFERENCE].rate()
     lines = [f"| stage {m.stage}, saved at {large_checkpoint.RANKS} ranks | files | size | first byte, from the command on | all of it | rate | "
-             f"of {REFERENCE}'s | memory of its own, {READERS} readers |", "| --- |" + " --- |" * 7]
+             f"of {REFERENCE}'s | the same, by bytes of the source | memory of its own, {READERS} readers |", "| --- |" + " --- |" * 8]
     for name, shown in m.views.items():
-        lines.append(f"| `--view={name}`{', converted' if VIEWS[name][m.stage] else ''} | {shown.files:,} | {shown.bytes / 1e9:.2f} GB | "
+        lines.append(f"| `--view={name}`{', converted' if VIEWS[name][m.stage] > 1 else ''} | {shown.files:,} | {shown.bytes / 1e9:.2f} GB | "
                      f"{bench_resume.spread(shown.first_byte)} | {bench_resume.spread(shown.whole)} | {shown.rate() / 1e9:.2f} GB/s | "
-                     f"{shown.rate() / reference:.2f} | {shown.anonymous_peak / 1e6:.0f} MB |")
+                     f"{shown.rate() / reference:.2f} | {VIEWS[name][m.stage] * shown.rate() / reference:.2f} | {shown.anonymous_peak / 1e6:.0f} MB |")
     for name, done in m.conversions.items():
-        lines.append(f"| `{name}` | | {done.disk / 1e9:.2f} GB on disk | {done.seconds:.1f} s | {done.seconds:.1f} s | | | {done.peak / 1e6:.0f} MB |")
+        lines.append(f"| `{name}` | | {done.disk / 1e9:.2f} GB on disk | {done.seconds:.1f} s | {done.seconds:.1f} s | | | | {done.peak / 1e6:.0f} MB |")
     return lines
 
 
@@ -251,11 +252,12 @@ def expectations_missed(m):
     reference = m.views[REFERENCE].rate()
     missed = []
     for name, shown in m.views.items():
-        least = 0.75 if VIEWS[name][m.stage] else 0.95
+        factor = VIEWS[name][m.stage]
+        least, found = (0.75, 0.95)[factor == 1], factor * shown.rate() / reference
         if statistics.median(shown.first_byte) >= 0.5:
             missed.append(f"{name}: the first byte comes in less than 0.5 s")
-        if name != "universal" and shown.rate() < least * reference:
-            missed.append(f"{name}: read at {least:.0%} of the rate of {REFERENCE} at least ({shown.rate() / reference:.0%})")
+        if name != "universal" and found < least:
+            missed.append(f"{name}: source bytes are read at {least:.0%} of the rate of {REFERENCE} at least ({found:.0%})")
         if shown.anonymous_peak >= 60e6:
             missed.append(f"{name}: less than 60 MB of memory with {READERS} readers")
     return missed
@@ -281,7 +283,9 @@ def write_report(options, text, missed):
              "Written by `tests/bench/bench_views.py --report docs/benchmark-views.md`: one run, page cache warm, every number from it; median (least to",
              f"most) of {options.repetitions} repetitions, views in alternating order. {os.cpu_count()} cores, "
              f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory, {platform.system()} {platform.release()}, torch {torch.__version__}.",
-             "Reads are of 1 MiB, one after the other. What converts has nothing to give before it ends.", "", text, ""]
+             "Reads are of 1 MiB, one after the other. What converts has nothing to give before it ends. A view of 16 bits over fp32 masters reads two",
+             "bytes for each that it gives: it is held to the rate at which it reads. A universal tree is hundreds of small files, each opened for itself.", "",
+             text, ""]
     if missed:
         lines += ["Expected, and not so in this run:", "", *(f"* {line}" for line in missed), ""]
     options.report.write_text("\n".join(lines), encoding="utf-8")

@@ -47,6 +47,10 @@ std::string inputs(DType dtype) {
 std::string converted(DType from, const std::string& in, DType to) {
     std::string out(in.size() / itemsize(from) * itemsize(to), '\x55');
     convert(from, std::as_bytes(std::span(in)), to, std::as_writable_bytes(std::span(out)));
+    std::string portable(out.size(), '\x55');
+    convert(from, std::as_bytes(std::span(in)), to, std::as_writable_bytes(std::span(portable)),
+            Instructions::portable);
+    EXPECT_EQ(portable == out, true) << "other instructions give other elements";
     return out;
 }
 
