@@ -156,7 +156,7 @@ class Check {
 
     const CheckArguments& arguments_;
     const Environment& environment_;
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     std::uint64_t dp_world_size_ = 1;
     std::string tag_;
     std::string name_;

@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::size_t max_named_left_over = 4;
 
-std::int64_t newest_mtime_ns(const zero::Checkpoint& checkpoint) {
+std::int64_t newest_mtime_ns(const zero::Written& checkpoint) {
     std::int64_t result = 0;
     for (const zero::Family& family : checkpoint.families) {
         result = std::max(result, family.model_states_info.stamp.mtime_ns);
@@ -97,7 +97,7 @@ class Inspection {
         return {};
     }
 
-    Result<void> describe_tag(const std::string& directory, const std::shared_ptr<const zero::Checkpoint>& checkpoint) {
+    Result<void> describe_tag(const std::string& directory, const std::shared_ptr<const zero::Written>& checkpoint) {
         CKPTFS_ASSIGN(const auto listing, source_->list(directory));
         CKPTFS_ASSIGN(description_.checkpoint, report::describe(*checkpoint, listing));
         description_.described_tag = directory;
@@ -120,7 +120,7 @@ class Inspection {
     }
 
     [[nodiscard]] Result<std::shared_ptr<const View>> show(const std::string& directory,
-                                                           const std::shared_ptr<const zero::Checkpoint>& checkpoint,
+                                                           const std::shared_ptr<const zero::Written>& checkpoint,
                                                            const ViewRequest& request) const {
         return view::kind_of(request.kind)
             .make({checkpoint, options_, cache_, directory, source_->display(directory)}, request);

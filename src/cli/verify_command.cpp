@@ -95,7 +95,7 @@ class Verification {
         return result;
     }
 
-    Result<void> verify_content(const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::string& directory,
+    Result<void> verify_content(const std::shared_ptr<const zero::Written>& checkpoint, const std::string& directory,
                                 verify::Problems& problems) {
         CKPTFS_ASSIGN(const auto totals, verify::verify_files(*checkpoint, problems));
         environment_.out << "  source: " << counted(checkpoint->world_size(), "rank") << ", "
@@ -121,7 +121,7 @@ class Verification {
     }
 
     /// Every element, where reading a checkpoint looks at a sample.
-    Result<void> verify_weights(const zero::Checkpoint& checkpoint, const std::string& directory,
+    Result<void> verify_weights(const zero::Written& checkpoint, const std::string& directory,
                                 verify::Problems& problems) {
         CKPTFS_ASSIGN(const auto weights, zero::compare_weights(checkpoint));
         if (!weights.ranks.empty()) {
@@ -151,8 +151,8 @@ class Verification {
         }
     }
 
-    Result<void> verify_at_world_size(const std::shared_ptr<const zero::Checkpoint>& checkpoint,
-                                      std::uint64_t world_size, verify::Problems& problems) {
+    Result<void> verify_at_world_size(const std::shared_ptr<const zero::Written>& checkpoint, std::uint64_t world_size,
+                                      verify::Problems& problems) {
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size, view::dp_world_size_at(*checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto totals,
@@ -162,7 +162,7 @@ class Verification {
     }
 
     /// A view that cannot be made is a problem of the tag.
-    Result<void> verify_derived(const std::shared_ptr<const zero::Checkpoint>& checkpoint, const std::string& directory,
+    Result<void> verify_derived(const std::shared_ptr<const zero::Written>& checkpoint, const std::string& directory,
                                 const ViewRequest& request, verify::Problems& problems) {
         const auto view = view::kind_of(request.kind)
                               .make({checkpoint, options_, std::make_shared<view::FileCache>(), directory,

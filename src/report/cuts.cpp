@@ -14,7 +14,7 @@ std::string base_name(const std::string& path) {
 }
 
 // With several model-parallel ranks the number alone would not say which file it is.
-std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const std::string& file) {
+std::optional<std::uint64_t> rank_of(const zero::Written& checkpoint, const std::string& file) {
     if (checkpoint.families.size() > 1) {
         return std::nullopt;
     }
@@ -29,7 +29,7 @@ std::optional<std::uint64_t> rank_of(const zero::Checkpoint& checkpoint, const s
     return std::nullopt;
 }
 
-CutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std::size_t index, const File& file) {
+CutFile describe_file(const zero::Written& checkpoint, const View& view, std::size_t index, const File& file) {
     CutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
     const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
     if (virtual_file == nullptr) {
@@ -52,7 +52,7 @@ CutFile describe_file(const zero::Checkpoint& checkpoint, const View& view, std:
     return result;
 }
 
-Result<std::vector<CutFile>> describe_files(const zero::Checkpoint& checkpoint, const View& view) {
+Result<std::vector<CutFile>> describe_files(const zero::Written& checkpoint, const View& view) {
     std::vector<CutFile> files;
     for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
         CKPTFS_ASSIGN(const auto file, view.open(index));
@@ -63,7 +63,7 @@ Result<std::vector<CutFile>> describe_files(const zero::Checkpoint& checkpoint, 
 
 }  // namespace
 
-Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
+Result<Cuts> describe_cuts(const zero::Written& checkpoint, const View& view, std::uint64_t dp_world_size,
                            const view::ViewOptions& options) {
     Cuts result;
     result.world_size = dp_world_size * checkpoint.degree();
@@ -73,7 +73,7 @@ Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view,
     return result;
 }
 
-Result<ShownView> describe_shown(const zero::Checkpoint& checkpoint, const View& view, const ViewRequest& request) {
+Result<ShownView> describe_shown(const zero::Written& checkpoint, const View& view, const ViewRequest& request) {
     ShownView result{.name = request.name(), .file_count = view.file_count(), .files = {}};
     CKPTFS_ASSIGN(result.files, describe_files(checkpoint, view));
     return result;

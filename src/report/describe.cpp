@@ -79,7 +79,7 @@ void add_groups(const model::Rank& rank, std::vector<GroupCut>& cuts, std::size_
 
 }  // namespace
 
-Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing) {
+Result<CheckpointDescription> describe(const zero::Written& checkpoint, const std::vector<DirectoryEntry>& listing) {
     CheckpointDescription result;
     result.format = zero::name(checkpoint.format);
     result.stage = checkpoint.stage;

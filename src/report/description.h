@@ -13,7 +13,7 @@
 #include "ckptfs/result.h"
 #include "ckptfs/view.h"
 #include "view/view_options.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::report {
 
@@ -129,19 +129,19 @@ struct Description {
 };
 
 /// How every group of every model-parallel rank is cut at a data-parallel size, in their order.
-Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+Result<std::vector<GroupCut>> group_cuts(const zero::Written& checkpoint, std::uint64_t dp_world_size,
                                          const view::ViewOptions& options);
 
 /// `listing`: of the tag directory.
-Result<CheckpointDescription> describe(const zero::Checkpoint& checkpoint, const std::vector<DirectoryEntry>& listing);
+Result<CheckpointDescription> describe(const zero::Written& checkpoint, const std::vector<DirectoryEntry>& listing);
 
 inline constexpr std::size_t max_listed_files = 32;
 /// Builds metadata of the listed files; reads no tensors.
-Result<Cuts> describe_cuts(const zero::Checkpoint& checkpoint, const View& view, std::uint64_t dp_world_size,
+Result<Cuts> describe_cuts(const zero::Written& checkpoint, const View& view, std::uint64_t dp_world_size,
                            const view::ViewOptions& options);
 
 /// The same of a view that is no re-cut.
-Result<ShownView> describe_shown(const zero::Checkpoint& checkpoint, const View& view, const ViewRequest& request);
+Result<ShownView> describe_shown(const zero::Written& checkpoint, const View& view, const ViewRequest& request);
 
 /// What comes of asking for a view of each kind, in its usual form. `world_size`: of the tag; 0 where it is unknown.
 using Show = std::function<Result<std::shared_ptr<const View>>(const ViewRequest& request)>;

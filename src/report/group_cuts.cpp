@@ -19,11 +19,11 @@ GroupCut cut_of(const zero::FlatLayout& layout, zero::Format format) {
 }
 
 // Each parameter fills the first ranks' shares; the padding begins on one rank, and later ranks hold nothing else.
-GroupCut cut_of(const zero::ParameterGroup& group, std::uint64_t dp_world_size) {
+GroupCut cut_of(const model::Group& group, std::uint64_t dp_world_size) {
     GroupCut result;
     result.padding_numel.resize(dp_world_size);
     std::vector<std::uint64_t> from_rank_on(dp_world_size + 1);
-    for (const zero::Parameter& parameter : group.parameters) {
+    for (const model::Parameter& parameter : group.parameters) {
         const std::uint64_t share = zero::partition_numel(parameter.numel, dp_world_size);
         result.partition_numel += share;
         const std::uint64_t last = share == 0 ? dp_world_size : parameter.numel / share;
@@ -40,10 +40,10 @@ GroupCut cut_of(const zero::ParameterGroup& group, std::uint64_t dp_world_size) 
     return result;
 }
 
-std::vector<GroupCut> zero3_cuts(const zero::Family& family, const std::vector<zero::SubGroup>& sub_groups,
+std::vector<GroupCut> zero3_cuts(const model::Rank& content, const std::vector<zero::SubGroup>& sub_groups,
                                  std::uint64_t dp_world_size) {
     std::vector<GroupCut> cuts;
-    for (const zero::ParameterGroup& group : family.groups) {
+    for (const model::Group& group : content.groups) {
         cuts.push_back(cut_of(group, dp_world_size));
     }
     for (const zero::SubGroup& sub_group : sub_groups) {
@@ -54,15 +54,15 @@ std::vector<GroupCut> zero3_cuts(const zero::Family& family, const std::vector<z
 
 }  // namespace
 
-Result<std::vector<GroupCut>> group_cuts(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+Result<std::vector<GroupCut>> group_cuts(const zero::Written& checkpoint, std::uint64_t dp_world_size,
                                          const view::ViewOptions& options) {
     std::vector<GroupCut> cuts;
     if (checkpoint.format == zero::Format::zero3) {
         CKPTFS_ASSIGN(const auto target,
                       view::zero3_target(checkpoint, dp_world_size, view::target_sub_group_size(options)));
         for (std::size_t rank = 0; rank < target.families.size(); ++rank) {
-            const zero::Family& family = checkpoint.families[rank];
-            for (GroupCut& cut : zero3_cuts(family, target.families[rank], dp_world_size)) {
+            const model::Rank& content = checkpoint.content.ranks[rank];
+            for (GroupCut& cut : zero3_cuts(content, target.families[rank], dp_world_size)) {
                 cuts.push_back(std::move(cut));
             }
         }

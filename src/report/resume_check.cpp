@@ -35,7 +35,7 @@ const char* yes_no(bool value) {
 
 class Checker {
  public:
-    Checker(const zero::Checkpoint& checkpoint, const json& config, std::uint64_t dp_world_size)
+    Checker(const zero::Written& checkpoint, const json& config, std::uint64_t dp_world_size)
         : checkpoint_(checkpoint),
           config_(config),
           stored_(zero::config_json(pickle::find(checkpoint.families.front().model_states->root(), "ds_config"))),
@@ -203,7 +203,7 @@ class Checker {
         }
         bool round_robin = false;
         bool aligned = false;
-        for (const zero::ParameterGroup& group : checkpoint_.families.front().groups) {
+        for (const zero::GroupForm& group : checkpoint_.families.front().groups) {
             round_robin |= group.flat->rules.round_robin;
             aligned |= group.flat->rules.alignment_numel > 1;
         }
@@ -255,8 +255,8 @@ class Checker {
     }
 
     [[nodiscard]] bool muon() const {
-        for (const zero::ParameterGroup& group : checkpoint_.families.front().groups) {
-            for (const zero::State& state : group.states) {
+        for (const zero::GroupForm& group : checkpoint_.families.front().groups) {
+            for (const zero::StateForm& state : group.states) {
                 if (state.muon_momentum) {
                     return true;
                 }
@@ -349,7 +349,7 @@ class Checker {
         }
     }
 
-    const zero::Checkpoint& checkpoint_;
+    const zero::Written& checkpoint_;
     const json& config_;
     json stored_;
     zero::LayoutConfig target_;
@@ -364,7 +364,7 @@ bool ResumeCheck::has(Finding::Kind kind) const {
                        [kind](const Finding& finding) { return finding.kind == kind; });
 }
 
-ResumeCheck check_resume(const zero::Checkpoint& checkpoint, const json& config, std::uint64_t dp_world_size) {
+ResumeCheck check_resume(const zero::Written& checkpoint, const json& config, std::uint64_t dp_world_size) {
     return Checker(checkpoint, config, dp_world_size).run();
 }
 

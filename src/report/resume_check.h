@@ -9,7 +9,7 @@
 
 #include "ckptfs/result.h"
 #include "report/batch_arithmetic.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::report {
 
@@ -35,7 +35,7 @@ struct ResumeCheck {
 };
 
 /// `dp_world_size`: of the run that will resume. `config`: its DeepSpeed config.
-[[nodiscard]] ResumeCheck check_resume(const zero::Checkpoint& checkpoint, const nlohmann::json& config,
+[[nodiscard]] ResumeCheck check_resume(const zero::Written& checkpoint, const nlohmann::json& config,
                                        std::uint64_t dp_world_size);
 
 }  // namespace ckptfs::report

@@ -21,7 +21,7 @@ constexpr std::uint64_t max_state_nbytes = std::uint64_t{64} << 20U;
 
 class Observer {
  public:
-    Observer(const Source& source, const std::string& tag, const zero::Checkpoint& checkpoint,
+    Observer(const Source& source, const std::string& tag, const zero::Written& checkpoint,
              std::optional<std::uint64_t> world_size)
         : source_(source), checkpoint_(checkpoint), before_(checkpoint.world_size()), after_(world_size) {
         if (tag.empty()) {
@@ -206,7 +206,7 @@ class Observer {
     }
 
     const Source& source_;
-    const zero::Checkpoint& checkpoint_;
+    const zero::Written& checkpoint_;
     std::uint64_t before_;
     std::optional<std::uint64_t> after_;
     std::string parent_;
@@ -217,7 +217,7 @@ class Observer {
 }  // namespace
 
 std::vector<std::string> resume_warnings(const Source& source, const std::string& directory,
-                                         const zero::Checkpoint& checkpoint, std::optional<std::uint64_t> world_size) {
+                                         const zero::Written& checkpoint, std::optional<std::uint64_t> world_size) {
     return Observer(source, directory, checkpoint, world_size).run();
 }
 

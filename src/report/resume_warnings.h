@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "ckptfs/source.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::report {
 
@@ -15,7 +15,7 @@ namespace ckptfs::report {
 /// parent is where libraries write; "" where that is out of sight. With `world_size` only what matters at that number,
 /// without it what may matter at any other than the source's. Reads small files, and none that it does not recognise.
 [[nodiscard]] std::vector<std::string> resume_warnings(const Source& source, const std::string& directory,
-                                                       const zero::Checkpoint& checkpoint,
+                                                       const zero::Written& checkpoint,
                                                        std::optional<std::uint64_t> world_size);
 
 }  // namespace ckptfs::report

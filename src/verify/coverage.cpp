@@ -66,20 +66,7 @@ std::optional<SourceRun> first_outside(const std::vector<SourceRun>& runs, const
     return std::nullopt;
 }
 
-PieceList pieces_of(const zero::ParameterGroup& group, const zero::State& state) {
-    PieceList pieces;
-    for (std::size_t index = 0; index < group.parameters.size(); ++index) {
-        state.parameters[index].append(0, group.parameters[index].numel, model::itemsize(state.dtype), pieces);
-    }
-    return pieces;
-}
-
 }  // namespace
-
-std::string Coverage::check(const zero::ParameterGroup& group, const zero::State& source_state,
-                            const zero::State& view_state) {
-    return check(pieces_of(group, source_state), pieces_of(group, view_state));
-}
 
 std::string Coverage::check(const PieceList& source, const PieceList& view) {
     std::vector<SourceRun> expected = runs_behind(source);

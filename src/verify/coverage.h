@@ -2,11 +2,11 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "ckptfs/extent.h"
-#include "zero/checkpoint.h"
 
 namespace ckptfs::verify {
 
@@ -21,12 +21,9 @@ struct SourceRun {
 
 class Coverage {
  public:
-    /// Compares the union of the source runs behind `view_state` with that of `source_state`, both of groups of the
-    /// same parameters. Empty: every element exactly once. Otherwise what is wrong: shown twice, not shown, or foreign
-    /// bytes.
-    std::string check(const zero::ParameterGroup& group, const zero::State& source_state,
-                      const zero::State& view_state);
-    /// The same of pieces; those of `view` lie in virtual files.
+    /// Compares the union of the source runs behind `view`, whose pieces lie in virtual files, with that of `source`,
+    /// both of a state of the same parameters. Empty: every element exactly once. Otherwise what is wrong: shown twice,
+    /// not shown, or foreign bytes.
     std::string check(const PieceList& source, const PieceList& view);
 
  private:

@@ -57,7 +57,7 @@ class FileVerifier {
 
 }  // namespace
 
-Result<FileTotals> verify_files(const zero::Checkpoint& checkpoint, Problems& problems) {
+Result<FileTotals> verify_files(const zero::Written& checkpoint, Problems& problems) {
     FileTotals totals;
     FileVerifier verifier(problems, totals);
     for (const zero::Family& rank : checkpoint.families) {

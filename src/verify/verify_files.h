@@ -5,7 +5,7 @@
 
 #include "ckptfs/result.h"
 #include "verify/problems.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::verify {
 
@@ -17,6 +17,6 @@ struct FileTotals {
 };
 
 /// One block of memory, whatever the files' size. Damage goes to `problems`; an error where the files cannot be read.
-Result<FileTotals> verify_files(const zero::Checkpoint& checkpoint, Problems& problems);
+Result<FileTotals> verify_files(const zero::Written& checkpoint, Problems& problems);
 
 }  // namespace ckptfs::verify

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -20,7 +22,7 @@ namespace {
 
 class ViewVerifier {
  public:
-    ViewVerifier(const zero::Checkpoint& source, const zero::Checkpoint& view, Problems& problems, ViewTotals& totals)
+    ViewVerifier(const zero::Written& source, const zero::Written& view, Problems& problems, ViewTotals& totals)
         : source_(source), view_(view), problems_(problems), totals_(totals) {}
 
     Result<void> run(std::uint64_t dp_world_size) {
@@ -33,21 +35,48 @@ class ViewVerifier {
             return {};
         }
         for (std::size_t rank = 0; rank < source_.families.size(); ++rank) {
-            CKPTFS_TRY(check_family(source_.families[rank], view_.families[rank]));
+            CKPTFS_TRY(check_family(rank));
         }
         totals_.compared_nbytes = comparer_.compared_nbytes();
         return {};
     }
 
  private:
-    Result<void> check_family(const zero::Family& source, const zero::Family& view) {
+    /// One state of a group's parameters, or their weights.
+    struct Shown {
+        std::string_view key;
+        model::DType dtype;
+        std::vector<const model::Elements*> elements;  ///< by parameter; nullptr where the content has none
+    };
+
+    static Shown shown(const zero::State& state) {
+        Shown result{state.key(), state.form().dtype, {}};
+        for (std::size_t index = 0; index < state.group().parameters.size(); ++index) {
+            result.elements.push_back(&state.elements(index));
+        }
+        return result;
+    }
+
+    static Shown shown_weights(const model::Group& group, const zero::WeightsBuffer& buffer) {
+        Shown result{"weights", buffer.dtype, {}};
+        for (const model::Parameter& parameter : group.parameters) {
+            result.elements.push_back(parameter.weight ? &*parameter.weight : nullptr);
+        }
+        return result;
+    }
+
+    Result<void> check_family(std::size_t rank) {
+        const zero::Family& source = source_.families[rank];
+        const zero::Family& view = view_.families[rank];
         if (source.groups.size() != view.groups.size()) {
             problems_.add("the view has " + counted(view.groups.size(), "parameter group") + ", the source " +
                           std::to_string(source.groups.size()));
             return {};
         }
         for (std::size_t group = 0; group < source.groups.size(); ++group) {
-            CKPTFS_TRY(check_group("group " + std::to_string(group), source.groups[group], view.groups[group]));
+            CKPTFS_TRY(check_group("group " + std::to_string(group),
+                                   {source_.content.ranks[rank].groups[group], source.groups[group]},
+                                   {view_.content.ranks[rank].groups[group], view.groups[group]}));
         }
         if (source_.format == zero::Format::zero3) {
             CKPTFS_TRY(check_frozen(source.zero3->frozen, view.zero3->frozen));
@@ -59,9 +88,9 @@ class ViewVerifier {
         return {};
     }
 
-    Result<void> check_frozen(const std::vector<zero::FrozenParameter>& source,
-                              const std::vector<zero::FrozenParameter>& view) {
-        const auto same = [](const zero::FrozenParameter& a, const zero::FrozenParameter& b) {
+    Result<void> check_frozen(const std::vector<zero::FrozenFragments>& source,
+                              const std::vector<zero::FrozenFragments>& view) {
+        const auto same = [](const zero::FrozenFragments& a, const zero::FrozenFragments& b) {
             return a.parameter.name == b.parameter.name && a.parameter.shape == b.parameter.shape;
         };
         if (!std::equal(source.begin(), source.end(), view.begin(), view.end(), same)) {
@@ -69,10 +98,11 @@ class ViewVerifier {
             return {};
         }
         for (std::size_t index = 0; index < source.size(); ++index) {
-            zero::ParameterGroup alone;
-            alone.parameters.push_back(source[index].parameter);
-            CKPTFS_TRY(
-                check_state("frozen parameters", "frozen", alone, source[index].fragments, view[index].fragments));
+            const auto fragments = [](const zero::FrozenFragments& of) {
+                return Shown{"frozen", of.parameter.weight->dtype(), {&*of.parameter.weight}};
+            };
+            CKPTFS_TRY(check_state("frozen parameters", "frozen", {&source[index].parameter, 1},
+                                   fragments(source[index]), fragments(view[index])));
         }
         return {};
     }
@@ -87,56 +117,81 @@ class ViewVerifier {
         return {};
     }
 
-    static bool has_weights(const zero::ParameterGroup& group) { return group.flat && group.flat->weights; }
+    /// A group from both sides.
+    struct Group {
+        const model::Group& content;
+        const zero::GroupForm& form;
 
-    Result<void> check_group(const std::string& where, const zero::ParameterGroup& source,
-                             const zero::ParameterGroup& view) {
-        const auto same = [](const zero::Parameter& a, const zero::Parameter& b) {
+        [[nodiscard]] bool has_weights() const { return form.flat && form.flat->weights; }
+    };
+
+    Result<void> check_group(const std::string& where, const Group& source, const Group& view) {
+        const std::vector<model::Parameter>& parameters = source.content.parameters;
+        const auto same = [](const model::Parameter& a, const model::Parameter& b) {
             return a.name == b.name && a.shape == b.shape;
         };
-        if (!std::equal(source.parameters.begin(), source.parameters.end(), view.parameters.begin(),
-                        view.parameters.end(), same)) {
+        if (!std::equal(parameters.begin(), parameters.end(), view.content.parameters.begin(),
+                        view.content.parameters.end(), same)) {
             problems_.add(where + ": the view has other parameters, or in another order, than the source");
             return {};
         }
-        CKPTFS_TRY(check_state(where, "fp32 master", source, source.master, view.master));
-        if (source.states.size() != view.states.size() || has_weights(source) != has_weights(view)) {
-            problems_.add(where + ": the view has " + counted(view.states.size(), "optimizer state") + ", the source " +
-                          std::to_string(source.states.size()));
+        CKPTFS_TRY(check_state(where, "fp32 master", parameters,
+                               shown(zero::State::master(source.content, source.form)),
+                               shown(zero::State::master(view.content, view.form))));
+        const std::vector<zero::State> expected = zero::states_of(source.content, source.form);
+        const std::vector<zero::State> found = zero::states_of(view.content, view.form);
+        if (expected.size() != found.size() || source.has_weights() != view.has_weights()) {
+            problems_.add(where + ": the view has " + counted(found.size(), "optimizer state") + ", the source " +
+                          std::to_string(expected.size()));
             return {};
         }
-        for (std::size_t index = 0; index < source.states.size(); ++index) {
-            CKPTFS_TRY(check_state(where, source.states[index].key, source, source.states[index], view.states[index]));
+        for (std::size_t index = 0; index < expected.size(); ++index) {
+            CKPTFS_TRY(check_state(where, std::string(expected[index].key()), parameters, shown(expected[index]),
+                                   shown(found[index])));
         }
-        if (has_weights(source)) {
-            CKPTFS_TRY(check_state(where, "weights", source, *source.flat->weights, *view.flat->weights));
+        if (source.has_weights()) {
+            CKPTFS_TRY(check_state(where, "weights", parameters,
+                                   shown_weights(source.content, *source.form.flat->weights),
+                                   shown_weights(view.content, *view.form.flat->weights)));
         }
         return {};
     }
 
-    Result<void> check_state(const std::string& where, const std::string& label, const zero::ParameterGroup& group,
-                             const zero::State& source, const zero::State& view) {
+    Result<void> check_state(const std::string& where, const std::string& label,
+                             std::span<const model::Parameter> parameters, const Shown& source, const Shown& view) {
+        const auto both_or_none = [](const model::Elements* a, const model::Elements* b) {
+            return (a == nullptr) == (b == nullptr);
+        };
         if (source.key != view.key || source.dtype != view.dtype ||
-            source.parameters.size() != group.parameters.size() || view.parameters.size() != group.parameters.size()) {
+            !std::equal(source.elements.begin(), source.elements.end(), view.elements.begin(), view.elements.end(),
+                        both_or_none)) {
             problems_.add(where + ": the view's state " + in_quotes(view.key) + " is not the source's " +
                           in_quotes(source.key));
             return {};
         }
-        if (const std::string wrong = coverage_.check(group, source, view); !wrong.empty()) {
+        const auto pieces_of = [](const Shown& state) {
+            PieceList pieces;
+            for (const model::Elements* elements : state.elements) {
+                if (elements != nullptr) {
+                    elements->append(pieces);
+                }
+            }
+            return pieces;
+        };
+        if (const std::string wrong = coverage_.check(pieces_of(source), pieces_of(view)); !wrong.empty()) {
             problems_.add(where + ", " + label + ": " + wrong);
         }
-        const std::uint64_t itemsize = model::itemsize(source.dtype);
-        std::size_t index = 0;
-        for (const zero::Parameter& parameter : group.parameters) {
-            const auto gather = [&](const zero::State& state) {
-                return [&map = state.parameters[index], itemsize](std::uint64_t from, std::uint64_t count,
-                                                                  PieceList& out) {
-                    map.append(from, count, itemsize, out);
+        for (std::size_t index = 0; index < parameters.size(); ++index) {
+            if (source.elements[index] == nullptr) {
+                continue;  // what `module` holds is compared by itself
+            }
+            const auto gather = [index](const Shown& state) {
+                return [elements = state.elements[index]](std::uint64_t from, std::uint64_t count, PieceList& out) {
+                    elements->append(from, count, out);
                 };
             };
-            CKPTFS_TRY(compare("parameter " + in_quotes(parameter.name) + ", " + label, gather(source), gather(view),
-                               parameter.numel, itemsize));
-            ++index;
+            CKPTFS_TRY(compare("parameter " + in_quotes(parameters[index].name) + ", " + label, gather(source),
+                               gather(view), parameters[index].numel, model::itemsize(source.dtype)));
         }
         return {};
     }
@@ -178,8 +233,8 @@ class ViewVerifier {
         return {};
     }
 
-    const zero::Checkpoint& source_;
-    const zero::Checkpoint& view_;
+    const zero::Written& source_;
+    const zero::Written& view_;
     Problems& problems_;
     ViewTotals& totals_;
     BlockComparer comparer_;
@@ -188,7 +243,7 @@ class ViewVerifier {
 
 }  // namespace
 
-Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
+Result<ViewTotals> verify_view(const zero::Written& source, const std::shared_ptr<const View>& view,
                                std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems) {
     ViewTotals totals;
     SecondReader torch(read_with_torch);

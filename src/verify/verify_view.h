@@ -8,7 +8,7 @@
 #include "ckptfs/view.h"
 #include "verify/problems.h"
 #include "verify/second_reader.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::verify {
 
@@ -25,7 +25,7 @@ struct ViewTotals {
 /// - of every group and state the source's elements are shown exactly once,
 /// - every parameter's states and every tensor of `module` are equal to the source's, byte for byte.
 /// What does not hold goes to `problems`, by name. Fails where the source cannot be read or libtorch not be loaded.
-Result<ViewTotals> verify_view(const zero::Checkpoint& source, const std::shared_ptr<const View>& view,
+Result<ViewTotals> verify_view(const zero::Written& source, const std::shared_ptr<const View>& view,
                                std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems);
 
 }  // namespace ckptfs::verify

@@ -9,7 +9,7 @@
 
 namespace ckptfs::verify {
 
-ViewSource::ViewSource(std::shared_ptr<const View> view, const zero::Checkpoint& source, std::string name)
+ViewSource::ViewSource(std::shared_ptr<const View> view, const zero::Written& source, std::string name)
     : view_(std::move(view)), name_(std::move(name)) {
     for (const zero::Family& family : source.families) {
         for (const zero::RankFile& layer : family.layers.files) {

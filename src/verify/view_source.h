@@ -9,7 +9,7 @@
 
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::verify {
 
@@ -17,7 +17,7 @@ namespace ckptfs::verify {
 class ViewSource final : public Source {
  public:
     /// `name`: stands before the file names in messages.
-    ViewSource(std::shared_ptr<const View> view, const zero::Checkpoint& source, std::string name);
+    ViewSource(std::shared_ptr<const View> view, const zero::Written& source, std::string name);
 
     [[nodiscard]] std::string display(std::string_view path) const override;
     Result<FileInfo> stat(const std::string& path) const override;

@@ -9,14 +9,14 @@
 #include "ckptfs/view.h"
 #include "view/file_cache.h"
 #include "view/view_options.h"
-#include "zero/checkpoint.h"
 #include "zero/weights_reader.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
 /// What a view is made of.
 struct Ingredients {
-    std::shared_ptr<const zero::Checkpoint> checkpoint;
+    std::shared_ptr<const zero::Written> checkpoint;
     const ViewOptions& options;
     std::shared_ptr<FileCache> cache;
     std::string tag;      ///< the tag directory, relative to its source

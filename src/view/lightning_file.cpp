@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "model/conversion.h"
@@ -29,13 +30,13 @@ constexpr std::string_view weights_key = "state_dict";
 constexpr std::string_view wrapper_prefix = "_forward_module.";
 
 struct FileOwner {
-    std::shared_ptr<const zero::Checkpoint> checkpoint;
+    std::shared_ptr<const zero::Written> checkpoint;
     model::Keepers keepers;
 };
 
 class LightningFile {
  public:
-    explicit LightningFile(const std::shared_ptr<const zero::Checkpoint>& checkpoint)
+    explicit LightningFile(const std::shared_ptr<const zero::Written>& checkpoint)
         : family_(checkpoint->families.front()),
           rank_(checkpoint->content.ranks.front()),
           owner_(std::make_shared<FileOwner>(FileOwner{checkpoint, {}})) {}
@@ -97,7 +98,6 @@ class LightningFile {
     /// Under ZeRO-1/2 the group's flat vector is one storage that its parameters are views of, in their flat order;
     /// under ZeRO-3 each parameter has its own.
     Result<void> add_group(std::size_t index) {
-        const zero::State& master = family_.groups[index].master;
         const std::vector<model::Parameter>& parameters = rank_.groups[index].parameters;
         if (is_stage3()) {
             for (const model::Parameter& parameter : parameters) {
@@ -105,26 +105,30 @@ class LightningFile {
             }
             return {};
         }
+        const auto first_numel = [&parameters](std::size_t i) { return flat_map(parameters[i]).first_numel; };
         std::vector<std::size_t> order(parameters.size());
         std::uint64_t end = 0;
         for (std::size_t i = 0; i < order.size(); ++i) {
             order[i] = i;
-            end = std::max(end, master.parameters[i].first_numel + parameters[i].numel);
+            end = std::max(end, first_numel(i) + parameters[i].numel);
         }
-        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-            return master.parameters[a].first_numel < master.parameters[b].first_numel;
-        });
+        std::stable_sort(order.begin(), order.end(),
+                         [&](std::size_t a, std::size_t b) { return first_numel(a) < first_numel(b); });
         if (order.empty()) {
             return {};
         }
-        model::ElementMap whole = master.parameters.front();
+        model::ElementMap whole = flat_map(parameters.front());
         whole.first_numel = 0;
-        const std::size_t storage = add_storage(model::Elements(master.dtype, end, whole));
+        const std::size_t storage = add_storage(model::Elements(parameters.front().master->dtype(), end, whole));
         for (const std::size_t i : order) {
-            add(parameters[i].name,
-                builder_.tensor(storage, master.parameters[i].first_numel, parameters[i].shape, true));
+            add(parameters[i].name, builder_.tensor(storage, first_numel(i), parameters[i].shape, true));
         }
         return {};
+    }
+
+    // Where a master lies in the flat vector that ZeRO-1/2 cuts over the ranks.
+    static const model::ElementMap& flat_map(const model::Parameter& parameter) {
+        return std::get<model::ElementMap>(parameter.master->rule());
     }
 
     std::size_t add_storage(const model::Elements& elements) {
@@ -184,7 +188,7 @@ class LightningFile {
 
 }  // namespace
 
-Result<void> check_lightning(const zero::Checkpoint& checkpoint) {
+Result<void> check_lightning(const zero::Written& checkpoint) {
     const std::string& file = checkpoint.families.front().model_states->file()->name();
     if (checkpoint.format == zero::Format::stage0) {
         return Error(ErrorCode::unsupported,
@@ -209,7 +213,7 @@ Result<void> check_lightning(const zero::Checkpoint& checkpoint) {
     return {};
 }
 
-Result<std::shared_ptr<const VirtualFile>> lightning_file(const std::shared_ptr<const zero::Checkpoint>& checkpoint,
+Result<std::shared_ptr<const VirtualFile>> lightning_file(const std::shared_ptr<const zero::Written>& checkpoint,
                                                           const std::string& file_name) {
     return LightningFile(checkpoint).build(file_name);
 }

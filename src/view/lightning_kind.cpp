@@ -34,8 +34,7 @@ std::string holder_name(std::string_view tag_path) {
 
 class LightningView final : public View {
  public:
-    LightningView(std::shared_ptr<const zero::Checkpoint> checkpoint, std::string name,
-                  std::shared_ptr<FileCache> cache)
+    LightningView(std::shared_ptr<const zero::Written> checkpoint, std::string name, std::shared_ptr<FileCache> cache)
         : checkpoint_(std::move(checkpoint)),
           name_(std::move(name)),
           info_(common_info(checkpoint_->families)),
@@ -67,7 +66,7 @@ class LightningView final : public View {
     }
 
  private:
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     std::string name_;
     FileInfo info_;
     std::shared_ptr<FileCache> cache_;

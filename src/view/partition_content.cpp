@@ -2,6 +2,7 @@
 #include "view/partition_content.h"
 
 #include <algorithm>
+#include <vector>
 
 #include "model/dtype.h"
 
@@ -9,7 +10,7 @@ namespace ckptfs::view {
 
 PieceList flat_content(const zero::State& state, const zero::FlatLayout& layout, std::uint64_t first_numel,
                        std::uint64_t count_numel) {
-    const std::uint64_t itemsize = model::itemsize(state.dtype);
+    const std::uint64_t itemsize = model::itemsize(state.form().dtype);
     const std::uint64_t end = first_numel + count_numel;
     PieceList content;
     std::uint64_t cursor = first_numel;
@@ -21,10 +22,29 @@ PieceList flat_content(const zero::State& state, const zero::FlatLayout& layout,
         const std::uint64_t begin = std::max(cursor, slot.offset_numel);
         const std::uint64_t stop = std::min(end, slot.offset_numel + slot.numel);
         content.add_zeros((begin - cursor) * itemsize);
-        state.parameters[slot.parameter].append(begin - slot.offset_numel, stop - begin, itemsize, content);
+        state.elements(slot.parameter).append(begin - slot.offset_numel, stop - begin, content);
         cursor = stop;
     }
     content.add_zeros((end - cursor) * itemsize);
+    return content;
+}
+
+PieceList flat_content(const zero::WeightsBuffer& weights, const zero::FlatLayout& source,
+                       const zero::FlatLayout& layout) {
+    const std::uint64_t itemsize = model::itemsize(weights.dtype);
+    std::vector<std::uint64_t> offsets(source.slots.size());
+    for (const zero::Slot& slot : source.slots) {
+        offsets[slot.parameter] = slot.offset_numel;
+    }
+    PieceList content;
+    std::uint64_t cursor = 0;
+    for (const zero::Slot& slot : layout.slots) {
+        content.add_zeros((slot.offset_numel - cursor) * itemsize);
+        content.add_source(weights.shard.file, weights.shard.offset + offsets[slot.parameter] * itemsize,
+                           slot.numel * itemsize);
+        cursor = slot.offset_numel + slot.numel;
+    }
+    content.add_zeros((layout.padded_numel - cursor) * itemsize);
     return content;
 }
 
@@ -36,7 +56,7 @@ PieceList whole_content(const zero::State& state, const zero::FlatLayout& layout
         if (slot.offset_numel >= left + layout.partition_numel) {
             break;
         }
-        state.parameters[slot.parameter].append(0, slot.numel, model::itemsize(state.dtype), content);
+        state.elements(slot.parameter).append(content);
     }
     return content;
 }

@@ -6,7 +6,7 @@
 
 #include "ckptfs/result.h"
 #include "pt/archive.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "ckptfs/source.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 

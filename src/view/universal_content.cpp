@@ -44,7 +44,7 @@ struct Held {
 
 class ContentMaker {
  public:
-    explicit ContentMaker(const zero::Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+    explicit ContentMaker(const zero::Written& checkpoint) : checkpoint_(checkpoint) {}
 
     Result<UniversalContent> make() {
         if (checkpoint_.format == zero::Format::stage0) {
@@ -56,7 +56,7 @@ class ContentMaker {
                                  "resume from world-size-N and save without elastic_checkpoint");
         }
         const std::size_t count = checkpoint_.families.size();
-        CKPTFS_ASSIGN(degree_, zero::tensor_parallel_degree(checkpoint_.families));
+        CKPTFS_ASSIGN(degree_, zero::tensor_parallel_degree(checkpoint_.content, checkpoint_.families));
         if (degree_ > 1) {
             CKPTFS_TRY(read_rules());
         }
@@ -241,7 +241,7 @@ class ContentMaker {
         return {};
     }
 
-    const zero::Checkpoint& checkpoint_;
+    const zero::Written& checkpoint_;
     std::uint64_t degree_ = 1;  // of tensor parallelism
     zero::Field info_;          // universal_checkpoint_info, where the degree is above 1
     std::optional<zero::SliceRules> rules_;
@@ -251,7 +251,7 @@ class ContentMaker {
 
 }  // namespace
 
-Result<UniversalContent> universal_content(const zero::Checkpoint& checkpoint) {
+Result<UniversalContent> universal_content(const zero::Written& checkpoint) {
     return ContentMaker(checkpoint).make();
 }
 

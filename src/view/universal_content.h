@@ -11,7 +11,7 @@
 #include "ckptfs/result.h"
 #include "model/elements.h"
 #include "pt/archive.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
@@ -58,7 +58,7 @@ struct UniversalContent {
 
 /// `unsupported` where the checkpoint is of stage 0, or does not say how tensor-parallel ranks cut its parameters.
 /// Elements point into the checkpoint.
-Result<UniversalContent> universal_content(const zero::Checkpoint& checkpoint);
+Result<UniversalContent> universal_content(const zero::Written& checkpoint);
 
 /// The optimizer file of data-parallel rank 0 of a family, parsed: from memory where its tree was kept.
 Result<std::shared_ptr<const pt::Archive>> first_optimizer_file(const zero::Family& family);

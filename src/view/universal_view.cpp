@@ -45,13 +45,13 @@ const Node* list_of(pickle::Editor& pickle, std::size_t count, std::int64_t valu
 
 /// What keeps the files behind the pieces.
 struct Owner {
-    std::shared_ptr<const zero::Checkpoint> checkpoint;
+    std::shared_ptr<const zero::Written> checkpoint;
     model::Keepers keepers;
 };
 
 }  // namespace
 
-Result<std::shared_ptr<const View>> UniversalView::create(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::shared_ptr<const View>> UniversalView::create(std::shared_ptr<const zero::Written> checkpoint,
                                                           std::shared_ptr<FileCache> cache) {
     CKPTFS_ASSIGN(UniversalContent content, universal_content(*checkpoint));
     std::shared_ptr<UniversalView> view(new UniversalView(std::move(checkpoint), std::move(content), std::move(cache)));
@@ -60,7 +60,7 @@ Result<std::shared_ptr<const View>> UniversalView::create(std::shared_ptr<const 
     return std::shared_ptr<const View>(std::move(view));
 }
 
-UniversalView::UniversalView(std::shared_ptr<const zero::Checkpoint> checkpoint, UniversalContent content,
+UniversalView::UniversalView(std::shared_ptr<const zero::Written> checkpoint, UniversalContent content,
                              std::shared_ptr<FileCache> cache)
     : checkpoint_(std::move(checkpoint)), content_(std::move(content)), cache_(std::move(cache)) {
     for (const zero::Family& family : checkpoint_->families) {

@@ -15,7 +15,7 @@
 #include "pt/archive_builder.h"
 #include "view/file_cache.h"
 #include "view/universal_content.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
@@ -24,7 +24,7 @@ namespace ckptfs::view {
 class UniversalView final : public View {
  public:
     /// Errors as universal_content(); `damaged` for an optimizer file whose fields are no dicts.
-    static Result<std::shared_ptr<const View>> create(std::shared_ptr<const zero::Checkpoint> checkpoint,
+    static Result<std::shared_ptr<const View>> create(std::shared_ptr<const zero::Written> checkpoint,
                                                       std::shared_ptr<FileCache> cache);
     ~UniversalView() override;
 
@@ -58,7 +58,7 @@ class UniversalView final : public View {
         std::vector<const pickle::Node*> by_group;
     };
 
-    UniversalView(std::shared_ptr<const zero::Checkpoint> checkpoint, UniversalContent content,
+    UniversalView(std::shared_ptr<const zero::Written> checkpoint, UniversalContent content,
                   std::shared_ptr<FileCache> cache);
     Result<void> read_optimizer_files();
     void list_files();
@@ -74,7 +74,7 @@ class UniversalView final : public View {
     /// Equal for files of equal size.
     [[nodiscard]] std::string size_class(const Entry& entry) const;
 
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     UniversalContent content_;
     std::vector<Steps> steps_;  // by family
     std::vector<SourceFile> sources_;

@@ -13,7 +13,7 @@
 namespace ckptfs::view {
 namespace {
 
-Result<std::shared_ptr<const View>> make_world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::shared_ptr<const View>> make_world_size_view(std::shared_ptr<const zero::Written> checkpoint,
                                                          std::uint64_t world_size, const ViewOptions& options,
                                                          std::shared_ptr<FileCache> cache) {
     if (world_size == 0 || world_size > max_world_size) {
@@ -69,7 +69,7 @@ std::optional<std::uint64_t> target_sub_group_size(const ViewOptions& options) {
     return options.target->sub_group_size;
 }
 
-Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+Result<std::uint64_t> dp_world_size_at(const zero::Written& checkpoint, std::uint64_t world_size,
                                        const ViewOptions& options) {
     const std::uint64_t degree = checkpoint.degree();
     if (options.counts_data_parallel) {
@@ -87,7 +87,7 @@ Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::
     return world_size / degree;
 }
 
-Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Written> checkpoint,
                                                     std::uint64_t world_size, const ViewOptions& options) {
     return make_world_size_view(std::move(checkpoint), world_size, options, std::make_shared<FileCache>());
 }

@@ -8,7 +8,7 @@
 #include "ckptfs/view.h"
 #include "view/kind.h"
 #include "view/view_options.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
@@ -19,14 +19,14 @@ namespace ckptfs::view {
 
 /// The data-parallel size of `checkpoint` at `world_size`. `invalid_argument` where its model-parallel degree does not
 /// divide that.
-Result<std::uint64_t> dp_world_size_at(const zero::Checkpoint& checkpoint, std::uint64_t world_size,
+Result<std::uint64_t> dp_world_size_at(const zero::Written& checkpoint, std::uint64_t world_size,
                                        const ViewOptions& options);
 
 /// The files of `checkpoint` at `world_size`. The view keeps the checkpoint, and by it the source's Files.
 /// At the source's own world size and settings the original files pass through, byte for byte.
 /// `invalid_argument` where world_size is 0 or above max_world_size, or where dp_world_size_at() or the settings of
 /// `options` do not fit.
-Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::shared_ptr<const View>> world_size_view(std::shared_ptr<const zero::Written> checkpoint,
                                                     std::uint64_t world_size, const ViewOptions& options);
 
 }  // namespace ckptfs::view

@@ -33,7 +33,7 @@ void SizeTable::set(std::size_t index, std::uint64_t size) {
     block[index % block_count] = size;
 }
 
-WorldSizeView::WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint, std::uint64_t dp_world_size,
+WorldSizeView::WorldSizeView(std::shared_ptr<const zero::Written> checkpoint, std::uint64_t dp_world_size,
                              std::unique_ptr<const Recut> recut, std::shared_ptr<FileCache> cache)
     : checkpoint_(std::move(checkpoint)),
       recut_(std::move(recut)),

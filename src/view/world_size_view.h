@@ -14,7 +14,7 @@
 #include "util/permissions.h"
 #include "view/file_cache.h"
 #include "view/recut.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
@@ -35,7 +35,7 @@ class SizeTable {
 class WorldSizeView final : public View {
  public:
     /// `recut` may be nullptr for a checkpoint of which nothing depends on the world size.
-    WorldSizeView(std::shared_ptr<const zero::Checkpoint> checkpoint, std::uint64_t dp_world_size,
+    WorldSizeView(std::shared_ptr<const zero::Written> checkpoint, std::uint64_t dp_world_size,
                   std::unique_ptr<const Recut> recut, std::shared_ptr<FileCache> cache);
     ~WorldSizeView() override;
 
@@ -61,7 +61,7 @@ class WorldSizeView final : public View {
 
     [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> build(const Place& place, const std::string& name) const;
 
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     std::unique_ptr<const Recut> recut_;
     std::uint64_t model_states_count_;
     std::uint64_t optimizer_count_;

@@ -11,7 +11,7 @@
 #include "ckptfs/extent.h"
 #include "ckptfs/result.h"
 #include "view/recut.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
@@ -27,20 +27,20 @@ struct TargetLayout {
 
 /// `target`: the layout settings of the engine that will load; nullopt: each group keeps the rules of its source.
 /// `invalid_argument` where those are not known and not all that it can have cut alike.
-Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+Result<TargetLayout> target_layout(const zero::Written& checkpoint, std::uint64_t dp_world_size,
                                    const std::optional<zero::LayoutConfig>& target);
 
 /// `family`: index of the model-parallel rank; `rank`: data-parallel.
-Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
-    std::uint64_t rank, const std::string& file_name);
+Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(const std::shared_ptr<const zero::Written>& checkpoint,
+                                                                const TargetLayout& target, std::size_t family,
+                                                                std::uint64_t rank, const std::string& file_name);
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
+    const std::shared_ptr<const zero::Written>& checkpoint, const TargetLayout& target, std::size_t family,
     const std::string& file_name);
 
 /// Both kinds of files, of every family.
-Result<std::unique_ptr<const Recut>> zero12_recut(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::unique_ptr<const Recut>> zero12_recut(std::shared_ptr<const zero::Written> checkpoint,
                                                   std::uint64_t dp_world_size,
                                                   const std::optional<zero::LayoutConfig>& target);
 

@@ -14,8 +14,6 @@ namespace {
 
 using pickle::Node;
 using zero::FlatLayout;
-using zero::ParameterGroup;
-using zero::State;
 
 /// A group's flat buffer in the new file, and how positions in the old one move into it.
 struct MovedBuffer {
@@ -24,10 +22,11 @@ struct MovedBuffer {
     FlatLayout source_layout;
 };
 
-std::vector<std::uint64_t> numels(const ParameterGroup& group) {
+template <class Parameter>
+std::vector<std::uint64_t> numels_of(const std::vector<Parameter>& parameters) {
     std::vector<std::uint64_t> counts;
-    counts.reserve(group.parameters.size());
-    for (const zero::Parameter& parameter : group.parameters) {
+    counts.reserve(parameters.size());
+    for (const Parameter& parameter : parameters) {
         counts.push_back(parameter.numel);
     }
     return counts;
@@ -54,7 +53,7 @@ std::vector<std::uint64_t> offsets_by_parameter(const FlatLayout& layout) {
 }
 
 // Moves every tensor of `module` that looks into the group's buffer; tied names look at the same place and stay tied.
-Result<void> move_tensors(pt::ArchiveEditor& editor, const Node* module, const State& weights,
+Result<void> move_tensors(pt::ArchiveEditor& editor, const Node* module, const zero::WeightsBuffer& weights,
                           const MovedBuffer& buffer) {
     CKPTFS_ASSIGN(const pt::TensorRef example, pt::tensor_ref(weights.example));
     const std::vector<std::uint64_t> offsets = offsets_by_parameter(*buffer.layout);
@@ -75,7 +74,7 @@ Result<void> move_tensors(pt::ArchiveEditor& editor, const Node* module, const S
 }
 
 // param_shapes lists each group in flat order.
-Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::size_t g, const ParameterGroup& group,
+Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::size_t g, const model::Group& group,
                             const FlatLayout& layout) {
     std::unordered_map<std::string, std::pair<const Node*, const Node*>> entries;
     const Node* list = pickle::item(shapes, g);
@@ -92,7 +91,8 @@ Result<void> reorder_shapes(pickle::Editor& pickle, const Node* shapes, std::siz
 }
 
 // Which parameter lies where.
-std::vector<std::pair<std::string, std::uint64_t>> places_of(const std::vector<zero::Parameter>& parameters,
+template <class Parameter>
+std::vector<std::pair<std::string, std::uint64_t>> places_of(const std::vector<Parameter>& parameters,
                                                              const FlatLayout& layout) {
     std::vector<std::pair<std::string, std::uint64_t>> places;
     for (const zero::Slot& slot : layout.slots) {
@@ -102,8 +102,8 @@ std::vector<std::pair<std::string, std::uint64_t>> places_of(const std::vector<z
 }
 
 // Where no config is stored, whatever explains the source must cut alike at the target too.
-Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::Family& family,
-                               const ParameterGroup& group, const FlatLayout& layout) {
+Result<void> check_rules_agree(const zero::Written& checkpoint, const zero::Family& family, const model::Group& group,
+                               const zero::GroupForm& form, const FlatLayout& layout) {
     const auto unknown = [&](const char* what) {
         return Error(ErrorCode::invalid_argument,
                      family.model_states->file()->name() +
@@ -112,23 +112,23 @@ Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::F
                          " data-parallel ranks; give --ds-config");
     };
     CKPTFS_ASSIGN(const FlatLayout source,
-                  zero::flat_layout(numels(group), checkpoint.dp_world_size, group.flat->rules));
+                  zero::flat_layout(numels_of(group.parameters), checkpoint.dp_world_size, form.flat->rules));
     std::vector<zero::Parameter> in_flat_order;
     for (const zero::Slot& slot : source.slots) {
-        in_flat_order.push_back(group.parameters[slot.parameter]);
+        const model::Parameter& parameter = group.parameters[slot.parameter];
+        in_flat_order.push_back({parameter.name, parameter.shape, parameter.numel});
     }
-    for (const zero::FlatRules& rules : group.flat->other_rules) {
-        ParameterGroup other;
-        other.parameters = zero::optimizer_order(in_flat_order, checkpoint.dp_world_size, rules.round_robin);
-        CKPTFS_ASSIGN(const FlatLayout candidate, zero::flat_layout(numels(other), layout.world_size, rules));
+    for (const zero::FlatRules& rules : form.flat->other_rules) {
+        const std::vector<zero::Parameter> other =
+            zero::optimizer_order(in_flat_order, checkpoint.dp_world_size, rules.round_robin);
+        CKPTFS_ASSIGN(const FlatLayout candidate, zero::flat_layout(numels_of(other), layout.world_size, rules));
         if (candidate.padded_numel != layout.padded_numel ||
-            places_of(other.parameters, candidate) != places_of(group.parameters, layout)) {
-            return unknown(rules.round_robin != group.flat->rules.round_robin
-                               ? "zero_optimization.round_robin_gradients"
-                               : "zero_optimization.parameter_alignment");
+            places_of(other, candidate) != places_of(group.parameters, layout)) {
+            return unknown(rules.round_robin != form.flat->rules.round_robin ? "zero_optimization.round_robin_gradients"
+                                                                             : "zero_optimization.parameter_alignment");
         }
     }
-    for (const State& state : group.states) {
+    for (const zero::StateForm& state : form.states) {
         if (state.form_is_guess) {
             return unknown("zero_optimization.offload_optimizer, without which Muon keeps its momentum whole");
         }
@@ -138,7 +138,7 @@ Result<void> check_rules_agree(const zero::Checkpoint& checkpoint, const zero::F
 
 }  // namespace
 
-Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+Result<TargetLayout> target_layout(const zero::Written& checkpoint, std::uint64_t dp_world_size,
                                    const std::optional<zero::LayoutConfig>& target) {
     TargetLayout result;
     result.dp_world_size = dp_world_size;
@@ -154,23 +154,26 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
         }
     }
     result.same_as_source = dp_world_size == checkpoint.dp_world_size;
-    for (const zero::Family& family : checkpoint.families) {
+    for (std::size_t f = 0; f < checkpoint.families.size(); ++f) {
+        const zero::Family& family = checkpoint.families[f];
         std::vector<FlatLayout>& layouts = result.families.emplace_back();
-        for (const ParameterGroup& group : family.groups) {
-            zero::FlatRules rules = group.flat->rules;
+        for (std::size_t g = 0; g < family.groups.size(); ++g) {
+            const model::Group& group = checkpoint.content.ranks[f].groups[g];
+            const zero::GroupForm& form = family.groups[g];
+            zero::FlatRules rules = form.flat->rules;
             // BF16_Optimizer knows neither setting.
             if (target && checkpoint.format != zero::Format::bf16_optimizer) {
                 rules.round_robin = target->round_robin_gradients;
                 rules.alignment_numel =
-                    target->parameter_alignment ? zero::alignment_numel(group.flat->weights_itemsize) : 1;
+                    target->parameter_alignment ? zero::alignment_numel(form.flat->weights_itemsize) : 1;
             }
-            CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels(group), dp_world_size, rules));
+            CKPTFS_ASSIGN(FlatLayout layout, zero::flat_layout(numels_of(group.parameters), dp_world_size, rules));
             if (!target && dp_world_size != checkpoint.dp_world_size) {
-                CKPTFS_TRY(check_rules_agree(checkpoint, family, group, layout));
+                CKPTFS_TRY(check_rules_agree(checkpoint, family, group, form, layout));
             }
             layouts.push_back(std::move(layout));
-            result.same_as_source &= rules == group.flat->rules;
-            for (const State& state : group.states) {
+            result.same_as_source &= rules == form.flat->rules;
+            for (const zero::StateForm& state : form.states) {
                 result.same_as_source &= !state.muon_momentum || result.whole_momentum.value_or(
                                                                      state.whole_parameters) == state.whole_parameters;
             }
@@ -180,7 +183,7 @@ Result<TargetLayout> target_layout(const zero::Checkpoint& checkpoint, std::uint
 }
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family_index,
+    const std::shared_ptr<const zero::Written>& checkpoint, const TargetLayout& target, std::size_t family_index,
     const std::string& file_name) {
     const std::vector<FlatLayout>& layouts = target.families[family_index];
     const zero::Family& family = checkpoint->families[family_index];
@@ -188,15 +191,16 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_file(
     const Node* root = family.model_states->root();
     const Node* shapes = pickle::find(root, "param_shapes");
     for (std::size_t g = 0; g < layouts.size(); ++g) {
-        const ParameterGroup& group = family.groups[g];
+        const model::Group& group = checkpoint->content.ranks[family_index].groups[g];
+        const zero::GroupForm& form = family.groups[g];
         CKPTFS_ASSIGN(FlatLayout source_layout,
-                      zero::flat_layout(numels(group), checkpoint->dp_world_size, group.flat->rules));
-        if (group.flat->weights) {
-            CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(group.flat->weights->example));
+                      zero::flat_layout(numels_of(group.parameters), checkpoint->dp_world_size, form.flat->rules));
+        if (form.flat->weights) {
+            CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(form.flat->weights->example));
             const std::size_t storage =
-                editor.add_storage(group.flat->weights->dtype, layouts[g].padded_numel, like.storage.location,
-                                   flat_content(*group.flat->weights, layouts[g], 0, layouts[g].padded_numel));
-            CKPTFS_TRY(move_tensors(editor, pickle::find(root, "module"), *group.flat->weights,
+                editor.add_storage(form.flat->weights->dtype, layouts[g].padded_numel, like.storage.location,
+                                   flat_content(*form.flat->weights, source_layout, layouts[g]));
+            CKPTFS_TRY(move_tensors(editor, pickle::find(root, "module"), *form.flat->weights,
                                     {&layouts[g], storage, source_layout}));
         }
         const bool same_order = std::equal(

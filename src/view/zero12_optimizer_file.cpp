@@ -26,10 +26,11 @@ constexpr std::string_view optimizer_key = "optimizer_state_dict";
 /// Builds one rank's optimizer file.
 class OptimizerEdit {
  public:
-    OptimizerEdit(const zero::Checkpoint& checkpoint, const TargetLayout& target, std::size_t family,
-                  std::uint64_t rank, Template base)
+    OptimizerEdit(const zero::Written& checkpoint, const TargetLayout& target, std::size_t family, std::uint64_t rank,
+                  Template base)
         : checkpoint_(checkpoint),
           family_(checkpoint.families[family]),
+          content_(checkpoint.content.ranks[family]),
           target_(target),
           layouts_(target.families[family]),
           rank_(rank),
@@ -63,11 +64,11 @@ class OptimizerEdit {
 
     Result<const Node*> flat_tensor(const State& state, std::uint64_t numel, std::uint64_t visible_numel,
                                     PieceList content) {
-        CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(state.example));
+        CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(state.form().example));
         // What lay on the device of its rank's partitions lies on this rank's device.
-        const bool with_partitions = like.storage.location == family_.optimizer[state.example_rank].location;
+        const bool with_partitions = like.storage.location == family_.optimizer[state.form().example_rank].location;
         const std::string_view location = with_partitions ? location_ : like.storage.location;
-        const std::size_t storage = editor_.add_storage(state.dtype, numel, location, std::move(content));
+        const std::size_t storage = editor_.add_storage(state.form().dtype, numel, location, std::move(content));
         return editor_.tensor(like, storage, 0, {visible_numel});
     }
 
@@ -77,7 +78,7 @@ class OptimizerEdit {
             const FlatLayout& layout = layouts_[g];
             const bool lean = checkpoint_.format != Format::bf16_optimizer;
             CKPTFS_ASSIGN(const Node* tensor,
-                          partition_tensor(family_.groups[g].master, layout,
+                          partition_tensor(State::master(content_.groups[g], family_.groups[g]), layout,
                                            lean ? layout.used_numel(rank_) : layout.partition_numel));
             tensors.push_back(tensor);
         }
@@ -127,13 +128,18 @@ class OptimizerEdit {
         return {};
     }
 
+    [[nodiscard]] std::vector<State> states_of(std::size_t g) const {
+        return zero::states_of(content_.groups[g], family_.groups[g]);
+    }
+
     [[nodiscard]] bool is_whole(const State& state) const {
-        return state.muon_momentum ? target_.whole_momentum.value_or(state.whole_parameters) : state.whole_parameters;
+        const bool in_source = state.form().whole_parameters;
+        return state.form().muon_momentum ? target_.whole_momentum.value_or(in_source) : in_source;
     }
 
     // A rank whose partition no Muon parameter touches has no momentum, and natively may have no entry at all.
     [[nodiscard]] bool has_state(std::size_t g) const {
-        const std::vector<State>& states = family_.groups[g].states;
+        const std::vector<State> states = states_of(g);
         return std::any_of(states.begin(), states.end(), [&](const State& state) {
             return !is_whole(state) || whole_content(state, layouts_[g], rank_).nbytes() > 0;
         });
@@ -142,12 +148,12 @@ class OptimizerEdit {
     // `entry` may be nullptr: a rank without state serves as the template of one that has some.
     Result<const Node*> state_dict(const Node* entry, std::size_t g) {
         const pickle::DictIndex values(entry);
-        std::unordered_map<std::string_view, const State*> states;
-        std::vector<const State*> missing;
-        for (const State& state : family_.groups[g].states) {
-            states.emplace(state.key, &state);
-            if (values.find(state.key) == nullptr) {
-                missing.push_back(&state);
+        std::unordered_map<std::string_view, State> states;
+        std::vector<State> missing;
+        for (const State& state : states_of(g)) {
+            states.emplace(state.key(), state);
+            if (values.find(state.key()) == nullptr) {
+                missing.push_back(state);
             }
         }
         std::vector<const Node*> items;
@@ -156,11 +162,11 @@ class OptimizerEdit {
             if (state == states.end()) {
                 items.insert(items.end(), {key, value});
             } else {
-                CKPTFS_TRY(add_state(*state->second, layouts_[g], key, items));
+                CKPTFS_TRY(add_state(state->second, layouts_[g], key, items));
             }
         }
-        for (const State* state : missing) {
-            CKPTFS_TRY(add_state(*state, layouts_[g], pickle_.string(state->key), items));
+        for (const State& state : missing) {
+            CKPTFS_TRY(add_state(state, layouts_[g], pickle_.string(std::string(state.key())), items));
         }
         return pickle_.dict(std::move(items));
     }
@@ -175,7 +181,7 @@ class OptimizerEdit {
             return {};
         }
         PieceList content = whole_content(state, layout, rank_);
-        const std::uint64_t numel = content.nbytes() / model::itemsize(state.dtype);
+        const std::uint64_t numel = content.nbytes() / model::itemsize(state.form().dtype);
         if (numel > 0) {
             CKPTFS_ASSIGN(const Node* tensor, flat_tensor(state, numel, numel, std::move(content)));
             items.insert(items.end(), {key, tensor});
@@ -233,7 +239,7 @@ class OptimizerEdit {
         for (std::size_t g = 0; g < layouts_.size(); ++g) {
             std::vector<const Node*> items;
             for (const zero::Fragment& fragment : slice_mapping(layouts_[g], rank_)) {
-                items.push_back(pickle_.string(family_.groups[g].parameters[fragment.parameter].name));
+                items.push_back(pickle_.string(content_.groups[g].parameters[fragment.parameter].name));
                 CKPTFS_ASSIGN(const Node* edited, fragment_address(address, fragment));
                 items.push_back(edited);
             }
@@ -284,8 +290,9 @@ class OptimizerEdit {
         return pickle_.set_item(optimizer_, key, pickle_.list(std::move(items)));
     }
 
-    const zero::Checkpoint& checkpoint_;
+    const zero::Written& checkpoint_;
     const zero::Family& family_;
+    const model::Rank& content_;
     const TargetLayout& target_;
     const std::vector<FlatLayout>& layouts_;
     std::uint64_t rank_;
@@ -299,9 +306,9 @@ class OptimizerEdit {
 
 }  // namespace
 
-Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const TargetLayout& target, std::size_t family,
-    std::uint64_t rank, const std::string& file_name) {
+Result<std::shared_ptr<const VirtualFile>> recut_optimizer_file(const std::shared_ptr<const zero::Written>& checkpoint,
+                                                                const TargetLayout& target, std::size_t family,
+                                                                std::uint64_t rank, const std::string& file_name) {
     const std::vector<zero::RankFile>& files = checkpoint->families[family].optimizer;
     CKPTFS_ASSIGN(Template base, template_of(files[checkpoint->optimizer_template(rank)]));
     return OptimizerEdit(*checkpoint, target, family, rank, std::move(base)).build(file_name, checkpoint);

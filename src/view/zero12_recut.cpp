@@ -8,7 +8,7 @@ namespace {
 
 class Zero12Recut final : public Recut {
  public:
-    Zero12Recut(std::shared_ptr<const zero::Checkpoint> checkpoint, TargetLayout target)
+    Zero12Recut(std::shared_ptr<const zero::Written> checkpoint, TargetLayout target)
         : checkpoint_(std::move(checkpoint)), target_(std::move(target)) {}
 
     [[nodiscard]] bool same_as_source() const override { return target_.same_as_source; }
@@ -27,13 +27,13 @@ class Zero12Recut final : public Recut {
     }
 
  private:
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     TargetLayout target_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<const Recut>> zero12_recut(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::unique_ptr<const Recut>> zero12_recut(std::shared_ptr<const zero::Written> checkpoint,
                                                   std::uint64_t dp_world_size,
                                                   const std::optional<zero::LayoutConfig>& target) {
     CKPTFS_ASSIGN(TargetLayout layout, target_layout(*checkpoint, dp_world_size, target));

@@ -11,7 +11,7 @@
 #include "ckptfs/extent.h"
 #include "ckptfs/result.h"
 #include "view/recut.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::view {
 
@@ -25,20 +25,20 @@ struct Zero3Target {
 /// `sub_group_size`: of the engine that will load; nullopt: the one stored in the checkpoint, where that is what the
 /// files are cut for; else any that the files are cut for, where they all cut alike at this world size;
 /// `invalid_argument` where they do not.
-Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+Result<Zero3Target> zero3_target(const zero::Written& checkpoint, std::uint64_t dp_world_size,
                                  std::optional<std::uint64_t> sub_group_size);
 
 /// `family`: index of the model-parallel rank; `rank`: data-parallel.
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_shard(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family,
+    const std::shared_ptr<const zero::Written>& checkpoint, const Zero3Target& target, std::size_t family,
     std::uint64_t rank, const std::string& file_name);
 
 Result<std::shared_ptr<const VirtualFile>> recut_zero3_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family,
+    const std::shared_ptr<const zero::Written>& checkpoint, const Zero3Target& target, std::size_t family,
     std::uint64_t rank, const std::string& file_name);
 
 /// Both kinds of files, of every family.
-Result<std::unique_ptr<const Recut>> zero3_recut(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::unique_ptr<const Recut>> zero3_recut(std::shared_ptr<const zero::Written> checkpoint,
                                                  std::uint64_t dp_world_size,
                                                  std::optional<std::uint64_t> sub_group_size);
 

@@ -17,7 +17,7 @@ namespace {
 using pickle::Node;
 
 // param_shapes lists each sub-group in flat order.
-Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const zero::Family& family,
+Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const model::Rank& rank,
                                const std::vector<zero::SubGroup>& sub_groups) {
     const Node* shapes = pickle::find(root, "param_shapes");
     std::unordered_map<std::string_view, std::pair<const Node*, const Node*>> entries;
@@ -31,7 +31,7 @@ Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const z
     for (const zero::SubGroup& sub_group : sub_groups) {
         std::vector<const Node*> items;
         for (std::size_t p = sub_group.first; p < sub_group.first + sub_group.count; ++p) {
-            const std::string& name = family.groups[sub_group.group].parameters[p].name;
+            const std::string& name = rank.groups[sub_group.group].parameters[p].name;
             const auto entry = entries.find(name);
             if (entry == entries.end()) {
                 return changed_since_read("param_shapes has no " + name);
@@ -47,14 +47,14 @@ Result<void> edit_param_shapes(pickle::Editor& pickle, const Node* root, const z
 Result<void> edit_frozen(pt::ArchiveEditor& editor, const Node* root, const zero::Family& family,
                          const Zero3Target& target, std::uint64_t rank) {
     const pickle::DictIndex fragments(pickle::find(root, "frozen_param_fragments"));
-    for (const zero::FrozenParameter& frozen : family.zero3->frozen) {
+    for (const zero::FrozenFragments& frozen : family.zero3->frozen) {
         const Node* node = fragments.find(frozen.parameter.name);
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(node));
         const std::uint64_t numel = zero::partition_numel(frozen.parameter.numel, target.dp_world_size);
         PieceList content;
-        append_share(frozen.fragments, 0, frozen.parameter.numel, target.dp_world_size, rank, content);
+        append_share(*frozen.parameter.weight, target.dp_world_size, rank, content);
         const std::size_t storage =
-            editor.add_storage(frozen.fragments.dtype, numel, like.storage.location, std::move(content));
+            editor.add_storage(frozen.parameter.weight->dtype(), numel, like.storage.location, std::move(content));
         editor.pickle().replace(node, editor.tensor(like, storage, 0, {numel}));
     }
     return {};
@@ -63,7 +63,7 @@ Result<void> edit_frozen(pt::ArchiveEditor& editor, const Node* root, const zero
 }  // namespace
 
 Result<std::shared_ptr<const VirtualFile>> recut_model_states_shard(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family_index,
+    const std::shared_ptr<const zero::Written>& checkpoint, const Zero3Target& target, std::size_t family_index,
     std::uint64_t rank, const std::string& file_name) {
     const zero::Family& family = checkpoint->families[family_index];
     const std::uint64_t source_rank = rank % checkpoint->dp_world_size;
@@ -73,7 +73,7 @@ Result<std::shared_ptr<const VirtualFile>> recut_model_states_shard(
     const Node* root = source.archive->root();
     const std::vector<zero::SubGroup>& sub_groups = target.families[family_index];
     if (!sub_groups.empty()) {
-        CKPTFS_TRY(edit_param_shapes(pickle, root, family, sub_groups));
+        CKPTFS_TRY(edit_param_shapes(pickle, root, checkpoint->content.ranks[family_index], sub_groups));
     }
     CKPTFS_TRY(edit_frozen(editor, root, family, target, rank));
     // Only rank 0 lists the tied names (engine.py _get_shared_params).

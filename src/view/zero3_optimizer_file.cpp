@@ -24,10 +24,11 @@ using zero::SubGroup;
 /// the source comes from the first sub-group of its group there.
 class Zero3OptimizerEdit {
  public:
-    Zero3OptimizerEdit(const zero::Family& family, const std::vector<SubGroup>& sub_groups, const Zero3Target& target,
+    Zero3OptimizerEdit(const zero::Written& checkpoint, std::size_t family, const Zero3Target& target,
                        std::uint64_t rank, Template source)
-        : family_(family),
-          sub_groups_(sub_groups),
+        : family_(checkpoint.families[family]),
+          content_(checkpoint.content.ranks[family]),
+          sub_groups_(target.families[family]),
           target_(target),
           rank_(rank),
           source_(std::move(source)),
@@ -51,18 +52,14 @@ class Zero3OptimizerEdit {
     }
 
  private:
-    [[nodiscard]] const zero::ParameterGroup& group_of(const SubGroup& sub_group) const {
-        return family_.groups[sub_group.group];
-    }
-
     Result<const Node*> flat_tensor(const State& state, const SubGroup& sub_group, const Node* like_node) {
         CKPTFS_ASSIGN(const pt::TensorRef like, pt::tensor_ref(like_node));
         PieceList content;
         for (std::size_t p = sub_group.first; p < sub_group.first + sub_group.count; ++p) {
-            append_share(state, p, group_of(sub_group).parameters[p].numel, target_.dp_world_size, rank_, content);
+            append_share(state.elements(p), target_.dp_world_size, rank_, content);
         }
         const std::size_t storage =
-            editor_.add_storage(state.dtype, sub_group.flat_numel, like.storage.location, std::move(content));
+            editor_.add_storage(state.form().dtype, sub_group.flat_numel, like.storage.location, std::move(content));
         return editor_.tensor(like, storage, 0, {sub_group.flat_numel});
     }
 
@@ -70,9 +67,9 @@ class Zero3OptimizerEdit {
         const Node* masters = pickle::find(optimizer_, "fp32_flat_groups");
         std::vector<const Node*> tensors;
         for (const SubGroup& sub_group : sub_groups_) {
-            const zero::ParameterGroup& group = group_of(sub_group);
+            const State master = State::master(content_.groups[sub_group.group], family_.groups[sub_group.group]);
             const Node* like = pickle::item(masters, first_in_source_[sub_group.group]);
-            CKPTFS_ASSIGN(const Node* tensor, flat_tensor(group.master, sub_group, like));
+            CKPTFS_ASSIGN(const Node* tensor, flat_tensor(master, sub_group, like));
             const Node* attributes = zero::attributes_with_ds_id(tensor);
             if (attributes != nullptr && !family_.zero3->ds_ids.empty() && sub_group.count > 0) {
                 const std::vector<std::int64_t>& ids = family_.zero3->ds_ids[sub_group.group];
@@ -103,15 +100,15 @@ class Zero3OptimizerEdit {
     }
 
     Result<const Node*> state_dict(const Node* entry, const SubGroup& sub_group) {
-        std::unordered_map<std::string_view, const State*> states;
-        for (const State& state : group_of(sub_group).states) {
-            states.emplace(state.key, &state);
+        std::unordered_map<std::string_view, State> states;
+        for (const State& state : zero::states_of(content_.groups[sub_group.group], family_.groups[sub_group.group])) {
+            states.emplace(state.key(), state);
         }
         std::vector<const Node*> items;
         for (const auto& [key, value] : pickle::dict_items(entry)) {
             const auto state = states.find(key->text);
             if (state != states.end()) {
-                CKPTFS_ASSIGN(const Node* tensor, flat_tensor(*state->second, sub_group, value));
+                CKPTFS_ASSIGN(const Node* tensor, flat_tensor(state->second, sub_group, value));
                 items.insert(items.end(), {key, tensor});
             } else if (sub_group.first > 0 && pt::is_tensor(value)) {
                 CKPTFS_ASSIGN(const Node* tensor, own_tensor(value));
@@ -149,6 +146,7 @@ class Zero3OptimizerEdit {
     const Node* count(std::uint64_t value) { return pickle_.integer(static_cast<std::int64_t>(value)); }
 
     const zero::Family& family_;
+    const model::Rank& content_;
     const std::vector<SubGroup>& sub_groups_;
     const Zero3Target& target_;
     std::uint64_t rank_;
@@ -163,12 +161,11 @@ class Zero3OptimizerEdit {
 }  // namespace
 
 Result<std::shared_ptr<const VirtualFile>> recut_zero3_optimizer_file(
-    const std::shared_ptr<const zero::Checkpoint>& checkpoint, const Zero3Target& target, std::size_t family_index,
+    const std::shared_ptr<const zero::Written>& checkpoint, const Zero3Target& target, std::size_t family_index,
     std::uint64_t rank, const std::string& file_name) {
     const zero::Family& family = checkpoint->families[family_index];
     CKPTFS_ASSIGN(Template source, template_of(family.optimizer[checkpoint->optimizer_template(rank)]));
-    return Zero3OptimizerEdit(family, target.families[family_index], target, rank, std::move(source))
-        .build(file_name, checkpoint);
+    return Zero3OptimizerEdit(*checkpoint, family_index, target, rank, std::move(source)).build(file_name, checkpoint);
 }
 
 }  // namespace ckptfs::view

@@ -18,7 +18,7 @@ std::uint64_t first_of_as_many_digits(std::uint64_t rank) {
 
 class Zero3Recut final : public Recut {
  public:
-    Zero3Recut(std::shared_ptr<const zero::Checkpoint> checkpoint, Zero3Target target)
+    Zero3Recut(std::shared_ptr<const zero::Written> checkpoint, Zero3Target target)
         : checkpoint_(std::move(checkpoint)), target_(std::move(target)) {}
 
     [[nodiscard]] bool same_as_source() const override { return target_.same_as_source; }
@@ -50,14 +50,14 @@ class Zero3Recut final : public Recut {
     }
 
  private:
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     Zero3Target target_;
 };
 
 using Cut = std::vector<std::vector<zero::SubGroup>>;  // by model-parallel rank
 
-Result<std::vector<zero::SubGroup>> cut_family(const zero::Family& family, std::uint64_t dp_world_size,
-                                               std::uint64_t sub_group_size) {
+Result<std::vector<zero::SubGroup>> cut_family(const zero::Family& family, const model::Rank& content,
+                                               std::uint64_t dp_world_size, std::uint64_t sub_group_size) {
     std::vector<zero::SubGroup> sub_groups;
     auto source = family.zero3->sub_groups.begin();
     for (std::size_t g = 0; g < family.groups.size(); ++g) {
@@ -68,28 +68,30 @@ Result<std::vector<zero::SubGroup>> cut_family(const zero::Family& family, std::
             ++source;
         }
         std::vector<std::uint64_t> numels;
-        for (const zero::Parameter& parameter : family.groups[g].parameters) {
+        for (const model::Parameter& parameter : content.groups[g].parameters) {
             numels.push_back(parameter.numel);
         }
         CKPTFS_TRY(zero::check_numels(numels, dp_world_size));
         zero::cut_sub_groups(g, numels, dp_world_size, sub_group_size, sub_groups);
     }
-    for (const zero::FrozenParameter& frozen : family.zero3->frozen) {
+    for (const zero::FrozenFragments& frozen : family.zero3->frozen) {
         CKPTFS_TRY(zero::check_numels({&frozen.parameter.numel, 1}, dp_world_size));
     }
     return sub_groups;
 }
 
-Result<Cut> cut_for(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size, std::uint64_t sub_group_size) {
+Result<Cut> cut_for(const zero::Written& checkpoint, std::uint64_t dp_world_size, std::uint64_t sub_group_size) {
     Cut cut;
-    for (const zero::Family& family : checkpoint.families) {
-        CKPTFS_ASSIGN(std::vector<zero::SubGroup> sub_groups, cut_family(family, dp_world_size, sub_group_size));
+    for (std::size_t family = 0; family < checkpoint.families.size(); ++family) {
+        CKPTFS_ASSIGN(
+            std::vector<zero::SubGroup> sub_groups,
+            cut_family(checkpoint.families[family], checkpoint.content.ranks[family], dp_world_size, sub_group_size));
         cut.push_back(std::move(sub_groups));
     }
     return cut;
 }
 
-Cut cut_of_source(const zero::Checkpoint& checkpoint) {
+Cut cut_of_source(const zero::Written& checkpoint) {
     Cut cut;
     for (const zero::Family& family : checkpoint.families) {
         cut.push_back(family.zero3->sub_groups);
@@ -98,7 +100,7 @@ Cut cut_of_source(const zero::Checkpoint& checkpoint) {
 }
 
 // Of a checkpoint that does not store the size: what all those give that it shows.
-Result<Cut> cut_as_source_shows(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size) {
+Result<Cut> cut_as_source_shows(const zero::Written& checkpoint, std::uint64_t dp_world_size) {
     if (const auto sizes = zero::sizes_that_explain(checkpoint)) {
         CKPTFS_ASSIGN(Cut of_least, cut_for(checkpoint, dp_world_size, sizes->least));
         CKPTFS_ASSIGN(const Cut of_most, cut_for(checkpoint, dp_world_size, sizes->most));
@@ -114,7 +116,7 @@ Result<Cut> cut_as_source_shows(const zero::Checkpoint& checkpoint, std::uint64_
 
 }  // namespace
 
-Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64_t dp_world_size,
+Result<Zero3Target> zero3_target(const zero::Written& checkpoint, std::uint64_t dp_world_size,
                                  std::optional<std::uint64_t> sub_group_size) {
     Zero3Target target;
     target.dp_world_size = dp_world_size;
@@ -135,7 +137,7 @@ Result<Zero3Target> zero3_target(const zero::Checkpoint& checkpoint, std::uint64
     return target;
 }
 
-Result<std::unique_ptr<const Recut>> zero3_recut(std::shared_ptr<const zero::Checkpoint> checkpoint,
+Result<std::unique_ptr<const Recut>> zero3_recut(std::shared_ptr<const zero::Written> checkpoint,
                                                  std::uint64_t dp_world_size,
                                                  std::optional<std::uint64_t> sub_group_size) {
     CKPTFS_ASSIGN(Zero3Target target, zero3_target(*checkpoint, dp_world_size, sub_group_size));

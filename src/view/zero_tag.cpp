@@ -24,9 +24,8 @@ class ZeroTag final : public Tag {
     /// `display`: the tag directory `directory`, for messages.
     ZeroTag(std::string directory, std::string display, std::vector<std::string> replaced,
             std::vector<std::string> stamped, std::vector<FileStamp> stamps,
-            Result<std::shared_ptr<const zero::Checkpoint>> checkpoint,
-            std::shared_ptr<const zero::WeightsOnly> weights, std::shared_ptr<const ViewOptions> options,
-            std::shared_ptr<FileCache> cache)
+            Result<std::shared_ptr<const zero::Written>> checkpoint, std::shared_ptr<const zero::WeightsOnly> weights,
+            std::shared_ptr<const ViewOptions> options, std::shared_ptr<FileCache> cache)
         : directory_(std::move(directory)),
           display_(std::move(display)),
           replaced_(std::move(replaced)),
@@ -101,7 +100,7 @@ class ZeroTag final : public Tag {
     std::vector<std::string> replaced_;
     std::vector<std::string> stamped_;
     std::vector<FileStamp> stamps_;
-    Result<std::shared_ptr<const zero::Checkpoint>> checkpoint_;
+    Result<std::shared_ptr<const zero::Written>> checkpoint_;
     std::shared_ptr<const zero::WeightsOnly> weights_;  // of a broken tag, where they can be had
     std::shared_ptr<const ViewOptions> options_;
     std::shared_ptr<FileCache> cache_;
@@ -138,7 +137,7 @@ class ZeroTagReader final : public TagReader {
             return {};
         }();
         auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_->read)
-                                     : Result<std::shared_ptr<const zero::Checkpoint>>(taken.error());
+                                     : Result<std::shared_ptr<const zero::Written>>(taken.error());
         std::shared_ptr<const zero::WeightsOnly> weights;
         if (taken.ok() && !checkpoint.ok() && leaves_weights(checkpoint.error())) {
             if (auto read = zero::read_weights(source, directory)) {

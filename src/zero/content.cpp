@@ -50,14 +50,16 @@ std::optional<model::DType> configured_dtype(const Node* root, std::string_view 
 /// The content of one family.
 class FamilyContent {
  public:
-    FamilyContent(const Family& family, std::string_view optimizer_prefix, std::vector<std::string>& gaps)
+    FamilyContent(const Family& family, std::string_view optimizer_prefix, model::Rank& rank,
+                  std::vector<std::string>& gaps)
         : family_(family),
           root_(family.model_states->root()),
           path_(family.model_states->file()->name()),
           is_stage3_(family.zero3.has_value()),
           gaps_(gaps),
           module_(module_tensors(*family.model_states, pickle::find(root_, "module"), "", gaps)),
-          configured_(configured_dtype(root_, optimizer_prefix)) {
+          configured_(configured_dtype(root_, optimizer_prefix)),
+          rank_(rank) {
         module_.insert(module_.end(), family.layers.tensors.begin(), family.layers.tensors.end());
         gaps.insert(gaps.end(), family.layers.gaps.begin(), family.layers.gaps.end());
         for (const ModuleTensor& tensor : module_) {
@@ -65,9 +67,9 @@ class FamilyContent {
         }
     }
 
-    model::Rank make() {
+    void complete() {
         rank_.name = family_.rank;
-        add_groups();
+        complete_groups();
         add_buffers();
         add_frozen();
         add_shared_names();
@@ -77,7 +79,6 @@ class FamilyContent {
                 rank_.order.push_back(tensor.name);
             }
         }
-        return std::move(rank_);
     }
 
  private:
@@ -100,58 +101,38 @@ class FamilyContent {
         return tensor.elements();
     }
 
-    void add_groups() {
+    void complete_groups() {
         const std::vector<model::Scalars> numbers = group_hyper_parameters(family_);
-        for (std::size_t g = 0; g < family_.groups.size(); ++g) {
-            const ParameterGroup& source = family_.groups[g];
-            model::Group& group = rank_.groups.emplace_back();
-            for (const State& state : source.states) {
-                group.states.push_back(state.key);
-            }
-            group.step = source.step;
+        for (std::size_t g = 0; g < rank_.groups.size(); ++g) {
+            model::Group& group = rank_.groups[g];
             if (g < numbers.size()) {
                 group.hyper_parameters = numbers[g];
             }
-            for (std::size_t p = 0; p < source.parameters.size(); ++p) {
-                group.parameters.push_back(optimized_parameter(source, p));
+            for (model::Parameter& parameter : group.parameters) {
+                parameter.dtype = configured_.value_or(family_.groups[g].master.dtype);
+                complete_parameter(parameter);
             }
         }
     }
 
-    model::Parameter optimized_parameter(const ParameterGroup& group, std::size_t index) {
-        const Parameter& source = group.parameters[index];
-        model::Parameter parameter;
-        parameter.name = source.name;
-        parameter.shape = source.shape;
-        parameter.numel = source.numel;
-        const auto mapped = [&](const State& state) {
-            return model::Elements(state.dtype, source.numel, state.parameters[index]);
-        };
-        if (!group.master.parameters.empty()) {
-            parameter.master = mapped(group.master);
-        }
-        for (const State& state : group.states) {
-            parameter.states.push_back(mapped(state));
-        }
-        parameter.dtype = configured_.value_or(group.master.dtype);
+    void complete_parameter(model::Parameter& parameter) {
         placed_.insert(parameter.name);
-        const ModuleTensor* tensor = find(source.name);
+        const ModuleTensor* tensor = find(parameter.name);
         if (tensor == nullptr) {
             if (!is_stage3_ && !parameter.master) {
                 add_gap(parameter.name, "has no tensor in the model states, and no master was read");
             }
-            return parameter;
+            return;
         }
         parameter.dtype = tensor->dtype;
         if (is_stage3_) {
-            return parameter;  // the tensor is empty: only its dtype means something
+            return;  // the tensor is empty: only its dtype means something
         }
-        if (tensor->shape != source.shape) {
+        if (tensor->shape != parameter.shape) {
             add_gap(parameter.name, "has another shape in module than in param_shapes; restore the file of one save");
-            return parameter;
+            return;
         }
         parameter.weight = elements_of(*tensor);
-        return parameter;
     }
 
     void add_buffers() {
@@ -168,10 +149,8 @@ class FamilyContent {
 
     void add_frozen() {
         if (is_stage3_) {
-            for (const FrozenParameter& source : family_.zero3->frozen) {
-                const State& fragments = source.fragments;
-                model::Elements elements(fragments.dtype, source.parameter.numel, fragments.parameters.front());
-                add_frozen_parameter(source.parameter, std::move(elements));
+            for (const FrozenFragments& fragments : family_.zero3->frozen) {
+                add_frozen_parameter(fragments.parameter, *fragments.parameter.weight);
             }
             return;
         }
@@ -200,19 +179,15 @@ class FamilyContent {
             } else if (tensor->shape != parameter.shape) {
                 add_gap(parameter.name, "has another shape than in frozen_param_shapes; restore the file of one save");
             } else if (std::optional<model::Elements> elements = elements_of(*tensor)) {
-                add_frozen_parameter(parameter, *std::move(elements));
+                add_frozen_parameter(parameter.in_content(), *std::move(elements));
             }
         }
     }
 
-    void add_frozen_parameter(const Parameter& source, model::Elements elements) {
-        if (!placed_.insert(source.name).second) {
+    void add_frozen_parameter(model::Parameter parameter, model::Elements elements) {
+        if (!placed_.insert(parameter.name).second) {
             return;
         }
-        model::Parameter parameter;
-        parameter.name = source.name;
-        parameter.shape = source.shape;
-        parameter.numel = source.numel;
         parameter.trainable = false;
         parameter.dtype = elements.dtype();
         parameter.weight = std::move(elements);
@@ -268,17 +243,14 @@ class FamilyContent {
                 continue;
             }
             by_offset[tensor.offset].push_back(&tensor);
+            model::Parameter parameter = Parameter{tensor.name, tensor.shape, tensor.numel}.in_content();
             if (stage0 == nullptr) {
-                Parameter parameter{tensor.name, tensor.shape, tensor.numel};
-                add_frozen_parameter(parameter, *elements);
+                add_frozen_parameter(std::move(parameter), *elements);
                 continue;
             }
-            model::Parameter& parameter = stage0->parameters.emplace_back();
-            parameter.name = tensor.name;
-            parameter.shape = tensor.shape;
-            parameter.numel = tensor.numel;
             parameter.dtype = tensor.dtype;
             parameter.weight = *elements;
+            stage0->parameters.push_back(std::move(parameter));
             placed_.insert(tensor.name);
         }
     }
@@ -325,22 +297,20 @@ class FamilyContent {
     std::optional<model::DType> configured_;
     std::unordered_map<std::string_view, const ModuleTensor*> by_name_;
     std::unordered_set<std::string> placed_;  // names that stand in rank_ by now
-    model::Rank rank_;
+    model::Rank& rank_;
 };
 
 }  // namespace
 
-model::Checkpoint make_content(std::span<const Family> families, std::string_view optimizer_prefix) {
-    model::Checkpoint content;
-    for (const Family& family : families) {
-        content.ranks.push_back(FamilyContent(family, optimizer_prefix, content.gaps).make());
+void complete_content(std::span<const Family> families, std::string_view optimizer_prefix, model::Checkpoint& content) {
+    for (std::size_t index = 0; index < families.size(); ++index) {
+        FamilyContent(families[index], optimizer_prefix, content.ranks[index], content.gaps).complete();
     }
     const Node* steps =
         families.empty() ? nullptr : pickle::find(families.front().model_states->root(), "global_steps");
     if (steps != nullptr && steps->kind == Kind::integer) {
         content.global_steps = steps->integer;
     }
-    return content;
 }
 
 }  // namespace ckptfs::zero

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "model/checkpoint.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 

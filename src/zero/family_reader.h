@@ -6,9 +6,9 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
-#include "zero/checkpoint.h"
 #include "zero/inventory.h"
 #include "zero/model_states.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 

@@ -14,7 +14,8 @@ struct GroupLayout {
     FlatRules rules;
     FlatLayout layout;
     std::vector<Parameter> parameters;  // in optimizer order
-    WeightsBuffer weights;
+    std::uint64_t weights_itemsize = 4;
+    std::optional<WeightsBuffer> weights;
 };
 
 Result<GroupLayout> lay_out_group(const ModelStates& states, std::size_t group, const FlatRules& rules) {
@@ -31,6 +32,7 @@ Result<GroupLayout> lay_out_group(const ModelStates& states, std::size_t group, 
         return layout.error().within(states.archive->file()->name() + ": param_shapes");
     }
     result.layout = *std::move(layout);
+    CKPTFS_ASSIGN(result.weights_itemsize, weights_itemsize(states, result.parameters));
     CKPTFS_ASSIGN(result.weights, find_weights(states, result.parameters, result.layout));
     return result;
 }
@@ -155,7 +157,7 @@ Result<GroupLayout> find_group_layout(const ModelStates& states, const std::vect
         return found;
     }
     auto other = lay_out_candidate(states, files, group, configured ? 1 : aligned);
-    return other.ok() && other->weights.state ? std::move(other) : std::move(found);
+    return other.ok() && other->weights ? std::move(other) : std::move(found);
 }
 
 std::vector<std::string> all_keys(const std::vector<OptimizerFile>& files, std::size_t group) {
@@ -171,11 +173,21 @@ std::vector<std::string> all_keys(const std::vector<OptimizerFile>& files, std::
     return keys;
 }
 
+/// A state's form, and where each parameter lies in its shards.
+struct MappedState {
+    StateForm form;
+    std::vector<model::ElementMap> maps;
+
+    [[nodiscard]] model::Elements elements(const model::Parameter& parameter, std::size_t index) const {
+        return {form.dtype, parameter.numel, maps[index]};
+    }
+};
+
 // Maps of a state that is cut as the flat buffer is.
-void map_partitioned(const FlatLayout& layout, State& state) {
-    state.parameters.resize(layout.slots.size());
+void map_partitioned(const FlatLayout& layout, MappedState& state) {
+    state.maps.resize(layout.slots.size());
     for (const Slot& slot : layout.slots) {
-        state.parameters[slot.parameter] = {state.shards, layout.partition_numel, slot.offset_numel, 0};
+        state.maps[slot.parameter] = {state.form.shards, layout.partition_numel, slot.offset_numel, 0};
     }
 }
 
@@ -205,13 +217,13 @@ std::uint64_t whole_numel(const FlatLayout& layout, std::uint64_t rank) {
 
 // Muon's momentum under ZeRO-1/2 (stage_1_and_2.py _apply_distributed_muon_update): each rank keeps, in flat order, the
 // whole momentum of every parameter that touches its partition. The first rank that has a parameter serves it.
-void map_whole_parameters(const FlatLayout& layout, State& state) {
-    state.whole_parameters = true;
-    state.parameters.resize(layout.slots.size());
+void map_whole_parameters(const FlatLayout& layout, MappedState& state) {
+    state.form.whole_parameters = true;
+    state.maps.resize(layout.slots.size());
     for (std::size_t rank = layout.world_size; rank-- > 0;) {
         std::uint64_t offset = 0;
         for (const Slot* slot : touched(layout, rank)) {
-            state.parameters[slot->parameter] = {std::span(state.shards).subspan(rank, 1), slot->numel, 0, offset};
+            state.maps[slot->parameter] = {std::span(state.form.shards).subspan(rank, 1), slot->numel, 0, offset};
             offset += slot->numel;
         }
     }
@@ -223,56 +235,55 @@ class GroupJoin {
               const FlatLayout& layout, const LayoutConfig& config)
         : files_(files), ranks_(ranks), group_(group), layout_(layout), config_(config) {}
 
-    Result<State> master() const {
-        State state;
-        state.key = "fp32";
-        state.dtype = files_.front().groups[group_].master.dtype;
-        state.example = files_.front().groups[group_].master.node;
-        state.example_tree = files_.front().archive;
+    Result<MappedState> master() const {
+        MappedState state;
+        state.form.dtype = files_.front().groups[group_].master.dtype;
+        state.form.example = files_.front().groups[group_].master.node;
+        state.form.example_tree = files_.front().archive;
         for (std::size_t rank = 0; rank < files_.size(); ++rank) {
             const StateEntry& entry = files_[rank].groups[group_].master;
-            CKPTFS_TRY(check_shard(rank, "single_partition_of_fp32_groups", entry, state.dtype));
-            state.shards.push_back(entry.shard);
+            CKPTFS_TRY(check_shard(rank, "single_partition_of_fp32_groups", entry, state.form.dtype));
+            state.form.shards.push_back(entry.shard);
         }
         map_partitioned(layout_, state);
         return state;
     }
 
     /// nullopt: a scalar, kept as it is.
-    Result<std::optional<State>> state(const std::string& key) const {
+    Result<std::optional<MappedState>> state(const std::string& key) const {
         const std::vector<const StateEntry*> entries = entries_of(key);
-        State state;
-        state.key = key;
-        state.muon_momentum = key == "momentum_buffer" && files_.front().groups[group_].use_muon &&
-                              files_.front().format == Format::zero12;
-        const bool whole = is_whole(state, entries);
-        state.form_is_guess = whole && !config_.known && is_partitioned(key, entries);
+        MappedState state;
+        StateForm& form = state.form;
+        form.muon_momentum = key == "momentum_buffer" && files_.front().groups[group_].use_muon &&
+                             files_.front().format == Format::zero12;
+        const bool whole = is_whole(key, form, entries);
+        form.form_is_guess = whole && !config_.known && is_partitioned(key, entries);
         if (!whole && !is_partitioned(key, entries)) {
             CKPTFS_TRY(check_scalar(key, entries));
-            return std::optional<State>();
+            return std::optional<MappedState>();
         }
         for (const StateEntry* entry : entries) {
-            if (entry != nullptr && state.example == nullptr) {
-                state.example = entry->node;  // of the first rank that has it, whose tree is always kept
-                state.example_rank = state.shards.size();
-                state.example_tree = files_[state.example_rank].archive;
-                state.dtype = entry->dtype;
+            if (entry != nullptr && form.example == nullptr) {
+                form.example = entry->node;  // of the first rank that has it, whose tree is always kept
+                form.example_rank = form.shards.size();
+                form.example_tree = files_[form.example_rank].archive;
+                form.dtype = entry->dtype;
             }
-            state.shards.push_back(entry != nullptr ? entry->shard : model::Shard{});
+            form.shards.push_back(entry != nullptr ? entry->shard : model::Shard{});
         }
         if (whole) {
             for (std::size_t rank = 0; rank < entries.size(); ++rank) {
                 const StateEntry* entry = entries[rank];
-                if (entry != nullptr && (entry->dtype != state.dtype || entry->dimensions != 1)) {
+                if (entry != nullptr && (entry->dtype != form.dtype || entry->dimensions != 1)) {
                     return ranks_error(rank, "state '" + key + "' is not the flat tensor of " +
-                                                 std::string(model::name(state.dtype)) + " that other ranks have");
+                                                 std::string(model::name(form.dtype)) + " that other ranks have");
                 }
             }
             map_whole_parameters(layout_, state);
             return std::optional(std::move(state));
         }
         for (std::size_t rank = 0; rank < entries.size(); ++rank) {
-            CKPTFS_TRY(check_shard(rank, "state '" + key + "'", *entries[rank], state.dtype));
+            CKPTFS_TRY(check_shard(rank, "state '" + key + "'", *entries[rank], form.dtype));
         }
         map_partitioned(layout_, state);
         return std::optional(std::move(state));
@@ -334,9 +345,10 @@ class GroupJoin {
         return true;
     }
 
-    [[nodiscard]] bool is_whole(const State& state, const std::vector<const StateEntry*>& entries) const {
+    [[nodiscard]] bool is_whole(const std::string& key, const StateForm& form,
+                                const std::vector<const StateEntry*>& entries) const {
         // An offloaded optimizer keeps Muon's momentum as every other state. Lengths decide where both could be.
-        if (!state.muon_momentum || (config_.optimizer_offloaded && is_partitioned(state.key, entries))) {
+        if (!form.muon_momentum || (config_.optimizer_offloaded && is_partitioned(key, entries))) {
             return false;
         }
         for (std::size_t rank = 0; rank < entries.size(); ++rank) {
@@ -408,35 +420,56 @@ Result<void> check_same_shape(const ModelStates& states, const std::vector<Optim
     return {};
 }
 
+// The content of a group whose parameters are `listed`, without weights.
+model::Group group_content(const std::vector<Parameter>& listed, const MappedState& master,
+                           const std::vector<MappedState>& states) {
+    model::Group group;
+    for (std::size_t index = 0; index < listed.size(); ++index) {
+        model::Parameter& parameter = group.parameters.emplace_back(listed[index].in_content());
+        parameter.master = master.elements(parameter, index);
+        for (const MappedState& state : states) {
+            parameter.states.push_back(state.elements(parameter, index));
+        }
+    }
+    return group;
+}
+
 }  // namespace
 
-Result<std::vector<ParameterGroup>> join_ranks(const ModelStates& states, const std::vector<OptimizerFile>& files,
-                                               const std::vector<RankFile>& ranks) {
-    CKPTFS_TRY(check_same_shape(states, files, ranks));
-    std::vector<ParameterGroup> groups;
+Result<void> join_ranks(const ModelStates& states, const std::vector<OptimizerFile>& files, Family& family,
+                        model::Rank& content) {
+    CKPTFS_TRY(check_same_shape(states, files, family.optimizer));
     for (std::size_t g = 0; g < states.groups.size(); ++g) {
         CKPTFS_ASSIGN(GroupLayout found, find_group_layout(states, files, g));
-        const GroupJoin join(files, ranks, g, found.layout, states.config);
-        ParameterGroup group;
-        CKPTFS_ASSIGN(group.step, join.check_steps());
-        CKPTFS_ASSIGN(group.master, join.master());
+        const GroupJoin join(files, family.optimizer, g, found.layout, states.config);
+        CKPTFS_ASSIGN(const std::optional<double> step, join.check_steps());
+        CKPTFS_ASSIGN(MappedState master, join.master());
+        std::vector<std::string> keys;
+        std::vector<MappedState> mapped;
         for (const std::string& key : all_keys(files, g)) {
-            CKPTFS_ASSIGN(std::optional<State> state, join.state(key));
+            CKPTFS_ASSIGN(std::optional<MappedState> state, join.state(key));
             if (state) {
-                group.states.push_back(*std::move(state));
+                keys.push_back(key);
+                mapped.push_back(*std::move(state));
             }
         }
-        group.has_state =
+        model::Group& group = content.groups.emplace_back(group_content(found.parameters, master, mapped));
+        group.states = std::move(keys);
+        group.step = step;
+        GroupForm& form = family.groups.emplace_back();
+        form.master = std::move(master.form);
+        for (MappedState& state : mapped) {
+            form.states.push_back(std::move(state.form));
+        }
+        form.has_state =
             std::any_of(files.begin(), files.end(), [g](const OptimizerFile& f) { return f.groups[g].has_state; });
-        group.parameters = std::move(found.parameters);
-        FlatGroup& flat = group.flat.emplace();
+        FlatForm& flat = form.flat.emplace();
         CKPTFS_ASSIGN(flat.other_rules, find_other_rules(states, files, g, found.rules));
         flat.rules = found.rules;
-        flat.weights = std::move(found.weights.state);
-        flat.weights_itemsize = found.weights.itemsize;
-        groups.push_back(std::move(group));
+        flat.weights = std::move(found.weights);
+        flat.weights_itemsize = found.weights_itemsize;
     }
-    return groups;
+    return {};
 }
 
 }  // namespace ckptfs::zero

@@ -17,14 +17,6 @@ namespace {
 
 using pickle::Node;
 
-bool same_names(const Family& a, const Family& b) {
-    const auto same_group = [](const ParameterGroup& left, const ParameterGroup& right) {
-        return std::equal(left.parameters.begin(), left.parameters.end(), right.parameters.begin(),
-                          right.parameters.end(), [](const auto& p, const auto& q) { return p.name == q.name; });
-    };
-    return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), same_group);
-}
-
 /// The ranks of one pipeline stage.
 class StageJoin {
  public:
@@ -204,13 +196,23 @@ Result<SliceRules> rules_of(const model::Checkpoint& content, const Family& fami
 
 }  // namespace
 
-Result<std::uint64_t> tensor_parallel_degree(std::span<const Family> families) {
+bool have_same_parameters(const model::Rank& a, const model::Rank& b) {
+    const auto same_group = [](const model::Group& left, const model::Group& right) {
+        return std::equal(left.parameters.begin(), left.parameters.end(), right.parameters.begin(),
+                          right.parameters.end(), [](const auto& p, const auto& q) { return p.name == q.name; });
+    };
+    return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), same_group);
+}
+
+Result<std::uint64_t> tensor_parallel_degree(const model::Checkpoint& content, std::span<const Family> families) {
     const Node* root = families.front().model_states->root();
     const Node* degree = pickle::find(pickle::find(root, "checkpoint_parallel_dimensions"), "tp_degree");
     if (degree == nullptr) {
-        const auto other = std::find_if(families.begin(), families.end(),
-                                        [&](const Family& family) { return !same_names(families.front(), family); });
-        const auto count = static_cast<std::uint64_t>(other - families.begin());
+        const std::vector<model::Rank>& ranks = content.ranks;
+        const auto other = std::find_if(ranks.begin(), ranks.end(), [&ranks](const model::Rank& rank) {
+            return !have_same_parameters(ranks.front(), rank);
+        });
+        const auto count = static_cast<std::uint64_t>(other - ranks.begin());
         if (families.size() % count == 0) {
             return count;
         }
@@ -231,7 +233,7 @@ Result<model::Checkpoint> join_model_parallel(const model::Checkpoint& content, 
     if (content.ranks.size() < 2) {
         return content;
     }
-    CKPTFS_ASSIGN(const std::uint64_t degree, tensor_parallel_degree(families));
+    CKPTFS_ASSIGN(const std::uint64_t degree, tensor_parallel_degree(content, families));
     std::optional<SliceRules> rules;
     if (degree > 1) {
         CKPTFS_ASSIGN(rules, rules_of(content, families.front(), degree));

@@ -61,44 +61,41 @@ void keep_tensors(const pt::Archive& archive, std::uint64_t layer, Family& famil
 class LayerFiles {
  public:
     LayerFiles(const Source& source, const std::string& directory, const Inventory& inventory,
-               const ModelStates& states, std::size_t family_index, Family& family)
+               const ModelStates& states, std::size_t family_index, const model::Rank& content, Family& family)
         : source_(source),
           directory_(directory),
           inventory_(inventory),
           states_(states),
           family_index_(family_index),
+          content_(content),
           family_(family) {}
 
     Result<void> run() {
-        for (ParameterGroup& group : family_.groups) {
-            State weights;
-            weights.key = "weights";
-            weights.shards.resize(group.parameters.size());
-            weights.parameters.resize(group.parameters.size());
-            bool any = false;
-            for (std::size_t i = 0; i < group.parameters.size(); ++i) {
-                CKPTFS_ASSIGN(const bool found, find(group.parameters[i], any, weights, i));
-                any |= found;
+        for (std::size_t g = 0; g < family_.groups.size(); ++g) {
+            std::optional<model::DType> dtype;
+            for (const model::Parameter& parameter : content_.groups[g].parameters) {
+                CKPTFS_ASSIGN(const std::optional<model::DType> found, find(parameter));
+                dtype = dtype ? dtype : found;
             }
-            if (any) {
-                group.flat->weights_itemsize = model::itemsize(weights.dtype);
-                group.flat->layer_weights = std::move(weights);
+            if (dtype) {
+                family_.groups[g].flat->weights_itemsize = model::itemsize(*dtype);
             }
         }
         return {};
     }
 
  private:
-    // `any`: the dtype of `weights` is known.
-    Result<bool> find(const Parameter& parameter, bool any, State& weights, std::size_t index) {
+    // The dtype of the parameter's weight; nullopt where its file does not follow from its name (tied layers).
+    Result<std::optional<model::DType>> find(const model::Parameter& parameter) {
+        constexpr std::optional<model::DType> nowhere;
         const auto in_layer = layer_parameter(parameter.name);
         if (!in_layer) {
-            return false;
+            return nowhere;
         }
         CKPTFS_ASSIGN(const std::shared_ptr<const pt::Archive> archive, archive_of(in_layer->layer, parameter));
         const pickle::Node* node = pickle::find(archive->root(), in_layer->name);
         if (!pt::is_tensor(node)) {
-            return false;  // a layer may name what it saves as it likes
+            return nowhere;  // a layer may name what it saves as it likes
         }
         auto tensor = pt::tensor_ref(node);
         const std::string where = archive->file()->name() + ": " + std::string(in_layer->name);
@@ -109,22 +106,10 @@ class LayerFiles {
             return mixed_saves(where + " has the shape " + shape_text(tensor->sizes) + ", expected " +
                                shape_text(parameter.shape) + " as " + states_.archive->file()->name() + " says");
         }
-        if (!tensor->contiguous() || (any && tensor->storage.dtype != weights.dtype)) {
-            return false;
-        }
-        const auto storage = archive->storage_index(tensor->storage.key);
-        if (!storage) {
-            return false;
-        }
-        weights.dtype = tensor->storage.dtype;
-        const pt::RecordPlace& place = archive->storages()[*storage].place;
-        weights.shards[index] = {place.file, place.offset + tensor->offset_numel * model::itemsize(weights.dtype),
-                                 parameter.numel};
-        weights.parameters[index] = {std::span(weights.shards).subspan(index, 1), parameter.numel, 0, 0};
-        return true;
+        return tensor->contiguous() ? std::optional(tensor->storage.dtype) : nowhere;
     }
 
-    Result<std::shared_ptr<const pt::Archive>> archive_of(std::uint64_t layer, const Parameter& parameter) {
+    Result<std::shared_ptr<const pt::Archive>> archive_of(std::uint64_t layer, const model::Parameter& parameter) {
         std::shared_ptr<const pt::Archive>& archive = archives_[layer];
         if (archive) {
             return archive;
@@ -136,7 +121,7 @@ class LayerFiles {
         return archive;
     }
 
-    Result<RankFile> file_of(std::uint64_t layer, const Parameter& parameter) const {
+    Result<RankFile> file_of(std::uint64_t layer, const model::Parameter& parameter) const {
         const auto slices = inventory_.layers.find(layer);
         const std::uint64_t slice = family_index_ % slices_of_a_layer();
         if (slices == inventory_.layers.end() || !slices->second.contains(slice)) {
@@ -172,6 +157,7 @@ class LayerFiles {
     const Inventory& inventory_;
     const ModelStates& states_;
     std::size_t family_index_;
+    const model::Rank& content_;
     Family& family_;
     std::map<std::uint64_t, std::shared_ptr<const pt::Archive>> archives_;
 };
@@ -179,12 +165,13 @@ class LayerFiles {
 }  // namespace
 
 Result<void> read_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,
-                              const ModelStates& states, std::size_t family_index, Family& family) {
+                              const ModelStates& states, std::size_t family_index, const model::Rank& content,
+                              Family& family) {
     const pickle::Node* module = pickle::find(states.archive->root(), "module");
     if (module == nullptr || module->kind != pickle::Kind::none) {
         return {};
     }
-    return LayerFiles(source, directory, inventory, states, family_index, family).run();
+    return LayerFiles(source, directory, inventory, states, family_index, content, family).run();
 }
 
 Result<void> read_other_layer_files(const Source& source, const std::string& directory, const Inventory& inventory,

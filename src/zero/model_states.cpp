@@ -35,6 +35,14 @@ Result<std::optional<pt::TensorRef>> module_tensor(const ModelStates& states, co
 
 }  // namespace
 
+model::Parameter Parameter::in_content() const {
+    model::Parameter parameter;
+    parameter.name = name;
+    parameter.shape = shape;
+    parameter.numel = numel;
+    return parameter;
+}
+
 Result<std::vector<Parameter>> read_shapes(const Field& shapes) {
     CKPTFS_TRY(shapes.expect_dict());
     std::vector<Parameter> parameters;
@@ -145,10 +153,9 @@ Result<std::uint64_t> weights_itemsize(const ModelStates& states, const std::vec
     return states.default_itemsize;
 }
 
-Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<Parameter>& parameters,
-                                   const FlatLayout& layout) {
-    WeightsBuffer buffer;
-    CKPTFS_ASSIGN(buffer.itemsize, weights_itemsize(states, parameters));
+Result<std::optional<WeightsBuffer>> find_weights(const ModelStates& states, const std::vector<Parameter>& parameters,
+                                                  const FlatLayout& layout) {
+    const std::optional<WeightsBuffer> none;
     std::vector<std::pair<const Slot*, pt::TensorRef>> tensors;
     for (const Slot& slot : layout.slots) {
         if (slot.numel == 0) {
@@ -156,12 +163,12 @@ Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<
         }
         CKPTFS_ASSIGN(std::optional<pt::TensorRef> tensor, module_tensor(states, parameters[slot.parameter]));
         if (!tensor) {
-            return buffer;  // a pipeline's weights are in its layer files
+            return none;  // a pipeline's weights are in its layer files
         }
         tensors.emplace_back(&slot, std::move(*tensor));
     }
     if (tensors.empty()) {
-        return buffer;
+        return none;
     }
     const pt::StorageRef& storage = tensors.front().second.storage;
     const bool one_storage = std::all_of(tensors.begin(), tensors.end(), [&storage](const auto& entry) {
@@ -175,7 +182,7 @@ Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<
                 " elements, expected " + std::to_string(layout.padded_numel) + " at world size " +
                 std::to_string(layout.world_size) + "; restore the file from the save that wrote the optimizer files");
         }
-        return buffer;
+        return none;
     }
     for (const auto& [slot, tensor] : tensors) {
         if (tensor.offset_numel != slot->offset_numel) {
@@ -186,18 +193,8 @@ Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<
         }
     }
     const pt::RecordPlace& place = states.archive->storages()[*states.archive->storage_index(storage.key)].place;
-    State state;
-    state.key = "weights";
-    state.dtype = storage.dtype;
-    state.shards = {{place.file, place.offset, layout.padded_numel}};
-    state.parameters.resize(parameters.size());
-    for (const Slot& slot : layout.slots) {
-        state.parameters[slot.parameter] = {state.shards, layout.padded_numel, slot.offset_numel, 0};
-    }
-    state.example = tensors.front().second.node;
-    state.example_tree = states.archive;
-    buffer.state = std::move(state);
-    return buffer;
+    return std::optional(WeightsBuffer{
+        storage.dtype, {place.file, place.offset, layout.padded_numel}, tensors.front().second.node, states.archive});
 }
 
 }  // namespace ckptfs::zero

@@ -11,11 +11,20 @@
 
 #include "ckptfs/result.h"
 #include "pt/archive.h"
-#include "zero/checkpoint.h"
 #include "zero/fields.h"
 #include "zero/saved_values.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
+
+/// What param_shapes and frozen_param_shapes say of a parameter.
+struct Parameter {
+    std::string name;
+    std::vector<std::uint64_t> shape;
+    std::uint64_t numel = 0;
+
+    [[nodiscard]] model::Parameter in_content() const;
+};
 
 struct ModelStates {
     std::shared_ptr<const pt::Archive> archive;
@@ -41,16 +50,10 @@ Result<std::vector<Parameter>> read_shapes(const Field& shapes);
 [[nodiscard]] std::vector<Parameter> optimizer_order(const std::vector<Parameter>& flat_parameters,
                                                      std::uint64_t world_size, bool round_robin);
 
-/// How the tensors in `module` of one group lie.
-struct WeightsBuffer {
-    std::optional<State> state;  ///< the flat buffer; absent where the tensors have storages of their own
-    std::uint64_t itemsize = 4;  ///< of the parameters' dtype
-};
-
-/// Finds the flat buffer of a group whose parameters, in optimizer order, are `parameters` and lie as `layout` says.
-/// `inconsistent` where the tensors share a buffer but lie otherwise.
-Result<WeightsBuffer> find_weights(const ModelStates& states, const std::vector<Parameter>& parameters,
-                                   const FlatLayout& layout);
+/// Finds the flat buffer of a group whose parameters, in optimizer order, are `parameters` and lie as `layout` says;
+/// nullopt where its tensors have storages of their own. `inconsistent` where they share a buffer but lie otherwise.
+Result<std::optional<WeightsBuffer>> find_weights(const ModelStates& states, const std::vector<Parameter>& parameters,
+                                                  const FlatLayout& layout);
 
 /// Whether `module` holds tensors of the group.
 Result<bool> has_module_tensors(const ModelStates& states, const std::vector<Parameter>& parameters);

@@ -9,9 +9,9 @@
 
 #include "ckptfs/result.h"
 #include "pt/archive.h"
-#include "zero/checkpoint.h"
 #include "zero/fields.h"
 #include "zero/saved_values.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 

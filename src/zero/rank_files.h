@@ -16,7 +16,7 @@
 #include "ckptfs/source.h"
 #include "pt/archive.h"
 #include "util/parallel.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 

@@ -1,4 +1,4 @@
-// Reads a tag directory: takes inventory, checks that it is whole, and joins the ranks' files into a Checkpoint.
+// Reads a tag directory: takes inventory, checks that it is whole, and joins the ranks' files into zero::Written.
 #include "zero/reader.h"
 
 #include <algorithm>
@@ -11,6 +11,7 @@
 #include "zero/file_names.h"
 #include "zero/group_reader.h"
 #include "zero/inventory.h"
+#include "zero/join_ranks.h"
 #include "zero/layer_files.h"
 #include "zero/mixed_saves.h"
 #include "zero/model_states.h"
@@ -84,19 +85,9 @@ Result<FamilyValues> compare_ranks(const ModelStates& states, const std::vector<
     return result;
 }
 
-// Tensor-parallel ranks have the same groups of the same parameters, pipeline stages have others.
-bool are_alike(const Family& a, const Family& b) {
-    const auto same_names = [](const ParameterGroup& left, const ParameterGroup& right) {
-        return std::equal(left.parameters.begin(), left.parameters.end(), right.parameters.begin(),
-                          right.parameters.end(),
-                          [](const Parameter& p, const Parameter& q) { return p.name == q.name; });
-    };
-    return std::equal(a.groups.begin(), a.groups.end(), b.groups.begin(), b.groups.end(), same_names);
-}
-
-std::optional<double> latest_step(const Family& family) {
+std::optional<double> latest_step(const model::Rank& rank) {
     std::optional<double> latest;
-    for (const ParameterGroup& group : family.groups) {
+    for (const model::Group& group : rank.groups) {
         latest = std::max(latest, group.step);
     }
     return latest;
@@ -112,9 +103,9 @@ class TagReading {
           path_(tag_.path()),
           inventory_(inventory),
           options_(options),
-          checkpoint_(std::make_shared<Checkpoint>()) {}
+          checkpoint_(std::make_shared<Written>()) {}
 
-    Result<std::shared_ptr<const Checkpoint>> read() {
+    Result<std::shared_ptr<const Written>> read() {
         std::uint64_t degree = 1;
         Common first;
         FamilyValues first_values;
@@ -159,12 +150,12 @@ class TagReading {
             checkpoint_->rank_values_of = options_.rank_values_of;
             warn_of_rank_values();
         }
+        complete_content(checkpoint_->families, checkpoint_->optimizer_prefix, checkpoint_->content);
         CKPTFS_TRY(look_for_two_saves());
         for (const Family& family : checkpoint_->families) {
             CKPTFS_TRY(check_unchanged(tag_, family));
         }
-        checkpoint_->content = make_content(checkpoint_->families, checkpoint_->optimizer_prefix);
-        return std::shared_ptr<const Checkpoint>(std::move(checkpoint_));
+        return std::shared_ptr<const Written>(std::move(checkpoint_));
     }
 
  private:
@@ -195,6 +186,7 @@ class TagReading {
     // The next family, without its optimizer files.
     Result<ModelStates> open_model_states(std::uint64_t rank) {
         CKPTFS_ASSIGN(ModelStates states, open_family(tag_, rank, checkpoint_->families.emplace_back()));
+        checkpoint_->content.ranks.emplace_back();
         if (rank == 0) {
             checkpoint_->dp_world_size = states.world_size;
             checkpoint_->config = states.config;
@@ -206,9 +198,10 @@ class TagReading {
 
     // The last family with the first one, whose values are `expected`.
     Result<void> compare_families(const FamilyValues& expected, const FamilyValues& found) {
-        const Family& first = checkpoint_->families.front();
-        const Family& family = checkpoint_->families.back();
-        const Likeness likeness = are_alike(first, family) ? Likeness::alike_families : Likeness::other_families;
+        const model::Rank& first = checkpoint_->content.ranks.front();
+        const model::Rank& rank = checkpoint_->content.ranks.back();
+        const Likeness likeness =
+            have_same_parameters(first, rank) ? Likeness::alike_families : Likeness::other_families;
         CKPTFS_TRY(compare_values(expected.model_states, found.model_states, likeness, checkpoint_->rank_values));
         CKPTFS_TRY(compare_values(expected.optimizer, found.optimizer, likeness, checkpoint_->rank_values));
         const auto compare = [&](const std::optional<double>& wanted, const std::optional<double>& step,
@@ -221,12 +214,12 @@ class TagReading {
         };
         if (likeness == Likeness::other_families) {
             const auto wanted = latest_step(first);
-            const auto step = latest_step(family);
+            const auto step = latest_step(rank);
             return wanted && step ? compare(wanted, step, "") : Result<void>();
         }
         for (std::size_t g = 0; g < first.groups.size(); ++g) {
             const std::string where = "parameter group " + std::to_string(g) + ": ";
-            CKPTFS_TRY(compare(first.groups[g].step, family.groups[g].step, where));
+            CKPTFS_TRY(compare(first.groups[g].step, rank.groups[g].step, where));
         }
         return {};
     }
@@ -234,10 +227,11 @@ class TagReading {
     // The optimizer files of the last family, whose model states are `states`.
     Result<FamilyValues> read_shards(const ModelStates& states) {
         Family& family = checkpoint_->families.back();
+        model::Rank& content = checkpoint_->content.ranks.back();
         if (states.holds_optimizer) {
             checkpoint_->format = Format::stage0;
-            CKPTFS_TRY(
-                read_layer_files(source_, directory_, inventory_, states, checkpoint_->families.size() - 1, family));
+            CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->families.size() - 1,
+                                        content, family));
             FamilyValues values;
             CKPTFS_ASSIGN(values.model_states, values_of_model_states(states));
             return values;
@@ -260,15 +254,16 @@ class TagReading {
             checkpoint_->stage = 3;
             CKPTFS_ASSIGN(const std::vector<std::string> names, model_states_names(inventory_, key, path_));
             CKPTFS_ASSIGN(FamilyValues values,
-                          read_zero3_family(source_, directory_, {names, optimizer.names}, family));
+                          read_zero3_family(source_, directory_, {names, optimizer.names}, family, content));
             keep_rank_values(values);
             return values;
         }
         CKPTFS_ASSIGN(const std::vector<OptimizerFile> files, read_ranks(source_, directory_, optimizer.names, family));
         checkpoint_->format = files.front().format;
         checkpoint_->stage = files.front().stage;
-        CKPTFS_ASSIGN(family.groups, join_ranks(states, files, family.optimizer));
-        CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->families.size() - 1, family));
+        CKPTFS_TRY(join_ranks(states, files, family, content));
+        CKPTFS_TRY(read_layer_files(source_, directory_, inventory_, states, checkpoint_->families.size() - 1, content,
+                                    family));
         CKPTFS_ASSIGN(FamilyValues values, compare_ranks(states, files, family.optimizer));
         keep_rank_values(values);
         return values;
@@ -284,7 +279,7 @@ class TagReading {
     std::string path_;
     const Inventory& inventory_;
     const ReadOptions& options_;
-    std::shared_ptr<Checkpoint> checkpoint_;
+    std::shared_ptr<Written> checkpoint_;
 };
 
 template <class Chosen>
@@ -314,8 +309,8 @@ std::vector<std::string> layer_files(const std::vector<DirectoryEntry>& listing)
     return names_of_files(listing, [](FileRole role) { return role == FileRole::layer; });
 }
 
-Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory,
-                                                          const ReadOptions& options) {
+Result<std::shared_ptr<const Written>> read_checkpoint(const Source& source, const std::string& directory,
+                                                       const ReadOptions& options) {
     const std::string path = source.display(directory);
     CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
     const Inventory inventory = take_inventory(listing);

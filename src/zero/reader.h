@@ -1,4 +1,4 @@
-// Reads a tag directory into a Checkpoint: metadata and a sample of the weights, everything checked, nothing of what a
+// Reads a tag directory into zero::Written: metadata and a sample of the weights, everything checked, nothing of what a
 // pickle says executed.
 #pragma once
 
@@ -8,8 +8,8 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
-#include "zero/checkpoint.h"
 #include "zero/read_options.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -27,7 +27,7 @@ namespace ckptfs::zero {
 /// `directory` is relative to the source. Errors name the file, what was expected and found, and what to do:
 /// `incomplete` (missing or truncated files, weights only), `inconsistent` (ranks of different saves), `damaged`,
 /// `unsupported` (docs/support.md), `io`, `stale` (it changed while it was read).
-Result<std::shared_ptr<const Checkpoint>> read_checkpoint(const Source& source, const std::string& directory,
-                                                          const ReadOptions& options = {});
+Result<std::shared_ptr<const Written>> read_checkpoint(const Source& source, const std::string& directory,
+                                                       const ReadOptions& options = {});
 
 }  // namespace ckptfs::zero

@@ -36,14 +36,14 @@ bool has_moments(const Family& family) {
                        [](const Node* group) { return pickle::find(group, "betas") != nullptr; });
 }
 
-OptimizerSteps steps_of(const Family& family) {
+OptimizerSteps steps_of(const Family& family, const model::Rank& rank) {
     OptimizerSteps steps;
     bool has_state = false;
-    for (const ParameterGroup& group : family.groups) {
-        steps.step = std::max(steps.step, group.step);  // a group that was thawed later is behind
-        has_state = has_state || group.has_state;
-        steps.is_adagrad = steps.is_adagrad || std::any_of(group.states.begin(), group.states.end(),
-                                                           [](const State& state) { return state.key == "sum"; });
+    for (std::size_t g = 0; g < family.groups.size(); ++g) {
+        const std::vector<std::string>& states = rank.groups[g].states;
+        steps.step = std::max(steps.step, rank.groups[g].step);  // a group that was thawed later is behind
+        has_state = has_state || family.groups[g].has_state;
+        steps.is_adagrad = steps.is_adagrad || std::find(states.begin(), states.end(), "sum") != states.end();
     }
     if (!steps.step && !has_state && has_moments(family)) {
         steps.step = 0;
@@ -91,9 +91,10 @@ struct StepFinding {
 };
 
 /// nullopt: nothing.
-std::optional<StepFinding> step_finding(const Checkpoint& checkpoint) {
-    for (const Family& family : checkpoint.families) {
-        const OptimizerSteps steps = steps_of(family);
+std::optional<StepFinding> step_finding(const Written& checkpoint) {
+    for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
+        const Family& family = checkpoint.families[index];
+        const OptimizerSteps steps = steps_of(family, checkpoint.content.ranks[index]);
         const std::optional<double> counted = counted_steps(family);
         if (!steps.step || !counted) {
             continue;
@@ -114,7 +115,7 @@ std::optional<StepFinding> step_finding(const Checkpoint& checkpoint) {
 }
 
 /// A save writes its model states first: these are younger where it was killed before it came to the optimizer's files.
-bool model_states_are_newer(const Checkpoint& checkpoint) {
+bool model_states_are_newer(const Written& checkpoint) {
     std::int64_t oldest_model_states = INT64_MAX;
     std::int64_t newest_optimizer = INT64_MIN;
     for (const Family& family : checkpoint.families) {
@@ -149,7 +150,7 @@ std::string one_sign(const std::string& finding, std::string_view cause) {
 
 }  // namespace
 
-Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, const std::string& path,
+Result<std::vector<std::string>> find_two_saves(const Written& checkpoint, const std::string& path,
                                                 const WeightsComparison& weights, bool accept_mixed) {
     std::vector<std::string> warnings;
     if (checkpoint.format == Format::stage0) {

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "ckptfs/result.h"
-#include "zero/checkpoint.h"
 #include "zero/weights_comparison.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -18,7 +18,7 @@ namespace ckptfs::zero {
 /// - no weights could be compared, the optimizer is behind the counters, and all model states are newer than every
 ///   optimizer file, as a save leaves them that was killed between the two.
 /// `checkpoint`: of joined families, whose ranks are known to agree on the step.
-Result<std::vector<std::string>> find_two_saves(const Checkpoint& checkpoint, const std::string& path,
+Result<std::vector<std::string>> find_two_saves(const Written& checkpoint, const std::string& path,
                                                 const WeightsComparison& weights, bool accept_mixed);
 
 }  // namespace ckptfs::zero

@@ -9,23 +9,23 @@
 namespace ckptfs::zero {
 namespace {
 
-std::vector<std::uint64_t> numels_of(const ParameterGroup& group) {
+std::vector<std::uint64_t> numels_of(const model::Group& group) {
     std::vector<std::uint64_t> numels;
-    for (const Parameter& parameter : group.parameters) {
+    for (const model::Parameter& parameter : group.parameters) {
         numels.push_back(parameter.numel);
     }
     return numels;
 }
 
 // A sub-group ends with the parameter that makes it as long as the size; the last one of a group ends in any case.
-void narrow(const Family& family, std::uint64_t world_size, SubGroupSizes& sizes) {
+void narrow(const Family& family, const model::Rank& rank, std::uint64_t world_size, SubGroupSizes& sizes) {
     for (std::size_t k = 0; k < family.zero3->sub_groups.size(); ++k) {
         const SubGroup& sub_group = family.zero3->sub_groups[k];
         if (sub_group.count == 0) {
             continue;
         }
-        const ParameterGroup& group = family.groups[sub_group.group];
-        const Parameter& last = group.parameters[sub_group.first + sub_group.count - 1];
+        const model::Group& group = rank.groups[sub_group.group];
+        const model::Parameter& last = group.parameters[sub_group.first + sub_group.count - 1];
         sizes.least = std::max(sizes.least, sub_group.flat_numel - partition_numel(last.numel, world_size) + 1);
         const bool is_last =
             k + 1 == family.zero3->sub_groups.size() || family.zero3->sub_groups[k + 1].group != sub_group.group;
@@ -37,33 +37,38 @@ void narrow(const Family& family, std::uint64_t world_size, SubGroupSizes& sizes
 
 }  // namespace
 
-bool explains_cut(const Checkpoint& checkpoint, std::uint64_t sub_group_size) {
-    return std::all_of(checkpoint.families.begin(), checkpoint.families.end(), [&](const Family& family) {
+bool explains_cut(const Written& checkpoint, std::uint64_t sub_group_size) {
+    for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
+        const Family& family = checkpoint.families[index];
+        const model::Rank& rank = checkpoint.content.ranks[index];
         std::vector<SubGroup> cut;
-        for (std::size_t g = 0; g < family.groups.size(); ++g) {
+        for (std::size_t g = 0; g < rank.groups.size(); ++g) {
             const auto is_of_group = [g](const SubGroup& sub_group) { return sub_group.group == g; };
             if (std::any_of(family.zero3->sub_groups.begin(), family.zero3->sub_groups.end(), is_of_group)) {
-                cut_sub_groups(g, numels_of(family.groups[g]), checkpoint.dp_world_size, sub_group_size, cut);
+                cut_sub_groups(g, numels_of(rank.groups[g]), checkpoint.dp_world_size, sub_group_size, cut);
             }
         }
-        return cut == family.zero3->sub_groups;
-    });
+        if (cut != family.zero3->sub_groups) {
+            return false;
+        }
+    }
+    return true;
 }
 
-std::optional<SubGroupSizes> sizes_that_explain(const Checkpoint& checkpoint) {
+std::optional<SubGroupSizes> sizes_that_explain(const Written& checkpoint) {
     SubGroupSizes sizes;
-    for (const Family& family : checkpoint.families) {
-        narrow(family, checkpoint.dp_world_size, sizes);
+    for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
+        narrow(checkpoint.families[index], checkpoint.content.ranks[index], checkpoint.dp_world_size, sizes);
     }
     const bool found = sizes.least <= sizes.most && explains_cut(checkpoint, sizes.least);
     return found ? std::optional(sizes) : std::nullopt;
 }
 
-bool sub_group_size_is_stored(const Checkpoint& checkpoint) {
+bool sub_group_size_is_stored(const Written& checkpoint) {
     return checkpoint.config.known && explains_cut(checkpoint, checkpoint.config.sub_group_size);
 }
 
-std::string sub_group_size_finding(const Checkpoint& checkpoint) {
+std::string sub_group_size_finding(const Written& checkpoint) {
     std::string text = checkpoint.families.front().model_states->file()->name();
     text += checkpoint.config.known
                 ? ": its sub-groups are not cut for the zero_optimization.sub_group_size of the stored ds_config, " +

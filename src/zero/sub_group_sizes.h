@@ -5,7 +5,7 @@
 #include <optional>
 #include <string>
 
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -16,15 +16,15 @@ struct SubGroupSizes {
 };
 
 /// Whether this size gives the sub-groups that the files show.
-[[nodiscard]] bool explains_cut(const Checkpoint& checkpoint, std::uint64_t sub_group_size);
+[[nodiscard]] bool explains_cut(const Written& checkpoint, std::uint64_t sub_group_size);
 
 /// The sizes that give the sub-groups that the files show; nullopt where none does.
-[[nodiscard]] std::optional<SubGroupSizes> sizes_that_explain(const Checkpoint& checkpoint);
+[[nodiscard]] std::optional<SubGroupSizes> sizes_that_explain(const Written& checkpoint);
 
 /// The stored config says the size that the files are cut for. Otherwise it is known only as far as they show it.
-[[nodiscard]] bool sub_group_size_is_stored(const Checkpoint& checkpoint);
+[[nodiscard]] bool sub_group_size_is_stored(const Written& checkpoint);
 
 /// For messages, where it is not: "FILE: …, so that …: their own cut shows …".
-[[nodiscard]] std::string sub_group_size_finding(const Checkpoint& checkpoint);
+[[nodiscard]] std::string sub_group_size_finding(const Written& checkpoint);
 
 }  // namespace ckptfs::zero

@@ -6,9 +6,8 @@
 #include <numeric>
 #include <optional>
 #include <span>
-#include <string_view>
-#include <unordered_map>
 #include <utility>
+#include <variant>
 
 #include "model/rounding.h"
 
@@ -37,52 +36,26 @@ struct Slot {
     Weights weights;
 };
 
-/// The weights of parameter `index` in a map of a single shard, which holds each parameter in one piece.
-std::optional<Weights> weights_in(const State& state, std::size_t index) {
-    const model::ElementMap& map = state.parameters[index];
-    if (map.shards.empty()) {
-        return std::nullopt;
-    }
-    const std::uint64_t first = map.shard_offset_numel + map.first_numel;
-    const model::Shard& shard = map.shards.front();
-    return Weights{shard.file, shard.offset + first * model::itemsize(state.dtype), state.dtype};
+/// nullopt where the content has no weight in one piece.
+std::optional<Weights> weights_of(const model::Parameter& parameter) {
+    const auto* place = parameter.weight ? std::get_if<model::Contiguous>(&parameter.weight->rule()) : nullptr;
+    return place == nullptr ? std::nullopt
+                            : std::optional(Weights{place->file, place->offset, parameter.weight->dtype()});
 }
 
-/// By name; keys point into the tree.
-using ModuleTensors = std::unordered_map<std::string_view, const pickle::Node*>;
-
-/// In `module`, where the group's tensors share no buffer.
-Result<std::optional<Weights>> weights_in_module(const pt::Archive& archive, const ModuleTensors& module,
-                                                 const Parameter& parameter) {
-    const auto entry = module.find(parameter.name);
-    if (entry == module.end() || !pt::is_tensor(entry->second)) {
-        return std::optional<Weights>();
-    }
-    CKPTFS_ASSIGN(const pt::TensorRef tensor, pt::tensor_ref(entry->second));
-    const auto index = archive.storage_index(tensor.storage.key);
-    if (!index || !tensor.contiguous() || tensor.numel() != parameter.numel || tensor.dtype != tensor.storage.dtype) {
-        return std::optional<Weights>();
-    }
-    const pt::RecordPlace& place = archive.storages()[*index].place;
-    return std::optional(
-        Weights{place.file, place.offset + tensor.offset_numel * model::itemsize(tensor.dtype), tensor.dtype});
+/// Where a master lies in its group's flat buffer, which is cut over the ranks.
+const model::ElementMap& flat_map(const model::Parameter& parameter) {
+    return std::get<model::ElementMap>(parameter.master->rule());
 }
 
 /// In flat order, without parameters that have no elements or no weights to compare.
-Result<std::vector<Slot>> slots_of(const Family& family, const ModuleTensors& module, const ParameterGroup& group) {
+std::vector<Slot> slots_of(const model::Group& group) {
     std::vector<Slot> slots;
     for (std::size_t index = 0; index < group.parameters.size(); ++index) {
-        const Parameter& parameter = group.parameters[index];
-        std::optional<Weights> weights;
-        if (group.flat->weights) {
-            weights = weights_in(*group.flat->weights, index);
-        } else if (group.flat->layer_weights) {
-            weights = weights_in(*group.flat->layer_weights, index);
-        } else {
-            CKPTFS_ASSIGN(weights, weights_in_module(*family.model_states, module, parameter));
-        }
-        if (parameter.numel > 0 && weights && is_comparable(group.master.dtype, weights->dtype)) {
-            const std::uint64_t begin = group.master.parameters[index].first_numel;
+        const model::Parameter& parameter = group.parameters[index];
+        const std::optional<Weights> weights = weights_of(parameter);
+        if (parameter.numel > 0 && weights && is_comparable(parameter.master->dtype(), weights->dtype)) {
+            const std::uint64_t begin = flat_map(parameter).first_numel;
             slots.push_back({index, begin, begin + parameter.numel, *weights});
         }
     }
@@ -167,24 +140,19 @@ struct SampleSize {
 class FamilyComparison {
  public:
     /// No `sample`: every element.
-    FamilyComparison(const Family& family, std::size_t index, std::optional<SampleSize> sample)
-        : family_(family), index_(index), sample_(sample) {}
+    FamilyComparison(const Written& checkpoint, std::size_t index, std::optional<SampleSize> sample)
+        : family_(checkpoint.families[index]), rank_(checkpoint.content.ranks[index]), index_(index), sample_(sample) {}
 
     Result<void> run(std::vector<RankWeights>& out) {
-        ModuleTensors module;
-        for (const auto& [name, value] : pickle::dict_items(pickle::find(family_.model_states->root(), "module"))) {
-            module.insert_or_assign(name->text, value);
-        }
         std::vector<std::vector<Slot>> slots;
-        for (const ParameterGroup& group : family_.groups) {
-            CKPTFS_ASSIGN(std::vector<Slot> of_group, slots_of(family_, module, group));
-            slots.push_back(std::move(of_group));
+        for (const model::Group& group : rank_.groups) {
+            slots.push_back(slots_of(group));
         }
         // A rank's file is opened once for all its groups.
         for (std::size_t rank = 0; rank < family_.optimizer.size(); ++rank) {
             RankWeights found{index_, rank, 0, 0, {}};
             for (std::size_t g = 0; g < slots.size(); ++g) {
-                CKPTFS_TRY(compare_partition(family_.groups[g], slots[g], found));
+                CKPTFS_TRY(compare_partition(g, slots[g], found));
             }
             if (found.compared_numel > 0) {
                 out.push_back(std::move(found));
@@ -203,11 +171,12 @@ class FamilyComparison {
         [[nodiscard]] std::uint64_t numel() const { return end_numel - begin_numel; }
     };
 
-    Result<void> compare_partition(const ParameterGroup& group, const std::vector<Slot>& slots, RankWeights& found) {
+    Result<void> compare_partition(std::size_t group, const std::vector<Slot>& slots, RankWeights& found) {
         if (slots.empty()) {
             return {};
         }
-        const std::uint64_t partition_numel = group.master.parameters[slots.front().parameter].shard_numel;
+        const std::uint64_t partition_numel =
+            flat_map(rank_.groups[group].parameters[slots.front().parameter]).shard_numel;
         const std::uint64_t left = found.rank * partition_numel;
         const std::uint64_t right = left + partition_numel;
         std::vector<Part> parts;
@@ -251,15 +220,16 @@ class FamilyComparison {
         return runs;
     }
 
-    Result<void> compare(const ParameterGroup& group, const Part& run, std::uint64_t left, RankWeights& found) {
-        const model::Shard& master = group.master.shards[found.rank];
-        CKPTFS_ASSIGN(const std::uint64_t different,
-                      comparer_.count_differences(master, run.begin_numel - left, group.master.dtype, run.slot->weights,
-                                                  run.begin_numel - run.slot->begin_numel, run.numel()));
+    Result<void> compare(std::size_t group, const Part& run, std::uint64_t left, RankWeights& found) {
+        const StateForm& master = family_.groups[group].master;
+        CKPTFS_ASSIGN(
+            const std::uint64_t different,
+            comparer_.count_differences(master.shards[found.rank], run.begin_numel - left, master.dtype,
+                                        run.slot->weights, run.begin_numel - run.slot->begin_numel, run.numel()));
         found.compared_numel += run.numel();
         found.different_numel += different;
         // Runs come in the order of parameters.
-        const std::string* name = &group.parameters[run.slot->parameter].name;
+        const std::string* name = &rank_.groups[group].parameters[run.slot->parameter].name;
         if (found.parameters.empty() || found.parameters.back().name != name) {
             found.parameters.push_back({name, run.slot->weights.file, 0, 0});
         }
@@ -269,18 +239,19 @@ class FamilyComparison {
     }
 
     const Family& family_;
+    const model::Rank& rank_;
     std::size_t index_;
     std::optional<SampleSize> sample_;
     RunComparer comparer_;
 };
 
-Result<WeightsComparison> compare_families(const Checkpoint& checkpoint, std::optional<SampleSize> sample) {
+Result<WeightsComparison> compare_families(const Written& checkpoint, std::optional<SampleSize> sample) {
     WeightsComparison comparison;
     if (checkpoint.format == Format::stage0 || checkpoint.format == Format::zero3) {
         return comparison;
     }
     for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
-        CKPTFS_TRY(FamilyComparison(checkpoint.families[index], index, sample).run(comparison.ranks));
+        CKPTFS_TRY(FamilyComparison(checkpoint, index, sample).run(comparison.ranks));
     }
     return comparison;
 }
@@ -305,7 +276,7 @@ bool WeightsComparison::ranks_are_unlike() const {
     return std::any_of(ranks.begin(), ranks.end(), differs) && !std::all_of(ranks.begin(), ranks.end(), differs);
 }
 
-Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint) {
+Result<WeightsComparison> sample_weights(const Written& checkpoint) {
     std::uint64_t partitions = 0;
     for (const Family& family : checkpoint.families) {
         partitions += family.optimizer.size() * family.groups.size();
@@ -331,7 +302,7 @@ Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint) {
     return closer;
 }
 
-Result<WeightsComparison> compare_weights(const Checkpoint& checkpoint) {
+Result<WeightsComparison> compare_weights(const Written& checkpoint) {
     return compare_families(checkpoint, std::nullopt);
 }
 

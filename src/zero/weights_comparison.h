@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "ckptfs/result.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -53,8 +53,8 @@ inline constexpr std::uint64_t max_closer_runs = 4096;
 /// Compares a few elements of every rank and group, spread over its partition, always the same ones. Where they differ
 /// on some ranks only, what is returned is a closer look at all ranks: a few differences that are spread over all ranks
 /// are in the sample of some.
-Result<WeightsComparison> sample_weights(const Checkpoint& checkpoint);
+Result<WeightsComparison> sample_weights(const Written& checkpoint);
 /// Compares every element, a block at a time.
-Result<WeightsComparison> compare_weights(const Checkpoint& checkpoint);
+Result<WeightsComparison> compare_weights(const Written& checkpoint);
 
 }  // namespace ckptfs::zero

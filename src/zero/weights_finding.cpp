@@ -18,7 +18,7 @@ constexpr std::size_t max_named_parameters = 3;
 /// "ranks 0-2 and 5", of several families "rank 1 of mp_rank_00, ranks 0-1 of mp_rank_01".
 class RankNames {
  public:
-    explicit RankNames(const Checkpoint& checkpoint) : checkpoint_(checkpoint) {}
+    explicit RankNames(const Written& checkpoint) : checkpoint_(checkpoint) {}
 
     void add(const RankWeights& of) {
         if (families_.empty() || families_.back().first != of.family) {
@@ -58,7 +58,7 @@ class RankNames {
         return runs.size() > max_named ? result + " and more" : result;
     }
 
-    const Checkpoint& checkpoint_;
+    const Written& checkpoint_;
     std::vector<std::pair<std::size_t, Runs>> families_;
 };
 
@@ -183,7 +183,7 @@ std::string names_of(const std::vector<RankWeights>& ranks) {
 
 }  // namespace
 
-WeightsFinding weights_finding(const Checkpoint& checkpoint, const WeightsComparison& weights) {
+WeightsFinding weights_finding(const Written& checkpoint, const WeightsComparison& weights) {
     WeightsFinding finding;
     if (weights.different_numel() == 0) {
         return finding;

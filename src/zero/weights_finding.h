@@ -5,8 +5,8 @@
 
 #include <string>
 
-#include "zero/checkpoint.h"
 #include "zero/weights_comparison.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -20,6 +20,6 @@ struct WeightsFinding {
     std::string text;  ///< names ranks and parameters; empty where none differ
 };
 
-WeightsFinding weights_finding(const Checkpoint& checkpoint, const WeightsComparison& weights);
+WeightsFinding weights_finding(const Written& checkpoint, const WeightsComparison& weights);
 
 }  // namespace ckptfs::zero

@@ -20,13 +20,17 @@ struct SavedCounts {
     bool operator==(const SavedCounts&) const = default;
 };
 
-Result<void> read_family(const TagFiles& tag, std::size_t index, const ModelStates& states, Family& family) {
+Result<void> read_family(const TagFiles& tag, std::size_t index, const ModelStates& states, Family& family,
+                         model::Rank& content) {
     for (const std::vector<Parameter>& parameters : states.groups) {
-        ParameterGroup& group = family.groups.emplace_back();
-        group.flat.emplace();
-        group.parameters = optimizer_order(parameters, states.world_size, states.config.round_robin_gradients);
+        family.groups.emplace_back().flat.emplace();
+        model::Group& group = content.groups.emplace_back();
+        for (const Parameter& parameter :
+             optimizer_order(parameters, states.world_size, states.config.round_robin_gradients)) {
+            group.parameters.push_back(parameter.in_content());
+        }
     }
-    return read_layer_files(tag.source, tag.directory, tag.inventory, states, index, family);
+    return read_layer_files(tag.source, tag.directory, tag.inventory, states, index, content, family);
 }
 
 }  // namespace
@@ -54,6 +58,7 @@ Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, co
     for (std::uint64_t rank = 0; rank < degree; ++rank) {
         Family& family = weights->families.emplace_back();
         CKPTFS_ASSIGN(const ModelStates states, open_family(tag, rank, family));
+        model::Rank& content = weights->content.ranks.emplace_back();
         const SavedCounts found{states.world_size, states.model_parallel, states.global_steps};
         if (rank == 0) {
             first = found;
@@ -64,13 +69,13 @@ Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, co
             return mixed_saves(states.archive->file()->name() +
                                ": its world sizes or global_steps are not those of model-parallel rank 0");
         }
-        CKPTFS_TRY(read_family(tag, rank, states, family));
+        CKPTFS_TRY(read_family(tag, rank, states, family, content));
     }
     CKPTFS_TRY(read_other_layer_files(source, directory, inventory, weights->families));
     for (const Family& family : weights->families) {
         CKPTFS_TRY(check_unchanged(tag, family));
     }
-    weights->content = make_content(weights->families, "");
+    complete_content(weights->families, "", weights->content);
     return std::shared_ptr<const WeightsOnly>(std::move(weights));
 }
 

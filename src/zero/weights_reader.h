@@ -9,7 +9,7 @@
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
 #include "model/checkpoint.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -17,9 +17,10 @@ namespace ckptfs::zero {
 struct WeightsOnly {
     std::uint64_t dp_world_size = 0;
     std::string deepspeed_version;
-    /// Their groups have parameters, in optimizer order as far as the stored config tells it, and no states.
     std::vector<Family> families;
-    model::Checkpoint content;  ///< without masters and states; its elements point into `families`
+    /// Without masters and states, with parameters in optimizer order as far as the stored config tells it. Its
+    /// elements point into `families`.
+    model::Checkpoint content;
 };
 
 /// `directory` is relative to the source. Needs the model states of every model-parallel rank, and of a pipeline the

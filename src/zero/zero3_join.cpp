@@ -43,8 +43,8 @@ std::optional<std::pair<std::int64_t, std::int64_t>> parse_ds_id(std::string_vie
 /// The ranks of one family, and what is the same on all of them.
 class Join {
  public:
-    Join(const std::vector<Zero3Rank>& ranks, Family& family)
-        : ranks_(ranks), first_(ranks.front()), family_(family), zero3_(*family.zero3) {
+    Join(const std::vector<Zero3Rank>& ranks, Family& family, model::Rank& content)
+        : ranks_(ranks), first_(ranks.front()), family_(family), zero3_(*family.zero3), content_(content) {
         // What equal pickles say needs to be looked at once.
         std::unordered_set<const void*> seen;
         for (const Zero3Rank& rank : ranks_) {
@@ -135,18 +135,21 @@ class Join {
         std::size_t next = 0;
         for (const std::size_t count : optimizer.group_sub_groups) {
             const std::size_t group_index = family_.groups.size();
-            ParameterGroup& group = family_.groups.emplace_back();
+            family_.groups.emplace_back();
+            model::Group& group = content_.groups.emplace_back();
             for (const std::size_t end = next + count; next < end; ++next) {
                 const std::vector<Parameter>& list = lists[next];
                 SubGroup sub_group{group_index, group.parameters.size(), list.size(), 0};
                 for (const Parameter& parameter : list) {
                     sub_group.flat_numel += partition_numel(parameter.numel, ranks_.size());
                 }
-                group.parameters.insert(group.parameters.end(), list.begin(), list.end());
+                for (const Parameter& parameter : list) {
+                    group.parameters.push_back(parameter.in_content());
+                }
                 zero3_.sub_groups.push_back(sub_group);
             }
             std::vector<std::uint64_t> numels;
-            for (const Parameter& parameter : group.parameters) {
+            for (const model::Parameter& parameter : group.parameters) {
                 numels.push_back(parameter.numel);
             }
             if (const auto checked = check_numels(numels, ranks_.size()); !checked.ok()) {
@@ -189,16 +192,17 @@ class Join {
     }
 
     Result<void> join_group(std::size_t g) {
-        ParameterGroup& group = family_.groups[g];
+        GroupForm& form = family_.groups[g];
+        model::Group& group = content_.groups[g];
         const std::vector<std::size_t> indices = sub_groups_of(g);
-        group.master.key = "fp32";
         if (indices.empty()) {
             return {};
         }
         const SubGroupEntry& example = first_.optimizer->sub_groups[indices.front()];
         CKPTFS_TRY(join_state(
-            indices, [](const SubGroupEntry& entry) { return &entry.master; }, group.master));
-        group.has_state = example.has_state;
+            indices, "fp32", [](const SubGroupEntry& entry) { return &entry.master; }, form.master,
+            [](model::Parameter& parameter, const model::Elements& elements) { parameter.master = elements; }));
+        form.has_state = example.has_state;
         CKPTFS_TRY(check_keys(indices, example));
         for (const StateEntry& entry : example.states) {
             const std::string& key = entry.key;
@@ -206,10 +210,13 @@ class Join {
                 CKPTFS_TRY(check_scalar(indices, key));
                 continue;
             }
-            State& state = group.states.emplace_back();
-            state.key = key;
+            group.states.push_back(key);
             CKPTFS_TRY(join_state(
-                indices, [&key](const SubGroupEntry& of) { return of.states.find(key); }, state));
+                indices, key, [&key](const SubGroupEntry& of) { return of.states.find(key); },
+                form.states.emplace_back(),
+                [](model::Parameter& parameter, const model::Elements& elements) {
+                    parameter.states.push_back(elements);
+                }));
         }
         return {};
     }
@@ -267,15 +274,16 @@ class Join {
         return {};
     }
 
-    // `entry_of`: from a sub-group of a file to the state's entry.
-    template <class EntryOf>
-    Result<void> join_state(const std::vector<std::size_t>& indices, const EntryOf& entry_of, State& state) const {
+    // `entry_of`: from a sub-group of a file to the state's entry. `keep`: gives a parameter its elements.
+    template <class EntryOf, class Keep>
+    Result<void> join_state(const std::vector<std::size_t>& indices, const std::string& key, const EntryOf& entry_of,
+                            StateForm& state, const Keep& keep) {
         state.dtype = entry_of(first_.optimizer->sub_groups[indices.front()])->dtype;
         for (const Zero3Rank* rank : optimizers_) {
             for (const std::size_t k : indices) {
                 const StateEntry* entry = entry_of(rank->optimizer->sub_groups[k]);
                 if (entry->dtype != state.dtype) {
-                    return disagreement(rank->optimizer_path, "'" + state.key + "' of sub-group " + std::to_string(k) +
+                    return disagreement(rank->optimizer_path, "'" + key + "' of sub-group " + std::to_string(k) +
                                                                   " holds " + std::string(model::name(entry->dtype)) +
                                                                   ", the first of its group on rank 0 " +
                                                                   std::string(model::name(state.dtype)));
@@ -288,7 +296,8 @@ class Join {
                 state.shards.push_back(shard_in(*entry_of(rank.optimizer->sub_groups[k]), rank.optimizer_places));
             }
         }
-        const std::vector<Parameter>& parameters = family_.groups[zero3_.sub_groups[indices.front()].group].parameters;
+        std::vector<model::Parameter>& parameters =
+            content_.groups[zero3_.sub_groups[indices.front()].group].parameters;
         for (std::size_t i = 0; i < indices.size(); ++i) {
             const SubGroup& sub_group = zero3_.sub_groups[indices[i]];
             const std::span<const model::Shard> shards =
@@ -296,7 +305,8 @@ class Join {
             std::uint64_t offset = 0;
             for (std::size_t p = sub_group.first; p < sub_group.first + sub_group.count; ++p) {
                 const std::uint64_t numel = partition_numel(parameters[p].numel, ranks_.size());
-                state.parameters.push_back({shards, numel, 0, offset});
+                keep(parameters[p],
+                     model::Elements(state.dtype, parameters[p].numel, model::ElementMap{shards, numel, 0, offset}));
                 offset += numel;
             }
         }
@@ -310,7 +320,7 @@ class Join {
                 continue;
             }
             CKPTFS_ASSIGN(const std::optional<double> expected, step_of(first_, g, indices.front()));
-            family_.groups[g].step = expected;
+            content_.groups[g].step = expected;
             for (std::size_t r = 1; r < ranks_.size(); ++r) {
                 CKPTFS_ASSIGN(const std::optional<double> step, step_of(ranks_[r], g, indices.front()));
                 if (step != expected) {
@@ -377,16 +387,14 @@ class Join {
             return disagreement(where, "it has " + std::to_string(entry.fragment.shard.numel) + " elements, expected " +
                                            std::to_string(numel));
         }
-        FrozenParameter& frozen = zero3_.frozen.emplace_back();
-        frozen.parameter = entry.parameter;
-        frozen.fragments.key = "frozen";
-        frozen.fragments.dtype = entry.fragment.dtype;
-        frozen.fragments.shards.reserve(ranks_.size());
+        FrozenFragments& frozen = zero3_.frozen.emplace_back();
+        frozen.shards.reserve(ranks_.size());
         for (const Zero3Rank& rank : ranks_) {
-            frozen.fragments.shards.push_back(
-                shard_in(rank.model_states->frozen[index].fragment, rank.model_states_places));
+            frozen.shards.push_back(shard_in(rank.model_states->frozen[index].fragment, rank.model_states_places));
         }
-        frozen.fragments.parameters.push_back({frozen.fragments.shards, numel, 0, 0});
+        frozen.parameter = entry.parameter.in_content();
+        frozen.parameter.weight =
+            model::Elements(entry.fragment.dtype, entry.parameter.numel, model::ElementMap{frozen.shards, numel, 0, 0});
         return {};
     }
 
@@ -401,7 +409,7 @@ class Join {
             if (!ids || sub_group.count == 0) {
                 return;
             }
-            const std::vector<Parameter>& parameters = family_.groups[sub_group.group].parameters;
+            const std::vector<model::Parameter>& parameters = content_.groups[sub_group.group].parameters;
             known[parameters[sub_group.first].name] = ids->first;
             known[parameters[sub_group.first + sub_group.count - 1].name] = ids->second;
         }
@@ -409,12 +417,12 @@ class Join {
             return;
         }
         const std::unordered_map<std::string, std::int64_t> positions = module_positions();
-        const std::string& any = family_.groups[zero3_.sub_groups.front().group].parameters.front().name;
+        const std::string& any = content_.groups[zero3_.sub_groups.front().group].parameters.front().name;
         const auto position = positions.find(any);
         const std::int64_t base = position == positions.end() ? 0 : known.at(any) - position->second;
-        for (const ParameterGroup& group : family_.groups) {
+        for (const model::Group& group : content_.groups) {
             std::vector<std::int64_t>& ids = zero3_.ds_ids.emplace_back();
-            for (const Parameter& parameter : group.parameters) {
+            for (const model::Parameter& parameter : group.parameters) {
                 const auto certain = known.find(parameter.name);
                 const auto guessed = positions.find(parameter.name);
                 ids.push_back(certain != known.end()       ? certain->second
@@ -449,14 +457,15 @@ class Join {
     const Zero3Rank& first_;
     Family& family_;
     Zero3Family& zero3_;
+    model::Rank& content_;
     std::vector<const Zero3Rank*> model_states_;  // one for each different pickle
     std::vector<const Zero3Rank*> optimizers_;    // the same
 };
 
 }  // namespace
 
-Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, Family& family) {
-    return Join(ranks, family).run();
+Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, Family& family, model::Rank& content) {
+    return Join(ranks, family, content).run();
 }
 
 }  // namespace ckptfs::zero

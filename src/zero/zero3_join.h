@@ -1,4 +1,4 @@
-// Joins what the files of stage-3 ranks say into the hub's maps.
+// Joins what the files of stage-3 ranks say into content and forms.
 #pragma once
 
 #include <memory>
@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "ckptfs/result.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 #include "zero/zero3_files.h"
 
 namespace ckptfs::zero {
@@ -21,9 +21,10 @@ struct Zero3Rank {
     std::vector<pt::RecordPlace> optimizer_places;
 };
 
-/// Sets groups, sub_groups and frozen of `family`. `ranks` by data-parallel rank, all of them. Positions come from the
-/// files' own param_shapes, so that no config need explain them. `inconsistent` where ranks disagree, `damaged` where
-/// a file contradicts itself, `unsupported` where shards do not cover all ranks (MiCS) or a state is not element-wise.
-Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, Family& family);
+/// Sets groups, sub_groups and frozen of `family`, and the groups of `content` without weights. `ranks` by
+/// data-parallel rank, all of them. Positions come from the files' own param_shapes, so that no config need explain
+/// them. `inconsistent` where ranks disagree, `damaged` where a file contradicts itself, `unsupported` where shards do
+/// not cover all ranks (MiCS) or a state is not element-wise.
+Result<void> join_zero3_ranks(const std::vector<Zero3Rank>& ranks, Family& family, model::Rank& content);
 
 }  // namespace ckptfs::zero

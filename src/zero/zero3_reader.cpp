@@ -23,7 +23,7 @@ Result<std::vector<ParsedRankFile<Parsed>>> read_files(const Source& source, con
 }  // namespace
 
 Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
-                                       Family& family) {
+                                       Family& family, model::Rank& content) {
     CKPTFS_ASSIGN(auto model_states, read_files(source, directory, names.model_states, read_zero3_model_states));
     CKPTFS_ASSIGN(auto optimizers, read_files(source, directory, names.optimizer, read_zero3_optimizer_file));
     family.zero3.emplace();
@@ -39,7 +39,7 @@ Result<FamilyValues> read_zero3_family(const Source& source, const std::string& 
     family.model_states_name = first.name;
     family.model_states = first.structure;
     family.model_states_info = first.info;
-    CKPTFS_TRY(join_zero3_ranks(ranks, family));
+    CKPTFS_TRY(join_zero3_ranks(ranks, family, content));
     return compare_zero3_values(ranks, family);
 }
 

@@ -6,8 +6,8 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
-#include "zero/checkpoint.h"
 #include "zero/model_states.h"
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -17,8 +17,9 @@ struct Zero3Names {
     std::vector<std::string> optimizer;
 };
 
-/// Fills `family` but for its name; returns what other families must have alike. Errors as read_checkpoint().
+/// Fills `family` but for its name, and the groups of `content` without weights; returns what other families must have
+/// alike. Errors as read_checkpoint().
 Result<FamilyValues> read_zero3_family(const Source& source, const std::string& directory, const Zero3Names& names,
-                                       Family& family);
+                                       Family& family, model::Rank& content);
 
 }  // namespace ckptfs::zero

@@ -29,7 +29,7 @@ const std::shared_ptr<const io::DirectorySource>& sample() {
     return source;
 }
 
-std::shared_ptr<const zero::Checkpoint> checkpoint() {
+std::shared_ptr<const zero::Written> checkpoint() {
     return expect(zero::read_checkpoint(*sample(), "global_step3"));
 }
 

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "model/dtype.h"
-#include "zero/checkpoint.h"
+#include "zero/written.h"
 
 namespace ckptfs::test {
 
@@ -45,13 +45,15 @@ class BlankedFile final : public File {
 
 /// `file`, one of `checkpoint`, with zeros as padding if it is of stage 3.
 inline std::shared_ptr<const File> with_blank_padding(const std::shared_ptr<const File>& file,
-                                                      const zero::Checkpoint& checkpoint) {
+                                                      const zero::Written& checkpoint) {
     if (checkpoint.format != zero::Format::zero3) {
         return file;
     }
     std::vector<BlankedFile::Range> ranges;
-    const auto blank = [&](const zero::State& state, const model::ElementMap& map, std::uint64_t numel) {
-        const std::uint64_t itemsize = model::itemsize(state.dtype);
+    const auto blank = [&](const model::Elements& elements) {
+        const auto& map = std::get<model::ElementMap>(elements.rule());
+        const std::uint64_t itemsize = model::itemsize(elements.dtype());
+        const std::uint64_t numel = elements.numel();
         for (std::size_t rank = 0; rank < map.shards.size(); ++rank) {
             const std::uint64_t used = std::min(map.shard_numel, numel - std::min(numel, rank * map.shard_numel));
             const model::Shard& shard = map.shards[rank];
@@ -61,17 +63,17 @@ inline std::shared_ptr<const File> with_blank_padding(const std::shared_ptr<cons
             }
         }
     };
-    for (const zero::Family& family : checkpoint.families) {
-        for (const zero::ParameterGroup& group : family.groups) {
-            for (std::size_t p = 0; p < group.parameters.size(); ++p) {
-                blank(group.master, group.master.parameters[p], group.parameters[p].numel);
-                for (const zero::State& state : group.states) {
-                    blank(state, state.parameters[p], group.parameters[p].numel);
+    for (const model::Rank& rank : checkpoint.content.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                blank(*parameter.master);
+                for (const model::Elements& state : parameter.states) {
+                    blank(state);
                 }
             }
         }
-        for (const zero::FrozenParameter& frozen : family.zero3->frozen) {
-            blank(frozen.fragments, frozen.fragments.parameters.front(), frozen.parameter.numel);
+        for (const model::Parameter& frozen : rank.frozen) {
+            blank(*frozen.weight);
         }
     }
     return std::make_shared<BlankedFile>(file, std::move(ranges));

@@ -115,7 +115,7 @@ class PlantedFault : public testing::TestWithParam<std::string> {
 
     static constexpr std::uint64_t world_size = 2;
     std::shared_ptr<const Source> source_;
-    std::shared_ptr<const zero::Checkpoint> checkpoint_;
+    std::shared_ptr<const zero::Written> checkpoint_;
     std::shared_ptr<const View> view_;
 };
 

@@ -18,7 +18,7 @@ class ViewTree final : public ckptfs::test::ContractTree {
 
  private:
     std::shared_ptr<PlainView> view_ = std::make_shared<PlainView>();
-    zero::Checkpoint checkpoint_;
+    zero::Written checkpoint_;
 };
 
 using ckptfs::test::SourceContract;

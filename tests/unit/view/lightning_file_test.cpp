@@ -23,7 +23,7 @@ using testing::HasSubstr;
 using testing::IsSupersetOf;
 using testing::Not;
 
-std::shared_ptr<const zero::Checkpoint> checkpoint_of(const std::string& name) {
+std::shared_ptr<const zero::Written> checkpoint_of(const std::string& name) {
     const auto directory = test_data() / "zero" / name;
     std::string tag;
     std::ifstream(directory / "latest") >> tag;

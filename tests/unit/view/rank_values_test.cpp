@@ -49,7 +49,7 @@ class RankValues : public testing::TestWithParam<Case> {
         source_ = tag_.source();
     }
 
-    std::shared_ptr<const zero::Checkpoint> read(const zero::ReadOptions& options = {}) {
+    std::shared_ptr<const zero::Written> read(const zero::ReadOptions& options = {}) {
         auto checkpoint = zero::read_checkpoint(*source_, "tag", options);
         EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message();
         return checkpoint.value();

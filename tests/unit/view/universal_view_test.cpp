@@ -29,7 +29,7 @@ std::shared_ptr<const Source> source_of(const fs::path& directory) {
     return io::DirectorySource::open_directory(directory.string()).value();
 }
 
-std::shared_ptr<const zero::Checkpoint> checkpoint_of(const std::string& name) {
+std::shared_ptr<const zero::Written> checkpoint_of(const std::string& name) {
     std::string tag;
     std::ifstream(data / name / "latest") >> tag;
     auto checkpoint = zero::read_checkpoint(*source_of(data / name), tag);

@@ -30,7 +30,7 @@ class WithoutConfig {
         }
     }
 
-    std::shared_ptr<const zero::Checkpoint> read() {
+    std::shared_ptr<const zero::Written> read() {
         source_ = tag.source();
         auto checkpoint = zero::read_checkpoint(*source_, "tag");
         EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message();

@@ -42,7 +42,7 @@ std::vector<std::byte> whole(const File& file) {
 
 struct Loaded {
     std::shared_ptr<const io::DirectorySource> source;
-    std::shared_ptr<const zero::Checkpoint> checkpoint;
+    std::shared_ptr<const zero::Written> checkpoint;
     std::string tag;
 };
 
@@ -149,7 +149,7 @@ TEST(WorldSizeView, WithoutKeptTreesTheFilesAreTheSame) {
     for (const char* fixture : {"stage1_bf16_ws3", "muon_ws3", "stage3_bf16_ws3"}) {
         const Loaded kept = load(data / fixture);
         const Loaded dropped = load(data / fixture);
-        for (zero::Family& family : std::const_pointer_cast<zero::Checkpoint>(dropped.checkpoint)->families) {
+        for (zero::Family& family : std::const_pointer_cast<zero::Written>(dropped.checkpoint)->families) {
             for (std::size_t rank = 1; rank < family.optimizer.size(); ++rank) {
                 family.optimizer[rank].structure = nullptr;
             }
@@ -258,11 +258,11 @@ TEST(WorldSizeView, ViewUnderAnotherConfigReadsAsWhatItIs) {
     }
     const auto again = zero::read_checkpoint(copy, "tag");
     ASSERT_TRUE(again.ok()) << again.error().message();
-    const auto& before = plain.checkpoint->families.front().groups;
-    const auto& after = (*again)->families.front().groups;
+    const auto& before = plain.checkpoint->content.ranks.front().groups;
+    const auto& after = (*again)->content.ranks.front().groups;
     ASSERT_EQ(before.size(), after.size());
     for (std::size_t g = 0; g < before.size(); ++g) {
-        EXPECT_TRUE(after[g].flat->rules.round_robin);
+        EXPECT_TRUE((*again)->families.front().groups[g].flat->rules.round_robin);
         ASSERT_EQ(before[g].parameters.size(), after[g].parameters.size());
         for (std::size_t p = 0; p < before[g].parameters.size(); ++p) {
             EXPECT_EQ(before[g].parameters[p].name, after[g].parameters[p].name);

@@ -30,7 +30,7 @@ const fs::path data = test_data() / "zero";
 
 struct Loaded {
     std::shared_ptr<const io::DirectorySource> source;
-    std::shared_ptr<const zero::Checkpoint> checkpoint;
+    std::shared_ptr<const zero::Written> checkpoint;
     std::string tag;
 };
 
@@ -57,7 +57,7 @@ std::string whole(const File& file) {
 }
 
 /// A copy of a view, read as the checkpoint that it is.
-std::shared_ptr<const zero::Checkpoint> read_back(const View& view, test::MemorySource& copy) {
+std::shared_ptr<const zero::Written> read_back(const View& view, test::MemorySource& copy) {
     for (std::size_t i = 0; i < view.file_count(); ++i) {
         copy.add("tag/" + view.file_name(i), whole(**view.open(i)));
     }
@@ -66,9 +66,9 @@ std::shared_ptr<const zero::Checkpoint> read_back(const View& view, test::Memory
     return *again;
 }
 
-std::string bytes_of(const zero::State& state, std::size_t parameter, std::uint64_t numel) {
+std::string bytes_of(const model::Elements& elements) {
     PieceList pieces;
-    state.parameters[parameter].append(0, numel, model::itemsize(state.dtype), pieces);
+    elements.append(pieces);
     std::string bytes;
     for (const Piece& piece : pieces.pieces()) {
         std::string part(piece.length, '\0');
@@ -79,21 +79,19 @@ std::string bytes_of(const zero::State& state, std::size_t parameter, std::uint6
 }
 
 /// Every parameter's bytes of every state, under "name/state".
-std::map<std::string, std::string> contents(const zero::Checkpoint& checkpoint) {
+std::map<std::string, std::string> contents(const zero::Written& checkpoint) {
     std::map<std::string, std::string> found;
-    for (const zero::Family& rank : checkpoint.families) {
-        for (const zero::ParameterGroup& group : rank.groups) {
-            for (std::size_t p = 0; p < group.parameters.size(); ++p) {
-                const zero::Parameter& parameter = group.parameters[p];
-                found[rank.rank + parameter.name + "/fp32"] = bytes_of(group.master, p, parameter.numel);
-                for (const zero::State& state : group.states) {
-                    found[rank.rank + parameter.name + "/" + state.key] = bytes_of(state, p, parameter.numel);
+    for (const model::Rank& rank : checkpoint.content.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                found[rank.name + parameter.name + "/fp32"] = bytes_of(*parameter.master);
+                for (std::size_t s = 0; s < group.states.size(); ++s) {
+                    found[rank.name + parameter.name + "/" + group.states[s]] = bytes_of(parameter.states.at(s));
                 }
             }
         }
-        for (const zero::FrozenParameter& frozen : rank.zero3->frozen) {
-            found[rank.rank + frozen.parameter.name + "/frozen"] =
-                bytes_of(frozen.fragments, 0, frozen.parameter.numel);
+        for (const model::Parameter& frozen : rank.frozen) {
+            found[rank.name + frozen.name + "/frozen"] = bytes_of(*frozen.weight);
         }
     }
     return found;
@@ -185,7 +183,7 @@ TEST(Zero3View, OwnWorldSizePassesTheBytesThroughUnlessTheSubGroupsDiffer) {
 // A stored config need not be what the engine did: whoever says what it does gets that.
 TEST(Zero3View, ASizeThatIsGivenIsCutForEvenWhereTheStoredOneIsThatAndTheFilesAreNot) {
     const Loaded source = load("stage3_sub_groups_ws3");
-    const auto misdescribed = std::const_pointer_cast<zero::Checkpoint>(source.checkpoint);
+    const auto misdescribed = std::const_pointer_cast<zero::Written>(source.checkpoint);
     misdescribed->config.sub_group_size = 40;
     EXPECT_TRUE(zero3_target(*misdescribed, 3, std::nullopt)->same_as_source);
     const auto given = zero3_target(*misdescribed, 3, 40);

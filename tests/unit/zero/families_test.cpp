@@ -21,7 +21,7 @@ fs::path tag_of(const std::string& fixture) {
     return data / fixture / test::file_bytes((data / fixture / "latest").string());
 }
 
-Result<std::shared_ptr<const Checkpoint>> read(const fs::path& tag) {
+Result<std::shared_ptr<const Written>> read(const fs::path& tag) {
     const auto source = io::DirectorySource::open_directory(tag.parent_path().string());
     EXPECT_TRUE(source.ok());
     return read_checkpoint(**source, tag.filename().string());

@@ -43,14 +43,14 @@ void add_info(test::EditedTag& tag, const Patterns& patterns) {
     }
 }
 
-std::shared_ptr<const Checkpoint> read(const test::EditedTag& tag) {
+std::shared_ptr<const Written> read(const test::EditedTag& tag) {
     const auto source = tag.source();
     const auto checkpoint = read_checkpoint(*source, "tag");
     EXPECT_TRUE(checkpoint.ok()) << checkpoint.error().message();
     return *checkpoint;
 }
 
-Result<model::Checkpoint> join(const Checkpoint& checkpoint) {
+Result<model::Checkpoint> join(const Written& checkpoint) {
     return join_model_parallel(checkpoint.content, checkpoint.families);
 }
 

@@ -33,7 +33,7 @@ fs::path tag_of(const fs::path& checkpoint) {
     return checkpoint / test::file_bytes((checkpoint / "latest").string());
 }
 
-using Read = Result<std::shared_ptr<const Checkpoint>>;
+using Read = Result<std::shared_ptr<const Written>>;
 
 Read read(const fs::path& tag, const ReadOptions& options = {}) {
     const auto source = io::DirectorySource::open_directory(tag.parent_path().string());

@@ -294,22 +294,24 @@ TEST(TornPipeline, WeightsAreMappedToTheirLayers) {
     const auto checkpoint = read_checkpoint(*source, "tag");
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
     std::size_t layers = 0;
-    for (const Family& family : (*checkpoint)->families) {
+    for (std::size_t f = 0; f < (*checkpoint)->families.size(); ++f) {
+        const Family& family = (*checkpoint)->families[f];
         layers += family.layers.files.size();
-        for (const ParameterGroup& group : family.groups) {
-            ASSERT_TRUE(group.flat->layer_weights);
-            EXPECT_EQ(group.flat->layer_weights->dtype, model::DType::bfloat16);
-            for (std::size_t p = 0; p < group.parameters.size(); ++p) {
-                const std::string& name = group.parameters[p].name;
-                const model::ElementMap& map = group.flat->layer_weights->parameters[p];
-                ASSERT_EQ(map.shards.size(), 1U) << name;
+        for (std::size_t g = 0; g < family.groups.size(); ++g) {
+            EXPECT_FALSE(family.groups[g].flat->weights);
+            EXPECT_EQ(family.groups[g].flat->weights_itemsize, 2U);
+            for (const model::Parameter& parameter : (*checkpoint)->content.ranks[f].groups[g].parameters) {
+                const std::string& name = parameter.name;
+                ASSERT_TRUE(parameter.weight) << name;
+                EXPECT_EQ(parameter.weight->dtype(), model::DType::bfloat16);
+                const auto& weight = std::get<model::Contiguous>(parameter.weight->rule());
                 const auto file = source->open("tag/layer_0" + name.substr(0, 1) + "-model_states.pt").value();
-                EXPECT_EQ(map.shards.front().file->name(), file->name());
+                EXPECT_EQ(weight.file->name(), file->name());
                 const auto archive = pt::Archive::open(file).value();
                 const auto tensor = pt::tensor_ref(pickle::find(archive->root(), name.substr(2))).value();
                 const pt::RecordPlace& place = archive->storages()[*archive->storage_index(tensor.storage.key)].place;
-                EXPECT_EQ(map.shards.front().offset, place.offset + 2 * tensor.offset_numel) << name;
-                EXPECT_EQ(map.shards.front().numel, group.parameters[p].numel);
+                EXPECT_EQ(weight.offset, place.offset + 2 * tensor.offset_numel) << name;
+                EXPECT_EQ(parameter.weight->numel(), parameter.numel);
             }
         }
     }

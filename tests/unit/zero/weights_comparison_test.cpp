@@ -69,20 +69,23 @@ class Synthetic {
         checkpoint_.dp_world_size = ranks;
         Family& family = checkpoint_.families.emplace_back();
         family.rank = "00";
+        model::Rank& content = checkpoint_.content.ranks.emplace_back();
         family.model_states = any_model_states();
         family.optimizer.resize(ranks);
         const std::uint64_t numel = ranks * partition_numel;
         for (std::uint64_t g = 0; g < groups; ++g) {
-            ParameterGroup& group = family.groups.emplace_back();
-            group.parameters.push_back({"weight" + std::to_string(g), {numel}, numel});
+            GroupForm& form = family.groups.emplace_back();
             for (std::uint64_t rank = 0; rank < ranks; ++rank) {
-                group.master.shards.push_back({&masters_, (g * numel + rank * partition_numel) * 4, partition_numel});
+                form.master.shards.push_back({&masters_, (g * numel + rank * partition_numel) * 4, partition_numel});
             }
-            group.master.parameters.push_back({group.master.shards, partition_numel, 0, 0});
-            State& weights = group.flat.emplace().weights.emplace();
-            weights.dtype = model::DType::bfloat16;
-            weights.shards = {{&weights_, g * numel * 2, numel}};
-            weights.parameters.push_back({weights.shards, numel, 0, 0});
+            model::Parameter& parameter = content.groups.emplace_back().parameters.emplace_back();
+            parameter.name = "weight" + std::to_string(g);
+            parameter.shape = {numel};
+            parameter.numel = numel;
+            parameter.master = model::Elements(model::DType::float32, numel,
+                                               model::ElementMap{form.master.shards, partition_numel, 0, 0});
+            parameter.weight =
+                model::Elements(model::DType::bfloat16, numel, model::Contiguous{&weights_, g * numel * 2});
         }
     }
 
@@ -94,7 +97,7 @@ class Synthetic {
         }
     }
 
-    [[nodiscard]] const Checkpoint& checkpoint() const { return checkpoint_; }
+    [[nodiscard]] const Written& checkpoint() const { return checkpoint_; }
     [[nodiscard]] std::uint64_t reads() const { return masters_.reads + weights_.reads; }
     [[nodiscard]] std::uint64_t nbytes() const { return masters_.nbytes + weights_.nbytes; }
 
@@ -102,7 +105,7 @@ class Synthetic {
     std::uint64_t partition_numel_;
     SparseFile masters_;
     SparseFile weights_;
-    Checkpoint checkpoint_;
+    Written checkpoint_;
 };
 
 TEST(WeightsSample, IsOfEveryRankHoweverManyThereAre) {

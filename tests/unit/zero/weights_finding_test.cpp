@@ -52,7 +52,7 @@ class Comparison {
  private:
     std::array<AnyFile, 2> files_;
     std::deque<std::string> names_;
-    Checkpoint checkpoint_;
+    Written checkpoint_;
     WeightsComparison weights_;
 };
 

@@ -69,7 +69,7 @@ class Zero3Tag : public testing::Test {
         }
     }
 
-    Result<std::shared_ptr<const Checkpoint>> read() {
+    Result<std::shared_ptr<const Written>> read() {
         for (const auto& [name, bytes] : files_) {
             source_.add("tag/" + name, bytes);
         }
@@ -113,7 +113,7 @@ void set_config(pt::ArchiveEditor& editor, const Node* root, const char* key, co
 TEST_F(Zero3Tag, IsReadAsWhatItIs) {
     const auto read_result = read();
     ASSERT_TRUE(read_result.ok()) << read_result.error().message();
-    const Checkpoint& checkpoint = **read_result;
+    const Written& checkpoint = **read_result;
     EXPECT_EQ(checkpoint.format, Format::zero3);
     EXPECT_EQ(checkpoint.stage, 3);
     EXPECT_EQ(checkpoint.dp_world_size, 3U);
@@ -124,15 +124,16 @@ TEST_F(Zero3Tag, IsReadAsWhatItIs) {
     ASSERT_EQ(family.groups.size(), 2U);
     ASSERT_EQ(family.zero3->sub_groups.size(), 4U);
     EXPECT_EQ(family.zero3->sub_groups[3].group, 1U);
-    const ParameterGroup& group = family.groups.front();
-    EXPECT_EQ(group.parameters.size(), 4U);
-    EXPECT_EQ(group.states.size(), 2U);
+    const model::Rank& content = checkpoint.content.ranks.front();
+    EXPECT_EQ(content.groups.front().parameters.size(), 4U);
+    EXPECT_EQ(content.groups.front().states.size(), 2U);
+    EXPECT_EQ(family.groups.front().states.size(), 2U);
     EXPECT_EQ(family.zero3->ds_ids.front().size(), 4U);
     // The cut that the files show is the one that the formulas give for the stored size.
     std::vector<SubGroup> computed;
     for (std::size_t g = 0; g < family.groups.size(); ++g) {
         std::vector<std::uint64_t> numels;
-        for (const Parameter& parameter : family.groups[g].parameters) {
+        for (const model::Parameter& parameter : content.groups[g].parameters) {
             numels.push_back(parameter.numel);
         }
         cut_sub_groups(g, numels, 3, 20, computed);
@@ -378,10 +379,13 @@ TEST(Zero3Frozen, FragmentsAreMapped) {
     ASSERT_TRUE(checkpoint.ok()) << checkpoint.error().message();
     const auto& frozen = (*checkpoint)->families.front().zero3->frozen;
     ASSERT_EQ(frozen.size(), 2U);
-    for (const FrozenParameter& parameter : frozen) {
-        EXPECT_EQ(parameter.fragments.shards.size(), 2U);
-        EXPECT_EQ(parameter.fragments.dtype, model::DType::bfloat16);
-        EXPECT_EQ(parameter.fragments.parameters.front().shard_numel, partition_numel(parameter.parameter.numel, 2));
+    for (const FrozenFragments& fragments : frozen) {
+        const model::Elements& elements = *fragments.parameter.weight;
+        EXPECT_EQ(fragments.shards.size(), 2U);
+        EXPECT_EQ(elements.dtype(), model::DType::bfloat16);
+        const auto& map = std::get<model::ElementMap>(elements.rule());
+        EXPECT_EQ(map.shards.data(), fragments.shards.data());
+        EXPECT_EQ(map.shard_numel, partition_numel(fragments.parameter.numel, 2));
     }
 }
 

@@ -1,5 +1,5 @@
-// The names of formats; all files of a family.
-#include "zero/checkpoint.h"
+// The names of formats; all states of a group; all files of a family.
+#include "zero/written.h"
 
 namespace ckptfs::zero {
 
@@ -17,6 +17,14 @@ std::string_view name(Format format) {
             return "ZeRO-3";
     }
     return "unknown";
+}
+
+std::vector<State> states_of(const model::Group& group, const GroupForm& form) {
+    std::vector<State> states;
+    for (std::size_t index = 0; index < form.states.size(); ++index) {
+        states.emplace_back(group, form, index);
+    }
+    return states;
 }
 
 const std::vector<RankFile>& Family::model_states_of_ranks() const {
