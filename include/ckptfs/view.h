@@ -55,7 +55,8 @@ class View {
     /// Owner, mode and times for file `index`: those of its source. Where it has several, the newest times, and no more
     /// than all of them grant.
     [[nodiscard]] virtual FileInfo file_info(std::size_t index) const = 0;
-    /// Whether one reader reads the file once (a rank's own shard) rather than every rank, twice.
+    /// Whether the file is read once, by one reader, as a rank reads its own shard. What several read stays in the page
+    /// cache.
     [[nodiscard]] virtual bool read_once(std::size_t index) const = 0;
     [[nodiscard]] virtual Result<std::shared_ptr<const File>> open(std::size_t index) const = 0;
 };
@@ -72,8 +73,6 @@ class Tag {
     [[nodiscard]] virtual const Error* problem() const = 0;
     /// What its user should know before resuming from it, in whole sentences; mostly empty.
     [[nodiscard]] virtual const std::vector<std::string>& warnings() const = 0;
-    /// The world size that wrote it; 0 when unknown.
-    [[nodiscard]] virtual std::uint64_t world_size() const = 0;
     /// The names in the tag directory that a view replaces. All else there passes through.
     [[nodiscard]] virtual const std::vector<std::string>& replaced_files() const = 0;
     /// The names that make up this generation: the replaced files, and those that pass through although they belong to

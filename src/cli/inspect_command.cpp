@@ -79,8 +79,7 @@ class Inspection {
                 first_problem_ = checkpoint.error();
             }
             const auto broken = reader_->read(*source_, place.directory);  // some views may need less of it
-            tag.views = report::describe_views(broken->world_size(),
-                                               [&](const ViewRequest& request) { return broken->show(request); });
+            tag.views = report::describe_views(0, [&](const ViewRequest& request) { return broken->show(request); });
         } else {
             tag.world_size = (*checkpoint)->world_size();
             tag.global_step = (*checkpoint)->content.global_steps;

@@ -85,7 +85,8 @@ Result<std::uint64_t> parse_nbytes(const std::string& text) {
     std::uint64_t count = 0;
     const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), count);
     const std::string_view unit(end, static_cast<std::size_t>(text.data() + text.size() - end));
-    const auto known = std::find_if(units.begin(), units.end(), [&](const auto& entry) { return entry.first == unit; });
+    const auto* const known =
+        std::find_if(units.begin(), units.end(), [&](const auto& entry) { return entry.first == unit; });
     if (failure != std::errc() || known == units.end() || count == 0 ||
         count > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / known->second) {
         return refused(in_quotes(text) +

@@ -10,7 +10,7 @@
 #include "ckptfs/view_request.h"
 #include "view/view_options.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the name is CLI11's
 class App;
 class Option;
 }  // namespace CLI

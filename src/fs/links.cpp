@@ -66,7 +66,7 @@ Outcome<LookedUpEntry> MirroredDirectory::outside_entry(std::uint64_t inode, std
     }
     if (info.type == FileType::directory) {
         auto file = lookup_in_place(target, name);
-        return file ? *std::move(file) : mirrored_entry(mount_, target, request_, inode, *reached, root_at(target, ""));
+        return file ? *file : mirrored_entry(mount_, target, request_, inode, *reached, root_at(target, ""));
     }
     const auto parent = parent_of(target);
     const auto file_name = target.substr(target.rfind('/') + 1);

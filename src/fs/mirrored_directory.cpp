@@ -75,10 +75,12 @@ Outcome<LookedUpEntry> MirroredDirectory::lookup(std::uint64_t inode, std::strin
         found = placement_.in_tag ? lookup_in_tag(*snapshot, inode, name) : std::nullopt;
     } else {
         found = lookup_held(*snapshot, inode, name);
-        found = found ? std::move(found) : lookup_beside(**snapshot, inode, name);
+        if (!found) {
+            found = lookup_beside(**snapshot, inode, name);
+        }
     }
     if (found) {
-        return *std::move(found);
+        return *found;
     }
     // Only what has been listed is shown: the listing is what tells shards from other files.
     const auto* listed = (*snapshot)->find(name);
@@ -109,7 +111,7 @@ Outcome<LookedUpEntry> MirroredDirectory::passed_through(std::uint64_t inode, st
     }
     if (info->type == FileType::directory) {
         auto file = lookup_in_place(path, name);
-        return file ? *std::move(file) : mirrored_entry(mount_, path, request_, inode, *granted, root_);
+        return file ? *file : mirrored_entry(mount_, path, request_, inode, *granted, root_);
     }
     return passed_through_entry(mount_, *this, name, path, *granted, nullptr);
 }

@@ -118,10 +118,13 @@ class ViewDirectoryNode final : public Node {
         const std::string path = join_path(path_, name);
         if (content->view) {
             auto found = view_entry(mount_, standing, path, now.value.second, inode);
-            return found ? *std::move(found) : Errno{ENOENT};
+            return found ? *found : Errno{ENOENT};
         }
         const auto unshown = unshown_names();
-        if (!path_.empty() || std::find(unshown.begin(), unshown.end(), name) == unshown.end()) {
+        if (std::find(unshown.begin(), unshown.end(), path) == unshown.end()) {
+            if (ViewDirectories(unshown).find(path) != nullptr) {
+                return view_directory_entry(mount_, standing, path, now.value.second, inode);
+            }
             return not_shown(*standing.files, unshown.empty() ? EIO : ENOENT);
         }
         const auto& tag = standing.files->directory()->path();
@@ -147,12 +150,13 @@ class ViewDirectoryNode final : public Node {
         if (content->view) {
             list_view(mount_, standing, path_, *entries, listing);
         } else {
-            const auto unshown = unshown_names();
-            if (unshown.empty() || !path_.empty()) {
+            const ViewDirectories unshown(unshown_names());
+            const auto* found = unshown.find(path_);
+            if (found == nullptr || found->empty()) {
                 return not_shown(*standing.files, EIO);
             }
-            for (const std::string& name : unshown) {
-                entries->push_back({name, FileType::regular});
+            for (const ViewEntry& entry : *found) {
+                entries->push_back({entry.name, entry.file ? FileType::regular : FileType::directory});
             }
         }
         listing.entries = std::move(entries);

@@ -35,7 +35,6 @@ class RefusedTag final : public Tag {
 
     [[nodiscard]] const Error* problem() const override { return &problem_; }
     [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
-    [[nodiscard]] std::uint64_t world_size() const override { return 0; }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }

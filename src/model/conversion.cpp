@@ -152,7 +152,7 @@ template <DType from, DType to>
 }
 
 bool has_avx2() {
-    static const bool found = __builtin_cpu_supports("avx2") != 0;
+    static const bool found = static_cast<bool>(__builtin_cpu_supports("avx2"));
     return found;
 }
 

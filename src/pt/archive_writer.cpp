@@ -25,18 +25,22 @@ const Node* id_tuple(const pickle::Editor& editor, const Node* persistent_id) {
 
 /// All nodes that can be reached from `node`, itself included.
 std::vector<const Node*> nodes_below(const Node* node) {
-    std::vector<const Node*> found{node};
+    std::vector<const Node*> found;
+    std::vector<const Node*> left{node};
     std::unordered_set<const Node*> seen{node};
     const auto visit = [&](const std::vector<const Node*>& items) {
         for (const Node* item : items) {
             if (seen.insert(item).second) {
-                found.push_back(item);
+                left.push_back(item);
             }
         }
     };
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        visit(found[i]->items);
-        for (const pickle::Mutation& mutation : found[i]->mutations) {
+    while (!left.empty()) {
+        found.push_back(left.back());
+        left.pop_back();
+        const Node& next = *found.back();
+        visit(next.items);
+        for (const pickle::Mutation& mutation : next.mutations) {
             visit(mutation.items);
         }
     }
@@ -120,7 +124,7 @@ const Node* ArchiveWriter::storage_id(std::size_t storage, const Node* kind) {
     return id;
 }
 
-Result<const Node*> ArchiveWriter::take(std::shared_ptr<const Archive> archive, const Node* node) {
+Result<const Node*> ArchiveWriter::take(const std::shared_ptr<const Archive>& archive, const Node* node) {
     const Origin* const origin = origin_of(archive);
     if (has_base_ && origin == &origins_.front()) {
         return node;

@@ -34,7 +34,7 @@ class ArchiveWriter {
     /// `node`, a value of `archive`, to be hung into this tree with all that is below it; its storages follow with the
     /// bytes that they have there, and are said to be of the CPU, as after torch.load(map_location="cpu"). `damaged`
     /// where it has a persistent id that is no storage of the archive.
-    Result<const pickle::Node*> take(std::shared_ptr<const Archive> archive, const pickle::Node* node);
+    Result<const pickle::Node*> take(const std::shared_ptr<const Archive>& archive, const pickle::Node* node);
 
  protected:
     ArchiveWriter(std::shared_ptr<const pickle::Tree> tree, std::shared_ptr<const Archive> base,

@@ -144,7 +144,7 @@ class Header {
             !value.contains("data_offsets") || !value["dtype"].is_string()) {
             return malformed("has other members than dtype, shape and data_offsets");
         }
-        const auto type = std::find_if(format_types.begin(), format_types.end(), [&](const FormatType& known) {
+        const auto* const type = std::find_if(format_types.begin(), format_types.end(), [&](const FormatType& known) {
             return known.name == value["dtype"].get_ref<const std::string&>();
         });
         if (type == format_types.end()) {
@@ -175,7 +175,7 @@ class Header {
             return malformed("ends behind the end of the file");
         }
         result.offset = data_offset_ + begin;
-        ends_.push_back({result.offset, data_offset_ + end, name});
+        ends_.emplace_back(result.offset, data_offset_ + end, name);
         return result;
     }
 

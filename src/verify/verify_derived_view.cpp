@@ -19,6 +19,7 @@ using Json = nlohmann::json;
 
 std::string in_words(const std::vector<std::uint64_t>& shape) {
     std::vector<std::string> extents;
+    extents.reserve(shape.size());
     for (const std::uint64_t extent : shape) {
         extents.push_back(std::to_string(extent));
     }

@@ -131,6 +131,7 @@ class ContentMaker {
             made.form.cat_dim = 0;
         } else {
             std::vector<std::vector<std::uint64_t>> shapes;
+            shapes.reserve(held.size());
             for (const Held& part : held) {
                 shapes.push_back(part.parameter->shape);
             }
@@ -143,10 +144,10 @@ class ContentMaker {
             return parameter.master ? &*parameter.master : nullptr;
         }));
         const std::vector<std::string>& keys = group_of(held.front()).states;
-        for (std::size_t i = 0; i < keys.size(); ++i) {
-            CKPTFS_TRY(add_state(made, plan, keys[i], held, [&](const model::Parameter& parameter, std::size_t part) {
+        for (const std::string& key : keys) {
+            CKPTFS_TRY(add_state(made, plan, key, held, [&](const model::Parameter& parameter, std::size_t part) {
                 const std::vector<std::string>& theirs = group_of(held[part]).states;
-                const auto at = std::find(theirs.begin(), theirs.end(), keys[i]) - theirs.begin();
+                const auto at = std::find(theirs.begin(), theirs.end(), key) - theirs.begin();
                 const auto index = static_cast<std::size_t>(at);
                 return index < parameter.states.size() ? &parameter.states[index] : nullptr;
             }));

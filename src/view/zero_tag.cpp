@@ -51,12 +51,6 @@ class ZeroTag final : public Tag {
         static const std::vector<std::string> none;
         return checkpoint_.ok() ? (*checkpoint_)->warnings : none;
     }
-    [[nodiscard]] std::uint64_t world_size() const override {
-        if (!checkpoint_.ok()) {
-            return 0;
-        }
-        return options_->counts_data_parallel ? (*checkpoint_)->dp_world_size : (*checkpoint_)->world_size();
-    }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }

@@ -99,6 +99,7 @@ class StageJoin {
         }
         CKPTFS_ASSIGN(const SliceRule rule, rules_->rule_of(parameter.name));
         std::vector<std::vector<std::uint64_t>> shapes;
+        shapes.reserve(slices.size());
         for (const model::Parameter* slice : slices) {
             shapes.push_back(slice->shape);
         }

@@ -253,9 +253,9 @@ OptimizerFile in_another_file(const OptimizerFile& file, const std::vector<pt::R
 }
 
 Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const pt::Archive> archive, std::uint64_t world_size) {
-    const std::string& path = archive->file()->name();
     OptimizerFile out;
-    out.archive = archive;
+    out.archive = std::move(archive);
+    const std::string& path = out.archive->file()->name();
     const Field root{out.archive->root(), {path, ""}};
     if (!pickle::is_dict_like(root.node)) {
         return Place{path, "its top level"}.damaged("a dict");

@@ -120,11 +120,11 @@ Result<SliceRules> SliceRules::read(const Field& info, std::uint64_t degree) {
     SliceRules rules;
     rules.place_ = info.place;
     rules.degree_ = degree;
-    CKPTFS_TRY(rules.read_patterns(info, "tp_replicated_parameter_patterns", rules.replicated_));
-    CKPTFS_TRY(rules.read_patterns(info, "parameter_to_average_patterns", rules.averaged_));
-    CKPTFS_TRY(rules.read_patterns(info, "parameter_with_row_parallelism_patterns", rules.rows_));
-    CKPTFS_TRY(rules.read_patterns(info, "vocabulary_parameter_patterns", rules.vocabulary_));
-    CKPTFS_TRY(rules.read_patterns(info, "parameter_with_2_sub_params_cat_dim_0", rules.halves_));
+    CKPTFS_TRY(read_patterns(info, "tp_replicated_parameter_patterns", rules.replicated_));
+    CKPTFS_TRY(read_patterns(info, "parameter_to_average_patterns", rules.averaged_));
+    CKPTFS_TRY(read_patterns(info, "parameter_with_row_parallelism_patterns", rules.rows_));
+    CKPTFS_TRY(read_patterns(info, "vocabulary_parameter_patterns", rules.vocabulary_));
+    CKPTFS_TRY(read_patterns(info, "parameter_with_2_sub_params_cat_dim_0", rules.halves_));
     CKPTFS_TRY(rules.read_sub_parameters(info));
     CKPTFS_TRY(rules.read_affine_maps(info));
     const Node* refused = pickle::find(info.node, "autotp_unsupported_parameter_patterns");
@@ -138,7 +138,7 @@ Result<SliceRules> SliceRules::read(const Field& info, std::uint64_t degree) {
     return rules;
 }
 
-Result<void> SliceRules::read_patterns(const Field& info, std::string_view key, NamePatterns& out) const {
+Result<void> SliceRules::read_patterns(const Field& info, std::string_view key, NamePatterns& out) {
     const Node* list = pickle::find(info.node, key);
     if (is_absent(list)) {
         return {};

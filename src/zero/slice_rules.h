@@ -76,7 +76,7 @@ class SliceRules {
     [[nodiscard]] std::optional<std::string> unmatched(const std::vector<std::string>& names) const;
 
  private:
-    Result<void> read_patterns(const Field& info, std::string_view key, NamePatterns& out) const;
+    static Result<void> read_patterns(const Field& info, std::string_view key, NamePatterns& out);
     Result<void> read_sub_parameters(const Field& info);
     Result<void> read_affine_maps(const Field& info);
     Result<AffineSlices> read_affine_map(const Field& map) const;

@@ -93,3 +93,51 @@ def test_weights_beside_a_broken_tag_are_an_error_never_an_older_tags(source, mo
     assert failure.value.errno == errno.EIO
     assert (mount.path / TAG / "model.safetensors").read_bytes()
     mount.expect_error("global_step9 cannot be shown as weights")
+
+
+def opened_with_error(path):
+    with pytest.raises(OSError) as failure:
+        path.open("rb").read()
+    return failure.value.errno == errno.EIO
+
+
+def broken_copy(source, name, lost):
+    shutil.copytree(source / TAG, source / name)
+    for path in (source / name).glob(lost):
+        os.truncate(path, 1000)
+
+
+@pytest.mark.parametrize("view, shown", [("states", "broken/fp32.safetensors"),
+                                         ("universal", "broken_universal/zero/optimizer_state.pt")])
+def test_of_a_broken_tag_what_a_view_would_show_is_listed_and_is_an_error(source, mounted, view, shown):
+    broken_copy(source, "broken", "*zero_pp_rank_1_mp_rank_00_optim_states.pt")
+    mount = mounted(source, f"--view={view}")
+    found = [path for path in (mount.path / shown.split("/", maxsplit=1)[0]).rglob("*")
+             if path.is_file() and path.name != "notes.txt"]
+    assert found == [mount.path / shown]
+    assert opened_with_error(mount.path / shown)
+    mount.expect_error(f"broken cannot be shown as {view}: .*zero_pp_rank_1_")
+
+
+def test_weights_need_no_optimizer(source, mounted):
+    broken_copy(source, "broken", "*optim_states.pt")
+    broken_copy(source, "lost", "*_states.pt")
+    mount = mounted(source, "--view=weights")
+    whole = tensors_of(mount.path / TAG / "model.safetensors")
+    saved = tensors_of(mount.path / "broken" / "model.safetensors")
+    assert whole.keys() == saved.keys() and all(torch.equal(tensor, saved[name]) for name, tensor in whole.items())
+    assert opened_with_error(mount.path / "lost" / "model.safetensors")
+    mount.expect_error("lost cannot be shown as weights: ")
+
+
+def test_lightning_s_file_stands_for_its_directory_and_a_broken_one_is_an_error(source, mounted):
+    for name in ("epoch=0.ckpt", "epoch=1.ckpt"):
+        (source / name).mkdir()
+    broken_copy(source, "epoch=0.ckpt/checkpoint", "nothing")
+    broken_copy(source, "epoch=1.ckpt/checkpoint", "*zero_pp_rank_1_mp_rank_00_optim_states.pt")
+    (source / "last.ckpt").symlink_to("epoch=0.ckpt")
+    mount = mounted(source, "--view=lightning")
+    assert "state_dict" in torch.load(mount.path / "last.ckpt", weights_only=False)
+    assert (mount.path / "epoch=1.ckpt").is_file()
+    assert opened_with_error(mount.path / "epoch=1.ckpt")
+    mount.expect_error("epoch=1.ckpt/checkpoint cannot be shown as lightning: .*zero_pp_rank_1_")

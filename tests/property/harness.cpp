@@ -294,8 +294,9 @@ std::string run(const Case& drawn, naive::Random& random) {
     if (!opened.view) {
         return opened.problem;
     }
-    if (opened.tag->world_size() != from) {
-        return "the tag's world size is " + std::to_string(opened.tag->world_size());
+    const auto suggested = opened.tag->suggestions();
+    if (suggested.empty() || suggested.front() != ViewRequest::at_world_size(from)) {
+        return "the tag does not suggest its own world size first";
     }
     if (std::string wrong = check_replaced(*opened.tag, files); !wrong.empty()) {
         return wrong;

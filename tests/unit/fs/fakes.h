@@ -351,7 +351,6 @@ class ShardTag final : public Tag {
  public:
     [[nodiscard]] const Error* problem() const override { return problem_ ? &*problem_ : nullptr; }
     [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
-    [[nodiscard]] std::uint64_t world_size() const override { return names_.size(); }
     [[nodiscard]] std::vector<ViewRequest> suggestions() const override {
         return {ViewRequest::at_world_size(names_.size())};
     }
