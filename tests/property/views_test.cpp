@@ -261,14 +261,95 @@ std::string check_states(const Case& drawn, const Tag& tag) {
     return left.empty() ? "" : *left.begin() + ".safetensors is missing";
 }
 
+// The tensor that a value is, as a file holds it; its shape is told by the data of some files alone.
+Tensor tensor_of(const naive::Value& value) {
+    if (value == nullptr || value->kind != naive::Kind::tensor) {
+        throw std::runtime_error("a tensor is missing");
+    }
+    const std::size_t itemsize = naive::itemsize_of(value->storage->type);
+    std::uint64_t numel = 1;
+    for (const std::uint64_t extent : value->size) {
+        numel *= extent;
+    }
+    return {value->storage->type, value->size,
+            value->storage->bytes.substr(value->offset * itemsize, numel * itemsize)};
+}
+
+// Views that some checkpoints do not have say so by name.
+std::shared_ptr<const View> show_if_any(const Tag& tag, const std::string& name, bool is_refused) {
+    auto view = tag.show(*ViewRequest::parse(name));
+    if (is_refused && !view && view.error().code() == ErrorCode::unsupported) {
+        return nullptr;
+    }
+    if (is_refused || !view) {
+        throw std::runtime_error(view ? name + " should be refused"
+                                      : "no view " + name + ": " + view.error().message());
+    }
+    return *view;
+}
+
+std::string check_universal(const Case& drawn, const Tag& tag) {
+    const auto view = show_if_any(tag, "universal", drawn.checkpoint.format == naive::Format::elastic);
+    if (view == nullptr) {
+        return "";
+    }
+    for (const std::string& key : state_keys(drawn)) {
+        for (const auto& [name, expected] : expected_state(drawn, key)) {
+            const std::string path = "zero/" + name + "/" + key + ".pt";
+            const auto index = view->find(path);
+            if (!index) {
+                return path + " is missing";
+            }
+            const naive::Value root = naive::read_pt(read_checked(*view, *index), key + ".pt");
+            const Tensor found = tensor_of(root->kind == naive::Kind::tensor ? root : naive::find(root, "param"));
+            if (found.type != expected.type || !naive::equal_elements(found.bytes, expected.bytes, found.type)) {
+                return path + " has other elements, or another dtype";
+            }
+        }
+    }
+    return "";
+}
+
+std::string check_lightning(const Case& drawn, const Tag& tag) {
+    const auto view = show_if_any(tag, "lightning", false);
+    if (view->file_count() != 1) {
+        return "lightning: " + std::to_string(view->file_count()) + " files";
+    }
+    const naive::Value root = naive::read_pt(read_checked(*view, 0), view->file_name(0));
+    const naive::Value state_dict = naive::find(root, "state_dict");
+    if (state_dict == nullptr) {
+        return "lightning: no state_dict";
+    }
+    Tensors found;
+    for (std::size_t i = 0; i + 1 < state_dict->items.size(); i += 2) {
+        found[state_dict->items[i]->text] = tensor_of(state_dict->items[i + 1]);
+    }
+    for (const auto& [name, expected] : expected_weights(drawn, "FloatStorage")) {
+        const auto at = found.find(name);
+        if (at == found.end() || at->second.shape != expected.shape) {
+            return "lightning: " + name + " is missing or has another shape";
+        }
+        // Frozen parameters and buffers keep the dtype that they have.
+        const std::string bytes = naive::convert(at->second.bytes, at->second.type, expected.type);
+        if (!naive::equal_elements(bytes, expected.bytes, expected.type)) {
+            return "lightning: " + name + " has other elements";
+        }
+    }
+    return "";
+}
+
 std::string check_case(const Case& drawn, naive::Random& random) {
     const Files files = write(drawn, random);
     const Opened opened = open_view(files, drawn.ranks, {});
     if (!opened.view) {
         return opened.problem;
     }
-    std::string wrong = check_weights(drawn, *opened.tag);
-    return wrong.empty() ? check_states(drawn, *opened.tag) : wrong;
+    for (const auto& check : {check_weights, check_states, check_universal, check_lightning}) {
+        if (std::string wrong = check(drawn, *opened.tag); !wrong.empty()) {
+            return wrong;
+        }
+    }
+    return "";
 }
 
 std::string run_views(std::uint64_t seed) {
