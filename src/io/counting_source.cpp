@@ -1,4 +1,4 @@
-// Counting is all that is added here.
+// Passes everything on to another source, and counts what is opened and read.
 #include "io/counting_source.h"
 
 #include <utility>

@@ -1,4 +1,4 @@
-// One pair of functions for each kind.
+// For each kind of derived view two functions: what the model says it must show, and what its files hold.
 #include "verify/derived_kinds.h"
 
 #include <string_view>

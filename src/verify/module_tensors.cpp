@@ -1,4 +1,4 @@
-// Walks a state dict.
+// Finds the tensors of a state dict, in its order.
 #include "verify/module_tensors.h"
 
 #include <utility>

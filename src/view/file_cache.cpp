@@ -1,4 +1,4 @@
-// Least recently used goes first.
+// A list in the order of use: when the budget is exceeded, the file that was used longest ago is dropped.
 #include "view/file_cache.h"
 
 #include <algorithm>

@@ -37,7 +37,7 @@ class FileCache {
         std::uint64_t memory_nbytes = 0;
     };
 
-    // The next two want mutex_ held.
+    // The caller of the next two functions holds mutex_.
     [[nodiscard]] std::shared_ptr<const File> find_held(const Key& key);
     void erase(std::list<Entry>::iterator entry);
 

@@ -27,7 +27,8 @@ struct ViewOptions {
     /// What the reader accepts.
     zero::ReadOptions read = {};
 
-    /// Of the views that name tensors, the weights above all.
+    // What follows is for views that show tensors under their names.
+
     /// Bytes of tensors after which a file ends (--max-shard-size); what is usual for the container where absent.
     std::optional<std::uint64_t> max_shard_nbytes = std::nullopt;
     /// Taken off the front of names (--strip-prefix), in this order.

@@ -1,4 +1,4 @@
-// World sizes as a kind of view.
+// The world-size view as a kind, and what its options mean for a checkpoint.
 #include "view/world_size_kind.h"
 
 #include <string>

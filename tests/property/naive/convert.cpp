@@ -65,7 +65,9 @@ std::uint16_t nearest(double value, std::string_view type) {
     if (index > 0) {
         const double up = values[index] - magnitude;
         const double down = magnitude - values[index - 1];
-        index -= down < up || (down == up && index % 2 == 1) ? 1 : 0;
+        if (down < up || (down == up && index % 2 == 1)) {
+            --index;
+        }
     }
     return static_cast<std::uint16_t>(sign | index);
 }
