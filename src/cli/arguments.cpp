@@ -16,8 +16,9 @@
 namespace ckptfs::cli {
 namespace {
 
-constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N] [-f] [-o OPTION,...]";
-constexpr const char* run_usage = "ckptfs run SOURCE [--world-size=N|auto] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
+constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N | --view=NAME] [-f] [-o OPTION,...]";
+constexpr const char* run_usage =
+    "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
