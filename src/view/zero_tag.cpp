@@ -19,6 +19,16 @@ bool leaves_weights(const Error& problem) {
     return problem.code() == ErrorCode::incomplete || problem.code() == ErrorCode::damaged;
 }
 
+/// `directory` may be a symbolic link. False where nothing is there.
+Result<bool> is_tag_directory(const Source& source, const TagReader& reader, const std::string& directory) {
+    const auto real = source.resolve(directory);
+    const auto listing = real ? source.list(*real) : Result<std::vector<DirectoryEntry>>(real.error());
+    if (!listing) {
+        return listing.error().code() == ErrorCode::not_found ? Result(false) : listing.error();
+    }
+    return reader.recognises(*listing);
+}
+
 class ZeroTag final : public Tag {
  public:
     /// `display`: the tag directory `directory`, for messages.
@@ -152,12 +162,15 @@ class ZeroTagReader final : public TagReader {
                                                                const std::string& holder) const override {
         if (options_->tag) {
             CKPTFS_ASSIGN(auto directory, zero::tag_directory(source, holder, *options_->tag));
-            if (const auto listing = source.list(directory); listing && recognises(*listing)) {
+            CKPTFS_ASSIGN(const bool is_there, is_tag_directory(source, *this, directory));
+            if (is_there) {
                 return std::optional(std::move(directory));
             }
         }
-        if (!source.stat(join_path(holder, zero::latest_name))) {
-            return std::optional<std::string>();
+        // What cannot be looked at may name another tag than the newest: only its absence says that nothing does.
+        if (const auto latest = source.stat(join_path(holder, zero::latest_name)); !latest) {
+            return latest.error().code() == ErrorCode::not_found ? Result(std::optional<std::string>())
+                                                                 : latest.error();
         }
         CKPTFS_ASSIGN(auto directory, zero::read_latest(source, holder));
         return std::optional(std::move(directory));

@@ -14,7 +14,7 @@
 namespace ckptfs::test {
 
 /// Directories exist because a file lies in them. Fill it before anybody reads it.
-class MemorySource final : public Source {
+class MemorySource : public Source {
  public:
     void add(const std::string& path, std::string bytes) {
         Entry entry;

@@ -5,7 +5,9 @@
 
 #include <vector>
 
+#include "support/memory_source.h"
 #include "support/test_data.h"
+#include "view/zero_tag.h"
 
 namespace ckptfs {
 namespace {
@@ -35,6 +37,30 @@ TEST(Open, ATagSuggestsTheWorldSizeThatWroteItFirst) {
     ASSERT_FALSE(suggestions.empty());
     EXPECT_EQ(suggestions.front().name(), "world-size-4");
     EXPECT_TRUE(zero_tag_reader()->read(**source, "nothing")->suggestions().empty());
+}
+
+/// Nothing can be looked at, for the reason `code`.
+class ClosedSource final : public test::MemorySource {
+ public:
+    explicit ClosedSource(ErrorCode code) : code_(code) {}
+    Result<FileInfo> stat(const std::string& path) const override { return Error(code_, path + " says no"); }
+
+ private:
+    ErrorCode code_;
+};
+
+TEST(Open, ALatestThatCannotBeLookedAtIsAnError) {
+    view::ViewOptions with_tag;
+    with_tag.tag = "step2";
+    for (const auto& reader : {std::shared_ptr<const TagReader>(view::zero_tag_reader({})),
+                               std::shared_ptr<const TagReader>(view::zero_tag_reader(with_tag))}) {
+        EXPECT_EQ(reader->named_tag(ClosedSource(ErrorCode::not_found), "run").value(), std::nullopt);
+        for (const ErrorCode code : {ErrorCode::io, ErrorCode::stale}) {
+            const auto named = reader->named_tag(ClosedSource(code), "run");
+            ASSERT_FALSE(named.ok());
+            EXPECT_EQ(named.error().code(), code);
+        }
+    }
 }
 
 }  // namespace
