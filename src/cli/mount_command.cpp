@@ -82,9 +82,24 @@ class Mounting {
         return file_system;
     }
 
+    /// Of --tag, where there are tags at all.
+    Result<void> expect_tag(const Source& source, const TagReader& reader, const report::Survey& found) {
+        const auto& tag = arguments_.target.names.tag;
+        if (!tag || found.tags.empty()) {
+            return {};
+        }
+        CKPTFS_ASSIGN(const auto without, report::holders_without(source, reader, found, *tag));
+        for (const std::string& holder : without) {
+            log::warn(in_quotes(source.display(holder)) + " has no tag " + in_quotes(*tag) +
+                      ": the one that its `latest` names is shown there");
+        }
+        return {};
+    }
+
     /// Without a tag where none is needed.
     Result<report::WholeTag> find_tag(const Source& source, const TagReader& reader) {
         CKPTFS_ASSIGN(const auto found, report::survey(source, reader));
+        CKPTFS_TRY(expect_tag(source, reader, found));
         std::vector<Error> broken;
         auto whole = report::first_whole_tag(source, reader, found, broken, arguments_.target.request);
         if (!whole && !arguments_.allow_empty) {

@@ -165,6 +165,40 @@ bool holds_weights(const DirectoryEntry& entry) {
     return name.ends_with(".safetensors") || (name.starts_with("pytorch_model") && name.ends_with(".bin"));
 }
 
+/// Whether a view of the tag at `directory` stands anywhere in a mount.
+bool has_place(const Placement& placement, std::string_view directory) {
+    const std::string_view name = directory.substr(directory.rfind('/') + 1);
+    return placement.in_tag ||
+           ((placement.in_holder || !placement.beside_suffix.empty()) && !directory.empty()) ||
+           (!placement.in_place_of_holder_of.empty() && placement.in_place_of_holder_of == name);
+}
+
+Result<void> expect_usable(const Source& source, const std::string& directory, const Tag& tag,
+                           const std::optional<ViewRequest>& request, bool is_placed) {
+    if (!request) {
+        return tag.problem() == nullptr ? Result<void>() : *tag.problem();
+    }
+    CKPTFS_TRY(tag.show(*request));
+    if (!is_placed) {
+        return Error(ErrorCode::invalid_argument, in_quotes(source.display(directory)) +
+                                                      " is itself the tag directory, but the view " + request->name() +
+                                                      " stands beside a tag; give the directory that holds it");
+    }
+    return {};
+}
+
+/// Those that hold a tag, each once.
+std::set<std::string> holders(const Survey& survey) {
+    std::set<std::string> all;
+    for (const TagPlace& place : survey.tags) {
+        const std::size_t slash = place.directory.rfind('/');
+        if (!place.directory.empty()) {
+            all.insert(slash == std::string::npos ? "" : place.directory.substr(0, slash));
+        }
+    }
+    return all;
+}
+
 }  // namespace
 
 Result<Survey> survey(const Source& source, const TagReader& reader, SurveyExtent extent) {
@@ -198,22 +232,46 @@ Error no_tags(const Source& source, const Survey& survey) {
 
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
                                  std::vector<Error>& broken, const std::optional<ViewRequest>& request) {
+    std::optional<Error> nowhere;
     for (const TagPlace& place : survey.tags) {
         auto tag = reader.read(source, place.directory);
-        const auto usable = [&]() -> Result<void> {
-            if (request) {
-                CKPTFS_TRY(tag->show(*request));
-            } else if (const Error* problem = tag->problem()) {
-                return *problem;
-            }
-            return {};
-        }();
+        const bool is_placed = !request || has_place(reader.placement(*request), place.directory);
+        const auto usable = expect_usable(source, place.directory, *tag, request, is_placed);
         if (usable) {
             return WholeTag{place.directory, std::move(tag)};
         }
-        broken.push_back(usable.error());
+        if (is_placed) {
+            broken.push_back(usable.error());
+        } else if (!nowhere) {
+            nowhere = usable.error();
+        }
     }
-    return broken.empty() ? no_tags(source, survey) : broken.front();
+    return !broken.empty() ? broken.front() : nowhere ? *nowhere : no_tags(source, survey);
+}
+
+Result<std::vector<std::string>> holders_without(const Source& source, const TagReader& reader, const Survey& survey,
+                                                 const std::string& tag) {
+    const std::set<std::string> all = holders(survey);
+    std::vector<std::string> without;
+    for (const std::string& holder : all) {
+        const auto directory = zero::tag_directory(source, holder, tag);
+        if (!directory) {
+            return Error(directory.error().code(), "--tag is " + in_quotes(tag) + ": " + directory.error().message());
+        }
+        const auto real = source.resolve(*directory);
+        const auto listing = real ? source.list(*real) : Result<std::vector<DirectoryEntry>>(real.error());
+        if (!listing || !reader.recognises(*listing)) {
+            without.push_back(holder);
+        }
+    }
+    if (without.size() < all.size()) {
+        return without;
+    }
+    const std::string name = in_quotes(source.display(""));
+    return Error(ErrorCode::invalid_argument,
+                 all.empty() ? name + " is itself the tag directory, so that --tag can name none; leave it out"
+                             : name + " has no tag " + in_quotes(tag) +
+                                   ", which --tag names; `ckptfs inspect` lists the tags that there are");
 }
 
 }  // namespace ckptfs::report

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "util/path.h"
+#include "util/text.h"
 #include "view/lightning_file.h"
 #include "view/source_info.h"
 
@@ -30,6 +30,25 @@ std::string holder_name(std::string_view tag_path) {
     const std::string name =
         slash == std::string_view::npos ? std::string() : last_component(tag_path.substr(0, slash));
     return name.empty() || name == "." || name == ".." ? std::string(unnamed) : name;
+}
+
+/// The file stands nowhere else.
+Result<void> expect_tag_name(const Ingredients& ingredients) {
+    if (last_component(ingredients.tag) == tag_name) {
+        return {};
+    }
+    const std::string name = in_quotes(ingredients.display);
+    if (ingredients.tag.empty()) {
+        return Error(ErrorCode::invalid_argument,
+                     name +
+                         " is itself the tag directory, but the view lightning stands in the place of the directory "
+                         "that holds the tag 'checkpoint'; give that directory");
+    }
+    return Error(ErrorCode::invalid_argument,
+                 name +
+                     " is not called 'checkpoint', as Lightning calls every tag, and the view lightning stands in "
+                     "the place of a directory that holds a tag of that name alone; for the weights alone take the "
+                     "view weights");
 }
 
 class LightningView final : public View {
@@ -77,6 +96,7 @@ class LightningKind final : public Kind {
  public:
     [[nodiscard]] Result<std::shared_ptr<const View>> make(const Ingredients& ingredients,
                                                            const ViewRequest& /*request*/) const override {
+        CKPTFS_TRY(expect_tag_name(ingredients));
         CKPTFS_TRY(check_lightning(*ingredients.checkpoint));
         return std::shared_ptr<const View>(std::make_shared<LightningView>(
             ingredients.checkpoint, holder_name(ingredients.display), ingredients.cache));
@@ -89,7 +109,7 @@ class LightningKind final : public Kind {
         return {std::string(unnamed)};
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
-        if (last_component(ingredients.tag) != tag_name || !check_lightning(*ingredients.checkpoint).ok()) {
+        if (!expect_tag_name(ingredients).ok() || !check_lightning(*ingredients.checkpoint).ok()) {
             return {};
         }
         ViewRequest request;

@@ -24,7 +24,8 @@ class UniversalKind final : public Kind {
         return {"zero/optimizer_state.pt"};
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
-        if (ingredients.checkpoint->format == zero::Format::stage0 ||
+        if (ingredients.tag.empty() ||  // it has no place beside itself
+            ingredients.checkpoint->format == zero::Format::stage0 ||
             ingredients.checkpoint->format == zero::Format::zero12_elastic) {
             return {};
         }

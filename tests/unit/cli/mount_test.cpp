@@ -102,6 +102,43 @@ TEST_F(Mounting, ATagDirectoryIsASourceToo) {
     EXPECT_EQ(mount(source / tag_name(source)), 0) << harness_.error();
 }
 
+TEST_F(Mounting, AViewThatWouldStandNowhereIsRefused) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount(source, {"--view=lightning"}), 2);
+    expect_refused(2, "/" + tag_name(source) + "' is not called 'checkpoint'");
+    fs::create_directory(harness_.directory() / "run.ckpt");
+    fs::rename(source / tag_name(source), harness_.directory() / "run.ckpt/checkpoint");
+    for (const char* view : {"lightning", "universal"}) {
+        EXPECT_EQ(mount("run.ckpt/checkpoint", {std::string("--view=") + view}), 2) << view;
+        expect_refused(2, "run.ckpt/checkpoint' is itself the tag directory");
+    }
+    EXPECT_EQ(mount("run.ckpt", {"--view=universal"}), 0) << harness_.error();
+    EXPECT_EQ(mount("run.ckpt", {"--view=lightning"}), 0) << harness_.error();
+}
+
+TEST_F(Mounting, TagsWithoutAPlaceForTheViewAreNoProblemBesideOnesThatHaveOne) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::copy(source / tag_name(source), source / "checkpoint", fs::copy_options::recursive);
+    EXPECT_EQ(mount(source, {"--view=lightning"}), 0);
+    EXPECT_EQ(harness_.error(), "");
+}
+
+TEST_F(Mounting, ATagThatThereIsNotIsNamed) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount(source, {"--view=weights", "--tag=nosuch"}), 2);
+    expect_refused(2, "'" + source.string() + "' has no tag 'nosuch'");
+    EXPECT_EQ(mount(source / tag_name(source), {"--view=weights", "--tag=nosuch"}), 2);
+    expect_refused(2, "is itself the tag directory");
+    fs::create_directory(harness_.directory() / "runs");
+    fs::rename(source, harness_.directory() / "runs/one");
+    fs::copy(harness_.directory() / "runs/one", harness_.directory() / "runs/two", fs::copy_options::recursive);
+    fs::create_directory_symlink(tag_name(harness_.directory() / "runs/two"), harness_.directory() / "runs/two/best");
+    EXPECT_EQ(mount("runs", {"--view=weights", "--tag=best", "--log-file=log"}), 0) << harness_.error();
+    const std::string log = ckptfs::test::file_bytes((harness_.directory() / "log").string());
+    EXPECT_THAT(log, HasSubstr("runs/one' has no tag 'best'"));
+    EXPECT_THAT(log, testing::Not(HasSubstr("runs/two' has no tag")));
+}
+
 TEST_F(Mounting, TagsOfTrainersLieDeeper) {
     fs::create_directories(harness_.directory() / "out");
     harness_.copy("stage1_bf16_ws3", "out/checkpoint-2");

@@ -31,8 +31,12 @@ TEST(Verify, EveryFixturePassesAtEveryWorldSize) {
 
 TEST(Verify, EveryFixturePassesAsEveryViewThatItHas) {
     int verified = 0;
-    for (const fs::path& source : whole_fixtures()) {
+    for (const fs::path& fixture : whole_fixtures()) {
         Harness harness;
+        // As Lightning calls it, for the view lightning.
+        const fs::path source = harness.directory() / "run.ckpt";
+        fs::create_directory(source);
+        fs::create_directory_symlink(fixture / tag_name(fixture), source / "checkpoint");
         ASSERT_EQ(harness.run({"inspect", "--json", source.string()}), 0) << harness.error();
         std::vector<std::string> views;
         const nlohmann::json description = nlohmann::json::parse(harness.out());
