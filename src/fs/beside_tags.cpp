@@ -78,8 +78,12 @@ Outcome<LookedUpEntry> MirroredDirectory::unshown_beside(std::string_view name,
             log::error(current->problem->message());
         }
     };
+    const auto is_still = [holder = source_, current, files] {
+        return files ? is_current(*files) && is_current_tag_of(*holder, files->generation())
+                     : is_still_without_tag(*holder, *current);
+    };
     return unshown_entry(mount_, request_, join_path(place(), name), *info, files ? files->generation().signature() : 0,
-                         report);
+                         {.report = report, .is_current = is_still});
 }
 
 void MirroredDirectory::list_held(const std::shared_ptr<const Snapshot>& snapshot, std::vector<DirectoryEntry>& entries,
@@ -99,6 +103,16 @@ void MirroredDirectory::list_held(const std::shared_ptr<const Snapshot>& snapsho
     }
 }
 
+std::shared_ptr<const TagFiles> MirroredDirectory::files_of_tag(std::string_view name) const {
+    const auto path = mount_.source().resolve(source_->child(name));
+    if (!path) {
+        return nullptr;
+    }
+    const auto directory = mount_.tree().directory(*path);
+    const auto tag = directory->current();
+    return tag && (*tag)->generation ? (*tag)->generation->files_for(request_, directory) : nullptr;
+}
+
 MirroredDirectory::Found MirroredDirectory::lookup_beside(const Snapshot& snapshot, std::uint64_t inode,
                                                           std::string_view name) {
     const std::string& suffix = placement_.beside_suffix;
@@ -114,16 +128,11 @@ MirroredDirectory::Found MirroredDirectory::lookup_beside(const Snapshot& snapsh
     if (!leads_to_directory(listed)) {
         return std::nullopt;
     }
-    const auto path = mount_.source().resolve(source_->child(stem));
-    if (!path) {
+    const auto files = files_of_tag(stem);
+    if (!files || (leads_to_directory(snapshot.find(name)) && !files->content()->view)) {
         return std::nullopt;
     }
-    auto directory = mount_.tree().directory(*path);
-    const auto tag = directory->current();
-    if (!tag || !(*tag)->generation) {
-        return std::nullopt;
-    }
-    StandingView beside = standing((*tag)->generation->files_for(request_, directory));
+    StandingView beside = standing(files);
     beside.place = join_path(place(), name);
     beside.is_outside_tag = true;
     return view_directory_entry(mount_, beside, "", remaining(snapshot.checked_at, mount_.tree().now()), inode);
@@ -162,10 +171,18 @@ void MirroredDirectory::list_beside(const Snapshot& snapshot, std::vector<Direct
         if (entry.name == placement_.pointer && entry.type != FileType::directory) {
             added.push_back({entry.name + suffix, FileType::regular});
         } else if (leads_to_directory(&entry)) {
+            const std::string name = entry.name + suffix;
+            if (leads_to_directory(snapshot.find(name))) {
+                const auto files = files_of_tag(entry.name);
+                if (files && files->content()->view) {
+                    added.push_back({name, FileType::directory});
+                }
+                continue;
+            }
             const auto path = mount_.source().resolve(source_->child(entry.name));
             const auto listing = path ? mount_.source().list(*path) : Result<std::vector<DirectoryEntry>>(path.error());
             if (listing && mount_.reader().recognises(*listing)) {
-                added.push_back({entry.name + suffix, FileType::directory});
+                added.push_back({name, FileType::directory});
             }
         }
     }
@@ -212,7 +229,7 @@ MirroredDirectory::Found MirroredDirectory::lookup_in_place(const std::string& p
         return answer_of_source(info.error());
     }
     return unshown_entry(mount_, request_, join_path(place(), name), *info, files->generation().signature(),
-                         [files] { files->report_problem(); });
+                         unshown(files));
 }
 
 }  // namespace ckptfs

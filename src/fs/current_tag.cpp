@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <set>
+#include <string>
 #include <utility>
 
 #include "fs/source_tree.h"
@@ -34,12 +36,17 @@ std::int64_t newest_time(const TagGeneration& generation) {
     return newest;
 }
 
-/// Those beside each other in `holder`, newest first.
+/// Those beside each other in `holder`, or that links there lead to, newest first.
 std::vector<HeldTag> held_tags(SourceTree& tree, const std::string& holder, const SourceDirectory::Snapshot& snapshot) {
     std::vector<HeldTag> tags;
+    std::set<std::string> seen;
     for (const DirectoryEntry& entry : snapshot.entries) {
-        if (entry.type == FileType::directory) {
-            if (auto tag = tag_at(tree, join_path(holder, entry.name))) {
+        if (entry.type != FileType::directory && entry.type != FileType::symlink) {
+            continue;
+        }
+        const auto path = tree.source().resolve(join_path(holder, entry.name));
+        if (path && seen.insert(*path).second) {
+            if (auto tag = tag_at(tree, *path)) {
                 tags.push_back(*std::move(tag));
             }
         }
@@ -100,6 +107,15 @@ bool is_current_tag_of(SourceDirectory& holder, const TagGeneration& generation)
         return false;
     }
     return true;
+}
+
+bool is_still_without_tag(SourceDirectory& holder, const CurrentTag& current) {
+    const auto name = holder.tree().reader().named_tag(holder.tree().source(), holder.path());
+    const bool is_same = name ? *name && *name == current.named : !current.named;
+    if (!is_same) {
+        holder.expire();
+    }
+    return is_same;
 }
 
 }  // namespace ckptfs

@@ -30,5 +30,7 @@ std::shared_ptr<const CurrentTag> find_current_tag(SourceTree& tree, const std::
 
 /// Looks anew at what names it. Where it is another, the holder expires.
 [[nodiscard]] bool is_current_tag_of(SourceDirectory& holder, const TagGeneration& generation);
+/// The same for a `current` that has a problem in place of a tag.
+[[nodiscard]] bool is_still_without_tag(SourceDirectory& holder, const CurrentTag& current);
 
 }  // namespace ckptfs

@@ -142,7 +142,7 @@ MirroredDirectory::Found MirroredDirectory::lookup_in_tag(const std::shared_ptr<
     }
     if (stands_for_file) {
         return unshown_entry(mount_, request_, join_path(place(), name), *info, files->generation().signature(),
-                             [files] { files->report_problem(); });
+                             ckptfs::unshown(files));
     }
     return passed_through_entry(mount_, *this, name, path, *info, files);
 }

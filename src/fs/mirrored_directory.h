@@ -43,7 +43,8 @@ class MirroredDirectory final : public Node {
     Found lookup_in_tag(const std::shared_ptr<const Snapshot>& snapshot, std::uint64_t inode, std::string_view name);
     // For names beside tags: files of the current one …
     Found lookup_held(const std::shared_ptr<const Snapshot>& snapshot, std::uint64_t inode, std::string_view name);
-    // … directories named after them, and the file that names one of those.
+    // … directories named after them, and the file that names one of those. SOURCE's own directory of such a name
+    // passes through where the view cannot be made.
     Found lookup_beside(const Snapshot& snapshot, std::uint64_t inode, std::string_view name);
     Outcome<LookedUpEntry> pointer_entry(const Snapshot& snapshot, std::string_view name);
     // For the directory of SOURCE at `path`, named `name` in this one, where a file takes its place.
@@ -62,6 +63,8 @@ class MirroredDirectory final : public Node {
                    Listing& listing);
     void list_beside(const Snapshot& snapshot, std::vector<DirectoryEntry>& entries) const;
 
+    /// Of the entry `name`, which may be a link to a tag; nullptr where it is none.
+    [[nodiscard]] std::shared_ptr<const TagFiles> files_of_tag(std::string_view name) const;
     /// The tag whose file takes the place of the directory at `path`; nullptr: none does.
     [[nodiscard]] std::shared_ptr<const TagFiles> in_place_of(const std::string& path) const;
     /// Whether this is the whole of SOURCE, with a file in its place.

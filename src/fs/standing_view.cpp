@@ -55,12 +55,7 @@ class VirtualFileNode final : public Node {
     // taken anew, since whoever opens after a save wants what was saved.
     Outcome<OpenedBytes> open() override {
         const TagFiles& files = *standing_.files;
-        const auto snapshot = files.directory()->current();
-        if (snapshot && (*snapshot)->generation.get() != &files.generation()) {
-            return Errno{ESTALE};
-        }
-        if (!files.generation().is_current()) {
-            files.directory()->expire();
+        if (!is_current(files)) {
             return Errno{ESTALE};
         }
         if (standing_.holder && !is_current_tag_of(*standing_.holder, files.generation())) {
@@ -120,12 +115,12 @@ class ViewDirectoryNode final : public Node {
             auto found = view_entry(mount_, standing, path, now.value.second, inode);
             return found ? *found : Errno{ENOENT};
         }
-        const auto unshown = unshown_names();
-        if (std::find(unshown.begin(), unshown.end(), path) == unshown.end()) {
-            if (ViewDirectories(unshown).find(path) != nullptr) {
+        const auto names = unshown_names();
+        if (std::find(names.begin(), names.end(), path) == names.end()) {
+            if (ViewDirectories(names).find(path) != nullptr) {
                 return view_directory_entry(mount_, standing, path, now.value.second, inode);
             }
-            return not_shown(*standing.files, unshown.empty() ? EIO : ENOENT);
+            return not_shown(*standing.files, names.empty() ? EIO : ENOENT);
         }
         const auto& tag = standing.files->directory()->path();
         const auto info = mount_.source().stat(tag);
@@ -133,8 +128,7 @@ class ViewDirectoryNode final : public Node {
             return answer_of_source(info.error());
         }
         return unshown_entry(mount_, standing.files->request(), join_path(standing.place, path), *info,
-                             standing.files->generation().signature(),
-                             [files = standing.files] { files->report_problem(); });
+                             standing.files->generation().signature(), unshown(standing.files));
     }
 
     Outcome<Listing> list() override {
@@ -150,8 +144,8 @@ class ViewDirectoryNode final : public Node {
         if (content->view) {
             list_view(mount_, standing, path_, *entries, listing);
         } else {
-            const ViewDirectories unshown(unshown_names());
-            const auto* found = unshown.find(path_);
+            const ViewDirectories directories(unshown_names());
+            const auto* found = directories.find(path_);
             if (found == nullptr || found->empty()) {
                 return not_shown(*standing.files, EIO);
             }
@@ -202,22 +196,41 @@ class ViewDirectoryNode final : public Node {
 
 class UnshownFileNode final : public Node {
  public:
-    UnshownFileNode(const FileInfo& info, std::function<void()> report) : info_(info), report_(std::move(report)) {}
+    UnshownFileNode(const FileInfo& info, Unshown unshown) : info_(info), unshown_(std::move(unshown)) {}
 
     Outcome<FileAttributes> attributes(std::uint64_t inode) override {
         return FileAttributes{virtual_attributes(info_, inode, 0), freshness};
     }
     Outcome<OpenedBytes> open() override {
-        report_();
+        if (!unshown_.is_current()) {
+            return Errno{ESTALE};
+        }
+        unshown_.report();
         return Errno{EIO};
     }
 
  private:
     FileInfo info_;
-    std::function<void()> report_;
+    Unshown unshown_;
 };
 
 }  // namespace
+
+bool is_current(const TagFiles& files) {
+    const auto snapshot = files.directory()->current();
+    if (snapshot && (*snapshot)->generation.get() != &files.generation()) {
+        return false;
+    }
+    if (!files.generation().is_current()) {
+        files.directory()->expire();
+        return false;
+    }
+    return true;
+}
+
+Unshown unshown(const std::shared_ptr<const TagFiles>& files) {
+    return {.report = [files] { files->report_problem(); }, .is_current = [files] { return is_current(*files); }};
+}
 
 IdentityHasher identity_of_files(const MountTree& mount, const StandingView& standing) {
     return mount.identity_of(standing.files->request(), standing.place)
@@ -302,7 +315,7 @@ void list_view(const MountTree& mount, const StandingView& standing, std::string
 }
 
 Outcome<LookedUpEntry> unshown_entry(MountTree& mount, const ViewRequest& request, const std::string& place,
-                                     FileInfo info, std::uint64_t signature, std::function<void()> report) {
+                                     FileInfo info, std::uint64_t signature, Unshown unshown) {
     constexpr std::uint32_t read_bits = 0444;
     info.mode &= read_bits;
     const auto identity =
@@ -310,7 +323,7 @@ Outcome<LookedUpEntry> unshown_entry(MountTree& mount, const ViewRequest& reques
     LookedUpEntry entry;
     entry.attributes = virtual_attributes(info, unknown_inode, 0);
     entry.attributes.inode =
-        mount.inodes().remember(identity, std::make_shared<UnshownFileNode>(info, std::move(report)));
+        mount.inodes().remember(identity, std::make_shared<UnshownFileNode>(info, std::move(unshown)));
     entry.entry_lifetime = freshness;
     entry.attributes_lifetime = freshness;
     return entry;

@@ -41,9 +41,21 @@ Outcome<LookedUpEntry> view_directory_entry(MountTree& mount, const StandingView
 void list_view(const MountTree& mount, const StandingView& standing, std::string_view path,
                std::vector<DirectoryEntry>& entries, Listing& listing);
 
-/// In the place of a file that cannot be shown: it is listed, and opening it calls `report` and is EIO. `info`: of the
-/// directory that it stands for, whose owner it has. `signature`: of the tag.
+/// Whether the tag is still that generation, by stamps taken anew; where it is not, its directory expires.
+[[nodiscard]] bool is_current(const TagFiles& files);
+
+/// Of a file that cannot be shown.
+struct Unshown {
+    std::function<void()> report;      ///< the reason, into the log
+    std::function<bool()> is_current;  ///< whether the reason stands still
+};
+/// For the problem that these have.
+[[nodiscard]] Unshown unshown(const std::shared_ptr<const TagFiles>& files);
+
+/// In the place of a file that cannot be shown: it is listed, and opening it is EIO, or ESTALE once that is no longer
+/// current, so that a tag which was repaired opens at once. `info`: of the directory that it stands for, whose owner it
+/// has. `signature`: of the tag.
 Outcome<LookedUpEntry> unshown_entry(MountTree& mount, const ViewRequest& request, const std::string& place,
-                                     FileInfo info, std::uint64_t signature, std::function<void()> report);
+                                     FileInfo info, std::uint64_t signature, Unshown unshown);
 
 }  // namespace ckptfs

@@ -221,6 +221,55 @@ TEST_F(Placed, BesideABrokenTag) {
     EXPECT_EQ(fs->lookup(directory, "zero").error, EIO);
 }
 
+TEST_F(Placed, ARepairedTagOpensAtOnce) {
+    reader_->show_at({.in_tag = true, .in_holder = is_model}, {"model.bin"}, {"model.safetensors"});
+    source_->put_file("step1/a.shard", "broken");
+    const auto fs = shown();
+    const auto held = inode(*fs, "model.safetensors");
+    const auto in_tag = inode(*fs, "step1/model.safetensors");
+    EXPECT_EQ(fs->open(held).error, EIO);
+    EXPECT_EQ(fs->open(in_tag).error, EIO);
+    source_->put_file("step1/a.shard", "AAA");
+    EXPECT_EQ(fs->open(held).error, ESTALE) << "within the second in which the old name is trusted";
+    EXPECT_EQ(fs->open(in_tag).error, ESTALE);
+    EXPECT_EQ(text(*fs, "step1/model.bin"), "model.bin: AAABBB");
+
+    source_->put_file("latest", "step7");
+    pass(1001);
+    const auto dangling = inode(*fs, "model.safetensors");
+    EXPECT_EQ(fs->open(dangling).error, EIO);
+    source_->put_file("latest", "step1");
+    EXPECT_EQ(fs->open(dangling).error, ESTALE);
+    EXPECT_EQ(text(*fs, "model.bin"), "model.bin: AAABBB");
+}
+
+TEST_F(Placed, WithoutANameTagsThatLinksLeadToAreCandidates) {
+    reader_->show_at({.in_tag = true, .in_holder = is_model}, {"model.bin"});
+    source_->remove("latest");
+    source_->put_directory("/other");
+    source_->put_directory("/other/step2");
+    source_->put_file("/other/step2/a.shard", "newer");
+    source_->put_symlink("best", "/other/step2");
+    source_->put_symlink("again", "/other/step2");
+    const auto fs = shown();
+    EXPECT_EQ(text(*fs, "model.bin"), "model.bin: newer");
+    EXPECT_EQ(reader_->reads(), 1) << "each of them once";
+}
+
+TEST_F(Placed, SourceSOwnDirectoryBesideATagPassesWhereTheViewFails) {
+    reader_->show_at({.beside_suffix = "_universal", .pointer = "latest"}, {"zero/w"}, {"mp_rank_00"});
+    source_->put_file("step1/a.shard", "broken");
+    source_->put_directory("step1_universal");
+    source_->put_file("step1_universal/converted", "whole");
+    const auto fs = shown();
+    EXPECT_EQ(text(*fs, "step1_universal/converted"), "whole");
+    EXPECT_THAT(names(*fs, root_inode), UnorderedElementsAre(".", "..", "fifo", "latest", "link", "plain", "step1",
+                                                             "step1_universal", "latest_universal"));
+    source_->put_file("step1/a.shard", "AAA");
+    pass(1001);
+    EXPECT_THAT(names(*fs, inode(*fs, "step1_universal")), UnorderedElementsAre(".", "..", "zero"));
+}
+
 class InPlace : public Placed {
  protected:
     void SetUp() override {
