@@ -100,8 +100,11 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
         return std::optional(Text{std::string("ckptfs ") + version + "\n"});
     } catch (const CLI::ArgumentMismatch& failure) {
         const std::string text = failure.what();
-        return usage_error("option " + text.substr(0, text.find(':')) +
-                           " needs a value, and may be given once; usage: " + usage);
+        const std::string name = text.substr(0, text.find(':'));
+        const CLI::Option* option = app.get_option_no_throw(name);
+        const bool is_single = option == nullptr || option->get_items_expected_max() <= 1;
+        return usage_error("option " + name + " needs a value" + (is_single ? ", and may be given once" : "") +
+                           "; usage: " + usage);
     } catch (const CLI::ParseError& failure) {
         return usage_error(printable(failure.what()) + "; usage: " + usage);
     }

@@ -12,6 +12,7 @@
 #include <system_error>
 #include <utility>
 
+#include "request/world_size.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -54,6 +55,16 @@ Result<void> expect_regex(const char* option, const std::string& pattern) {
     } catch (const std::regex_error& failure) {
         return refused(std::string(option) + " is " + in_quotes(pattern) +
                        ", which is no regular expression: " + printable(failure.what()));
+    }
+    return {};
+}
+
+/// Why the name of a world size is none, where it is the size that is wrong.
+Result<void> expect_size(std::string_view view) {
+    for (const std::string_view prefix : {"world-size-", "dp-size-"}) {
+        if (view.starts_with(prefix)) {
+            CKPTFS_TRY(parse_world_size(view.substr(prefix.size())));
+        }
     }
     return {};
 }
@@ -123,13 +134,13 @@ ViewOptionsParser::ViewOptionsParser(CLI::App& app, Tag tag) {
             app.add_option("--tag", tag_, "The tag whose weights stand beside the tags, instead of what `latest` names")
                 ->type_name("NAME");
     }
-    of_weights_ = {{"--max-shard-size", max_shard_size_option_},
-                   {"--strip-prefix", strip_prefix},
-                   {"--rename", rename},
-                   {"--parameters", parameters_option_},
-                   {"--trainable-only", trainable_only}};
+    of_weights_ = {{"--max-shard-size", max_shard_size_option_, Fits::weights},
+                   {"--strip-prefix", strip_prefix, Fits::weights_and_states},
+                   {"--rename", rename, Fits::weights_and_states},
+                   {"--parameters", parameters_option_, Fits::weights_and_states},
+                   {"--trainable-only", trainable_only, Fits::weights_and_states}};
     if (tag_option_ != nullptr) {
-        of_weights_.push_back({"--tag", tag_option_});
+        of_weights_.push_back({"--tag", tag_option_, Fits::weights});
     }
 }
 
@@ -138,6 +149,7 @@ Result<std::optional<ViewRequest>> ViewOptionsParser::request() const {
     if (!view_.empty()) {
         request = ViewRequest::parse(view_);
         if (!request) {
+            CKPTFS_TRY(expect_size(view_));
             return refused("there is no view " + in_quotes(view_) + "; give one of " + known_views);
         }
     }
@@ -165,11 +177,13 @@ Result<std::optional<ViewRequest>> ViewOptionsParser::request() const {
 }
 
 Result<ViewArguments> ViewOptionsParser::arguments(const std::optional<ViewRequest>& request) const {
-    const bool has_names = !request || request->kind == ViewKind::weights || request->kind == ViewKind::states;
     for (const Given& given : of_weights_) {
-        if (!has_names && given.option->count() > 0) {
+        const bool fits = !request || request->kind == ViewKind::weights ||
+                          (request->kind == ViewKind::states && given.fits == Fits::weights_and_states);
+        if (!fits && given.option->count() > 0) {
             return refused(std::string(given.name) + " says nothing of the view " + in_quotes(request->name()) +
-                           "; it goes with --view=weights and --view=states");
+                           "; it goes with --view=weights" +
+                           (given.fits == Fits::weights_and_states ? " and --view=states" : ""));
         }
     }
     ViewArguments result;

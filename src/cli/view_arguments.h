@@ -42,9 +42,11 @@ class ViewOptionsParser {
     [[nodiscard]] Result<ViewArguments> arguments(const std::optional<ViewRequest>& request) const;
 
  private:
+    enum class Fits : unsigned char { weights, weights_and_states };
     struct Given {
         const char* name;
         const CLI::Option* option;
+        Fits fits;
     };
 
     std::string view_;

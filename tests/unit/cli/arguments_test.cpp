@@ -174,11 +174,12 @@ TEST(Arguments, AViewIsGivenByItsNameOrByItsParts) {
 }
 
 TEST(Arguments, AViewThatThereIsNotAndPartsThatDoNotFitAreNamed) {
-    for (const char* name :
-         {"weight", "world-size-0", "world-size-08", "weights-fp8", "weights-bin-fp32", "universal-2"}) {
+    for (const char* name : {"weight", "world-size-08", "weights-fp8", "weights-bin-fp32", "universal-2"}) {
         EXPECT_THAT(error_of({"/s", "/m", std::string("--view=") + name}),
                     testing::AllOf(HasSubstr(std::string("no view '") + name), HasSubstr("lightning")));
     }
+    EXPECT_EQ(error_of({"/s", "/m", "--view=world-size-0"}), error_of({"/s", "/m", "--world-size=0"}));
+    EXPECT_THAT(error_of({"/s", "/m", "--view=dp-size-x"}), HasSubstr("'x' is not a whole number"));
     EXPECT_THAT(error_of({"/s", "/m", "--view=weights", "--world-size=4"}), HasSubstr("without --world-size"));
     EXPECT_THAT(error_of({"run", "/s", "--view=weights", "--world-size=auto", "--", "c"}), HasSubstr("--view says"));
     EXPECT_THAT(error_of({"/s", "/m", "--dtype=fp32"}), HasSubstr("--dtype goes with --view=weights alone"));
@@ -216,6 +217,12 @@ TEST(Arguments, NamesThatSayNothingOfAViewAreRefused) {
         }
         EXPECT_THAT(error_of({"run", "/s", "--world-size=auto", option, "--", "c"}), HasSubstr("it goes with"));
     }
+    EXPECT_EQ(mount_of({"/s", "/m", "--view=states", "--strip-prefix=a"}).target.names.strip_prefixes.size(), 1U);
+    for (const char* option : {"--max-shard-size=5GB", "--tag=a"}) {
+        EXPECT_THAT(error_of({"/s", "/m", "--view=states", option}), HasSubstr("it goes with --view=weights"));
+    }
+    EXPECT_THAT(error_of({"/s", "/m", "--strip-prefix="}), HasSubstr("--strip-prefix needs a value; usage"));
+    EXPECT_THAT(error_of({"/s", "/m", "--tag="}), HasSubstr("--tag needs a value, and may be given once"));
     for (const char* size : {"0", "-1", "GB", "5 GB", "5gb", "1.5GB", "99999999999TB", "9223372036854775808"}) {
         EXPECT_THAT(error_of({"/s", "/m", std::string("--max-shard-size=") + size}), HasSubstr("no size of a file"))
             << size;
