@@ -13,6 +13,9 @@ namespace {
 
 using Shape = std::vector<std::uint64_t>;
 
+/// Far above what models fuse, and little to allocate for a number in a file.
+constexpr std::uint64_t max_sub_parameters = 65'536;
+
 std::optional<std::uint64_t> product(std::span<const std::uint64_t> extents) {
     std::uint64_t result = 1;
     for (const std::uint64_t extent : extents) {
@@ -63,15 +66,7 @@ class Planner {
     Planner(const std::string& name, std::span<const Shape> shapes) : name_(name), shapes_(shapes) {}
 
     Result<SlicePlan> plan(const SliceRule& rule) {
-        for (const Shape& shape : shapes_) {
-            const auto numel = product(shape);
-            const auto total = numel ? checked_add(total_numel_, *numel) : std::nullopt;
-            if (!total) {
-                return mismatch("more elements than 64 bits count");
-            }
-            numels_.push_back(*numel);
-            total_numel_ = *total;
-        }
+        CKPTFS_TRY(count_elements());
         CKPTFS_TRY(std::visit([this](const auto& form) { return add(form); }, rule.form));
         if (rule.vocabulary_size) {
             CKPTFS_TRY(strip_vocabulary(*rule.vocabulary_size));
@@ -88,7 +83,28 @@ class Planner {
         return std::move(plan_);
     }
 
+    Result<std::vector<std::uint64_t>> sizes(const SubParameterSlices& form) {
+        CKPTFS_TRY(count_elements());
+        return sizes_of(form);
+    }
+
  private:
+    Result<void> count_elements() {
+        if (shapes_.empty()) {
+            return mismatch("no rank holds it");
+        }
+        for (const Shape& shape : shapes_) {
+            const auto numel = product(shape);
+            const auto total = numel ? checked_add(total_numel_, *numel) : std::nullopt;
+            if (!total) {
+                return mismatch("more elements than 64 bits count");
+            }
+            numels_.push_back(*numel);
+            total_numel_ = *total;
+        }
+        return {};
+    }
+
     [[nodiscard]] Error mismatch(const std::string& finding) const {
         return {ErrorCode::inconsistent,
                 "universal_checkpoint_info does not explain how tensor-parallel ranks cut " + name_ + ": " + finding};
@@ -113,7 +129,11 @@ class Planner {
             if (expected != shape) {
                 return mismatch("its slices differ in more than axis " + std::to_string(axis));
             }
-            shape[axis] += other[axis];
+            const auto sum = checked_add(shape[axis], other[axis]);
+            if (!sum) {
+                return mismatch("a longer axis than 64 bits count");
+            }
+            shape[axis] = *sum;
         }
         return shape;
     }
@@ -159,6 +179,9 @@ class Planner {
     }
 
     Result<void> add(const SubParameterSlices& form) {
+        if (form.axis >= form.view.size()) {
+            return mismatch("its sub-parameters lie along an axis that their view does not have");
+        }
         CKPTFS_ASSIGN(const std::vector<Shape> widths, widths_of(form));
         // Rows and inner extents of the view; the extent that is -1 is what the others leave.
         std::optional<std::size_t> open;
@@ -208,27 +231,47 @@ class Planner {
         return {};
     }
 
+    [[nodiscard]] Result<std::vector<std::uint64_t>> sizes_of(const SubParameterSlices& form) const {
+        if (!form.sizes.empty()) {
+            return form.sizes;
+        }
+        std::uint64_t along = 0;
+        for (const Shape& shape : shapes_) {
+            if (form.axis >= shape.size()) {
+                return mismatch("its sub-parameters lie along an axis that it does not have");
+            }
+            const auto sum = checked_add(along, shape[form.axis]);
+            if (!sum) {
+                return mismatch("a longer axis than 64 bits count");
+            }
+            along = *sum;
+        }
+        if (form.count == 0 || form.count > along || along % form.count != 0) {
+            return mismatch("its extent of " + std::to_string(along) + " is not " + std::to_string(form.count) +
+                            " equal sub-parameters");
+        }
+        // An axis may be longer than all elements are many, where another one is empty.
+        if (form.count > std::min(total_numel_, max_sub_parameters)) {
+            return mismatch("it has " + std::to_string(total_numel_) + " elements in " + std::to_string(form.count) +
+                            " sub-parameters, and at most " + std::to_string(max_sub_parameters) +
+                            " of one element or more are accepted");
+        }
+        return std::vector<std::uint64_t>(form.count, along / form.count);
+    }
+
     // By sub-parameter, then by rank.
     [[nodiscard]] Result<std::vector<Shape>> widths_of(const SubParameterSlices& form) const {
         const std::size_t degree = shapes_.size();
-        std::vector<std::uint64_t> sizes = form.sizes;
-        if (sizes.empty()) {
-            std::uint64_t along = 0;
-            for (const Shape& shape : shapes_) {
-                if (form.axis >= shape.size()) {
-                    return mismatch("its sub-parameters lie along an axis that it does not have");
-                }
-                along += shape[form.axis];
-            }
-            if (form.count == 0 || form.count > along || along % form.count != 0) {
-                return mismatch("its extent of " + std::to_string(along) + " is not " + std::to_string(form.count) +
-                                " equal sub-parameters");
-            }
-            sizes.assign(form.count, along / form.count);
-        }
+        CKPTFS_ASSIGN(const std::vector<std::uint64_t> sizes, sizes_of(form));
         if (!form.widths.empty()) {
             if (form.widths.size() != sizes.size()) {
                 return mismatch("it has widths of other sub-parameters than sizes");
+            }
+            for (const Shape& of_ranks : form.widths) {
+                if (of_ranks.size() != degree) {
+                    return mismatch("a sub-parameter has widths for " + std::to_string(of_ranks.size()) +
+                                    " ranks, and " + std::to_string(degree) + " hold it");
+                }
             }
             return form.widths;
         }
@@ -256,6 +299,10 @@ class Planner {
     }
 
     Result<void> add(const AffineSlices& form) {
+        if (form.pieces.size() != shapes_.size()) {
+            return mismatch("its affine map is of " + std::to_string(form.pieces.size()) + " ranks, and " +
+                            std::to_string(shapes_.size()) + " hold it");
+        }
         const auto numel = product(form.shape);
         if (!numel) {
             return mismatch("more elements than 64 bits count");
@@ -288,8 +335,9 @@ class Planner {
                 }
                 rows = runs->rows;
                 // Rows are equally far apart in the whole and in the slice, and all of them are in the piece.
-                const bool is_whole = runs->rows == 1 || (runs->source_row * runs->rows == *numel &&
-                                                          runs->slice_row * runs->rows == numels_[rank]);
+                const bool is_whole = runs->rows == 1 || (runs->source_row == *numel / runs->rows &&
+                                                          runs->slice_row == numels_[rank] / runs->rows &&
+                                                          numels_[rank] % runs->rows == 0);
                 if (!is_whole || *numel % runs->rows != 0 ||
                     !within(piece.source_offset, runs->width, *numel / runs->rows) ||
                     !within(piece.slice_offset, runs->width, numels_[rank] / runs->rows)) {
@@ -375,6 +423,11 @@ model::Elements SlicePlan::apply(std::span<const model::Elements> slices) const 
 Result<SlicePlan> plan_slices(const std::string& name, const SliceRule& rule,
                               std::span<const std::vector<std::uint64_t>> shapes) {
     return Planner(name, shapes).plan(rule);
+}
+
+Result<std::vector<std::uint64_t>> sub_parameter_sizes(const std::string& name, const SubParameterSlices& form,
+                                                       std::span<const std::vector<std::uint64_t>> shapes) {
+    return Planner(name, shapes).sizes(form);
 }
 
 }  // namespace ckptfs::zero

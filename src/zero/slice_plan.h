@@ -32,10 +32,16 @@ struct SlicePlan {
     [[nodiscard]] model::Elements apply(std::span<const model::Elements> slices) const;
 };
 
-/// `shapes`: of the parameter on each rank. `inconsistent` where they do not fit the rule, `unsupported` for means,
+/// `shapes`: of the parameter on each rank. `inconsistent` where they do not fit the rule or are not as many as the
+/// ranks that it speaks of, and for more sub-parameters than any model has; `unsupported` for means,
 /// which no bytes of a file are, and for affine maps that scale or do not cut along one axis. Errors name the
 /// parameter.
 Result<SlicePlan> plan_slices(const std::string& name, const SliceRule& rule,
                               std::span<const std::vector<std::uint64_t>> shapes);
+
+/// How long each sub-parameter is along its axis, also where the form says no more than how many there are. Errors as
+/// plan_slices().
+Result<std::vector<std::uint64_t>> sub_parameter_sizes(const std::string& name, const SubParameterSlices& form,
+                                                       std::span<const std::vector<std::uint64_t>> shapes);
 
 }  // namespace ckptfs::zero

@@ -9,8 +9,9 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
-constexpr std::int64_t known_affine_version = 1;  // affine.py AFFINE_MAP_FORMAT_VERSION
-constexpr double widths_version = 0.4;            // the first that records sub_param_shard_widths
+constexpr std::int64_t known_affine_version = 1;             // affine.py AFFINE_MAP_FORMAT_VERSION
+constexpr std::int64_t max_extent = std::int64_t{1} << 40U;  // of sub-parameters: no sum of two wraps
+constexpr double widths_version = 0.4;                       // the first that records sub_param_shard_widths
 
 bool is_absent(const Node* node) {
     return node == nullptr || node->kind == Kind::none;
@@ -59,7 +60,7 @@ Result<SubParameterSlices> sub_parameter_shape(const Field& entry) {
             CKPTFS_ASSIGN(std::vector<std::uint64_t> sizes, counts_of(extents[i]));
             sum = 0;
             for (const std::uint64_t size : sizes) {
-                if (size > std::uint64_t{1} << 40U) {
+                if (size > static_cast<std::uint64_t>(max_extent) || sum > max_extent) {
                     return extents[i].place.damaged("sizes of sub-parameters");
                 }
                 sum += static_cast<std::int64_t>(size);

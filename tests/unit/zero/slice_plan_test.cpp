@@ -123,6 +123,36 @@ TEST(SlicePlan, WhatDoesNotFitIsRefused) {
                    "along one axis");
 }
 
+TEST(SlicePlan, RulesOfOtherRanksThanHoldItAreRefused) {
+    const AffinePiece half{{2, 2}, 0, {2, 1}, 0, {2, 1}, 1};
+    AffinePiece other = half;
+    other.source_offset = 4;
+    const AffineSlices two{{4, 2}, {{half}, {other}}};
+    EXPECT_TRUE(plan_slices("p", {two, std::nullopt}, std::vector<std::vector<std::uint64_t>>{{2, 2}, {2, 2}}).ok());
+    expect_refused(two, {{2, 2}}, ErrorCode::inconsistent, "of 2 ranks, and 1 hold it");
+    expect_refused(two, {{2, 2}, {2, 2}, {2, 2}}, ErrorCode::inconsistent, "of 2 ranks, and 3 hold it");
+    const SubParameterSlices wide{{8, -1}, 0, {5, 3}, 0, {{3, 2}, {2, 1}}};
+    expect_refused(wide, {{5, 2}}, ErrorCode::inconsistent, "widths for 2 ranks, and 1 hold it");
+    expect_refused(wide, {{5, 2}, {3, 2}, {1, 2}}, ErrorCode::inconsistent, "widths for 2 ranks, and 3 hold it");
+    expect_refused(SubParameterSlices{{8}, 1, {5, 3}, 0, {}}, {{8}}, ErrorCode::inconsistent, "axis");
+    expect_refused(ReplicatedSlices{}, {}, ErrorCode::inconsistent, "no rank holds it");
+}
+
+TEST(SlicePlan, CountsOfSubParametersAreNoLargerThanTheParameter) {
+    constexpr std::uint64_t many = std::uint64_t{1} << 40U;
+    expect_refused(SubParameterSlices{{-1, 0}, 0, {}, many, {}}, {{many, 0}}, ErrorCode::inconsistent,
+                   "0 elements in " + std::to_string(many));
+    expect_refused(SubParameterSlices{{-1}, 0, {}, 1'000'000, {}}, {{500'000}, {500'000}}, ErrorCode::inconsistent,
+                   "at most 65536");
+    expect_refused(SubParameterSlices{{-1, 0}, 0, {}, 1, {}}, {{UINT64_MAX, 0}, {2, 0}}, ErrorCode::inconsistent,
+                   "longer axis");
+    expect_refused(ConcatenatedSlices{0}, {{UINT64_MAX, 0}, {2, 0}}, ErrorCode::inconsistent, "longer axis");
+    const std::vector<std::vector<std::uint64_t>> shapes{{4, 2}, {4, 2}};
+    const auto sizes = sub_parameter_sizes("p", {{-1, 2}, 0, {}, 4, {}}, shapes);
+    ASSERT_TRUE(sizes.ok());
+    EXPECT_EQ(*sizes, (std::vector<std::uint64_t>{2, 2, 2, 2}));
+}
+
 TEST(NamePatterns, MatchAsPythonMatches) {
     NamePatterns patterns;
     for (const char* pattern : {"^a\\.b$", "a.b", "a\\.", "[ab]+\\.c", "b"}) {
