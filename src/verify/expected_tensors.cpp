@@ -34,17 +34,24 @@ class Collection {
  public:
     explicit Collection(const Naming& naming) : naming_(naming) {}
 
+    /// What follows is of another rank.
+    void begin_rank() { ++rank_; }
+
     void add(const std::string& name, const std::string& kind, DType dtype, TensorPart part) {
         const auto [known, is_new] = index_.try_emplace({name, kind}, tensors_.size());
         if (is_new) {
-            ExpectedTensor& tensor = tensors_.emplace_back();
-            tensor.kind = kind;
-            tensor.dtype = dtype;
+            ExpectedTensor& added = tensors_.emplace_back();
+            added.kind = kind;
+            added.dtype = dtype;
             if (auto shown = naming_(name)) {
-                tensor.names.push_back(*std::move(shown));
+                added.names.push_back(*std::move(shown));
             }
         }
-        tensors_[known->second].parts.push_back(std::move(part));
+        ExpectedTensor& tensor = tensors_[known->second];
+        last_ranks_.resize(tensors_.size());
+        tensor.is_doubled = tensor.is_doubled || (!is_new && last_ranks_[known->second] == rank_);
+        last_ranks_[known->second] = rank_;
+        tensor.parts.push_back(std::move(part));
     }
 
     void add_name(const model::TiedName& tied, const std::string& kind, bool under_every_name) {
@@ -66,6 +73,8 @@ class Collection {
  private:
     const Naming& naming_;
     std::vector<ExpectedTensor> tensors_;
+    std::size_t rank_ = 0;
+    std::vector<std::size_t> last_ranks_;  // that added a part, by tensor
     std::map<std::pair<std::string, std::string>, std::size_t> index_;
     std::set<std::string> tied_;
 };
@@ -99,6 +108,7 @@ bool keeps_weights(const model::Checkpoint& checkpoint) {
 
 void add_states(const model::Checkpoint& checkpoint, Collection& out) {
     for (const model::Rank& rank : checkpoint.ranks) {
+        out.begin_rank();
         for (const model::Group& group : rank.groups) {
             for (const model::Parameter& parameter : group.parameters) {
                 if (parameter.master) {
@@ -134,6 +144,7 @@ std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint
     Collection result(naming);
     const std::optional<DType> floating = floating_dtype(dtype);
     for (const model::Rank& rank : checkpoint.ranks) {
+        result.begin_rank();
         for (const model::Group& group : rank.groups) {
             for (const model::Parameter& parameter : group.parameters) {
                 add_weight(parameter, floating, result);
@@ -159,6 +170,7 @@ std::vector<ExpectedTensor> expected_weights(const model::Checkpoint& checkpoint
 std::vector<ExpectedTensor> expected_lightning(const model::Checkpoint& checkpoint, const Naming& naming) {
     Collection result(naming);
     for (const model::Rank& rank : checkpoint.ranks) {
+        result.begin_rank();
         for (const model::Group& group : rank.groups) {
             for (const model::Parameter& parameter : group.parameters) {
                 add_weight(parameter, DType::float32, result);
@@ -189,6 +201,7 @@ std::vector<ExpectedTensor> expected_universal(const model::Checkpoint& checkpoi
     add_states(checkpoint, result);
     if (keeps_weights(checkpoint)) {
         for (const model::Rank& rank : checkpoint.ranks) {
+            result.begin_rank();
             std::map<std::string, TensorPart> module = module_of(rank);
             for (const model::TiedName& tied : rank.tied) {
                 if (const auto owner = module.find(tied.of); owner != module.end()) {

@@ -25,6 +25,7 @@ struct ExpectedTensor {
     std::string kind;                            ///< "weight", "fp32" (the master), or an optimizer state's name
     model::DType dtype = model::DType::float32;  ///< that the view shows it as
     std::vector<TensorPart> parts;               ///< by rank
+    bool is_doubled = false;                     ///< whether one rank has two of this name and kind
     bool may_be_flat = false;                    ///< whether it may stand there as one axis
 };
 

@@ -73,6 +73,10 @@ class DerivedVerifier {
                     Problems& problems)
         : kind_(kind), expected_(std::move(expected)), torch_(read_with_torch), problems_(problems) {
         for (std::size_t index = 0; index < expected_.size(); ++index) {
+            if (expected_[index].is_doubled) {
+                problems_.add(what_of(joined(expected_[index].names, " or "), expected_[index].kind) +
+                              ": one rank of the source has two of this name");
+            }
             for (const std::string& name : expected_[index].names) {
                 if (!by_key_.emplace(std::pair(name, expected_[index].kind), Place{index, ""}).second) {
                     problems_.add(what_of(name, expected_[index].kind) +

@@ -272,6 +272,12 @@ TEST_F(DerivedView, UniversalFilesHaveBothFormsOfTheConverter) {
     EXPECT_THAT(problems_of("universal"), IsEmpty());
 }
 
+TEST_F(DerivedView, TwoTensorsOfOneNameAreReported) {
+    model_.ranks.front().groups.front().states = {"fp32"};
+    add_safetensors("fp32.safetensors", masters.substr(0, masters.find(R"(,"steps")")) + "}", {pieces(0), pieces(1)});
+    EXPECT_THAT(problems_of("states"), Contains("tensor 'a', fp32: one rank of the source has two of this name"));
+}
+
 TEST_F(DerivedView, PartsOfSeveralRanksAreJoinedAlongTheAxisThatGrew) {
     for (model::Parameter& parameter : model_.ranks.front().groups.front().parameters) {
         parameter.states.clear();
