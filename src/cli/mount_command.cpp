@@ -91,7 +91,7 @@ class Mounting {
         CKPTFS_ASSIGN(const auto without, report::holders_without(source, reader, found, *tag));
         for (const std::string& holder : without) {
             log::warn(in_quotes(source.display(holder)) + " has no tag " + in_quotes(*tag) +
-                      ": the one that its `latest` names is shown there");
+                      ": the weights there are those of its current tag");
         }
         return {};
     }

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <string>
 #include <vector>
 
 #include "support/memory_source.h"
@@ -37,6 +39,17 @@ TEST(Open, ATagSuggestsTheWorldSizeThatWroteItFirst) {
     ASSERT_FALSE(suggestions.empty());
     EXPECT_EQ(suggestions.front().name(), "world-size-4");
     EXPECT_TRUE(zero_tag_reader()->read(**source, "nothing")->suggestions().empty());
+}
+
+TEST(Open, ATagThatIsSourceItselfHasNoPlaceBesideIt) {
+    const auto suggests_universal = [](const std::string& source, const std::string& tag) {
+        const auto suggestions = zero_tag_reader()->read(**open_directory(source), tag)->suggestions();
+        return std::any_of(suggestions.begin(), suggestions.end(),
+                           [](const ViewRequest& request) { return request.kind == ViewKind::universal; });
+    };
+    const std::string source = (test_data() / "zero/stage2_bf16_ws4").string();
+    EXPECT_TRUE(suggests_universal(source, "global_step2"));
+    EXPECT_FALSE(suggests_universal(source + "/global_step2", ""));
 }
 
 /// Nothing can be looked at, for the reason `code`.
