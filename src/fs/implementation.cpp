@@ -18,7 +18,9 @@ constexpr std::uint64_t dot_entries = 2;
 }  // namespace
 
 FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, const FileSystemOptions& options)
-    : tree_(std::move(tree)), mount_(tree_, options.request.has_value(), options.source_name) {
+    : tree_(std::move(tree)),
+      mount_(tree_, options.request.has_value(), options.source_name),
+      lists_suggestions_(!options.request) {
     if (options.request) {
         root_ = std::make_shared<MirroredDirectory>(mount_, tree_->directory(""), *options.request, root_inode,
                                                     mount_.source_root());
@@ -28,7 +30,14 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
 }
 
 void FileSystem::Implementation::adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
-    tree_->known_tags().note_suggestions(tag->suggestions());
+    hand_over(directory, tag);
+    if (lists_suggestions_) {
+        tree_->known_tags().note_read(tag);
+        static_cast<void>(tree_->known_tags().suggestions());  // now: nothing may keep this tag
+    }
+}
+
+void FileSystem::Implementation::hand_over(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
     const auto path = tree_->source().resolve(directory);
     if (!path) {
         return;

@@ -54,8 +54,12 @@ class FileSystem::Implementation {
     // nullptr: the kernel knows more than it was told, or has forgotten it already.
     [[nodiscard]] std::shared_ptr<Node> node_of(std::uint64_t inode);
 
+    // To the tag's generation, if it is of what lies in the directory now.
+    void hand_over(const std::string& directory, const std::shared_ptr<const Tag>& tag);
+
     std::shared_ptr<SourceTree> tree_;
     MountTree mount_;
+    bool lists_suggestions_;
     std::shared_ptr<Node> root_;
     HandleTable<OpenFile> files_;
     HandleTable<OpenDirectory> directories_;

@@ -110,15 +110,31 @@ void KnownTags::forget_saves_of_removed() {
     forget_saves_at_ = std::max<std::size_t>(64, 2 * last_saves_.size());
 }
 
-void KnownTags::note_suggestions(const std::vector<ViewRequest>& requests) {
+void KnownTags::note_read(const std::shared_ptr<const Tag>& tag) {
     const std::lock_guard lock(mutex_);
-    for (const ViewRequest& request : requests) {
-        suggestions_.insert(request.name());
-    }
+    std::erase_if(unasked_, [](const auto& unasked) { return unasked.expired(); });
+    unasked_.insert(tag);
 }
 
-std::vector<std::string> KnownTags::suggestions() const {
+std::vector<std::string> KnownTags::suggestions() {
+    std::vector<std::shared_ptr<const Tag>> unasked;
+    {
+        const std::lock_guard lock(mutex_);
+        for (const auto& tag : unasked_) {
+            if (auto kept = tag.lock()) {
+                unasked.push_back(std::move(kept));
+            }
+        }
+        unasked_.clear();
+    }
+    std::set<std::string> names;
+    for (const auto& tag : unasked) {
+        for (const ViewRequest& request : tag->suggestions()) {
+            names.insert(request.name());
+        }
+    }
     const std::lock_guard lock(mutex_);
+    suggestions_.merge(names);
     return {suggestions_.begin(), suggestions_.end()};
 }
 

@@ -38,9 +38,11 @@ class KnownTags {
     /// SOURCE, and idle ones hold no descriptors.
     void forget_removed();
 
-    void note_suggestions(const std::vector<ViewRequest>& requests);
-    /// Names of requests that the tags read so far suggest, each once.
-    [[nodiscard]] std::vector<std::string> suggestions() const;
+    /// Of a tag that was read: suggestions() asks it, as long as it is in memory.
+    void note_read(const std::shared_ptr<const Tag>& tag);
+    /// Names of requests that the tags read so far suggest, each once. Asks each tag once, when it is first needed: a
+    /// tag looks at its whole model to answer.
+    [[nodiscard]] std::vector<std::string> suggestions();
 
  private:
     using Loaded = std::set<std::weak_ptr<TagGeneration>, std::owner_less<>>;
@@ -54,6 +56,7 @@ class KnownTags {
     const Source& source_;
 
     mutable std::mutex mutex_;
+    std::set<std::weak_ptr<const Tag>, std::owner_less<>> unasked_;
     std::set<std::string> suggestions_;
     std::unordered_map<std::string, std::shared_ptr<const SavedFiles>> last_saves_;  // by path
     std::size_t forget_saves_at_ = 64;

@@ -192,7 +192,7 @@ void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
         constexpr std::array passing{ErrorCode::io, ErrorCode::stale, ErrorCode::not_found};
         worth_another_read_ = std::find(passing.begin(), passing.end(), problem->code()) != passing.end();
     }
-    tree_->known_tags().note_suggestions(tag_->suggestions());
+    tree_->known_tags().note_read(tag_);
 }
 
 std::shared_ptr<const TagFiles> TagGeneration::files_for(const ViewRequest& request,

@@ -352,6 +352,7 @@ class ShardTag final : public Tag {
     [[nodiscard]] const Error* problem() const override { return problem_ ? &*problem_ : nullptr; }
     [[nodiscard]] const std::vector<std::string>& warnings() const override { return warnings_; }
     [[nodiscard]] std::vector<ViewRequest> suggestions() const override {
+        ++*suggested_;
         return {ViewRequest::at_world_size(names_.size())};
     }
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return names_; }
@@ -372,6 +373,7 @@ class ShardTag final : public Tag {
         return std::shared_ptr<const View>(std::make_shared<RankView>(request.world_size, text_, info_, unchanged_));
     }
 
+    std::shared_ptr<std::atomic<int>> suggested_ = std::make_shared<std::atomic<int>>(0);
     std::optional<Error> problem_;
     std::vector<std::string> warnings_;
     std::vector<std::string> paths_;  // of a view that is of no world size
@@ -435,6 +437,7 @@ class ShardReader final : public TagReader {
             }
         }
         tag->while_cut_ = while_cut_;
+        tag->suggested_ = suggested_;
         tag->paths_ = paths_;
         tag->unchanged_ = [&memory, shards] {
             for (const auto& [path, stamp] : shards) {
@@ -464,6 +467,8 @@ class ShardReader final : public TagReader {
         const auto name = dynamic_cast<const MemorySource&>(source).content(path);
         return std::optional(holder.empty() ? name : holder + "/" + name);
     }
+    /// How often tags were asked for suggestions.
+    [[nodiscard]] int suggested() const { return *suggested_; }
     /// Of all requests but those for a world size, of the tags read from now on.
     void show_at(Placement placement, std::vector<std::string> paths, std::vector<std::string> unshown = {}) {
         placement_ = std::move(placement);
@@ -494,6 +499,7 @@ class ShardReader final : public TagReader {
     }
 
  private:
+    std::shared_ptr<std::atomic<int>> suggested_ = std::make_shared<std::atomic<int>>(0);
     mutable std::mutex mutex_;
     mutable std::condition_variable changed_;
     mutable int reads_ = 0;

@@ -344,6 +344,27 @@ TEST_F(Catalogue, ListsWhatTagsSuggestAndFindsEveryRequest) {
     EXPECT_EQ(fs->lookup(root_inode, "weights-fp8").error, ENOENT);
 }
 
+TEST_F(Catalogue, AsksEachTagOnceAndOnlyWhereItListsThem) {
+    const auto fs = listed();
+    EXPECT_EQ(text(*fs, "world-size-3/step1/rank_1.pt"), "rank 1 of 3: AAABBB");
+    EXPECT_EQ(reader_->suggested(), 0);
+    names(*fs, root_inode);
+    EXPECT_THAT(names(*fs, root_inode), testing::Contains("world-size-2"));
+    EXPECT_EQ(reader_->suggested(), 1);
+    const auto one_view = make(3);
+    one_view->adopt("step1", reader_->read(*source_, "step1"));
+    EXPECT_EQ(text(*one_view, "step1/rank_1.pt"), "rank 1 of 3: AAABBB");
+    EXPECT_EQ(reader_->suggested(), 1);
+}
+
+TEST_F(Catalogue, ListsWhatAnAdoptedTagSuggests) {
+    const auto fs = listed();
+    fs->adopt("step1", reader_->read(*source_, "step1"));
+    fs->adopt("nowhere", reader_->read(*source_, "step1"));
+    EXPECT_THAT(names(*fs, root_inode), testing::Contains("world-size-2"));
+    EXPECT_EQ(reader_->suggested(), 2);
+}
+
 TEST_F(Catalogue, ItsOwnFilesGuardItsRoot) {
     const auto fs = listed();
     EXPECT_EQ(text(*fs, "latest"), "choose a view");
