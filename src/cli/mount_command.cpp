@@ -82,6 +82,14 @@ class Mounting {
         return file_system;
     }
 
+    /// A tag of a certain name may lie deeper than others.
+    [[nodiscard]] report::SurveyExtent extent(const TagReader& reader) const {
+        const auto& target = arguments_.target;
+        const bool is_by_name =
+            target.names.tag || (target.request && !reader.placement(*target.request).in_place_of_holder_of.empty());
+        return is_by_name ? report::SurveyExtent::all : report::SurveyExtent::nearest;
+    }
+
     /// Of --tag, where there are tags at all.
     Result<void> expect_tag(const Source& source, const TagReader& reader, const report::Survey& found) {
         const auto& tag = arguments_.target.names.tag;
@@ -98,7 +106,7 @@ class Mounting {
 
     /// Without a tag where none is needed.
     Result<report::WholeTag> find_tag(const Source& source, const TagReader& reader) {
-        CKPTFS_ASSIGN(const auto found, report::survey(source, reader));
+        CKPTFS_ASSIGN(const auto found, report::survey(source, reader, extent(reader)));
         CKPTFS_TRY(expect_tag(source, reader, found));
         std::vector<Error> broken;
         auto whole = report::first_whole_tag(source, reader, found, broken, arguments_.target.request);

@@ -118,8 +118,10 @@ TEST_F(Mounting, AViewThatWouldStandNowhereIsRefused) {
 
 TEST_F(Mounting, TagsWithoutAPlaceForTheViewAreNoProblemBesideOnesThatHaveOne) {
     const fs::path source = harness_.copy("stage1_bf16_ws3");
-    fs::copy(source / tag_name(source), source / "checkpoint", fs::copy_options::recursive);
+    fs::create_directory(source / "epoch=1.ckpt");
+    fs::copy(source / tag_name(source), source / "epoch=1.ckpt/checkpoint", fs::copy_options::recursive);
     EXPECT_EQ(mount(source, {"--view=lightning"}), 0);
+    EXPECT_EQ(mount(source, {"--view=weights", "--tag=checkpoint"}), 0);
     EXPECT_EQ(harness_.error(), "");
 }
 
