@@ -31,7 +31,7 @@ struct Parameter {
     std::string name;
     std::vector<std::uint64_t> shape;
     std::uint64_t numel = 0;
-    bool trainable = true;  ///< also where the checkpoint does not tell (ZeRO stage 0)
+    std::optional<bool> trainable = true;  ///< nullopt where the checkpoint does not tell (ZeRO stage 0)
     /// As the engine computes with it; absent where the checkpoint keeps masters alone (ZeRO-3).
     std::optional<Elements> weight;
     std::optional<Elements> master;  ///< absent where there is no optimizer, or what it keeps was not read

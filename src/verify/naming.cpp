@@ -28,7 +28,7 @@ std::set<std::string> trainable_names(const model::Checkpoint& checkpoint) {
     for (const model::Rank& rank : checkpoint.ranks) {
         for (const model::Group& group : rank.groups) {
             for (const model::Parameter& parameter : group.parameters) {
-                if (parameter.trainable) {
+                if (parameter.trainable.value_or(false)) {
                     names.insert(parameter.name);
                 }
             }

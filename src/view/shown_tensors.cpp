@@ -40,7 +40,7 @@ class TensorList {
         }
         for (const model::Group& group : rank_.groups) {
             for (const model::Parameter* parameter : in_flat_order(group)) {
-                if (!selection_.trainable_only || parameter->trainable) {
+                if (!selection_.trainable_only || parameter->trainable.value_or(true)) {
                     add_parameter(*parameter, &group);
                 }
             }
@@ -126,6 +126,20 @@ Result<void> check_convertible(const ShownTensor& tensor, const std::string& nam
     return {};
 }
 
+Result<void> check_tells_trainable(const model::Rank& rank, const std::string& display) {
+    for (const model::Group& group : rank.groups) {
+        for (const model::Parameter& parameter : group.parameters) {
+            if (!parameter.trainable) {
+                return Error(ErrorCode::unsupported,
+                             display + " does not tell whether '" + parameter.name +
+                                 "' is trained, as no checkpoint of ZeRO stage 0 does, so --trainable-only cannot be "
+                                 "followed; choose by name with --parameters");
+            }
+        }
+    }
+    return {};
+}
+
 Error collision(const std::string& display, const std::string& first, const std::string& second,
                 const std::string& shown) {
     return {ErrorCode::invalid_argument, display + ": '" + first + "' and '" + second + "' would both be called '" +
@@ -136,6 +150,9 @@ Error collision(const std::string& display, const std::string& first, const std:
 
 Result<std::vector<ShownTensor>> shown_tensors(const model::Rank& rank, const TensorNames& names,
                                                const TensorSelection& selection, const std::string& display) {
+    if (selection.trainable_only) {
+        CKPTFS_TRY(check_tells_trainable(rank, display));
+    }
     std::vector<ShownTensor> shown;
     std::map<std::string, std::string> own_names;  // the checkpoint's, by the one that is shown
     for (NamedTensor& named : TensorList(rank, selection).make()) {
@@ -163,11 +180,12 @@ Result<std::vector<ShownTensor>> shown_tensors(const model::Rank& rank, const Te
             shown.push_back(std::move(tensor));
         }
     }
-    if (shown.empty()) {
-        return Error(ErrorCode::invalid_argument,
-                     display + " has no tensor that is asked for; see --parameters and --trainable-only");
-    }
     return shown;
+}
+
+Error nothing_shown(const std::string& display) {
+    return {ErrorCode::invalid_argument,
+            display + " has no tensor that is asked for; see --parameters and --trainable-only"};
 }
 
 }  // namespace ckptfs::view

@@ -38,9 +38,13 @@ struct TensorSelection {
     bool trainable_only = false;  ///< leaves out frozen parameters and buffers
 };
 
-/// `invalid_argument` where nothing is left, or two tensors have one name in the end; `unsupported` for a dtype that
-/// cannot be converted as the selection asks. `display`: the tag, for messages.
+/// Empty where nothing is left. `invalid_argument` where two tensors have one name in the end; `unsupported` for a
+/// dtype that cannot be converted as the selection asks, and for `trainable_only` where the checkpoint does not tell.
+/// `display`: the tag, for messages.
 Result<std::vector<ShownTensor>> shown_tensors(const model::Rank& rank, const TensorNames& names,
                                                const TensorSelection& selection, const std::string& display);
+
+/// `invalid_argument`: what a view says that has no tensor to show.
+[[nodiscard]] Error nothing_shown(const std::string& display);
 
 }  // namespace ckptfs::view

@@ -9,6 +9,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "view/checked_names.h"
 #include "view/shown_tensors.h"
 #include "view/tensor_files_view.h"
 #include "view/tensor_names.h"
@@ -17,6 +18,7 @@ namespace ckptfs::view {
 namespace {
 
 constexpr std::string_view master_name = "fp32";
+constexpr std::string_view states_suffix = ".safetensors";
 
 /// The shortest that reads back as the same number.
 std::string number_text(double value) {
@@ -113,7 +115,7 @@ class StatesKind final : public Kind {
     [[nodiscard]] Placement placement(const ViewRequest& /*request*/) const override { return {.in_tag = true}; }
     [[nodiscard]] std::vector<std::string> names_of_unshown(const ViewRequest& /*request*/,
                                                             const ViewOptions& /*options*/) const override {
-        return {std::string(master_name) + ".safetensors"};
+        return {std::string(master_name) + std::string(states_suffix)};
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
         const auto rank = whole_model(model_source(ingredients));
@@ -138,25 +140,33 @@ Result<std::shared_ptr<const View>> states_view(const ModelSource& source, const
     CKPTFS_ASSIGN(const model::Rank rank, whole_model(source));
     CKPTFS_ASSIGN(const TensorNames names, TensorNames::create(options, TensorNames::wrapper_prefixes()));
     CKPTFS_ASSIGN(const safetensors::Metadata metadata, metadata_of(rank, names));
-    std::vector<TensorFile> files;
-    for (const std::string& state : state_names(rank)) {
-        if (state.find('/') != std::string::npos || state.find('\0') != std::string::npos) {
-            return Error(ErrorCode::unsupported,
-                         source.display + " has a state '" + state + "', which is no name for a file");
+    for (const model::Group& group : rank.groups) {
+        for (const std::string& state : group.states) {
+            CKPTFS_TRY(check_state_name(source.display, state, states_suffix));
         }
+    }
+    const std::vector<std::string> states = state_names(rank);
+    std::vector<TensorFile> files;
+    for (const std::string& state : states) {
         TensorSelection selection;
         selection.parameter = [&](const model::Parameter& parameter, const model::Group* group) {
             return shown_state(parameter, group, state);
         };
         selection.buffer = [](const model::Tensor& /*buffer*/) { return std::nullopt; };
         TensorFile file;
-        file.name = state + ".safetensors";
+        file.name = state + std::string(states_suffix);
         CKPTFS_ASSIGN(file.tensors, shown_tensors(rank, names, selection, source.display));
+        if (file.tensors.empty()) {
+            continue;  // other groups keep this state
+        }
         for (ShownTensor& tensor : file.tensors) {
             tensor.tied.clear();
         }
         file.metadata = metadata;
         files.push_back(std::move(file));
+    }
+    if (files.empty() && !states.empty()) {
+        return nothing_shown(source.display);
     }
     if (files.empty()) {
         return Error(ErrorCode::unsupported,

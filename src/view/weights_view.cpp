@@ -138,6 +138,9 @@ Result<std::shared_ptr<const View>> weights_view(const ModelSource& source, cons
     selection.in_module_order = !is_bin;
     selection.trainable_only = options.trainable_only;
     CKPTFS_ASSIGN(std::vector<ShownTensor> tensors, shown_tensors(rank, names, selection, source.display));
+    if (tensors.empty()) {
+        return nothing_shown(source.display);
+    }
     const std::uint64_t max_nbytes = options.max_shard_nbytes.value_or(default_max_shard_nbytes(request.container));
     CKPTFS_ASSIGN(std::vector<TensorFile> files, weight_files(std::move(tensors), request.container, max_nbytes));
     return std::shared_ptr<const View>(

@@ -250,6 +250,7 @@ class FamilyContent {
             }
             parameter.dtype = tensor.dtype;
             parameter.weight = *elements;
+            parameter.trainable.reset();
             stage0->parameters.push_back(std::move(parameter));
             placed_.insert(tensor.name);
         }

@@ -214,6 +214,16 @@ TEST(WeightsView, ShowsAPart) {
                 testing::ElementsAre("base.lora_A", "base.weight"));
 }
 
+TEST(WeightsView, WhatIsTrainedIsNotGuessed) {
+    HandMade made;
+    made.group().parameters = {made.parameter("a", 0, 2), made.parameter("b", 2, 2)};
+    made.group().parameters.back().trainable.reset();
+    EXPECT_TRUE(made.view().ok());
+    ViewOptions options;
+    options.trainable_only = true;
+    expect_error(made.view("weights", options), ErrorCode::unsupported, "whether 'b' is trained");
+}
+
 TEST(WeightsView, RefusesWhatItCannotShowWhole) {
     HandMade made;
     made.group().parameters = {made.parameter("w", 0, 2)};
@@ -269,6 +279,36 @@ TEST(StatesView, HasAFileForEachState) {
                                                         {"param_groups[0].step", "3"},
                                                         {"param_groups[0].params", R"(["w","b"])"},
                                                         {"param_groups[1].params", R"(["z"])"}}));
+}
+
+TEST(StatesView, LeavesOutTheFileOfAStateThatNothingAskedForHas) {
+    HandMade made;
+    made.group().parameters = {made.parameter("w", 0, 4)};
+    made.group().states = {"momentum"};
+    made.group().parameters[0].states = {made.numbers(10, 4)};
+    model::Group& other = made.rank().groups.emplace_back();
+    other.parameters = {made.parameter("z", 6, 2)};
+    ViewOptions options;
+    options.parameters = "^z";
+    const auto view = made.view("states", options);
+    ASSERT_TRUE(view.ok()) << view.error().message();
+    EXPECT_THAT(file_names(**view), testing::ElementsAre("fp32.safetensors"));
+    options.parameters = "^nothing";
+    expect_error(made.view("states", options), ErrorCode::invalid_argument, "no tensor that is asked for");
+}
+
+TEST(StatesView, RefusesNamesOfStatesThatAreTakenOrTooLong) {
+    HandMade made;
+    made.group().parameters = {made.parameter("w", 0, 2)};
+    made.group().parameters[0].states = {made.numbers(10, 2)};
+    for (const std::string state : {"fp32", "step"}) {
+        made.group().states = {state};
+        expect_error(made.view("states"), ErrorCode::unsupported, "a state called '" + state + "'");
+    }
+    made.group().states = {std::string(243, 'x')};
+    EXPECT_TRUE(made.view("states").ok());
+    made.group().states = {std::string(244, 'x')};
+    expect_error(made.view("states"), ErrorCode::unsupported, "256 bytes");
 }
 
 TEST(StatesView, RefusesWhereThereAreNone) {

@@ -74,7 +74,7 @@ json described(const model::Rank& rank, bool is_stage3) {
                 {"buffers", none}, {"tied", none},   {"order", rank.order}};
     for (const model::Group& group : rank.groups) {
         for (const model::Parameter& parameter : group.parameters) {
-            EXPECT_TRUE(parameter.trainable);
+            EXPECT_NE(parameter.trainable, false);
             if (parameter.master) {
                 result["masters"][parameter.name] = described(parameter.shape, *parameter.master);
             }
@@ -90,7 +90,7 @@ json described(const model::Rank& rank, bool is_stage3) {
         }
     }
     for (const model::Parameter& parameter : rank.frozen) {
-        EXPECT_FALSE(parameter.trainable);
+        EXPECT_EQ(parameter.trainable, false);
         result["frozen"][parameter.name] = described(parameter.shape, *parameter.weight);
     }
     for (const model::Tensor& buffer : rank.buffers) {
@@ -123,6 +123,14 @@ TEST_P(Content, IsWhatPythonReads) {
     const model::Checkpoint& content = (*checkpoint)->content;
     EXPECT_THAT(content.gaps, IsEmpty());
     EXPECT_EQ(described(content, (*checkpoint)->stage == 3), contents()[GetParam()]);
+    const bool tells_trainable = (*checkpoint)->format != Format::stage0;
+    for (const model::Rank& rank : content.ranks) {
+        for (const model::Group& group : rank.groups) {
+            for (const model::Parameter& parameter : group.parameters) {
+                EXPECT_EQ(parameter.trainable.has_value(), tells_trainable) << parameter.name;
+            }
+        }
+    }
 }
 
 TEST_P(Content, WithoutTheOptimizerIsTheSameWeights) {
