@@ -9,6 +9,7 @@
 #include <utility>
 #include <variant>
 
+#include "view/checked_names.h"
 #include "zero/fields.h"
 #include "zero/join_ranks.h"
 #include "zero/module_tensors.h"
@@ -23,17 +24,7 @@ const pickle::Node* model_states_value(const zero::Family& family, std::string_v
     return pickle::find(family.model_states->root(), key);
 }
 
-/// Names become directories.
-Result<void> check_name(const std::string& name) {
-    constexpr std::size_t longest = 255;
-    if (name.empty() || name == "." || name == ".." || name == "optimizer_state.pt" || name.size() > longest ||
-        name.find('/') != std::string::npos || name.find('\0') != std::string::npos) {
-        return Error(ErrorCode::unsupported,
-                     "a tensor called '" + name +
-                         "' cannot stand in a universal checkpoint, where each is a directory of its name; rename it");
-    }
-    return {};
-}
+constexpr std::string_view suffix_of_states = ".pt";
 
 /// One parameter as the tensor-parallel ranks of a pipeline stage hold it.
 struct Held {
@@ -67,15 +58,22 @@ class ContentMaker {
         if (checkpoint_.format != zero::Format::zero3) {
             CKPTFS_TRY(add_module_tensors());
         }
+        CKPTFS_TRY(check_tree());
         return std::move(content_);
     }
 
  private:
     [[nodiscard]] Error refuse_format(const char* what, const char* instead) const {
-        return {ErrorCode::unsupported, checkpoint_.families.front().model_states->file()->name() +
-                                            ": a universal checkpoint cannot be made of one that is " + what + "; " +
-                                            instead};
+        return {ErrorCode::unsupported,
+                display() + ": a universal checkpoint cannot be made of one that is " + what + "; " + instead};
     }
+
+    [[nodiscard]] const std::string& file_of_family(std::size_t family) const {
+        return checkpoint_.families[family].model_states->file()->name();
+    }
+
+    /// The file that speaks for all.
+    [[nodiscard]] const std::string& display() const { return file_of_family(0); }
 
     Result<void> read_rules() {
         const zero::Family& first = checkpoint_.families.front();
@@ -110,6 +108,7 @@ class ContentMaker {
         }
         for (const std::string_view name : order) {
             const std::vector<Held>& held = by_name[name];
+            CKPTFS_TRY(check_holders(first, name, held));
             // A parameter that pipeline stages tie is in each of them, the same in all.
             if (names_.insert(std::string(name)).second) {
                 CKPTFS_TRY(add_parameter(held));
@@ -118,9 +117,28 @@ class ContentMaker {
         return {};
     }
 
+    /// Every rank of the stage holds a part of the parameter, once.
+    [[nodiscard]] Result<void> check_holders(std::size_t first, std::string_view name,
+                                             const std::vector<Held>& held) const {
+        std::vector<std::size_t> count(degree_, 0);
+        for (const Held& part : held) {
+            ++count[part.family - first];
+        }
+        const auto other = std::find_if(count.begin(), count.end(), [](std::size_t times) { return times != 1; });
+        if (other == count.end()) {
+            return {};
+        }
+        const auto family = first + static_cast<std::size_t>(other - count.begin());
+        return Error(ErrorCode::inconsistent,
+                     file_of_family(family) + ": the optimizer of model-parallel rank " +
+                         checkpoint_.families[family].rank + " has the parameter '" + std::string(name) + "' " +
+                         std::to_string(*other) +
+                         " times, expected once on each rank of its pipeline stage; restore the files of one save");
+    }
+
     Result<void> add_parameter(const std::vector<Held>& held) {
         const model::Parameter& example = *held.front().parameter;
-        CKPTFS_TRY(check_name(example.name));
+        CKPTFS_TRY(check_directory_name(display(), example.name));
         UniversalParameter made;
         made.name = example.name;
         made.family = held.front().family;
@@ -145,6 +163,7 @@ class ContentMaker {
         }));
         const std::vector<std::string>& keys = group_of(held.front()).states;
         for (const std::string& key : keys) {
+            CKPTFS_TRY(check_state_name(display(), key, suffix_of_states));
             CKPTFS_TRY(add_state(made, plan, key, held, [&](const model::Parameter& parameter, std::size_t part) {
                 const std::vector<std::string>& theirs = group_of(held[part]).states;
                 const auto at = std::find(theirs.begin(), theirs.end(), key) - theirs.begin();
@@ -159,7 +178,6 @@ class ContentMaker {
     template <class Get>
     Result<void> add_state(UniversalParameter& made, const std::optional<zero::SlicePlan>& plan, const std::string& key,
                            const std::vector<Held>& held, const Get& get) {
-        CKPTFS_TRY(check_name(key));
         std::vector<model::Elements> by_rank;
         for (std::size_t part = 0; part < held.size(); ++part) {
             const model::Elements* const elements = get(*held[part].parameter, part);
@@ -187,11 +205,7 @@ class ContentMaker {
         } else if (const auto* several = std::get_if<zero::SubParameterSlices>(&rule.form)) {
             CKPTFS_ASSIGN(form.sub_parameter_shape, sub_parameter_entry(name));
             if (several->sizes.empty() && several->count > 0) {
-                std::uint64_t together = 0;
-                for (const std::vector<std::uint64_t>& shape : shapes) {
-                    together += several->axis < shape.size() ? shape[several->axis] : 0;
-                }
-                form.sub_parameter_sizes.assign(several->count, together / several->count);
+                CKPTFS_ASSIGN(form.sub_parameter_sizes, zero::sub_parameter_sizes(name, *several, shapes));
             }
         }
         return form;
@@ -230,7 +244,7 @@ class ContentMaker {
                 if (!names_.insert(tensor.name).second) {
                     continue;
                 }
-                CKPTFS_TRY(check_name(tensor.name));
+                CKPTFS_TRY(check_directory_name(display(), tensor.name));
                 if (!tensor.contiguous) {
                     return Error(ErrorCode::unsupported,
                                  tensor.file->name() + ": " + tensor.name +
@@ -240,6 +254,25 @@ class ContentMaker {
             }
         }
         return {};
+    }
+
+    /// Names with '/' in them are paths, as for ds_to_universal; they must not meet files of other tensors.
+    [[nodiscard]] Result<void> check_tree() const {
+        const std::string zero_directory = "zero/";
+        std::vector<std::string> paths{zero_directory + "optimizer_state.pt"};
+        const auto add = [&](const std::string& name, std::string_view stem) {
+            paths.push_back(zero_directory + name + "/" + std::string(stem) + std::string(suffix_of_states));
+        };
+        for (const UniversalParameter& parameter : content_.parameters) {
+            for (const UniversalState& state : parameter.states) {
+                add(parameter.name, state.key);
+            }
+            add(parameter.name, "step");
+        }
+        for (const UniversalModuleTensor& tensor : content_.module_tensors) {
+            add(tensor.name, "fp32");
+        }
+        return check_paths(display(), std::move(paths));
     }
 
     const zero::Written& checkpoint_;

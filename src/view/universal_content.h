@@ -56,7 +56,8 @@ struct UniversalContent {
     bool bare = false;
 };
 
-/// `unsupported` where the checkpoint is of stage 0, or does not say how tensor-parallel ranks cut its parameters.
+/// `unsupported` where the checkpoint is of stage 0, does not say how tensor-parallel ranks cut its parameters, or has
+/// names that make no tree of files; `inconsistent` where a tensor-parallel rank does not have every parameter once.
 /// Elements point into the checkpoint.
 Result<UniversalContent> universal_content(const zero::Written& checkpoint);
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "view/universal_content.h"
 #include "view/universal_view.h"
 
 namespace ckptfs::view {
@@ -24,9 +25,8 @@ class UniversalKind final : public Kind {
         return {"zero/optimizer_state.pt"};
     }
     [[nodiscard]] std::vector<ViewRequest> suggestions(const Ingredients& ingredients) const override {
-        if (ingredients.tag.empty() ||  // it has no place beside itself
-            ingredients.checkpoint->format == zero::Format::stage0 ||
-            ingredients.checkpoint->format == zero::Format::zero12_elastic) {
+        // A tag that is SOURCE itself has no place beside it.
+        if (ingredients.tag.empty() || !universal_content(*ingredients.checkpoint).ok()) {
             return {};
         }
         ViewRequest request;

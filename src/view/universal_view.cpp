@@ -165,38 +165,39 @@ FileInfo UniversalView::file_info(std::size_t index) const {
     return entry.role == Role::model_states ? sources_[entry.item].info : info_;
 }
 
-std::string UniversalView::size_class(const Entry& entry) const {
-    const auto with_shape = [](std::string text, const std::vector<std::uint64_t>& shape) {
-        for (const std::uint64_t extent : shape) {
-            text += ',' + std::to_string(extent);
-        }
-        return text;
-    };
+UniversalView::SizeClass UniversalView::size_class(const Entry& entry) const {
+    SizeClass key;
+    key.role = entry.role;
     switch (entry.role) {
         case Role::state: {
             const UniversalParameter& parameter = content_.parameters[entry.item];
             const UniversalForm& form = parameter.form;
             const UniversalState& state = parameter.states[entry.state];
             if (form.sub_parameter_shape != nullptr) {
-                return "state of " + parameter.name + " " + state.key;
+                key.parameter = parameter.name;
             }
-            return with_shape(
-                "state " + state.key + " " + std::string(model::name(state.elements.dtype())) + " " +
-                    std::to_string(state.elements.numel()) + " " + std::to_string(form.cat_dim.value_or(-1)) + " " +
-                    std::to_string(form.sub_parameters.value_or(-1)) + (form.is_vocabulary ? " vocabulary" : ""),
-                parameter.shape);
+            key.state = state.key;
+            key.dtype = state.elements.dtype();
+            key.shape = parameter.shape;
+            key.cat_dim = form.cat_dim;
+            key.sub_parameters = form.sub_parameters;
+            key.is_vocabulary = form.is_vocabulary;
+            break;
         }
         case Role::step: {
             const UniversalParameter& parameter = content_.parameters[entry.item];
-            return "step " + std::to_string(parameter.family) + " " + std::to_string(parameter.group);
+            key.family = parameter.family;
+            key.group = parameter.group;
+            break;
         }
         case Role::module_tensor:
-            return with_shape("module", content_.module_tensors[entry.item].shape);
+            key.shape = content_.module_tensors[entry.item].shape;
+            break;
         case Role::model_states:
         case Role::optimizer_state:
             break;
     }
-    return "optimizer state";
+    return key;
 }
 
 Result<std::uint64_t> UniversalView::file_size(std::size_t index) const {
@@ -204,7 +205,7 @@ Result<std::uint64_t> UniversalView::file_size(std::size_t index) const {
     if (entry.role == Role::model_states) {
         return sources_[entry.item].file->size();
     }
-    const std::string key = size_class(entry);
+    const SizeClass key = size_class(entry);
     {
         const std::lock_guard lock(mutex_);
         const auto known = sizes_.find(key);

@@ -1,6 +1,7 @@
 // DeepSpeed's universal checkpoint as a view: what ds_to_universal --inject_missing_state would leave.
 #pragma once
 
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -71,8 +72,21 @@ class UniversalView final : public View {
                                                                                  bool with_data) const;
     [[nodiscard]] Result<const pickle::Node*> sub_parameter_shape(pt::ArchiveBuilder& builder,
                                                                   const UniversalForm& form) const;
-    /// Equal for files of equal size.
-    [[nodiscard]] std::string size_class(const Entry& entry) const;
+    /// What the size of a file hangs on.
+    struct SizeClass {
+        Role role = Role::optimizer_state;
+        std::string parameter;  ///< only where an object of its own stands beside the tensor
+        std::string state;
+        model::DType dtype = model::DType::float32;
+        std::vector<std::uint64_t> shape;
+        std::optional<std::int64_t> cat_dim;
+        std::optional<std::int64_t> sub_parameters;
+        bool is_vocabulary = false;
+        std::size_t family = 0;  ///< of a step
+        std::size_t group = 0;
+        auto operator<=>(const SizeClass&) const = default;
+    };
+    [[nodiscard]] SizeClass size_class(const Entry& entry) const;
 
     std::shared_ptr<const zero::Written> checkpoint_;
     UniversalContent content_;
@@ -82,7 +96,7 @@ class UniversalView final : public View {
     std::optional<ViewDirectories> directories_;
     FileInfo info_;
     mutable std::mutex mutex_;
-    mutable std::map<std::string, std::uint64_t> sizes_;  // by size_class()
+    mutable std::map<SizeClass, std::uint64_t> sizes_;
     std::shared_ptr<FileCache> cache_;
 };
 

@@ -5,9 +5,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "io/counting_source.h"
 #include "io/posix_source.h"
+#include "support/edited_tag.h"
 #include "support/graph_compare.h"
 #include "support/test_data.h"
 #include "zero/reader.h"
@@ -147,6 +149,194 @@ TEST(UniversalView, RefusesWhatCannotBeSaid) {
     const auto cut = shown("tensor_parallel_stage1_ws4");
     EXPECT_EQ(cut.error().code(), ErrorCode::unsupported);
     EXPECT_THAT(cut.error().message(), HasSubstr("universal_checkpoint_info"));
+}
+
+using Renamed = std::map<std::string, std::string>;
+
+/// Other keys in a dict, each node once however often it is named.
+void rename_keys(pickle::Editor& editor, const pickle::Node* dict, const Renamed& names) {
+    std::set<const pickle::Node*> keys;
+    for (const auto& [key, value] : pickle::dict_items(dict)) {
+        if (names.contains(key->text) && keys.insert(key).second) {
+            editor.replace(key, editor.string(names.at(key->text)));
+        }
+    }
+}
+
+/// Parameters get other names in all files whose names contain `part`.
+void rename_parameters(test::EditedTag& tag, const std::string& part, const Renamed& names) {
+    for (const std::string& file : tag.names(part)) {
+        for (const test::KeyPath& path :
+             {test::KeyPath{"param_shapes"}, test::KeyPath{"optimizer_state_dict", "param_slice_mappings"}}) {
+            tag.edit(file, [&](pt::ArchiveEditor& editor, const pickle::Node* root) {
+                if (const pickle::Node* list = test::at_path(root, path)) {
+                    for (const pickle::Node* dict : list->items) {
+                        rename_keys(editor.pickle(), dict, names);
+                    }
+                }
+            });
+        }
+        tag.edit(file, [&](pt::ArchiveEditor& editor, const pickle::Node* root) {
+            if (const pickle::Node* module = test::at_path(root, {"module"})) {
+                rename_keys(editor.pickle(), module, names);
+            }
+        });
+    }
+}
+
+void rename_states(test::EditedTag& tag, const Renamed& names) {
+    for (const std::string& file : tag.names("optim_states")) {
+        for (std::int64_t group = 0; group < 3; ++group) {
+            tag.edit(file, [&](pt::ArchiveEditor& editor, const pickle::Node* root) {
+                const test::KeyPath path{"optimizer_state_dict", "base_optimizer_state", "state", group};
+                if (const pickle::Node* states = test::at_path(root, path)) {
+                    rename_keys(editor.pickle(), states, names);
+                }
+            });
+        }
+    }
+}
+
+Result<std::shared_ptr<const View>> shown(const test::EditedTag& tag) {
+    CKPTFS_ASSIGN(auto checkpoint, zero::read_checkpoint(*tag.source(), "tag"));
+    return UniversalView::create(std::move(checkpoint), std::make_shared<FileCache>());
+}
+
+void expect_refused(const Result<std::shared_ptr<const View>>& view, ErrorCode code, const std::string& words) {
+    ASSERT_FALSE(view.ok());
+    EXPECT_EQ(view.error().code(), code);
+    EXPECT_THAT(view.error().message(), HasSubstr(words));
+}
+
+/// A map of two ranks that puts slices of `numel` elements side by side.
+void add_affine_map(test::EditedTag& tag, const std::string& file, const std::string& pattern, std::int64_t numel) {
+    tag.edit(file, [&](pt::ArchiveEditor& editor, const pickle::Node* root) {
+        pickle::Editor& pickle = editor.pickle();
+        const auto number = [&](std::int64_t value) { return pickle.integer(value); };
+        const auto strided = [&](std::int64_t offset) {
+            return pickle.tuple({number(offset), pickle.tuple({number(1)})});
+        };
+        std::vector<const pickle::Node*> ranks;
+        for (std::int64_t rank = 0; rank < 2; ++rank) {
+            const pickle::Node* piece =
+                pickle.dict({pickle.string("shape"), pickle.tuple({number(numel)}), pickle.string("source"),
+                             strided(rank * numel), pickle.string("dest"), strided(0)});
+            ranks.push_back(number(rank));
+            ranks.push_back(pickle.dict({pickle.string("pieces"), pickle.list({piece})}));
+        }
+        const pickle::Node* map = pickle.dict({pickle.string("logical_shape"), pickle.tuple({number(2 * numel)}),
+                                               pickle.string("ranks"), pickle.dict(ranks)});
+        const pickle::Node* old = test::at_path(root, {"universal_checkpoint_info"});
+        pickle::Node* extended = pickle.copy(old);
+        const pickle::Node* maps = pickle.dict({pickle.string("params"), pickle.dict({pickle.string(pattern), map})});
+        extended->items.insert(extended->items.end(), {pickle.string("affine_map"), maps});
+        pickle.replace(old, extended);
+    });
+}
+
+TEST(UniversalView, EveryTensorParallelRankHasEveryParameterOnce) {
+    const std::string fixture = "described_tensor_parallel_stage1_ws4";
+    test::EditedTag missing(fixture);
+    rename_parameters(missing, "mp_rank_01", {{"blocks.0.up.bias", "blocks.0.other.bias"}});
+    for (const std::string& file : missing.names("model_states")) {
+        add_affine_map(missing, file, "^blocks.0.up.bias$", 6);
+    }
+    expect_refused(shown(missing), ErrorCode::inconsistent, "the parameter 'blocks.0.up.bias' 0 times");
+    EXPECT_THAT(shown(missing).error().message(), HasSubstr("mp_rank_01_model_states.pt"));
+    test::EditedTag whole(fixture);
+    for (const std::string& file : whole.names("model_states")) {
+        add_affine_map(whole, file, "^blocks.0.up.bias$", 6);
+    }
+    const auto view = shown(whole);
+    EXPECT_TRUE(view.ok()) << view.error().message();
+    // The reader refuses such files for other reasons first.
+    const auto twice = std::const_pointer_cast<zero::Written>(checkpoint_of(fixture));
+    std::vector<model::Group>& groups = twice->content.ranks[1].groups;
+    groups[1].parameters.push_back(groups[0].parameters[0]);
+    expect_refused(UniversalView::create(twice, std::make_shared<FileCache>()), ErrorCode::inconsistent,
+                   "the parameter 'embedding.weight' 2 times");
+}
+
+TEST(UniversalView, SizesDoNotMixUpNamesWithSpaces) {
+    test::EditedTag tag("described_tensor_parallel_stage1_ws4");
+    rename_parameters(tag, "", {{"blocks.0.up.bias", "a"}, {"blocks.0.up.weight", "a b"}});
+    rename_states(tag, {{"exp_avg", "c"}, {"exp_avg_sq", "b c"}});
+    const std::string info = "universal_checkpoint_info";
+    for (const std::string& file : tag.names("model_states")) {
+        tag.set(file, {info, "universal_checkpoint_version"}, [](pickle::Editor& pickle) { return pickle.integer(0); });
+        tag.edit(file, [&](pt::ArchiveEditor& editor, const pickle::Node* root) {
+            pickle::Editor& pickle = editor.pickle();
+            const pickle::Node* old = test::at_path(root, {info});
+            pickle::Node* extended = pickle.copy(old);
+            const pickle::Node* entry =
+                pickle.dict({pickle.string("patterns"), pickle.list({pickle.string("^a")}), pickle.string("shape"),
+                             pickle.list({pickle.integer(2), pickle.integer(-1)}), pickle.string("partition_dim"),
+                             pickle.integer(0)});
+            extended->items.insert(extended->items.end(),
+                                   {pickle.string("parameter_with_sub_params"), pickle.list({entry})});
+            pickle.replace(old, extended);
+        });
+    }
+    const auto view = shown(tag);
+    ASSERT_TRUE(view.ok()) << view.error().message();
+    for (const std::string path : {"zero/a b/c.pt", "zero/a/b c.pt"}) {
+        const auto index = (*view)->find(path);
+        ASSERT_TRUE(index.has_value()) << path;
+        EXPECT_EQ((*view)->file_size(*index).value(), (*(*view)->open(*index))->size()) << path;
+    }
+}
+
+TEST(UniversalView, NamesWithSlashesAreDirectories) {
+    test::EditedTag tag("stage2_fp32_ws2");
+    rename_parameters(tag, "", {{"norm.weight", "norm/weight"}, {"norm.bias", "norm"}});
+    const auto view = shown(tag);
+    ASSERT_TRUE(view.ok()) << view.error().message();
+    EXPECT_THAT(names_of(**view), Contains("zero/norm/weight/fp32.pt"));
+    EXPECT_THAT(names_of(**view), Contains("zero/norm/fp32.pt"));
+    EXPECT_NE(pickle::find(archive_of(**view, "zero/norm/weight/fp32.pt")->root(), "param"), nullptr);
+    const std::vector<ViewEntry>* const entries = (*view)->directories()->find("zero/norm");
+    ASSERT_NE(entries, nullptr);
+    EXPECT_TRUE(std::any_of(entries->begin(), entries->end(),
+                            [](const ViewEntry& entry) { return entry.name == "weight" && !entry.file; }));
+}
+
+TEST(UniversalView, NamesThatMakeNoTreeAreRefused) {
+    const Renamed words{{"norm//weight", "in the name 'norm//weight'"},
+                        {"/norm", "in the name '/norm'"},
+                        {"../../norm", "'..' is no name for a file"},
+                        {"", "'' is no name for a file"},
+                        {std::string(256, 'x'), "256 bytes"},
+                        {"norm.bias/fp32.pt", "'zero/norm.bias/fp32.pt' would be a file, and"},
+                        {"norm.bias/step.pt/x", "'zero/norm.bias/step.pt' would be a file, and"},
+                        {"optimizer_state.pt", "'zero/optimizer_state.pt' would be a file, and"}};
+    for (const auto& [name, finding] : words) {
+        test::EditedTag tag("stage2_fp32_ws2");
+        rename_parameters(tag, "", {{"norm.weight", name}});
+        const auto view = shown(tag);
+        expect_refused(view, ErrorCode::unsupported, finding);
+        EXPECT_THAT(view.error().message(), HasSubstr("mp_rank_00_model_states.pt"));
+    }
+    for (const std::string state : {"fp32", "step "}) {
+        test::EditedTag tag("stage2_fp32_ws2");
+        rename_states(tag, {{"exp_avg", state}});
+        const auto view = shown(tag);
+        EXPECT_EQ(view.ok(), state != "fp32");
+        if (!view.ok()) {
+            expect_refused(view, ErrorCode::unsupported, "a state called 'fp32'");
+        }
+    }
+}
+
+TEST(UniversalView, IsOfferedWhereItCanBeMade) {
+    const auto offers = [](const std::string& name) {
+        const ViewOptions options;
+        const Ingredients ingredients{checkpoint_of(name), options, std::make_shared<FileCache>(), "tag", name};
+        return kind_of(ViewKind::universal).suggestions(ingredients).size();
+    };
+    EXPECT_EQ(offers("described_tensor_parallel_stage1_ws4"), 1U);
+    EXPECT_EQ(offers("tensor_parallel_stage1_ws4"), 0U);
+    EXPECT_EQ(offers("elastic_ws3"), 0U);
+    EXPECT_EQ(offers("stage0_ws2"), 0U);
 }
 
 }  // namespace
