@@ -4,11 +4,14 @@
 #include <algorithm>
 #include <cctype>
 
+#include "util/name_expression.h"
+
 namespace ckptfs::zero {
 namespace {
 
-constexpr std::size_t longest_pattern = 1'000;
 constexpr std::size_t most_expressions = 1'000;
+/// Of all of them, as size_of_expression() counts: each of their characters may be compared with each of every name.
+constexpr std::size_t largest_expressions = 10'000;
 
 /// The name that "^name$" matches alone; '\' makes the next character, which is no letter or digit, stand for itself.
 std::optional<std::string> whole_name(std::string_view pattern) {
@@ -41,19 +44,18 @@ Result<void> NamePatterns::add(std::string_view pattern) {
         whole_names_[*std::move(name)].push_back(number);
         return {};
     }
-    if (pattern.size() > longest_pattern || others_.size() == most_expressions) {
+    const std::size_t size = size_of_expression(pattern);
+    if (others_.size() == most_expressions || others_size_ + size > largest_expressions) {
         return Error(ErrorCode::unsupported, "it has more than " + std::to_string(most_expressions) +
-                                                 " expressions, or one longer than " + std::to_string(longest_pattern) +
-                                                 " characters");
+                                                 " expressions, or such as are larger than " +
+                                                 std::to_string(largest_expressions) + " together");
     }
-    try {
-        // Without backtracking: a hostile expression takes time in proportion to its length and the name's.
-        others_.emplace_back(number,
-                             std::regex(texts_.back(), std::regex::ECMAScript | std::regex_constants::__polynomial));
-    } catch (const std::regex_error& error) {
-        return Error(ErrorCode::unsupported,
-                     "the expression '" + texts_.back() + "' cannot be read (" + error.what() + ")");
+    auto expression = compile_expression(texts_.back(), ExpressionUse::of_checkpoint);
+    if (!expression.ok()) {
+        return Error(ErrorCode::unsupported, "the expression '" + texts_.back() + "' " + expression.error().message());
     }
+    others_.emplace_back(number, *std::move(expression));
+    others_size_ += size;
     return {};
 }
 

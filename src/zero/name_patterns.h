@@ -18,8 +18,8 @@ namespace ckptfs::zero {
 /// beginning, to its end only where the pattern says so.
 class NamePatterns {
  public:
-    /// `unsupported` for a pattern that is longer than a name needs, for more of them than a model needs, and for
-    /// syntax that ECMAScript does not share with Python.
+    /// `unsupported` for a pattern that is larger than a name needs, for more of them than a model needs, for
+    /// look-aheads and back-references, and for syntax that ECMAScript does not share with Python.
     Result<void> add(std::string_view pattern);
 
     /// The numbers of those that match, in order.
@@ -32,6 +32,7 @@ class NamePatterns {
     /// Of "^name$", which DeepSpeed writes for every parameter: found without trying each.
     std::unordered_map<std::string, std::vector<std::size_t>> whole_names_;
     std::vector<std::pair<std::size_t, std::regex>> others_;
+    std::size_t others_size_ = 0;
 };
 
 }  // namespace ckptfs::zero

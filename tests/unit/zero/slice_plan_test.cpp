@@ -168,7 +168,23 @@ TEST(NamePatterns, MatchAsPythonMatches) {
     EXPECT_EQ(patterns.add(std::string(2'000, 'x')).error().code(), ErrorCode::unsupported);
 }
 
-TEST(NamePatterns, AHostileExpressionTakesNoLongerThanItsLength) {
+TEST(NamePatterns, RefuseWhatTakesTooMuch) {
+    NamePatterns patterns;
+    for (const char* pattern : {"(a{300}){300}", "(a?){16000}", "(?=a*(?=a*b))a", "(a+)\\1"}) {
+        const auto added = patterns.add(pattern);
+        ASSERT_FALSE(added.ok()) << pattern;
+        EXPECT_EQ(added.error().code(), ErrorCode::unsupported);
+        EXPECT_THAT(added.error().message(), HasSubstr(pattern));
+    }
+    std::size_t added = 0;
+    while (added < 100 && patterns.add("layers\\..{50}").ok()) {
+        ++added;
+    }
+    EXPECT_GE(added, 5U);
+    EXPECT_LT(added, 100U) << "expressions are bounded together";
+}
+
+TEST(NamePatterns, AHostileExpressionTakesNoLongerThanItsSize) {
     NamePatterns patterns;
     ASSERT_TRUE(patterns.add("(a*)*(a*)*(a*)*b").ok());
     EXPECT_TRUE(patterns.matches(std::string(500, 'a')).empty());
