@@ -7,12 +7,12 @@
 #include <charconv>
 #include <cstddef>
 #include <limits>
-#include <regex>
 #include <string_view>
 #include <system_error>
 #include <utility>
 
 #include "request/world_size.h"
+#include "util/name_expression.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -49,12 +49,11 @@ Result<WeightsContainer> parse_container(const std::string& text) {
     return refused("--container is " + in_quotes(text) + ", but must be safetensors or bin");
 }
 
-Result<void> expect_regex(const char* option, const std::string& pattern) {
-    try {
-        static_cast<void>(std::regex(pattern, std::regex::ECMAScript));
-    } catch (const std::regex_error& failure) {
-        return refused(std::string(option) + " is " + in_quotes(pattern) +
-                       ", which is no regular expression: " + printable(failure.what()));
+Result<void> expect_regex(const char* option, const std::string& pattern, ExpressionUse use) {
+    const auto expression = compile_expression(pattern, use);
+    if (!expression.ok()) {
+        return refused(std::string(option) + " is " + in_quotes(pattern) + ", which " +
+                       printable(expression.error().message()));
     }
     return {};
 }
@@ -77,7 +76,7 @@ Result<view::Rename> parse_rename(const std::string& text) {
                        ", but must be REGEX=REPLACEMENT, such as '^model\\.=transformer.'");
     }
     view::Rename rename{text.substr(0, equals), text.substr(equals + 1)};
-    CKPTFS_TRY(expect_regex("--rename", rename.pattern));
+    CKPTFS_TRY(expect_regex("--rename", rename.pattern, ExpressionUse::replacing));
     return rename;
 }
 
@@ -200,7 +199,7 @@ Result<ViewArguments> ViewOptionsParser::arguments(const std::optional<ViewReque
         result.renames.push_back(std::move(rename));
     }
     if (parameters_option_->count() > 0) {
-        CKPTFS_TRY(expect_regex("--parameters", parameters_));
+        CKPTFS_TRY(expect_regex("--parameters", parameters_, ExpressionUse::finding));
         result.parameters = parameters_;
     }
     result.trainable_only = trainable_only_;

@@ -1,19 +1,21 @@
 // Patterns applied to names.
 #include "view/tensor_names.h"
 
+#include "util/name_expression.h"
+
 namespace ckptfs::view {
 namespace {
 
-/// The library's matcher calls itself for every character, so that a long name of a hostile file would end the stack.
-constexpr std::size_t longest_matched_name = 2048;
+/// A match may begin anywhere in a name: time grows with the square of its length.
+constexpr std::size_t longest_matched_name = 512;
 
-Result<std::regex> compiled(const std::string& pattern, const std::string& option) {
-    try {
-        return std::regex(pattern, std::regex::ECMAScript);
-    } catch (const std::regex_error& error) {
-        return Error(ErrorCode::invalid_argument, "'" + pattern + "', which " + option +
-                                                      " gives, is no ECMAScript regular expression: " + error.what());
+Result<std::regex> compiled(const std::string& pattern, const std::string& option, ExpressionUse use) {
+    auto expression = compile_expression(pattern, use);
+    if (!expression.ok()) {
+        return Error(ErrorCode::invalid_argument,
+                     "'" + pattern + "', which " + option + " gives, " + expression.error().message());
     }
+    return expression;
 }
 
 Result<void> check_length(const std::string& name) {
@@ -37,11 +39,11 @@ Result<TensorNames> TensorNames::create(const ViewOptions& options, const std::v
     names.prefixes_ = options.strip_prefixes.empty() ? default_prefixes : options.strip_prefixes;
     std::erase(names.prefixes_, "");
     for (const Rename& rename : options.renames) {
-        CKPTFS_ASSIGN(std::regex pattern, compiled(rename.pattern, "--rename"));
+        CKPTFS_ASSIGN(std::regex pattern, compiled(rename.pattern, "--rename", ExpressionUse::replacing));
         names.renames_.emplace_back(std::move(pattern), rename.replacement);
     }
     if (options.parameters) {
-        CKPTFS_ASSIGN(names.parameters_, compiled(*options.parameters, "--parameters"));
+        CKPTFS_ASSIGN(names.parameters_, compiled(*options.parameters, "--parameters", ExpressionUse::finding));
     }
     return names;
 }

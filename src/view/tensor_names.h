@@ -15,8 +15,8 @@ namespace ckptfs::view {
 /// The patterns of a mount's options, compiled once. Immutable.
 class TensorNames {
  public:
-    /// `default_prefixes` are taken off names where the options name none. `invalid_argument` for a pattern that is no
-    /// regular expression.
+    /// `default_prefixes` are taken off names where the options name none. `invalid_argument` for a pattern that
+    /// compile_expression() refuses.
     static Result<TensorNames> create(const ViewOptions& options, const std::vector<std::string>& default_prefixes);
 
     /// What wrappers put before every name of a model: DataParallel's and DeepSpeed's, torch.compile's, Lightning's.

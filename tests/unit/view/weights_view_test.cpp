@@ -196,6 +196,20 @@ TEST(WeightsView, RefusesNamesThatCollideAndBadPatterns) {
     expect_error(made.view("weights", options), ErrorCode::unsupported, "100000 bytes");
 }
 
+TEST(WeightsView, NoNameMakesAPatternTakeForEver) {
+    HandMade made;
+    const std::string hostile = std::string(40, 'a') + "!";
+    made.group().parameters = {made.parameter(hostile, 0, 2), made.parameter("a.b.lora", 2, 2)};
+    ViewOptions options;
+    options.parameters = "(\\w+\\.?)+lora$";
+    EXPECT_THAT(tensor_names(*made.view("weights", options).value()), testing::ElementsAre("a.b.lora"));
+    options.parameters.reset();
+    options.renames = {{"(\\w+\\.?)+lora$", "x"}};
+    EXPECT_THAT(tensor_names(*made.view("weights", options).value()), testing::ElementsAre(hostile, "x"));
+    options.renames = {{"(a+)\\1", "x"}};
+    expect_error(made.view("weights", options), ErrorCode::invalid_argument, "back-reference");
+}
+
 TEST(WeightsView, ShowsAPart) {
     HandMade made;
     made.group().parameters = {made.parameter("base.lora_A", 0, 2), made.parameter("base.lora_B", 2, 2)};
