@@ -168,8 +168,7 @@ bool holds_weights(const DirectoryEntry& entry) {
 /// Whether a view of the tag at `directory` stands anywhere in a mount.
 bool has_place(const Placement& placement, std::string_view directory) {
     const std::string_view name = directory.substr(directory.rfind('/') + 1);
-    return placement.in_tag ||
-           ((placement.in_holder || !placement.beside_suffix.empty()) && !directory.empty()) ||
+    return placement.in_tag || ((placement.in_holder || !placement.beside_suffix.empty()) && !directory.empty()) ||
            (!placement.in_place_of_holder_of.empty() && placement.in_place_of_holder_of == name);
 }
 

@@ -44,7 +44,8 @@ struct WholeTag {
 };
 
 /// The first tag that can be shown under `request`, or the first whole one where none is given. `broken` receives why
-/// each one before it cannot, without those at which nothing of such a view stands. If none can: the first one's reason.
+/// each one before it cannot, without those at which nothing of such a view stands. If none can: the first one's
+/// reason.
 Result<WholeTag> first_whole_tag(const Source& source, const TagReader& reader, const Survey& survey,
                                  std::vector<Error>& broken, const std::optional<ViewRequest>& request = std::nullopt);
 
