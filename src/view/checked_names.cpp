@@ -72,12 +72,12 @@ Result<void> check_paths(const std::string& display, std::vector<std::string> pa
         return Error(ErrorCode::unsupported,
                      display + ": two tensors would both be the file '" + *twice + "'; rename one and save again");
     }
-    for (const std::string& path : paths) {
-        if (directories.contains(path)) {
-            return Error(ErrorCode::unsupported, display + ": '" + path +
-                                                     "' would be a file, and for another tensor's name a directory; "
-                                                     "rename one and save again");
-        }
+    const auto both =
+        std::find_if(paths.begin(), paths.end(), [&](const std::string& path) { return directories.contains(path); });
+    if (both != paths.end()) {
+        return Error(ErrorCode::unsupported, display + ": '" + *both +
+                                                 "' would be a file, and for another tensor's name a directory; "
+                                                 "rename one and save again");
     }
     return {};
 }

@@ -1,7 +1,6 @@
 // DeepSpeed's universal checkpoint as a view: what ds_to_universal --inject_missing_state would leave.
 #pragma once
 
-#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -10,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 #include "ckptfs/view.h"
@@ -84,7 +84,12 @@ class UniversalView final : public View {
         bool is_vocabulary = false;
         std::size_t family = 0;  ///< of a step
         std::size_t group = 0;
-        auto operator<=>(const SizeClass&) const = default;
+        bool operator<(const SizeClass& other) const {
+            return std::tie(role, parameter, state, dtype, shape, cat_dim, sub_parameters, is_vocabulary, family,
+                            group) < std::tie(other.role, other.parameter, other.state, other.dtype, other.shape,
+                                              other.cat_dim, other.sub_parameters, other.is_vocabulary, other.family,
+                                              other.group);
+        }
     };
     [[nodiscard]] SizeClass size_class(const Entry& entry) const;
 
