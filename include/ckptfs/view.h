@@ -36,6 +36,13 @@ class ViewDirectories {
     std::map<std::string, std::vector<ViewEntry>, std::less<>> entries_;
 };
 
+/// A file or symbolic link of a mount's root that no source has.
+struct StaticEntry {
+    std::string path;  ///< '/' between components
+    bool is_link = false;
+    std::string text;  ///< the bytes of a file, or where a symbolic link leads
+};
+
 /// The virtual files of one tag under one request. Immutable, safe for concurrent use.
 class View {
  public:

@@ -68,9 +68,7 @@ class Mounting {
         CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
         FileSystemOptions options;
         options.request = arguments_.target.request;
-        for (const view::CatalogueEntry& entry : view::catalogue_guard()) {
-            options.catalogue_entries.push_back({.path = entry.path, .is_link = entry.is_link, .text = entry.text});
-        }
+        options.catalogue_entries = view::catalogue_guard();
         options.allow_other = arguments_.allow_other;
         const std::filesystem::path path = std::filesystem::path(arguments_.source).lexically_normal();
         const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();

@@ -10,6 +10,7 @@
 #include "fs/text_file.h"
 #include "util/log.h"
 #include "util/path.h"
+#include "util/text.h"
 
 namespace ckptfs {
 namespace {
@@ -21,10 +22,7 @@ Result<std::string> read_pointer(const Source& source, const std::string& path) 
     CKPTFS_ASSIGN(const auto file, source.open(path));
     std::string text(static_cast<std::size_t>(std::min(file->size(), max_pointer_nbytes)), '\0');
     CKPTFS_TRY(file->read(0, std::as_writable_bytes(std::span(text))));
-    constexpr const char* white_space = " \t\r\n\v\f";
-    text.erase(text.find_last_not_of(white_space) + 1);
-    text.erase(0, text.find_first_not_of(white_space));
-    return text;
+    return trimmed(text);
 }
 
 bool leads_to_directory(const DirectoryEntry* entry) {

@@ -28,13 +28,6 @@ inline constexpr std::uint64_t unknown_inode = 0xffffffff;
 std::int64_t system_time_ns();
 void sleep_for(std::chrono::milliseconds duration);
 
-/// A file of the root that no source has.
-struct StaticEntry {
-    std::string path;  ///< '/' between components
-    bool is_link = false;
-    std::string text;  ///< the bytes of a file, or where a symbolic link leads
-};
-
 struct FileSystemOptions {
     /// The root mirrors SOURCE under this request; without it the root is a catalogue, with a directory for each
     /// request.

@@ -11,6 +11,15 @@ std::string in_quotes(std::string_view text) {
     return "'" + printable(text) + "'";
 }
 
+std::string trimmed(std::string_view text) {
+    constexpr const char* white_space = " \t\r\n\v\f";
+    const std::size_t first = text.find_first_not_of(white_space);
+    if (first == std::string_view::npos) {
+        return {};
+    }
+    return std::string(text.substr(first, text.find_last_not_of(white_space) + 1 - first));
+}
+
 std::string grouped(std::uint64_t number) {
     std::string digits = std::to_string(number);
     for (std::size_t place = digits.size(); place > 3; place -= 3) {

@@ -13,6 +13,9 @@ namespace ckptfs {
 /// printable() in single quotes.
 [[nodiscard]] std::string in_quotes(std::string_view text);
 
+/// Without white space at either end.
+[[nodiscard]] std::string trimmed(std::string_view text);
+
 /// With thousands separators: "1,048,576".
 [[nodiscard]] std::string grouped(std::uint64_t number);
 /// "1,048,576 elements"; "1 element". `plural` where an "s" will not do.

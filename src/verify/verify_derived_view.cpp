@@ -10,6 +10,7 @@
 
 #include "util/text.h"
 #include "verify/block_comparer.h"
+#include "verify/comparison_report.h"
 #include "verify/coverage.h"
 
 namespace ckptfs::verify {
@@ -179,16 +180,7 @@ class DerivedVerifier {
             converted ? comparer_.compare_converted({elements.dtype(), source}, {shown.dtype, view}, elements.numel())
                       : comparer_.compare(source, view, elements.numel(), itemsize));
         ++totals_.tensors;
-        if (comparison.view_error) {
-            if (is_of_the_world(*comparison.view_error)) {
-                return *comparison.view_error;
-            }
-            problems_.add(what + ": the view cannot be read: " + comparison.view_error->message());
-        } else if (comparison.first_difference) {
-            problems_.add(what + ": differs from the source from element " + grouped(*comparison.first_difference) +
-                          " of " + grouped(elements.numel()) + " on");
-        }
-        return {};
+        return report_comparison(what, comparison, elements.numel(), problems_);
     }
 
     /// model.safetensors.index.json: {"metadata": …, "weight_map": {tensor: file beside the index}}.

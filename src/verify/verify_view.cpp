@@ -11,6 +11,7 @@
 
 #include "util/text.h"
 #include "verify/block_comparer.h"
+#include "verify/comparison_report.h"
 #include "verify/coverage.h"
 #include "verify/module_tensors.h"
 #include "verify/view_source.h"
@@ -221,16 +222,7 @@ class ViewVerifier {
                          const BlockComparer::Gather& view, std::uint64_t numel, std::uint64_t itemsize) {
         CKPTFS_ASSIGN(const auto comparison, comparer_.compare(source, view, numel, itemsize));
         ++totals_.tensors;
-        if (comparison.view_error) {
-            if (is_of_the_world(*comparison.view_error)) {
-                return *comparison.view_error;
-            }
-            problems_.add(what + ": the view cannot be read: " + comparison.view_error->message());
-        } else if (comparison.first_difference) {
-            problems_.add(what + ": differs from the source from element " + grouped(*comparison.first_difference) +
-                          " of " + grouped(numel) + " on");
-        }
-        return {};
+        return report_comparison(what, comparison, numel, problems_);
     }
 
     const zero::Written& source_;

@@ -19,9 +19,9 @@ constexpr std::uint64_t guarded_ranks = 8;
 
 }  // namespace
 
-std::vector<CatalogueEntry> catalogue_guard() {
-    std::vector<CatalogueEntry> entries{{.path = zero::latest_name, .text = advice},
-                                        {.path = zero::latest_name + std::string("_universal"), .text = advice}};
+std::vector<StaticEntry> catalogue_guard() {
+    std::vector<StaticEntry> entries{{.path = zero::latest_name, .text = advice},
+                                     {.path = zero::latest_name + std::string("_universal"), .text = advice}};
     for (const std::string directory : {advice, accelerate_tag}) {
         entries.push_back({.path = directory + "/mp_rank_00_model_states.pt", .is_link = true, .text = nowhere});
         for (std::uint64_t rank = 0; rank < guarded_ranks; ++rank) {

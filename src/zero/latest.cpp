@@ -15,12 +15,6 @@ namespace {
 constexpr std::uint64_t max_latest_nbytes = 4096;
 constexpr std::size_t max_quoted_nbytes = 80;
 
-std::string without_white_space(const std::string& text) {
-    constexpr const char* white_space = " \t\r\n\v\f";
-    const std::size_t first = text.find_first_not_of(white_space);
-    return first == std::string::npos ? "" : text.substr(first, text.find_last_not_of(white_space) + 1 - first);
-}
-
 }  // namespace
 
 Result<std::string> tag_directory(const Source& source, const std::string& parent, std::string_view name) {
@@ -68,7 +62,7 @@ Result<std::string> read_latest(const Source& source, const std::string& parent)
     CKPTFS_ASSIGN(const auto file, source.open(path));
     std::string text(static_cast<std::size_t>(std::min(file->size(), max_latest_nbytes + 1)), '\0');
     CKPTFS_TRY(file->read(0, std::as_writable_bytes(std::span(text))));
-    const std::string name = without_white_space(text);
+    const std::string name = trimmed(text);
     const auto wrong = [&](const std::string& why) {
         return Error(ErrorCode::damaged, in_quotes(source.display(path)) + " holds " +
                                              (name.empty() ? "nothing" : in_quotes(name.substr(0, max_quoted_nbytes))) +

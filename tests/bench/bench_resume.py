@@ -52,7 +52,7 @@ class Measured:
 
 
 def main(arguments=None):
-    options = parse_arguments(arguments)
+    options = parser(__doc__).parse_args(arguments)
     measured = [measure(stage, options) for stage in (2, 3)]
     lines = "\n\n".join("\n".join(table(m)) for m in measured)
     print(lines)
@@ -66,16 +66,17 @@ def main(arguments=None):
     return 1 if missed and options.check else 0
 
 
-def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=10)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--vocabulary", type=int, default=16000)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--directory", default=os.environ.get("TMPDIR", "/var/tmp"), help="where the files are made")
-    parser.add_argument("--check", action="store_true", help="fail when an expectation does not hold")
-    parser.add_argument("--report", type=pathlib.Path, metavar="FILE", help="write the results as a document")
-    return parser.parse_args(arguments)
+def parser(description):
+    """Of what the benchmarks over whole checkpoints are told alike."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--layers", type=int, default=10)
+    made.add_argument("--width", type=int, default=768)
+    made.add_argument("--vocabulary", type=int, default=16000)
+    made.add_argument("--repetitions", type=int, default=5)
+    made.add_argument("--directory", default=os.environ.get("TMPDIR", "/var/tmp"), help="where the files are made")
+    made.add_argument("--check", action="store_true", help="fail when an expectation does not hold")
+    made.add_argument("--report", type=pathlib.Path, metavar="FILE", help="write the results as a document")
+    return made
 
 
 def model(options):

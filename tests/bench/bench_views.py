@@ -4,7 +4,6 @@ stages 2 and 3, beside the files of a world-size view in the same run. Makes che
 unless told otherwise), and one of 70 billion parameters whose data are holes. Exit code 0 when the expectations of the project hold, or
 are not asked for.
 """
-import argparse
 import concurrent.futures
 import contextlib
 from dataclasses import dataclass, field
@@ -100,15 +99,8 @@ def main(arguments=None):
 
 
 def parse_arguments(arguments):
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--layers", type=int, default=10)
-    parser.add_argument("--width", type=int, default=768)
-    parser.add_argument("--vocabulary", type=int, default=16000)
-    parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--directory", default=os.environ.get("TMPDIR", "/var/tmp"), help="where the files are made")
+    parser = bench_resume.parser(__doc__)
     parser.add_argument("--no-large", dest="large", action="store_false", help="without the 70 billion parameters")
-    parser.add_argument("--check", action="store_true", help="fail when an expectation does not hold")
-    parser.add_argument("--report", type=pathlib.Path, metavar="FILE", help="write the results as a document")
     return parser.parse_args(arguments)
 
 

@@ -3,7 +3,6 @@ import os
 import pathlib
 import shutil
 import sys
-import tempfile
 
 import pytest
 
@@ -12,6 +11,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "orac
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
+from mount_directory import mount_directory  # noqa: E402
 import ranks  # noqa: E402,F401  sets the environment of a CPU run, before any framework is imported
 
 
@@ -22,16 +22,8 @@ def pytest_configure(config):
 @pytest.fixture(scope="session", autouse=True)
 def directory(tmp_path_factory):
     """Holds all that is mounted or written; nothing may be mounted in it at the end."""
-    if not os.path.exists("/dev/fuse"):
-        assert os.environ.get("CI") != "true", "/dev/fuse is missing"
-        pytest.skip("/dev/fuse is missing")
-    root = tmp_path_factory.mktemp("frameworks")
-    before, tempfile.tempdir = tempfile.tempdir, str(root)
-    yield root
-    tempfile.tempdir = before
-    with open("/proc/mounts", encoding="utf-8") as mounts:
-        left = [line.split()[1] for line in mounts if line.split()[1].startswith(f"{root}/")]
-    assert not left, f"still mounted: {left}"
+    with mount_directory(tmp_path_factory, "frameworks") as root:
+        yield root
 
 
 @pytest.fixture(scope="session")

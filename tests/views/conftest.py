@@ -2,7 +2,6 @@
 import os
 import pathlib
 import sys
-import tempfile
 
 import pytest
 
@@ -11,19 +10,12 @@ sys.path[:0] = [str(HERE), *(str(HERE.parent / name) for name in ("support", "or
 
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
+from mount_directory import mount_directory  # noqa: E402
 import ranks  # noqa: E402,F401  sets the environment of a CPU run, before DeepSpeed is imported
 
 
 @pytest.fixture(scope="session", autouse=True)
 def directory(tmp_path_factory):
     """Holds all that is mounted or written; nothing may be mounted in it at the end."""
-    if not os.path.exists("/dev/fuse"):
-        assert os.environ.get("CI") != "true", "/dev/fuse is missing"
-        pytest.skip("/dev/fuse is missing")
-    root = tmp_path_factory.mktemp("views")
-    before, tempfile.tempdir = tempfile.tempdir, str(root)
-    yield root
-    tempfile.tempdir = before
-    with open("/proc/mounts", encoding="utf-8") as mounts:
-        left = [line.split()[1] for line in mounts if line.split()[1].startswith(f"{root}/")]
-    assert not left, f"still mounted: {left}"
+    with mount_directory(tmp_path_factory, "views") as root:
+        yield root

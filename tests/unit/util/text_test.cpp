@@ -6,6 +6,13 @@
 namespace ckptfs {
 namespace {
 
+TEST(Text, TrimsWhiteSpaceAtBothEnds) {
+    EXPECT_EQ(trimmed(" \t\r\n\v\f a b\n"), "a b");
+    EXPECT_EQ(trimmed("a"), "a");
+    EXPECT_EQ(trimmed(" \n"), "");
+    EXPECT_EQ(trimmed(""), "");
+}
+
 TEST(Text, NumbersAreGrouped) {
     EXPECT_EQ(grouped(0), "0");
     EXPECT_EQ(grouped(999), "999");

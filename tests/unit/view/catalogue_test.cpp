@@ -14,7 +14,7 @@ namespace catalogue_test {
 TEST(CatalogueGuard, LatestNamesADirectoryWhoseModelStatesLeadNowhere) {
     std::string named;
     std::set<std::string> links;
-    for (const CatalogueEntry& entry : catalogue_guard()) {
+    for (const StaticEntry& entry : catalogue_guard()) {
         if (entry.is_link) {
             links.insert(entry.path);
             EXPECT_EQ(entry.text.find('/'), std::string::npos) << "a name that the directory does not have";
@@ -31,7 +31,7 @@ TEST(CatalogueGuard, LatestNamesADirectoryWhoseModelStatesLeadNowhere) {
 }
 
 TEST(CatalogueGuard, NoneOfItHasTheNameOfARequest) {
-    for (const CatalogueEntry& entry : catalogue_guard()) {
+    for (const StaticEntry& entry : catalogue_guard()) {
         EXPECT_FALSE(ViewRequest::parse(entry.path.substr(0, entry.path.find('/')))) << entry.path;
     }
 }
