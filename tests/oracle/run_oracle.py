@@ -5,6 +5,7 @@ Exit code 0 when every chosen cell ran and passed. A line a cell, and at the end
 """
 import argparse
 import contextlib
+import fcntl
 import fnmatch
 import os
 import pathlib
@@ -119,8 +120,6 @@ def run(chosen, jobs):
 
 def build_operators(chosen, directory):
     """DeepSpeed compiles these on first use, a minute each: once, before a cell's time runs."""
-    from deepspeed.ops import op_builder
-
     import ranks
 
     needed = {"cpu_adam": "CPUAdamBuilder", "fused_adam": "FusedAdamBuilder", "muon": "FusedAdamBuilder",
@@ -132,9 +131,16 @@ def build_operators(chosen, directory):
 
 
 def build(name):
+    """PyTorch's own lock is a file, which a build that was killed leaves behind, and for which every later one would wait for ever."""
     from deepspeed.accelerator import get_accelerator
+    from torch.utils import cpp_extension
 
-    get_accelerator().create_op_builder(name).load(verbose=False)
+    builder = get_accelerator().create_op_builder(name)
+    directory = pathlib.Path(cpp_extension._get_build_directory(builder.name, verbose=False))
+    with open(directory.with_name(f"{builder.name}.builder"), "w", encoding="utf-8") as alone:
+        fcntl.flock(alone, fcntl.LOCK_EX)
+        (directory / "lock").unlink(missing_ok=True)
+        builder.load(verbose=False)
 
 
 class Running:
