@@ -65,6 +65,12 @@ class View {
     /// Whether the file is read once, by one reader, as a rank reads its own shard. What several read stays in the page
     /// cache.
     [[nodiscard]] virtual bool read_once(std::size_t index) const = 0;
+    /// Whether the view's files are the tag's own, byte for byte and under the same names.
+    [[nodiscard]] virtual bool is_as_saved() const { return false; }
+    /// Which of the view's sets a file of this name belongs to, be it the view's own, one of the tag that it is cut
+    /// from, or a left-over of an older, larger save. Files of a set are cut from each other's, such as all optimizer
+    /// files of a model-parallel rank. nullopt for any other name.
+    [[nodiscard]] virtual std::optional<std::size_t> file_set(std::string_view /*name*/) const { return std::nullopt; }
     [[nodiscard]] virtual Result<std::shared_ptr<const File>> open(std::size_t index) const = 0;
 };
 

@@ -1,6 +1,8 @@
 // The boundary of the file system: whatever is thrown behind it ends here, as an errno and a line in the log.
 #include "fs/file_system.h"
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <exception>
 #include <new>
@@ -89,7 +91,11 @@ Outcome<std::string> FileSystem::readlink(std::uint64_t inode) noexcept {
 }
 
 Outcome<OpenedFile> FileSystem::open(std::uint64_t inode) noexcept {
-    return guarded("open", [&] { return implementation_->open(inode); });
+    return guarded("open", [&] { return implementation_->open(inode, O_RDONLY, nullptr); });
+}
+
+Outcome<OpenedFile> FileSystem::open(std::uint64_t inode, int flags, const Caller& caller) noexcept {
+    return guarded("open", [&] { return implementation_->open(inode, flags, &caller); });
 }
 
 Outcome<std::size_t> FileSystem::read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept {
@@ -115,6 +121,124 @@ void FileSystem::releasedir(std::uint64_t handle) noexcept {
 
 Outcome<SourceStatistics> FileSystem::statfs() noexcept {
     return guarded("statfs", [&] { return implementation_->statfs(); });
+}
+
+Outcome<CreatedFile> FileSystem::create(std::uint64_t parent, std::string_view name, int flags, std::uint32_t mode,
+                                        const Caller& caller) noexcept {
+    return guarded("create", [&] { return implementation_->create(parent, name, flags, mode, caller); });
+}
+
+Outcome<LookedUpEntry> FileSystem::mkdir(std::uint64_t parent, std::string_view name, std::uint32_t mode,
+                                         const Caller& caller) noexcept {
+    return guarded("mkdir", [&] {
+        return implementation_->on_node(parent, name,
+                                        [&](Node& node) { return node.make_directory(parent, name, mode, caller); });
+    });
+}
+
+Outcome<LookedUpEntry> FileSystem::mknod(std::uint64_t parent, std::string_view name, std::uint32_t mode,
+                                         std::uint64_t device, const Caller& caller) noexcept {
+    return guarded("mknod", [&] {
+        return implementation_->on_node(parent, name,
+                                        [&](Node& node) { return node.make_node(parent, name, mode, device, caller); });
+    });
+}
+
+Outcome<LookedUpEntry> FileSystem::symlink(std::uint64_t parent, std::string_view name, std::string_view target,
+                                           const Caller& caller) noexcept {
+    return guarded("symlink", [&] {
+        return implementation_->on_node(
+            parent, name, [&](Node& node) { return node.make_symlink(parent, name, std::string(target), caller); });
+    });
+}
+
+Outcome<LookedUpEntry> FileSystem::link(std::uint64_t inode, std::uint64_t parent, std::string_view name,
+                                        const Caller& caller) noexcept {
+    return guarded("link", [&] { return implementation_->link(inode, parent, name, caller); });
+}
+
+Outcome<Done> FileSystem::unlink(std::uint64_t parent, std::string_view name, const Caller& caller) noexcept {
+    return guarded("unlink", [&] {
+        return implementation_->on_node(parent, name, [&](Node& node) { return node.remove_file(name, caller); });
+    });
+}
+
+Outcome<Done> FileSystem::rmdir(std::uint64_t parent, std::string_view name, const Caller& caller) noexcept {
+    return guarded("rmdir", [&] {
+        return implementation_->on_node(parent, name, [&](Node& node) { return node.remove_directory(name, caller); });
+    });
+}
+
+Outcome<Done> FileSystem::rename(std::uint64_t parent, std::string_view name, std::uint64_t new_parent,
+                                 std::string_view new_name, unsigned flags, const Caller& caller) noexcept {
+    return guarded("rename",
+                   [&] { return implementation_->rename(parent, name, new_parent, new_name, flags, caller); });
+}
+
+Outcome<FileAttributes> FileSystem::setattr(std::uint64_t inode, std::optional<std::uint64_t> handle,
+                                            const AttributeChange& change, const Caller& caller) noexcept {
+    return guarded("setattr", [&] { return implementation_->setattr(inode, handle, change, caller); });
+}
+
+Outcome<std::size_t> FileSystem::write(std::uint64_t handle, std::uint64_t offset, std::span<const std::byte> data,
+                                       const Caller& caller) noexcept {
+    return guarded("write", [&] { return implementation_->write(handle, offset, data, caller); });
+}
+
+Outcome<Done> FileSystem::flush(std::uint64_t handle) noexcept {
+    return guarded("flush", [&] { return implementation_->flush(handle); });
+}
+
+Outcome<Done> FileSystem::fsync(std::uint64_t handle, bool data_only) noexcept {
+    return guarded("fsync", [&] { return implementation_->fsync(handle, data_only); });
+}
+
+Outcome<Done> FileSystem::fsyncdir(std::uint64_t handle, bool data_only) noexcept {
+    return guarded("fsyncdir", [&] { return implementation_->fsyncdir(handle, data_only); });
+}
+
+Outcome<Done> FileSystem::fallocate(std::uint64_t handle, int mode, std::uint64_t offset, std::uint64_t nbytes,
+                                    const Caller& caller) noexcept {
+    return guarded("fallocate", [&] { return implementation_->fallocate(handle, mode, offset, nbytes, caller); });
+}
+
+Outcome<std::uint64_t> FileSystem::lseek(std::uint64_t handle, std::uint64_t offset, int whence) noexcept {
+    return guarded("lseek", [&] { return implementation_->lseek(handle, offset, whence); });
+}
+
+Outcome<std::size_t> FileSystem::copy_file_range(std::uint64_t handle, std::uint64_t offset,
+                                                 std::uint64_t target_handle, std::uint64_t target_offset,
+                                                 std::size_t nbytes, const Caller& caller) noexcept {
+    return guarded("copy_file_range", [&] {
+        return implementation_->copy_file_range(handle, offset, target_handle, target_offset, nbytes, caller);
+    });
+}
+
+Outcome<std::vector<std::byte>> FileSystem::getxattr(std::uint64_t inode, const std::string& name,
+                                                     const Caller& caller) noexcept {
+    return guarded("getxattr", [&] {
+        return implementation_->on_node(inode, [&](Node& node) { return node.attribute(name, caller); });
+    });
+}
+
+Outcome<std::vector<std::string>> FileSystem::listxattr(std::uint64_t inode, const Caller& caller) noexcept {
+    return guarded("listxattr", [&] {
+        return implementation_->on_node(inode, [&](Node& node) { return node.attribute_names(caller); });
+    });
+}
+
+Outcome<Done> FileSystem::setxattr(std::uint64_t inode, const std::string& name, std::span<const std::byte> value,
+                                   int flags, const Caller& caller) noexcept {
+    return guarded("setxattr", [&] {
+        return implementation_->on_node(inode,
+                                        [&](Node& node) { return node.set_attribute(name, value, flags, caller); });
+    });
+}
+
+Outcome<Done> FileSystem::removexattr(std::uint64_t inode, const std::string& name, const Caller& caller) noexcept {
+    return guarded("removexattr", [&] {
+        return implementation_->on_node(inode, [&](Node& node) { return node.remove_attribute(name, caller); });
+    });
 }
 
 void FileSystem::tidy() noexcept {

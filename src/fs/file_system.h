@@ -16,7 +16,8 @@
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
-#include "fs/outcome.h"
+#include "io/source_writer.h"
+#include "util/outcome.h"
 
 namespace ckptfs {
 
@@ -37,6 +38,12 @@ struct FileSystemOptions {
     /// Other users may be let in: nothing is shown more open than the directories on the way to it are. Those who read
     /// with the rights of the mount's own user have gone that way.
     bool allow_other = false;
+    /// Changes SOURCE: what is written in the mount is written there. Takes a request for a world size. nullptr: the
+    /// mount is read-only.
+    std::shared_ptr<const SourceWriter> writer = nullptr;
+    /// Of a mount that can be written: it covers SOURCE itself, so that every symbolic link leads where it always did,
+    /// and is shown as it is.
+    bool in_place = false;
     /// What SOURCE is called where a view has one file in its place.
     std::string source_name = "checkpoint";
     /// What tests replace: the clock that freshness is measured with, the one that times of files are compared with,
@@ -49,7 +56,7 @@ struct FileSystemOptions {
 struct Attributes {
     std::uint64_t inode = 0;
     FileType type = FileType::other;  ///< fifos, devices and sockets: shown, never opened
-    std::uint32_t mode = 0;           ///< permission bits, without the write bits
+    std::uint32_t mode = 0;           ///< permission bits; without the write bits in a read-only mount
     std::uint32_t nlink = 1;
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
@@ -77,6 +84,16 @@ struct FileAttributes {
 struct OpenedFile {
     std::uint64_t handle = 0;
     bool read_once = false;  ///< see View::read_once()
+    /// Whether the pages that the kernel has of this inode are those of the file as it is now.
+    bool keeps_pages = true;
+    /// SOURCE's own file, where the kernel may read and write it by itself; -1: none. Open as long as the handle.
+    int descriptor = -1;
+};
+
+/// A file that was made and opened in one step.
+struct CreatedFile {
+    LookedUpEntry entry;
+    OpenedFile file;
 };
 
 struct ListedEntry {
@@ -112,6 +129,9 @@ class FileSystem {
     Outcome<std::string> readlink(std::uint64_t inode) noexcept;
 
     Outcome<OpenedFile> open(std::uint64_t inode) noexcept;
+    /// `flags`, as open(2) takes them. ESTALE where the name now stands for something else, so that the kernel asks for
+    /// it again: it does so by itself, and the program that opens never sees it.
+    Outcome<OpenedFile> open(std::uint64_t inode, int flags, const Caller& caller) noexcept;
     /// Fills the front of `out` with the bytes from `offset` to the end of the file or of `out`, whichever comes first;
     /// never less. The value is their number.
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept;
@@ -125,6 +145,51 @@ class FileSystem {
     void releasedir(std::uint64_t handle) noexcept;
 
     Outcome<SourceStatistics> statfs() noexcept;
+
+    // What changes something. In a read-only mount, and for what a view has no place for, EROFS.
+
+    /// Counts one reference of the kernel to the new inode, as lookup() does; so do all that return an entry.
+    Outcome<CreatedFile> create(std::uint64_t parent, std::string_view name, int flags, std::uint32_t mode,
+                                const Caller& caller) noexcept;
+    Outcome<LookedUpEntry> mkdir(std::uint64_t parent, std::string_view name, std::uint32_t mode,
+                                 const Caller& caller) noexcept;
+    /// `mode` with the bits of the type.
+    Outcome<LookedUpEntry> mknod(std::uint64_t parent, std::string_view name, std::uint32_t mode, std::uint64_t device,
+                                 const Caller& caller) noexcept;
+    Outcome<LookedUpEntry> symlink(std::uint64_t parent, std::string_view name, std::string_view target,
+                                   const Caller& caller) noexcept;
+    Outcome<LookedUpEntry> link(std::uint64_t inode, std::uint64_t parent, std::string_view name,
+                                const Caller& caller) noexcept;
+    Outcome<Done> unlink(std::uint64_t parent, std::string_view name, const Caller& caller) noexcept;
+    Outcome<Done> rmdir(std::uint64_t parent, std::string_view name, const Caller& caller) noexcept;
+    /// `flags`, as renameat2(2) takes them.
+    Outcome<Done> rename(std::uint64_t parent, std::string_view name, std::uint64_t new_parent,
+                         std::string_view new_name, unsigned flags, const Caller& caller) noexcept;
+    /// `handle`: of an open file, where the program named one.
+    Outcome<FileAttributes> setattr(std::uint64_t inode, std::optional<std::uint64_t> handle,
+                                    const AttributeChange& change, const Caller& caller) noexcept;
+
+    /// The value is how much was written.
+    Outcome<std::size_t> write(std::uint64_t handle, std::uint64_t offset, std::span<const std::byte> data,
+                               const Caller& caller) noexcept;
+    Outcome<Done> flush(std::uint64_t handle) noexcept;
+    Outcome<Done> fsync(std::uint64_t handle, bool data_only) noexcept;
+    Outcome<Done> fsyncdir(std::uint64_t handle, bool data_only) noexcept;
+    Outcome<Done> fallocate(std::uint64_t handle, int mode, std::uint64_t offset, std::uint64_t nbytes,
+                            const Caller& caller) noexcept;
+    /// `whence`: SEEK_DATA or SEEK_HOLE. A file of a view is all data.
+    Outcome<std::uint64_t> lseek(std::uint64_t handle, std::uint64_t offset, int whence) noexcept;
+    Outcome<std::size_t> copy_file_range(std::uint64_t handle, std::uint64_t offset, std::uint64_t target_handle,
+                                         std::uint64_t target_offset, std::size_t nbytes,
+                                         const Caller& caller) noexcept;
+
+    /// Extended attributes. A read-only mount, and a file of a view, have none: ENODATA, and an empty list.
+    Outcome<std::vector<std::byte>> getxattr(std::uint64_t inode, const std::string& name,
+                                             const Caller& caller) noexcept;
+    Outcome<std::vector<std::string>> listxattr(std::uint64_t inode, const Caller& caller) noexcept;
+    Outcome<Done> setxattr(std::uint64_t inode, const std::string& name, std::span<const std::byte> value, int flags,
+                           const Caller& caller) noexcept;
+    Outcome<Done> removexattr(std::uint64_t inode, const std::string& name, const Caller& caller) noexcept;
 
     /// To be called every few seconds, from any one thread: looks where SOURCE is, and lets go of the descriptors that
     /// nobody has used since the last call and of tags that are gone.

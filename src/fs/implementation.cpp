@@ -1,6 +1,8 @@
 // Inodes, and handles of what is open.
 #include "fs/implementation.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <utility>
@@ -71,7 +73,7 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup(std::uint64_t parent, 
     if (!node) {
         return Errno{ESTALE};
     }
-    if (name.size() > longest_name_nbytes) {
+    if (is_too_long(name)) {
         return Errno{ENAMETOOLONG};  // the kernel itself refuses only what is longer than 1024
     }
     return node->lookup(parent, name);
@@ -87,19 +89,27 @@ Outcome<std::string> FileSystem::Implementation::readlink(std::uint64_t inode) {
     return node ? node->read_link() : Errno{ESTALE};
 }
 
-Outcome<OpenedFile> FileSystem::Implementation::open(std::uint64_t inode) {
+Outcome<OpenedFile> FileSystem::Implementation::open(std::uint64_t inode, int flags, const Caller* caller) {
     const auto node = node_of(inode);
     if (!node) {
         return Errno{ESTALE};
     }
-    auto bytes = node->open();
+    auto bytes = caller == nullptr ? node->open() : node->open_for(flags, *caller);
     if (!bytes.ok()) {
         return Errno{bytes.error};
     }
-    const bool read_once = bytes.value.read_once;
+    return insert(std::move(bytes.value));
+}
+
+OpenedFile FileSystem::Implementation::insert(OpenedBytes bytes) {
+    OpenedFile file{.handle = 0,
+                    .read_once = bytes.read_once,
+                    .keeps_pages = bytes.keeps_pages,
+                    .descriptor = bytes.handle ? bytes.handle->descriptor() : -1};
     auto opened = std::make_shared<OpenFile>();
-    opened->bytes = std::move(bytes.value);
-    return OpenedFile{files_.insert(std::move(opened)), read_once};
+    opened->bytes = std::move(bytes);
+    file.handle = files_.insert(std::move(opened));
+    return file;
 }
 
 Outcome<std::size_t> FileSystem::Implementation::read(std::uint64_t handle, std::uint64_t offset,
@@ -107,6 +117,9 @@ Outcome<std::size_t> FileSystem::Implementation::read(std::uint64_t handle, std:
     const auto opened = files_.find(handle);
     if (!opened) {
         return Errno{EBADF};
+    }
+    if (opened->bytes.handle) {
+        return opened->bytes.handle->read(offset, out);
     }
     const File& file = *opened->bytes.file;
     if (offset >= file.size()) {
@@ -179,6 +192,109 @@ Outcome<bool> FileSystem::Implementation::readdir(std::uint64_t handle, std::uin
         }
     }
     return true;
+}
+
+bool FileSystem::Implementation::is_too_long(std::string_view name) {
+    return name.size() > longest_name_nbytes;
+}
+
+std::shared_ptr<const SourceHandle> FileSystem::Implementation::source_handle(std::uint64_t handle) const {
+    const auto opened = files_.find(handle);
+    return opened ? opened->bytes.handle : nullptr;
+}
+
+Outcome<CreatedFile> FileSystem::Implementation::create(std::uint64_t parent, std::string_view name, int flags,
+                                                        std::uint32_t mode, const Caller& caller) {
+    auto created = on_node(parent, name, [&](Node& node) { return node.create(parent, name, flags, mode, caller); });
+    if (!created.ok()) {
+        return Errno{created.error};
+    }
+    return CreatedFile{created.value.entry, insert(std::move(created.value.bytes))};
+}
+
+Outcome<Done> FileSystem::Implementation::rename(std::uint64_t parent, std::string_view name, std::uint64_t new_parent,
+                                                 std::string_view new_name, unsigned flags, const Caller& caller) {
+    const auto target = node_of(new_parent);
+    if (!target) {
+        return Errno{ESTALE};
+    }
+    if (is_too_long(new_name)) {
+        return Errno{ENAMETOOLONG};
+    }
+    return on_node(parent, name, [&](Node& node) { return node.rename(name, *target, new_name, flags, caller); });
+}
+
+Outcome<LookedUpEntry> FileSystem::Implementation::link(std::uint64_t inode, std::uint64_t parent,
+                                                        std::string_view name, const Caller& caller) {
+    const auto existing = node_of(inode);
+    if (!existing) {
+        return Errno{ESTALE};
+    }
+    return on_node(parent, name, [&](Node& node) { return node.make_link(parent, name, *existing, caller); });
+}
+
+Outcome<FileAttributes> FileSystem::Implementation::setattr(std::uint64_t inode, std::optional<std::uint64_t> handle,
+                                                            const AttributeChange& change, const Caller& caller) {
+    const auto opened = handle ? source_handle(*handle) : nullptr;
+    return on_node(inode, [&](Node& node) { return node.change(inode, opened.get(), change, caller); });
+}
+
+Outcome<std::size_t> FileSystem::Implementation::write(std::uint64_t handle, std::uint64_t offset,
+                                                       std::span<const std::byte> data, const Caller& caller) {
+    const auto opened = source_handle(handle);
+    return opened ? opened->write(offset, data, caller) : Errno{EBADF};
+}
+
+Outcome<Done> FileSystem::Implementation::flush(std::uint64_t handle) {
+    const auto opened = source_handle(handle);
+    return opened ? opened->flush() : Outcome<Done>(Done{});
+}
+
+Outcome<Done> FileSystem::Implementation::fsync(std::uint64_t handle, bool data_only) {
+    const auto opened = source_handle(handle);
+    return opened ? opened->sync(data_only) : Outcome<Done>(Done{});
+}
+
+Outcome<Done> FileSystem::Implementation::fsyncdir(std::uint64_t handle, bool data_only) {
+    const auto opened = directories_.find(handle);
+    if (!opened) {
+        return Errno{EBADF};
+    }
+    return on_node(opened->inode, [&](Node& node) { return node.sync_directory(data_only); });
+}
+
+Outcome<Done> FileSystem::Implementation::fallocate(std::uint64_t handle, int mode, std::uint64_t offset,
+                                                    std::uint64_t nbytes, const Caller& caller) {
+    const auto opened = source_handle(handle);
+    return opened ? opened->allocate(mode, offset, nbytes, caller) : Errno{EROFS};
+}
+
+Outcome<std::uint64_t> FileSystem::Implementation::lseek(std::uint64_t handle, std::uint64_t offset, int whence) {
+    const auto opened = files_.find(handle);
+    if (!opened) {
+        return Errno{EBADF};
+    }
+    if (opened->bytes.handle) {
+        return opened->bytes.handle->seek(offset, whence);
+    }
+    const std::uint64_t size = opened->bytes.file->size();
+    if (offset >= size) {
+        return Errno{ENXIO};
+    }
+    return whence == SEEK_HOLE ? size : offset;
+}
+
+Outcome<std::size_t> FileSystem::Implementation::copy_file_range(std::uint64_t handle, std::uint64_t offset,
+                                                                 std::uint64_t target_handle,
+                                                                 std::uint64_t target_offset, std::size_t nbytes,
+                                                                 const Caller& caller) {
+    const auto target = source_handle(target_handle);
+    if (!target) {
+        return Errno{EBADF};
+    }
+    const auto opened = source_handle(handle);
+    // EOPNOTSUPP: the kernel copies by reading and writing.
+    return opened ? opened->copy_to(offset, *target, target_offset, nbytes, caller) : Errno{EOPNOTSUPP};
 }
 
 Outcome<SourceStatistics> FileSystem::Implementation::statfs() const {

@@ -2,12 +2,15 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "fs/file_system.h"
 #include "fs/handle_table.h"
@@ -28,7 +31,8 @@ class FileSystem::Implementation {
     Outcome<FileAttributes> getattr(std::uint64_t inode);
     Outcome<std::string> readlink(std::uint64_t inode);
 
-    Outcome<OpenedFile> open(std::uint64_t inode);
+    /// `caller`: nullptr for one who only reads.
+    Outcome<OpenedFile> open(std::uint64_t inode, int flags, const Caller* caller);
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
     void release(std::uint64_t handle) { files_.erase(handle); }
 
@@ -38,6 +42,36 @@ class FileSystem::Implementation {
     void releasedir(std::uint64_t handle) { directories_.erase(handle); }
 
     Outcome<SourceStatistics> statfs() const;
+
+    Outcome<CreatedFile> create(std::uint64_t parent, std::string_view name, int flags, std::uint32_t mode,
+                                const Caller& caller);
+    Outcome<Done> rename(std::uint64_t parent, std::string_view name, std::uint64_t new_parent,
+                         std::string_view new_name, unsigned flags, const Caller& caller);
+    Outcome<LookedUpEntry> link(std::uint64_t inode, std::uint64_t parent, std::string_view name, const Caller& caller);
+    Outcome<FileAttributes> setattr(std::uint64_t inode, std::optional<std::uint64_t> handle,
+                                    const AttributeChange& change, const Caller& caller);
+    Outcome<std::size_t> write(std::uint64_t handle, std::uint64_t offset, std::span<const std::byte> data,
+                               const Caller& caller);
+    Outcome<Done> flush(std::uint64_t handle);
+    Outcome<Done> fsync(std::uint64_t handle, bool data_only);
+    Outcome<Done> fsyncdir(std::uint64_t handle, bool data_only);
+    Outcome<Done> fallocate(std::uint64_t handle, int mode, std::uint64_t offset, std::uint64_t nbytes,
+                            const Caller& caller);
+    Outcome<std::uint64_t> lseek(std::uint64_t handle, std::uint64_t offset, int whence);
+    Outcome<std::size_t> copy_file_range(std::uint64_t handle, std::uint64_t offset, std::uint64_t target_handle,
+                                         std::uint64_t target_offset, std::size_t nbytes, const Caller& caller);
+
+    /// What `operation` answers for the node of `inode`; ESTALE where there is none. With a name, that is checked.
+    template <class Operation>
+    auto on_node(std::uint64_t inode, Operation&& operation) -> decltype(operation(std::declval<Node&>())) {
+        const auto node = node_of(inode);
+        return node ? operation(*node) : Errno{ESTALE};
+    }
+    template <class Operation>
+    auto on_node(std::uint64_t inode, std::string_view name, Operation&& operation)
+        -> decltype(operation(std::declval<Node&>())) {
+        return is_too_long(name) ? Errno{ENAMETOOLONG} : on_node(inode, std::forward<Operation>(operation));
+    }
     void tidy();
     [[nodiscard]] std::size_t live_inodes() { return mount_.inodes().size(); }
 
@@ -50,6 +84,11 @@ class FileSystem::Implementation {
         std::uint64_t inode = 0;
         Listing listing;
     };
+
+    [[nodiscard]] static bool is_too_long(std::string_view name);
+    [[nodiscard]] OpenedFile insert(OpenedBytes bytes);
+    /// SOURCE's own file behind a handle; nullptr: EBADF.
+    [[nodiscard]] std::shared_ptr<const SourceHandle> source_handle(std::uint64_t handle) const;
 
     // nullptr: the kernel knows more than it was told, or has forgotten it already.
     [[nodiscard]] std::shared_ptr<Node> node_of(std::uint64_t inode);

@@ -1,9 +1,12 @@
 // What an inode can stand for.
 #pragma once
 
+#include <fcntl.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,7 +15,7 @@
 #include "ckptfs/view.h"
 #include "fs/file_system.h"
 #include "fs/identity.h"
-#include "fs/outcome.h"
+#include "util/outcome.h"
 
 namespace ckptfs {
 
@@ -23,6 +26,15 @@ struct OpenedBytes {
     std::shared_ptr<const File> file;
     std::shared_ptr<SourceDirectory> directory = nullptr;
     bool read_once = false;  ///< see View::read_once()
+    /// Instead of `file`: SOURCE's own, as it is and will be.
+    std::shared_ptr<const SourceHandle> handle = nullptr;
+    bool keeps_pages = true;  ///< see OpenedFile
+};
+
+/// A file that was made, and opened.
+struct CreatedBytes {
+    LookedUpEntry entry;
+    OpenedBytes bytes;
 };
 
 /// What is in a directory at one moment.
@@ -49,6 +61,60 @@ class Node {
     virtual Outcome<Listing> list() { return Errno{ENOTDIR}; }
     virtual Outcome<OpenedBytes> open() { return Errno{EISDIR}; }
     virtual Outcome<std::string> read_link() { return Errno{EINVAL}; }
+
+    // Only what passes to SOURCE in a mount that can be written has more than these.
+    virtual Outcome<OpenedBytes> open_for(int flags, const Caller& /*caller*/) {
+        return writes(flags) ? Errno{EROFS} : open();
+    }
+    virtual Outcome<CreatedBytes> create(std::uint64_t /*inode*/, std::string_view /*name*/, int /*flags*/,
+                                         std::uint32_t /*mode*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<LookedUpEntry> make_directory(std::uint64_t /*inode*/, std::string_view /*name*/,
+                                                  std::uint32_t /*mode*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<LookedUpEntry> make_node(std::uint64_t /*inode*/, std::string_view /*name*/, std::uint32_t /*mode*/,
+                                             std::uint64_t /*device*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<LookedUpEntry> make_symlink(std::uint64_t /*inode*/, std::string_view /*name*/,
+                                                const std::string& /*target*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    /// In this directory, to `existing`.
+    virtual Outcome<LookedUpEntry> make_link(std::uint64_t /*inode*/, std::string_view /*name*/, Node& /*existing*/,
+                                             const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<Done> remove_file(std::string_view /*name*/, const Caller& /*caller*/) { return Errno{EROFS}; }
+    virtual Outcome<Done> remove_directory(std::string_view /*name*/, const Caller& /*caller*/) { return Errno{EROFS}; }
+    /// From this directory to `target`.
+    virtual Outcome<Done> rename(std::string_view /*name*/, Node& /*target*/, std::string_view /*new_name*/,
+                                 unsigned /*flags*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<FileAttributes> change(std::uint64_t /*inode*/, const SourceHandle* /*handle*/,
+                                           const AttributeChange& /*change*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<Done> sync_directory(bool /*data_only*/) { return Done{}; }
+    virtual Outcome<std::vector<std::byte>> attribute(const std::string& /*name*/, const Caller& /*caller*/) {
+        return Errno{ENODATA};
+    }
+    virtual Outcome<std::vector<std::string>> attribute_names(const Caller& /*caller*/) {
+        return std::vector<std::string>();
+    }
+    virtual Outcome<Done> set_attribute(const std::string& /*name*/, std::span<const std::byte> /*value*/,
+                                        int /*flags*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+    virtual Outcome<Done> remove_attribute(const std::string& /*name*/, const Caller& /*caller*/) {
+        return Errno{EROFS};
+    }
+
+    /// Of open(2)'s flags.
+    [[nodiscard]] static bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }
 };
 
 }  // namespace ckptfs

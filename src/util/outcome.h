@@ -1,4 +1,4 @@
-// What a file system operation comes to: a value, or the errno to answer with.
+// What an operation of a file system comes to: a value, or the errno to answer with.
 #pragma once
 
 #include <utility>
@@ -8,6 +8,9 @@ namespace ckptfs {
 struct Errno {
     int value = 0;
 };
+
+/// The value of an operation that has none.
+struct Done {};
 
 /// `error` is 0 or an errno; `value` means something only where `error` is 0.
 template <class T>
