@@ -65,6 +65,7 @@ struct Strings {
     std::string tag;
     bool accept_mixed = false;
     bool allow_empty = false;
+    bool writable = false;
     std::string mount_options;
 };
 
@@ -283,6 +284,8 @@ class MountingOptions {
             ->type_name("MODE");
         app.add_flag("--allow-empty", strings.allow_empty,
                      "Mount even while SOURCE holds no whole checkpoint: some may come");
+        app.add_flag("--writable", strings.writable,
+                     "Write into SOURCE what is written in the mount (with a world size)");
         app.add_option("-o", strings.mount_options, "Any of these options as in fstab: -o world-size=4,io=direct")
             ->type_name("OPTION,...");
     }
@@ -293,7 +296,13 @@ class MountingOptions {
         result.source = strings_.source;
         result.mount_point = strings_.mount_point;
         result.log_file = strings_.log_file;
-        result.allow_empty = strings_.allow_empty;
+        result.writable = strings_.writable || result.in_place;
+        result.allow_empty = strings_.allow_empty || result.writable;
+        if (result.writable && !result.target.world_size() && !result.target.of_job) {
+            return usage_error(std::string(result.in_place ? "--in-place" : "--writable") +
+                               " takes a world size: what is saved is that of a job of so many ranks; give "
+                               "--world-size=N or --dp-size=D");
+        }
         return {};
     }
 

@@ -41,6 +41,8 @@ struct MountArguments {
     bool foreground = false;
     bool allow_other = false;
     bool allow_empty = false;  ///< mount even while there is no whole checkpoint
+    bool writable = false;     ///< with a request for a world size, unless that is the job's
+    bool in_place = false;     ///< what is shown stands in the place of SOURCE itself; writable then
     IoMode io = IoMode::automatic;
     std::vector<std::string> kernel_options;
 };

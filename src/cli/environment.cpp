@@ -54,11 +54,13 @@ Result<std::string> absolute_path(const std::string& path, const std::filesystem
     return (working_directory / path).string();
 }
 
-Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path) {
+namespace {
+
+Result<void> expect_directory(const Environment& environment, const std::string& path) {
     std::error_code failure;
     const std::filesystem::path file = (environment.working_directory / path).lexically_normal();
     if (!std::filesystem::exists(file, failure) || std::filesystem::is_directory(file, failure)) {
-        return environment.open_source(path);
+        return {};
     }
     const std::filesystem::path directory = file.parent_path();
     const std::string start = in_quotes(path) + " is a file; give ";
@@ -71,6 +73,18 @@ Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environ
     return Error(ErrorCode::not_found, start + "its directory, " + in_quotes(directory.string()), ENOTDIR);
 }
 
+}  // namespace
+
+Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path) {
+    CKPTFS_TRY(expect_directory(environment, path));
+    return environment.open_source(path);
+}
+
+Result<WritableSource> open_writable_checkpoint(const Environment& environment, const std::string& path, bool is_held) {
+    CKPTFS_TRY(expect_directory(environment, path));
+    return environment.open_writable_source(path, is_held);
+}
+
 Environment real_environment() {
     std::error_code failure;
     auto working_directory = std::filesystem::current_path(failure);
@@ -81,12 +95,18 @@ Environment real_environment() {
         CKPTFS_TRY(absolute_path(path, working_directory));
         return ckptfs::open_directory(path);
     };
+    const auto open_writable_source = [open_source](const std::string& path,
+                                                    bool /*is_held*/) -> Result<WritableSource> {
+        CKPTFS_ASSIGN(auto source, open_source(path));
+        return WritableSource{std::move(source), nullptr};
+    };
     return Environment{.out = std::cout,
                        .error = std::cerr,
                        .working_directory = std::move(working_directory),
                        .variable = variable,
                        .streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO),
                        .open_source = open_source,
+                       .open_writable_source = open_writable_source,
                        .read_with_torch = read_with_module,
                        .log_to_syslog = log::to_syslog,
                        .check_mount_point = ckptfs::check_mount_point,

@@ -11,10 +11,17 @@
 #include "ckptfs/source.h"
 #include "fuse/daemon.h"
 #include "fuse/mount.h"
+#include "io/source_writer.h"
 #include "share/job_world_size.h"
 #include "torch/torch_loader.h"
 
 namespace ckptfs::cli {
+
+/// A source, and what changes it.
+struct WritableSource {
+    std::shared_ptr<const Source> source;
+    std::shared_ptr<const SourceWriter> writer;
+};
 
 struct Environment {
     std::ostream& out;
@@ -25,6 +32,8 @@ struct Environment {
     bool streams_are_one = false;
 
     std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
+    /// `is_held`: for good, whatever its path may name later.
+    std::function<Result<WritableSource>(const std::string& path, bool is_held)> open_writable_source;
     /// TorchModule::read_all_records of the module, which is loaded at the first call.
     std::function<Result<void>(const File& file, const TorchModule::ChunkVisitor& visit)> read_with_torch;
 
@@ -41,6 +50,7 @@ struct Environment {
 
 /// The source at `path`. Where that is a file, the error says which directory to give.
 Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path);
+Result<WritableSource> open_writable_checkpoint(const Environment& environment, const std::string& path, bool is_held);
 
 /// `path` made absolute; `invalid_argument` where that takes a working directory that is gone.
 Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory);

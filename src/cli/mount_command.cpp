@@ -9,6 +9,7 @@
 #include "cli/view_options.h"
 #include "fs/file_system.h"
 #include "fuse/job_signals.h"
+#include "fuse/mount_point.h"
 #include "report/survey.h"
 #include "util/log.h"
 #include "util/text.h"
@@ -31,6 +32,12 @@ Result<bool> start_log(const MountArguments& arguments, const Environment& envir
     return environment.log_to_syslog();
 }
 
+/// Whether the mount point is SOURCE itself, under whatever name.
+bool is_covered(const MountArguments& arguments) {
+    std::error_code no_directory;
+    return std::filesystem::equivalent(arguments.source, arguments.mount_point, no_directory);
+}
+
 class Mounting {
  public:
     Mounting(const MountArguments& arguments, const Environment& environment, MountEnds ends)
@@ -44,12 +51,14 @@ class Mounting {
                                    .mount_point = arguments_.mount_point,
                                    .io = arguments_.io,
                                    .allow_other = arguments_.allow_other,
+                                   .writable = arguments_.writable,
+                                   .in_place = arguments_.writable && is_covered(arguments_),
                                    .ends_by_own_signals = ends_ == MountEnds::by_own_signals,
                                    .kernel_options = arguments_.kernel_options};
-        CKPTFS_ASSIGN(const auto source, open_checkpoint(environment_, arguments_.source));
+        CKPTFS_ASSIGN(const auto opened, open_source());
         CKPTFS_TRY(environment_.check_mount_point(options));
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
-        CKPTFS_ASSIGN(const auto file_system, file_system_over(source, reader));
+        CKPTFS_ASSIGN(const auto file_system, file_system_over(opened, reader));
         return environment_.mount_and_serve(*file_system, options, [&] {
             log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
             if (!is_logged && ends_ == MountEnds::by_signals) {  // the standard error of a COMMAND is its own
@@ -62,18 +71,28 @@ class Mounting {
     }
 
  private:
+    [[nodiscard]] Result<WritableSource> open_source() const {
+        if (arguments_.writable) {
+            return open_writable_checkpoint(environment_, arguments_.source, arguments_.in_place);
+        }
+        CKPTFS_ASSIGN(auto source, open_checkpoint(environment_, arguments_.source));
+        return WritableSource{std::move(source), nullptr};
+    }
+
     /// It alone has the tag that was found: one that is removed later is to leave memory.
-    Result<std::unique_ptr<FileSystem>> file_system_over(const std::shared_ptr<const Source>& source,
+    Result<std::unique_ptr<FileSystem>> file_system_over(const WritableSource& opened,
                                                          const std::shared_ptr<const TagReader>& reader) {
-        CKPTFS_ASSIGN(const auto whole, find_tag(*source, *reader));
+        CKPTFS_ASSIGN(const auto whole, find_tag(*opened.source, *reader));
         FileSystemOptions options;
+        options.writer = opened.writer;
+        options.in_place = arguments_.in_place;
         options.request = arguments_.target.request;
         options.catalogue_entries = view::catalogue_guard();
         options.allow_other = arguments_.allow_other;
         const std::filesystem::path path = std::filesystem::path(arguments_.source).lexically_normal();
         const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
         options.source_name = name.empty() ? options.source_name : name;
-        CKPTFS_ASSIGN(auto file_system, FileSystem::create(source, reader, std::move(options)));
+        CKPTFS_ASSIGN(auto file_system, FileSystem::create(opened.source, reader, std::move(options)));
         if (whole.tag) {
             file_system->adopt(whole.directory, whole.tag);
         }
@@ -166,7 +185,15 @@ StartReport mount(const MountArguments& arguments, const Environment& environmen
     if (!with_paths) {
         return report_of(with_paths.error());
     }
-    const MountArguments& absolute = *with_paths;
+    MountArguments absolute = *with_paths;
+    if (absolute.writable && is_covered(absolute)) {
+        const auto path = real_path(absolute.mount_point);
+        if (!path) {
+            return report_of(path.error());
+        }
+        absolute.in_place = true;
+        absolute.source = *path;  // that it is the mount point tells such a mount from others
+    }
     if (absolute.foreground) {
         return report_of(serve_mount(absolute, environment, MountEnds::by_signals, [] {}));
     }

@@ -14,8 +14,8 @@ namespace {
 constexpr std::array<std::string_view, 15> words_with_value{
     "world-size", "dp-size",   "ds-config",      "sub-group-size", "rank-values-of", "log-file",   "io", "view",
     "dtype",      "container", "max-shard-size", "strip-prefix",   "rename",         "parameters", "tag"};
-constexpr std::array<std::string_view, 6> flag_words{"f",           "foreground",   "allow-other",
-                                                     "allow-empty", "accept-mixed", "trainable-only"};
+constexpr std::array<std::string_view, 7> flag_words{
+    "f", "foreground", "allow-other", "allow-empty", "accept-mixed", "trainable-only", "writable"};
 
 // Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is read-only, nosuid, nodev and noatime as it is,
 // or because they speak to whoever called us.

@@ -143,10 +143,15 @@ Result<void> check_empty(const std::string& mount_point) {
     return {};
 }
 
-Result<void> check_allow_other() {
+Result<void> check_allow_other(bool is_writable) {
     constexpr const char* path = "/etc/fuse.conf";
     if (::geteuid() == 0) {
         return {};
+    }
+    if (is_writable) {
+        return Error(ErrorCode::mount,
+                     "allow_other is for root where the mount is writable: what others write would be this user's; "
+                     "mount as root, or leave one of the two out");
     }
     std::ifstream configuration(path);
     std::string line;
@@ -270,10 +275,12 @@ Result<void> check_mount_point(const MountOptions& options) {
     CKPTFS_ASSIGN(const auto mount_point, real_path(options.mount_point));
     CKPTFS_ASSIGN(const auto source, real_path(options.source));
     CKPTFS_TRY(check_not_mounted(options.mount_point, mount_point));
-    CKPTFS_TRY(check_apart(options, source, mount_point));
-    CKPTFS_TRY(check_empty(mount_point));
+    if (!options.in_place) {
+        CKPTFS_TRY(check_apart(options, source, mount_point));
+        CKPTFS_TRY(check_empty(mount_point));
+    }
     if (options.allow_other) {
-        CKPTFS_TRY(check_allow_other());
+        CKPTFS_TRY(check_allow_other(options.writable));
     }
     return {};
 }

@@ -75,6 +75,25 @@ TEST(Arguments, WorldSizesCountAllRanksOrTheDataParallelOnes) {
     EXPECT_EQ(arguments.target.world_size(), 4U);
 }
 
+TEST(Arguments, AWritableMountIsThatOfAWorldSizeAndMayBeEmpty) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"--world-size=4", "--writable"},
+                                                  {"--dp-size=4", "--writable"},
+                                                  {"--view=world-size-4", "--writable"},
+                                                  {"-oworld_size=4,writable"}}) {
+        std::vector<std::string> arguments{"/s", "/m"};
+        arguments.insert(arguments.end(), words.begin(), words.end());
+        EXPECT_TRUE(mount_of(arguments).writable);
+        EXPECT_TRUE(mount_of(arguments).allow_empty);
+        EXPECT_FALSE(mount_of(arguments).in_place);
+    }
+    EXPECT_FALSE(mount_of({"/s", "/m", "--world-size=4", "-orw"}).writable);
+    EXPECT_FALSE(mount_of({"/s", "/m", "--world-size=4"}).allow_empty);
+    EXPECT_THAT(error_of({"/s", "/m", "--writable"}), HasSubstr("--writable takes a world size"));
+    for (const char* view : {"weights", "states", "lightning", "universal"}) {
+        EXPECT_THAT(error_of({"/s", "/m", "--writable", std::string("--view=") + view}), HasSubstr("a world size"));
+    }
+}
+
 TEST(Arguments, MountHasDefaults) {
     const auto arguments = mount_of({"/s", "/m"});
     EXPECT_FALSE(arguments.target.world_size());

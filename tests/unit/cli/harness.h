@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <functional>
+#include <optional>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -45,43 +46,49 @@ class Harness {
     int run(const std::vector<std::string>& arguments) {
         out_.str("");
         error_.str("");
-        const Environment environment{.out = out_,
-                                      .error = error_,
-                                      .working_directory = std::filesystem::path(temporary_.path()),
-                                      .variable = [](const std::string&) { return std::nullopt; },
-                                      .streams_are_one = streams_are_one,
-                                      .open_source = ckptfs::open_directory,
-                                      .read_with_torch = read_with_torch,
-                                      .log_to_syslog =
-                                          [this] {
-                                              log::to_stderr();
-                                              return has_syslog;
-                                          },
-                                      .check_mount_point =
-                                          [this](const MountOptions& options) {
-                                              checked = options;
-                                              return check_result;
-                                          },
-                                      .mount_and_serve = [this](FileSystem& file_system, const MountOptions& options,
-                                                                const std::function<void()>& on_ready) -> Result<void> {
-                                          if (!serve_result) {
-                                              return serve_result;
-                                          }
-                                          mounts.push_back(options);
-                                          on_ready();
-                                          serve(file_system);
-                                          return {};
-                                      },
-                                      .daemonise =
-                                          [this](const auto& body, StartExitCodes codes) {
-                                              ++daemons;
-                                              EXPECT_EQ(codes.crashed, 70);
-                                              EXPECT_EQ(codes.refused, 7);
-                                              bool ready = false;
-                                              StartReport report = body([&] { ready = true; });
-                                              EXPECT_EQ(ready, report.exit_code == 0);
-                                              return report;
-                                          }};
+        const Environment environment{
+            .out = out_,
+            .error = error_,
+            .working_directory = std::filesystem::path(temporary_.path()),
+            .variable = [](const std::string&) { return std::nullopt; },
+            .streams_are_one = streams_are_one,
+            .open_source = ckptfs::open_directory,
+            .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
+                held = is_held;
+                CKPTFS_ASSIGN(auto source, ckptfs::open_directory(path));
+                return WritableSource{std::move(source), nullptr};
+            },
+            .read_with_torch = read_with_torch,
+            .log_to_syslog =
+                [this] {
+                    log::to_stderr();
+                    return has_syslog;
+                },
+            .check_mount_point =
+                [this](const MountOptions& options) {
+                    checked = options;
+                    return check_result;
+                },
+            .mount_and_serve = [this](FileSystem& file_system, const MountOptions& options,
+                                      const std::function<void()>& on_ready) -> Result<void> {
+                if (!serve_result) {
+                    return serve_result;
+                }
+                mounts.push_back(options);
+                on_ready();
+                serve(file_system);
+                return {};
+            },
+            .daemonise =
+                [this](const auto& body, StartExitCodes codes) {
+                    ++daemons;
+                    EXPECT_EQ(codes.crashed, 70);
+                    EXPECT_EQ(codes.refused, 7);
+                    bool ready = false;
+                    StartReport report = body([&] { ready = true; });
+                    EXPECT_EQ(ready, report.exit_code == 0);
+                    return report;
+                }};
         return cli::run(arguments, environment);
     }
 
@@ -114,6 +121,7 @@ class Harness {
     std::function<void(FileSystem&)> serve = [](FileSystem&) {};
 
     MountOptions checked;
+    std::optional<bool> held;  ///< how a source was opened that can be written
     std::vector<MountOptions> mounts;
     int daemons = 0;
 

@@ -167,6 +167,29 @@ TEST_F(Mounting, AllowEmptyMountsBeforeThereIsACheckpoint) {
     EXPECT_THAT(harness_.mounts, SizeIs(2));
 }
 
+TEST_F(Mounting, AWritableMountMayBeginEmptyAndNeedNotBeInPlace) {
+    fs::create_directories(harness_.directory() / "empty");
+    EXPECT_EQ(mount("empty", {"--world-size=2", "--writable"}), 0) << harness_.error();
+    ASSERT_THAT(harness_.mounts, SizeIs(1));
+    EXPECT_TRUE(harness_.mounts.front().writable);
+    EXPECT_FALSE(harness_.mounts.front().in_place);
+    EXPECT_EQ(harness_.held, false);
+    EXPECT_EQ(mount("empty", {"--world-size=2", "--allow-empty"}), 0);
+    EXPECT_FALSE(harness_.mounts.back().writable);
+}
+
+TEST_F(Mounting, SourceIsHeldForGoodWhereItIsTheMountPoint) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::create_directory_symlink(source, harness_.directory() / "mnt");
+    EXPECT_EQ(mount("source", {"--world-size=2", "--writable"}), 0) << harness_.error();
+    ASSERT_THAT(harness_.mounts, SizeIs(1));
+    EXPECT_TRUE(harness_.mounts.front().in_place);
+    EXPECT_EQ(harness_.mounts.front().source, source.string());
+    EXPECT_EQ(harness_.held, true);
+    EXPECT_EQ(mount("source", {"--world-size=2"}), 0);
+    EXPECT_FALSE(harness_.mounts.back().in_place);
+}
+
 TEST_F(Mounting, ABrokenLatestIsAWarningWhileAnotherTagIsWhole) {
     const fs::path source = harness_.copy("stage1_bf16_ws3");
     fs::copy(source / tag_name(source), source / "older", fs::copy_options::recursive);

@@ -50,6 +50,12 @@ TEST(RunArguments, TheWorldSizeMayBeTheJobs) {
     EXPECT_THAT(error_of({"run", "/s", "--dp-size=auto", "--", "c"}), HasSubstr("'auto'"));
 }
 
+TEST(RunArguments, AWritableViewTakesAWorldSizeOrTheJobs) {
+    EXPECT_TRUE(run_of({"run", "/s", "--writable", "--world-size=auto", "--", "c"}).mount.writable);
+    EXPECT_TRUE(run_of({"run", "/s", "--writable", "--world-size=2", "--", "c"}).mount.allow_empty);
+    EXPECT_THAT(error_of({"run", "/s", "--writable", "--", "c"}), HasSubstr("--writable takes a world size"));
+}
+
 TEST(RunArguments, WhatIsMissingOrTooMuchIsNamed) {
     EXPECT_THAT(error_of({"run"}), HasSubstr("SOURCE is missing"));
     EXPECT_THAT(error_of({"run", "--", "c"}), HasSubstr("SOURCE is missing"));
@@ -109,6 +115,9 @@ TEST_F(Places, AreOnePerViewAndOptions) {
     other([](MountArguments& changed) { changed.target.request = ViewRequest::parse("weights-bf16"); });
     other([](MountArguments& changed) { changed.io = IoMode::direct; });
     other([](MountArguments& changed) { changed.log_file = "/log"; });
+    other([](MountArguments& changed) { changed.allow_empty = true; });
+    other([](MountArguments& changed) { changed.writable = true; });
+    other([](MountArguments& changed) { changed.in_place = true; });
     other([](MountArguments& changed) { changed.kernel_options = {"context=x"}; });
     const std::set<std::string> distinct(places.begin(), places.end());
     EXPECT_EQ(distinct.size(), places.size());
