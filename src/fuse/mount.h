@@ -25,7 +25,8 @@ struct MountOptions {
     bool allow_other = false;
     /// What the file system can be asked to change, it changes. Under allow_other only where this process is root's.
     bool writable = false;
-    /// The mount point is the source itself, which the file system holds by a descriptor and nobody looks for by its path.
+    /// The mount point is the source itself, which the file system holds by a descriptor and nobody looks for by its
+    /// path.
     bool in_place = false;
     /// Of SIGTERM, SIGINT and SIGHUP only those that this process or its parent sends end the mount.
     bool ends_by_own_signals = false;
