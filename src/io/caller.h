@@ -16,6 +16,9 @@ class Caller {
     Caller& operator=(const Caller&) = delete;
     virtual ~Caller() = default;
 
+    /// Not where the kernel writes back the pages of a mapping: it does so for nobody, and its request names no
+    /// process.
+    [[nodiscard]] virtual bool is_known() const { return true; }
     [[nodiscard]] virtual std::uint32_t uid() const = 0;  ///< the one that files are asked for with
     [[nodiscard]] virtual std::uint32_t gid() const = 0;
     [[nodiscard]] virtual std::uint32_t umask() const = 0;

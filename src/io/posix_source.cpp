@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "io/descriptor_pool.h"
+#include "io/directory_writer.h"
 #include "io/file_status.h"
 #include "io/link_walk.h"
 #include "io/root_directory.h"
@@ -23,8 +24,6 @@ namespace ckptfs::io {
 namespace {
 
 constexpr std::size_t largest_pool = 1024;
-/// Of opening: who holds a lease has 45 seconds to give it back (lease_break_time), unless the system says otherwise.
-constexpr int most_pauses = 6000;
 
 Error system_error(int failure, const std::string& action, const std::string& name) {
     const std::string sentence = "'" + name + "' cannot be " + action + ": " + std::generic_category().message(failure);
@@ -39,31 +38,18 @@ std::string path_of(const UniqueFd& fd) {
     return "/proc/self/fd/" + std::to_string(fd.get());
 }
 
-bool has_parent_component(std::string_view path) {
-    while (true) {
-        const std::size_t slash = path.find('/');
-        if (path.substr(0, slash) == "..") {
-            return true;
-        }
-        if (slash == std::string_view::npos) {
-            return false;
-        }
-        path.remove_prefix(slash + 1);
-    }
-}
-
 }  // namespace
 
 /// What the source and its files share.
 class DirectorySource::State {
  public:
-    State(std::shared_ptr<const SystemCalls> calls, std::unique_ptr<RootDirectory> root, std::size_t capacity)
-        : calls_(std::move(calls)), root_(std::move(root)), pool_(capacity) {}
+    State(std::shared_ptr<const SystemCalls> calls, std::shared_ptr<RootDirectory> root, std::size_t capacity)
+        : calls_(std::move(calls)), root_(std::move(root)), pool_(std::make_shared<DescriptorPool>(capacity)) {}
 
     [[nodiscard]] const SystemCalls& calls() const { return *calls_; }
     [[nodiscard]] RootDirectory& root() const { return *root_; }
-    [[nodiscard]] DescriptorPool& pool() { return pool_; }
-    [[nodiscard]] const DescriptorPool& pool() const { return pool_; }
+    [[nodiscard]] DescriptorPool& pool() const { return *pool_; }
+    [[nodiscard]] std::shared_ptr<const SourceWriter> writer() const { return directory_writer(calls_, root_, pool_); }
     std::uint64_t next_file() { return files_.fetch_add(1, std::memory_order_relaxed); }
 
     [[nodiscard]] std::string display(std::string_view path) const {
@@ -79,7 +65,7 @@ class DirectorySource::State {
 
     /// `path` as the system calls take it.
     [[nodiscard]] Result<const char*> below_root(const std::string& path) const {
-        if (has_parent_component(path) || path.find('\0') != std::string::npos) {
+        if (leaves_root(path)) {
             return Error(ErrorCode::invalid_argument,
                          "'" + path + "' does not name anything below '" + root_->path() + "'");
         }
@@ -141,7 +127,7 @@ class DirectorySource::State {
     int open_real(int root, const char* name, int flags) {
         int fd = calls().open_real_at(root, name, flags | O_RDONLY | O_NONBLOCK);
         if (fd == -EMFILE || fd == -ENFILE) {
-            pool_.clear();
+            pool_->clear();
             fd = calls().open_real_at(root, name, flags | O_RDONLY | O_NONBLOCK);
         }
         for (int pauses = 0; fd == -EAGAIN && pauses < most_pauses; ++pauses) {
@@ -152,8 +138,8 @@ class DirectorySource::State {
     }
 
     const std::shared_ptr<const SystemCalls> calls_;
-    const std::unique_ptr<RootDirectory> root_;
-    DescriptorPool pool_;
+    const std::shared_ptr<RootDirectory> root_;
+    const std::shared_ptr<DescriptorPool> pool_;
     std::atomic<std::uint64_t> files_{0};
 };
 
@@ -291,12 +277,20 @@ class DirectorySource::PinnedFile final : public File {
 DirectorySource::DirectorySource(std::shared_ptr<State> state) : state_(std::move(state)) {}
 
 Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(std::string path) {
-    return open_directory(std::move(path), std::make_shared<const SystemCalls>());
+    return open_directory(std::move(path), RootIs::followed);
+}
+
+Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(std::string path, RootIs root_is) {
+    return open_directory(std::move(path), std::make_shared<const SystemCalls>(), least_descriptors, root_is);
+}
+
+std::shared_ptr<const SourceWriter> DirectorySource::writer() const {
+    return state_->writer();
 }
 
 Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(std::string path,
                                                                                std::shared_ptr<const SystemCalls> calls,
-                                                                               std::uint64_t least) {
+                                                                               std::uint64_t least, RootIs root_is) {
     const std::uint64_t limit = calls->raise_descriptor_limit();
     if (limit < least) {
         return Error(ErrorCode::io,
@@ -304,7 +298,7 @@ Result<std::shared_ptr<const DirectorySource>> DirectorySource::open_directory(s
                          std::to_string(least) + ": raise the limit (ulimit -n)",
                      EMFILE);
     }
-    CKPTFS_ASSIGN(auto root, RootDirectory::open(std::move(path), calls));
+    CKPTFS_ASSIGN(auto root, RootDirectory::open(std::move(path), calls, root_is));
     const std::size_t capacity = std::min<std::uint64_t>(limit / 2, largest_pool);
     auto state = std::make_shared<State>(std::move(calls), std::move(root), capacity);
     return std::shared_ptr<const DirectorySource>(new DirectorySource(std::move(state)));

@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "ckptfs/source.h"
+#include "io/root_directory.h"
+#include "io/source_writer.h"
 #include "io/system_calls.h"
 
 namespace ckptfs::io {
@@ -17,7 +19,7 @@ namespace ckptfs::io {
 inline constexpr std::uint64_t least_descriptors = 64;
 
 /// Everything is opened relative to the directory's own descriptor, so a mount may later cover its path; refresh()
-/// follows the path where another directory has taken its place.
+/// follows the path where another directory has taken its place, unless the root is held.
 /// Files are opened when they are read and kept in a bounded pool of descriptors. ".." is refused.
 /// Its files may outlive it. Safe for concurrent use.
 class DirectorySource final : public Source {
@@ -27,7 +29,12 @@ class DirectorySource final : public Source {
     static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path);
     static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path,
                                                                          std::shared_ptr<const SystemCalls> calls,
-                                                                         std::uint64_t least = least_descriptors);
+                                                                         std::uint64_t least = least_descriptors,
+                                                                         RootIs root_is = RootIs::followed);
+    static Result<std::shared_ptr<const DirectorySource>> open_directory(std::string path, RootIs root_is);
+
+    /// What changes this directory: it has the same root at all times. May outlive the source.
+    [[nodiscard]] std::shared_ptr<const SourceWriter> writer() const;
 
     [[nodiscard]] std::string display(std::string_view path) const override;
     void refresh() const override;

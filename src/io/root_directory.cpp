@@ -22,7 +22,8 @@ bool names_no_directory(int answer) {
 
 }  // namespace
 
-Result<std::unique_ptr<RootDirectory>> RootDirectory::open(std::string path, std::shared_ptr<const SystemCalls> calls) {
+Result<std::unique_ptr<RootDirectory>> RootDirectory::open(std::string path, std::shared_ptr<const SystemCalls> calls,
+                                                           RootIs root_is) {
     UniqueFd base;
     if (!path.starts_with('/')) {
         base = UniqueFd(calls->open_at(AT_FDCWD, ".", O_PATH | O_DIRECTORY));
@@ -36,12 +37,14 @@ Result<std::unique_ptr<RootDirectory>> RootDirectory::open(std::string path, std
                      failure);
     }
     return std::unique_ptr<RootDirectory>(
-        new RootDirectory(std::move(path), std::move(calls), std::move(base), std::move(root)));
+        new RootDirectory(std::move(path), std::move(calls), std::move(base), std::move(root), root_is));
 }
 
-RootDirectory::RootDirectory(std::string path, std::shared_ptr<const SystemCalls> calls, UniqueFd base, UniqueFd root)
+RootDirectory::RootDirectory(std::string path, std::shared_ptr<const SystemCalls> calls, UniqueFd base, UniqueFd root,
+                             RootIs root_is)
     : path_(std::move(path)),
       calls_(std::move(calls)),
+      root_is_(root_is),
       base_(std::move(base)),
       root_(std::make_shared<const UniqueFd>(std::move(root))) {}
 
@@ -55,6 +58,9 @@ Result<SharedFd> RootDirectory::descriptor() const {
 }
 
 void RootDirectory::refresh() {
+    if (root_is_ == RootIs::held) {
+        return;
+    }
     const std::unique_lock refreshing(refreshing_, std::try_to_lock);
     if (!refreshing.owns_lock()) {
         return;

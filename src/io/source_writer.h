@@ -21,12 +21,12 @@ struct AttributeChange {
         bool is_now = false;
         std::int64_t ns = 0;  ///< since the epoch, unless it is now
     };
-    std::optional<std::uint32_t> mode;  ///< permission bits (07777)
-    std::optional<std::uint32_t> uid;
-    std::optional<std::uint32_t> gid;
-    std::optional<std::uint64_t> size;  ///< bytes
-    std::optional<Time> atime;
-    std::optional<Time> mtime;
+    std::optional<std::uint32_t> mode = std::nullopt;  ///< permission bits (07777)
+    std::optional<std::uint32_t> uid = std::nullopt;
+    std::optional<std::uint32_t> gid = std::nullopt;
+    std::optional<std::uint64_t> size = std::nullopt;  ///< bytes
+    std::optional<Time> atime = std::nullopt;
+    std::optional<Time> mtime = std::nullopt;
 };
 
 /// A file of SOURCE, or a directory, that is open as its user asked. Closed with the last reference. Safe for
@@ -41,8 +41,8 @@ class SourceHandle {
     [[nodiscard]] virtual Outcome<FileInfo> info() const = 0;
     /// Fewer bytes than asked for at the end of the file only.
     virtual Outcome<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
-    /// At the end of the file, whatever `offset`, where it is open for appending. Fewer bytes only where the rest
-    /// fails.
+    /// As the one who opened it, where the caller is not known. At the end of the file, whatever `offset`, where it is
+    /// open for appending. Fewer bytes only where the rest fails.
     virtual Outcome<std::size_t> write(std::uint64_t offset, std::span<const std::byte> data,
                                        const Caller& caller) const = 0;
     virtual Outcome<Done> change(const AttributeChange& change, const Caller& caller) const = 0;
@@ -72,8 +72,8 @@ class SourceWriter {
     SourceWriter& operator=(const SourceWriter&) = delete;
     virtual ~SourceWriter() = default;
 
-    /// `flags`, as open(2) takes them; O_DIRECT and O_NOATIME are left out, `mode` counts with O_CREAT. Anything but a
-    /// regular file or, with O_DIRECTORY, a directory is ENXIO.
+    /// `flags`, as open(2) takes them; O_DIRECT, O_NOATIME and the like are left out, `mode` counts with O_CREAT.
+    /// EISDIR for a directory without O_DIRECTORY, ENXIO for anything else that is no regular file.
     [[nodiscard]] virtual Outcome<std::shared_ptr<const SourceHandle>> open(const std::string& path, int flags,
                                                                             std::uint32_t mode,
                                                                             const Caller& caller) const = 0;

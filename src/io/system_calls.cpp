@@ -15,15 +15,17 @@
 #include <chrono>
 #include <fstream>
 #include <memory>
+#include <string_view>
 #include <thread>
+#include <utility>
 
 #include "io/unique_fd.h"
+#include "util/path.h"
 
 namespace ckptfs::io {
 namespace {
 
 constexpr int first_free_descriptor = 3;
-constexpr std::size_t largest_attribute_nbytes = 65536;  // XATTR_SIZE_MAX of Linux
 constexpr std::uint64_t assumed_descriptor_limit = 256;
 constexpr std::chrono::milliseconds pause_between_calls{10};
 
@@ -65,6 +67,32 @@ int SystemCalls::open_real_at(int directory, const char* path, int flags) const 
     }
     const int noticed = SystemCalls::open_at(directory, path, flags | O_NOFOLLOW);
     return noticed == -ENOTDIR && is_link(directory, path) ? -ELOOP : noticed;
+}
+
+int SystemCalls::open_directory_below(int directory, const std::string& path) const {
+    constexpr int flags = O_PATH | O_DIRECTORY;
+    const int fd = openat2(directory, path.empty() ? "." : path.c_str(), flags);
+    if (fd != -ENOSYS && fd != -EPERM) {
+        return fd;
+    }
+    UniqueFd at(SystemCalls::open_at(directory, ".", flags));
+    for (const std::string_view component : path_components(path)) {
+        if (!at.valid()) {
+            break;
+        }
+        const std::string name(component);
+        UniqueFd next(SystemCalls::open_at(at.get(), name.c_str(), flags | O_NOFOLLOW));
+        if (next.get() == -ENOTDIR && is_link(at.get(), name.c_str())) {
+            return -ELOOP;
+        }
+        at = std::move(next);
+    }
+    return at.release();
+}
+
+int SystemCalls::create_at(int directory, const char* path, int flags, mode_t mode) const {
+    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg)
+    return above_standard_streams(::openat(directory, path, flags | O_CLOEXEC, mode));
 }
 
 int SystemCalls::openat2(int directory, const char* path, int flags) const {
@@ -120,6 +148,10 @@ void SystemCalls::pause() const {
 
 ssize_t SystemCalls::read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const {
     return or_errno(::pread(fd, buffer, nbytes, static_cast<off_t>(offset)));
+}
+
+ssize_t SystemCalls::write_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const {
+    return or_errno(::pwrite(fd, data, nbytes, static_cast<off_t>(offset)));
 }
 
 ssize_t SystemCalls::read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const {

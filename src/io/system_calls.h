@@ -12,6 +12,12 @@
 
 namespace ckptfs::io {
 
+inline constexpr std::size_t largest_attribute_nbytes = 65536;  ///< XATTR_SIZE_MAX of Linux
+
+/// How often an opening that is answered EAGAIN is tried again, with pause(): who holds a lease has 45 seconds to give
+/// it back (lease_break_time), unless the system says otherwise.
+inline constexpr int most_pauses = 6000;
+
 /// Each call answers what the system's own does, or minus its errno. This class is the real one; safe for concurrent
 /// use.
 class SystemCalls {
@@ -40,6 +46,11 @@ class SystemCalls {
     /// As open_at(), but answers -ELOOP where a symbolic link is on the way or at its end. A kernel without openat2()
     /// notices only one at the end.
     virtual int open_real_at(int directory, const char* path, int flags) const;
+    /// An O_PATH descriptor of the directory `path`, relative and without "..", with no symbolic link followed on the
+    /// way or at the end, whatever the kernel: -ELOOP. "": `directory` itself.
+    virtual int open_directory_below(int directory, const std::string& path) const;
+    /// As open_at(), with the mode of what O_CREAT makes.
+    virtual int create_at(int directory, const char* path, int flags, mode_t mode) const;
     virtual int stat_at(int directory, const char* path, struct stat& out, int flags) const;
     virtual int stat_descriptor(int fd, struct stat& out) const;
     /// Of the file system of `fd` (O_PATH will do).
@@ -54,6 +65,7 @@ class SystemCalls {
     /// Waits before a call that was answered EAGAIN is made again.
     virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
+    virtual ssize_t write_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;
     /// The bytes of a file's POSIX ACL; -ENODATA where it has none, -ELOOP where a symbolic link is at the path's end.
     virtual int access_acl(const std::string& path, std::vector<std::byte>& out) const;

@@ -29,6 +29,23 @@ namespace ckptfs {
     return components;
 }
 
+/// Whether `path` cannot name anything in SOURCE: it goes up somewhere, or no system call would take it whole.
+[[nodiscard]] inline bool leaves_root(std::string_view path) {
+    if (path.find('\0') != std::string_view::npos) {
+        return true;
+    }
+    while (true) {
+        const std::size_t slash = path.find('/');
+        if (path.substr(0, slash) == "..") {
+            return true;
+        }
+        if (slash == std::string_view::npos) {
+            return false;
+        }
+        path.remove_prefix(slash + 1);
+    }
+}
+
 /// `path` relative to `directory`, "" for the directory itself; nullopt where it does not lie there.
 [[nodiscard]] inline std::optional<std::string> path_below(std::string_view path, std::string_view directory) {
     if (path == directory) {

@@ -7,7 +7,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <climits>
 #include <cstdint>
+#include <string>
 
 #include "io/system_calls.h"
 
@@ -30,6 +32,34 @@ class FaultySystemCalls final : public io::SystemCalls {
             return -open_errno;
         }
         return SystemCalls::open_real_at(directory, path, flags);
+    }
+
+    int open_directory_below(int directory, const std::string& path) const override {
+        ++opens;
+        if (take(failing_opens)) {
+            return -open_errno;
+        }
+        return SystemCalls::open_directory_below(directory, path);
+    }
+
+    int create_at(int directory, const char* path, int flags, mode_t mode) const override {
+        ++opens;
+        if (take(failing_creates)) {
+            return -open_errno;
+        }
+        return SystemCalls::create_at(directory, path, flags, mode);
+    }
+
+    ssize_t write_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const override {
+        if (take(interrupted_writes)) {
+            return -EINTR;
+        }
+        const int working = working_writes;
+        if (working == 0) {
+            return -write_errno;
+        }
+        working_writes = working - 1;
+        return SystemCalls::write_at(fd, data, std::min<std::size_t>(nbytes, longest_write), offset);
     }
 
     ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const override {
@@ -79,14 +109,19 @@ class FaultySystemCalls final : public io::SystemCalls {
     mutable std::atomic<std::uint64_t> reads{0};
     mutable std::atomic<std::uint64_t> pauses{0};
     mutable std::atomic<int> failing_opens{0};
+    mutable std::atomic<int> failing_creates{0};  ///< the last step of what a SourceWriter opens
     mutable std::atomic<int> interrupted_reads{0};
     mutable std::atomic<int> failing_reads{0};
     mutable std::atomic<int> empty_reads{0};
     mutable std::atomic<int> failing_stats{0};
     mutable std::atomic<int> failing_lists{0};
+    mutable std::atomic<int> interrupted_writes{0};
+    mutable std::atomic<int> working_writes{INT_MAX};  ///< until all fail
     int open_errno = EMFILE;
     int read_errno = EIO;
+    int write_errno = ENOSPC;
     std::size_t longest_read = SIZE_MAX;
+    std::size_t longest_write = SIZE_MAX;
     std::uint64_t descriptor_limit = 1024;
     bool without_types = false;
     bool everything_is_a_view = false;
