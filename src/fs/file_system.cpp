@@ -214,10 +214,10 @@ Outcome<std::size_t> FileSystem::copy_file_range(std::uint64_t handle, std::uint
     });
 }
 
-Outcome<std::vector<std::byte>> FileSystem::getxattr(std::uint64_t inode, const std::string& name,
+Outcome<std::vector<std::byte>> FileSystem::getxattr(std::uint64_t inode, std::string_view name,
                                                      const Caller& caller) noexcept {
     return guarded("getxattr", [&] {
-        return implementation_->on_node(inode, [&](Node& node) { return node.attribute(name, caller); });
+        return implementation_->on_node(inode, [&](Node& node) { return node.attribute(std::string(name), caller); });
     });
 }
 
@@ -227,17 +227,18 @@ Outcome<std::vector<std::string>> FileSystem::listxattr(std::uint64_t inode, con
     });
 }
 
-Outcome<Done> FileSystem::setxattr(std::uint64_t inode, const std::string& name, std::span<const std::byte> value,
+Outcome<Done> FileSystem::setxattr(std::uint64_t inode, std::string_view name, std::span<const std::byte> value,
                                    int flags, const Caller& caller) noexcept {
     return guarded("setxattr", [&] {
-        return implementation_->on_node(inode,
-                                        [&](Node& node) { return node.set_attribute(name, value, flags, caller); });
+        return implementation_->on_node(
+            inode, [&](Node& node) { return node.set_attribute(std::string(name), value, flags, caller); });
     });
 }
 
-Outcome<Done> FileSystem::removexattr(std::uint64_t inode, const std::string& name, const Caller& caller) noexcept {
+Outcome<Done> FileSystem::removexattr(std::uint64_t inode, std::string_view name, const Caller& caller) noexcept {
     return guarded("removexattr", [&] {
-        return implementation_->on_node(inode, [&](Node& node) { return node.remove_attribute(name, caller); });
+        return implementation_->on_node(inode,
+                                        [&](Node& node) { return node.remove_attribute(std::string(name), caller); });
     });
 }
 

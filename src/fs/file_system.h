@@ -184,12 +184,11 @@ class FileSystem {
                                          const Caller& caller) noexcept;
 
     /// Extended attributes. A read-only mount, and a file of a view, have none: ENODATA, and an empty list.
-    Outcome<std::vector<std::byte>> getxattr(std::uint64_t inode, const std::string& name,
-                                             const Caller& caller) noexcept;
+    Outcome<std::vector<std::byte>> getxattr(std::uint64_t inode, std::string_view name, const Caller& caller) noexcept;
     Outcome<std::vector<std::string>> listxattr(std::uint64_t inode, const Caller& caller) noexcept;
-    Outcome<Done> setxattr(std::uint64_t inode, const std::string& name, std::span<const std::byte> value, int flags,
+    Outcome<Done> setxattr(std::uint64_t inode, std::string_view name, std::span<const std::byte> value, int flags,
                            const Caller& caller) noexcept;
-    Outcome<Done> removexattr(std::uint64_t inode, const std::string& name, const Caller& caller) noexcept;
+    Outcome<Done> removexattr(std::uint64_t inode, std::string_view name, const Caller& caller) noexcept;
 
     /// To be called every few seconds, from any one thread: looks where SOURCE is, and lets go of the descriptors that
     /// nobody has used since the last call and of tags that are gone.

@@ -1,5 +1,4 @@
-// Translation between libfuse and FileSystem. A reply spends its request even when it fails, so each is sent once,
-// last. All of it is called from C: nothing may be thrown, so nothing here allocates.
+// Translation between libfuse and FileSystem: what both kinds of mount have, and what one that is only read answers.
 #include "fuse/adapter.h"
 
 #include <fcntl.h>
@@ -8,119 +7,22 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
-#include <cstring>
 #include <functional>
-#include <memory>
 #include <span>
 #include <string>
-#include <vector>
+
+#include "fuse/replies.h"
+#include "fuse/writing_operations.h"
 
 namespace ckptfs {
 namespace {
 
-constexpr std::size_t page_nbytes = 4096;
-constexpr std::size_t max_read_nbytes = std::size_t{1} << 20U;
-constexpr unsigned max_background = 128;
-constexpr std::int64_t ns_per_s = 1'000'000'000;
-
-Adapter& adapter_of(fuse_req_t request) {
-    return *static_cast<Adapter*>(fuse_req_userdata(request));
-}
-FileSystem& file_system_of(fuse_req_t request) {
-    return adapter_of(request).file_system;
-}
-
-// The one place where an outcome becomes a reply.
-template <class T, class Send>
-void reply(fuse_req_t request, const Outcome<T>& outcome, Send&& send) {
-    if (outcome.ok()) {
-        send(outcome.value);
-    } else {
-        fuse_reply_err(request, outcome.error);
-    }
-}
-
-mode_t type_bits(FileType type) {
-    switch (type) {
-        case FileType::regular:
-            return S_IFREG;
-        case FileType::directory:
-            return S_IFDIR;
-        case FileType::symlink:
-            return S_IFLNK;
-        // The kernel opens a fifo by itself, a device never (nodev) and a socket neither: none of them reaches us.
-        case FileType::fifo:
-            return S_IFIFO;
-        case FileType::character_device:
-            return S_IFCHR;
-        case FileType::block_device:
-            return S_IFBLK;
-        case FileType::socket:
-        case FileType::other:
-            break;
-    }
-    return S_IFSOCK;  // what nobody can open, and tools step over
-}
-
-timespec to_timespec(std::int64_t ns) {
-    auto seconds = ns / ns_per_s;
-    auto rest = ns % ns_per_s;
-    if (rest < 0) {
-        rest += ns_per_s;
-        --seconds;
-    }
-    return {static_cast<time_t>(seconds), static_cast<long>(rest)};
-}
-
-struct stat to_stat(const Attributes& attributes) {
-    struct stat out {};
-    out.st_ino = attributes.inode;
-    out.st_mode = type_bits(attributes.type) | attributes.mode;
-    out.st_nlink = attributes.nlink;
-    out.st_uid = attributes.uid;
-    out.st_gid = attributes.gid;
-    out.st_size = static_cast<off_t>(attributes.size);
-    out.st_blocks = static_cast<blkcnt_t>(attributes.blocks);
-    out.st_blksize = page_nbytes;
-    out.st_atim = to_timespec(attributes.atime_ns);
-    out.st_mtim = to_timespec(attributes.mtime_ns);
-    out.st_ctim = to_timespec(attributes.ctime_ns);
-    return out;
-}
-
 void init(void* user_data, fuse_conn_info* connection) noexcept {
-    auto& adapter = *static_cast<Adapter*>(user_data);
-    // Splicing is slower here, and turns a shrunk source into a shorter file. Attributes never change under an inode,
-    // so that asking for them before each cached read is of no use.
-    connection->want &=
-        ~static_cast<unsigned>(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
-                               FUSE_CAP_AUTO_INVAL_DATA | FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
-    connection->want |= connection->capable & static_cast<unsigned>(FUSE_CAP_CACHE_SYMLINKS);
-    connection->max_background = max_background;
-    connection->congestion_threshold = max_background * 3 / 4;
-#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-    if ((connection->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) != 0) {
-        connection->want |= FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
-        adapter.direct_mmap = true;
-    }
-#else
-    adapter.direct_mmap = false;
-#endif
+    static_cast<Adapter*>(user_data)->negotiate(*connection);
 }
 
 void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
-    auto& file_system = file_system_of(request);
-    reply(request, file_system.lookup(parent, name), [&](const LookedUpEntry& found) {
-        fuse_entry_param entry{};
-        entry.ino = found.attributes.inode;
-        entry.attr = to_stat(found.attributes);
-        entry.entry_timeout = found.entry_lifetime.count();
-        entry.attr_timeout = found.attributes_lifetime.count();
-        if (fuse_reply_entry(request, &entry) != 0) {
-            file_system.forget(found.attributes.inode, 1);  // the kernel never saw it
-        }
-    });
+    reply_entry(request, file_system_of(request).lookup(parent, name));
 }
 
 void forget(fuse_req_t request, fuse_ino_t inode, std::uint64_t lookups) noexcept {
@@ -136,10 +38,7 @@ void forget_multi(fuse_req_t request, std::size_t count, fuse_forget_data* forge
 }
 
 void getattr(fuse_req_t request, fuse_ino_t inode, fuse_file_info* /*file*/) noexcept {
-    reply(request, file_system_of(request).getattr(inode), [&](const FileAttributes& found) {
-        const auto attributes = to_stat(found.attributes);
-        fuse_reply_attr(request, &attributes, found.lifetime.count());
-    });
+    reply_attributes(request, file_system_of(request).getattr(inode));
 }
 
 void readlink(fuse_req_t request, fuse_ino_t inode) noexcept {
@@ -165,30 +64,14 @@ void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
     });
 }
 
-std::span<std::byte> read_buffer(std::size_t nbytes) {
-    struct Free {
-        void operator()(std::byte* memory) const { std::free(memory); }
-    };
-    thread_local std::unique_ptr<std::byte, Free> memory;
-    thread_local std::size_t capacity = 0;
-    if (nbytes > capacity) {
-        const auto wanted = std::max(max_read_nbytes, (nbytes + page_nbytes - 1) / page_nbytes * page_nbytes);
-        memory.reset(static_cast<std::byte*>(std::aligned_alloc(page_nbytes, wanted)));
-        capacity = memory ? wanted : 0;
-    }
-    return {memory.get(), std::min(nbytes, capacity)};
-}
-
 void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) noexcept {
-    const auto buffer = read_buffer(nbytes);
+    const auto buffer = reply_buffer(nbytes);
     if (buffer.size() < nbytes) {
         fuse_reply_err(request, ENOMEM);
         return;
     }
     reply(request, file_system_of(request).read(file->fh, static_cast<std::uint64_t>(offset), buffer),
-          [&](std::size_t got) {
-              fuse_reply_buf(request, static_cast<const char*>(static_cast<void*>(buffer.data())), got);
-          });
+          [&](std::size_t got) { reply_bytes(request, buffer.first(got)); });
 }
 
 void release(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
@@ -208,7 +91,7 @@ void opendir(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcep
 
 void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset,
              fuse_file_info* file) noexcept {
-    const auto buffer = read_buffer(nbytes);
+    const auto buffer = reply_buffer(nbytes);
     if (buffer.size() < nbytes) {
         fuse_reply_err(request, ENOMEM);
         return;
@@ -252,11 +135,11 @@ void statfs(fuse_req_t request, fuse_ino_t /*inode*/) noexcept {
     });
 }
 
-void getxattr(fuse_req_t request, fuse_ino_t /*inode*/, const char* /*name*/, std::size_t /*nbytes*/) noexcept {
+void no_getxattr(fuse_req_t request, fuse_ino_t /*inode*/, const char* /*name*/, std::size_t /*nbytes*/) noexcept {
     fuse_reply_err(request, ENODATA);
 }
 
-void listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) noexcept {
+void no_listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) noexcept {
     if (nbytes == 0) {
         fuse_reply_xattr(request, 0);
     } else {
@@ -285,8 +168,8 @@ fuse_lowlevel_ops make_operations() {
     operations.readdir = readdir;
     operations.releasedir = releasedir;
     operations.statfs = statfs;
-    operations.getxattr = getxattr;
-    operations.listxattr = listxattr;
+    operations.getxattr = no_getxattr;
+    operations.listxattr = no_listxattr;
     operations.setattr = read_only;
     operations.mknod = read_only;
     operations.mkdir = read_only;
@@ -306,9 +189,14 @@ fuse_lowlevel_ops make_operations() {
 
 }  // namespace
 
-const fuse_lowlevel_ops& adapter_operations() {
-    static const fuse_lowlevel_ops operations = make_operations();
-    return operations;
+const fuse_lowlevel_ops& adapter_operations(bool writable) {
+    static const fuse_lowlevel_ops reading = make_operations();
+    static const fuse_lowlevel_ops writing = [] {
+        auto operations = reading;
+        set_writing_operations(operations);
+        return operations;
+    }();
+    return writable ? writing : reading;
 }
 
 }  // namespace ckptfs

@@ -1,33 +1,49 @@
 // libfuse's low-level operations, each one call of the file system and one reply.
 #pragma once
 
-// Ahead of libfuse's header, which demands it.
-#define FUSE_USE_VERSION 314
-
-#include <fuse_lowlevel.h>
-
 #include <atomic>
 
 #include "fs/file_system.h"
 #include "fuse/init_hook.h"
+#include "fuse/libfuse.h"
 #include "fuse/mount.h"
+#include "fuse/open_modes.h"
+#include "fuse/passthrough.h"
 
 namespace ckptfs {
 
 /// The user data of the session.
-struct Adapter {
-    FileSystem& file_system;
-    IoMode io = IoMode::automatic;
-    InitHook init_hook;
-    std::atomic<bool> direct_mmap = false;  ///< libfuse itself could ask for it
+class Adapter {
+ public:
+    Adapter(FileSystem& to_serve, const MountOptions& options);
+    Adapter(const Adapter&) = delete;
+    Adapter& operator=(const Adapter&) = delete;
 
-    /// Whether a file is to be opened past the page cache. In automatic mode only where shared mappings still work.
-    [[nodiscard]] bool opens_direct(bool read_once) const {
-        const bool mappable = direct_mmap || init_hook.direct_mmap_allowed();
-        return io == IoMode::direct || (io == IoMode::automatic && read_once && mappable);
-    }
+    FileSystem& file_system;
+    const bool writable;
+    InitHook init_hook;
+    KernelBackingFiles backing_files;
+    OpenModes modes;  ///< of a mount that can be written
+
+    /// What is asked of the kernel, by libfuse itself where that can.
+    void negotiate(fuse_conn_info& connection);
+
+    /// Whether a file of a view is to be opened past the page cache. In automatic mode only where shared mappings still
+    /// work.
+    [[nodiscard]] bool opens_direct(bool read_once) const;
+    /// The same for any file of a mount that can be written, which is opened with `flags`.
+    [[nodiscard]] bool opens_direct(const OpenedFile& opened, int flags) const;
+    /// Whether the kernel may read and write SOURCE's files by itself.
+    [[nodiscard]] bool passes_through() const;
+
+ private:
+    [[nodiscard]] bool maps_direct() const;
+
+    const IoMode io_;
+    std::atomic<bool> libfuse_maps_direct_ = false;
+    std::atomic<bool> libfuse_passes_through_ = false;
 };
 
-const fuse_lowlevel_ops& adapter_operations();
+const fuse_lowlevel_ops& adapter_operations(bool writable);
 
 }  // namespace ckptfs

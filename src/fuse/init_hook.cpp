@@ -1,4 +1,4 @@
-// The INIT exchange as linux/fuse.h defines it. The headers of Debian 12 know neither of the two constants below.
+// The INIT exchange as linux/fuse.h defines it. The headers of Debian 12 do not know all of it.
 #include "fuse/init_hook.h"
 
 #include <linux/fuse.h>
@@ -10,8 +10,15 @@
 namespace ckptfs {
 namespace {
 
+// Bits of flags, and of flags2, which has bit 32 as its bit 0.
 constexpr std::uint32_t init_ext = 1U << 30U;             // FUSE_INIT_EXT: flags2 counts
-constexpr std::uint32_t direct_io_allow_mmap = 1U << 4U;  // FUSE_DIRECT_IO_ALLOW_MMAP (bit 36), as a bit of flags2
+constexpr std::uint32_t handle_killpriv_v2 = 1U << 28U;   // FUSE_HANDLE_KILLPRIV_V2
+constexpr std::uint32_t direct_io_allow_mmap = 1U << 4U;  // FUSE_DIRECT_IO_ALLOW_MMAP (bit 36)
+constexpr std::uint32_t passthrough = 1U << 5U;           // FUSE_PASSTHROUGH (bit 37)
+
+// What fuse_init_out has in unused[0] since 7.40: with 1 the backing files may not lie on a stacked file system such as
+// overlayfs, and one of those may lie on this mount.
+constexpr std::uint32_t max_stack_depth = 1;
 
 template <class T>
 bool copy_from(T& out, const void* buffer, std::size_t nbytes, std::size_t offset = 0) {
@@ -49,7 +56,8 @@ void InitHook::see_request(const void* buffer, std::size_t nbytes) {
         return;
     }
     unique_ = header.unique;
-    offered_ = (init.flags & init_ext) != 0 && (init.flags2 & direct_io_allow_mmap) != 0;
+    offered_ = init.flags;
+    offered2_ = (init.flags & init_ext) != 0 ? init.flags2 : 0;
 }
 
 void InitHook::edit_reply(const iovec* parts, int count) {
@@ -60,11 +68,21 @@ void InitHook::edit_reply(const iovec* parts, int count) {
     }
     fuse_init_out init{};
     // Kernels send INIT again with a lower version if they like ours not; then the reply is shorter.
-    if (offered_ && copy_from(init, parts[1].iov_base, parts[1].iov_len)) {
-        init.flags |= init_ext;
-        init.flags2 |= direct_io_allow_mmap;
+    if (copy_from(init, parts[1].iov_base, parts[1].iov_len)) {
+        if (wishes_.kills_privileges) {
+            init.flags |= offered_ & handle_killpriv_v2;
+        }
+        const std::uint32_t asked2 = offered2_ & (direct_io_allow_mmap | (wishes_.passthrough ? passthrough : 0));
+        if (asked2 != 0) {
+            init.flags |= init_ext;
+            init.flags2 |= asked2;
+        }
+        if ((asked2 & passthrough) != 0) {
+            init.unused[0] = max_stack_depth;
+        }
+        direct_mmap_allowed_ = (asked2 & direct_io_allow_mmap) != 0;
+        passthrough_allowed_ = (asked2 & passthrough) != 0;
         std::memcpy(parts[1].iov_base, &init, sizeof(init));
-        allowed_ = true;
     }
     answered_ = true;
 }

@@ -1,5 +1,4 @@
-// Asks the kernel for what libfuse before 3.17 cannot ask for: shared read-only mappings of files opened with direct
-// I/O.
+// Asks the kernel for what libfuse before 3.17 cannot ask for.
 #pragma once
 
 #include <sys/types.h>
@@ -11,24 +10,43 @@
 
 namespace ckptfs {
 
-/// Stands between libfuse and /dev/fuse: sees the kernel's INIT request, and adds FUSE_DIRECT_IO_ALLOW_MMAP to the
-/// reply where the kernel offered it (6.6 and later). All else goes through unchanged.
+/// Stands between libfuse and /dev/fuse: sees the kernel's INIT request, and adds to the reply what is wished for,
+/// where the kernel offered it. All else goes through unchanged. Shared mappings of files that are opened with direct
+/// I/O are always wished for (FUSE_DIRECT_IO_ALLOW_MMAP, 6.6 and later).
 class InitHook {
  public:
+    struct Wishes {
+        /// Files that the kernel reads and writes by itself (FUSE_PASSTHROUGH, 6.9 and later), none of them on a
+        /// stacked file system.
+        bool passthrough = false;
+        /// What is written loses its set-user-id bits and capabilities where it lies; without this the kernel asks for
+        /// them before each write (FUSE_HANDLE_KILLPRIV_V2, 5.11 and later).
+        bool kills_privileges = false;
+    };
+
+    explicit InitHook(Wishes wishes) : wishes_(wishes) {}
+
     ssize_t read(int descriptor, void* buffer, std::size_t nbytes);
     ssize_t writev(int descriptor, const iovec* parts, int count);
 
-    /// Known once INIT has been answered.
-    [[nodiscard]] bool direct_mmap_allowed() const { return allowed_; }
+    [[nodiscard]] const Wishes& wishes() const { return wishes_; }
+
+    // Known once INIT has been answered.
+    [[nodiscard]] bool direct_mmap_allowed() const { return direct_mmap_allowed_; }
+    [[nodiscard]] bool passthrough_allowed() const { return passthrough_allowed_; }
 
  private:
     void see_request(const void* buffer, std::size_t nbytes);
     void edit_reply(const iovec* parts, int count);
 
+    const Wishes wishes_;
+
     // The thread that reads INIT answers it, before any other request exists.
     std::atomic<bool> answered_ = false;
-    std::atomic<bool> allowed_ = false;
-    std::atomic<bool> offered_ = false;
+    std::atomic<bool> direct_mmap_allowed_ = false;
+    std::atomic<bool> passthrough_allowed_ = false;
+    std::atomic<std::uint32_t> offered_ = 0;   // flags
+    std::atomic<std::uint32_t> offered2_ = 0;  // flags2
     std::atomic<std::uint64_t> unique_ = 0;
 };
 

@@ -110,7 +110,8 @@ class Session {
  public:
     Session(Adapter& adapter, const MountOptions& options) {
         add("ckptfs");
-        add_option("ro,nosuid,nodev,noatime,default_permissions,subtype=ckptfs");
+        add_option(options.writable ? "rw" : "ro");
+        add_option("nosuid,nodev,noatime,default_permissions,subtype=ckptfs");
         add_option("fsname=" + escaped(options.source));
         if (options.allow_other) {
             add_option("allow_other");
@@ -118,7 +119,8 @@ class Session {
         for (const auto& option : options.kernel_options) {
             add_option(escaped(option));
         }
-        session_ = fuse_session_new(&arguments_, &adapter_operations(), sizeof(fuse_lowlevel_ops), &adapter);
+        session_ =
+            fuse_session_new(&arguments_, &adapter_operations(options.writable), sizeof(fuse_lowlevel_ops), &adapter);
     }
     ~Session() {
         if (session_ != nullptr) {
@@ -176,10 +178,14 @@ Result<void> install_init_hook([[maybe_unused]] fuse_session* session) {
     return {};
 }
 
+// As /proc/self/mountinfo and /sys have it.
+std::string name_of(dev_t device) {
+    return std::to_string(major(device)) + ":" + std::to_string(minor(device));
+}
+
 // Without it the kernel asks for 128 KiB at a time. Only root may; a mount works without.
-void raise_read_ahead(dev_t device) {
-    const auto path =
-        "/sys/class/bdi/" + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + "/read_ahead_kb";
+void raise_read_ahead(const std::string& device) {
+    const auto path = "/sys/class/bdi/" + device + "/read_ahead_kb";
     const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
     const std::string_view value = read_ahead_kb;
     if (descriptor < 0 || ::write(descriptor, value.data(), value.size()) < 0) {
@@ -190,60 +196,6 @@ void raise_read_ahead(dev_t device) {
     }
 }
 
-// Asks the mount for its root from outside, as a first user would, while the session serves.
-class ReadinessProbe {
- public:
-    ReadinessProbe(const std::string& mount_point, const std::function<void()>& on_ready) {
-        // Signals are for the thread that serves.
-        sigset_t all{};
-        sigset_t before{};
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        try {
-            thread_ = std::thread([this, mount_point, on_ready] { run(mount_point, on_ready); });
-        } catch (const std::system_error& failure) {
-            failure_ = failure.code().value();
-        }
-        pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    }
-    ~ReadinessProbe() { join(); }
-    ReadinessProbe(const ReadinessProbe&) = delete;
-    ReadinessProbe& operator=(const ReadinessProbe&) = delete;
-
-    void join() {
-        if (thread_.joinable()) {
-            thread_.join();
-        }
-    }
-    /// The errno that the mount answered with so far, 0 if none. That it was unmounted meanwhile is none.
-    [[nodiscard]] int failure() const { return failure_ == ENOTCONN || failure_ == ECONNABORTED ? 0 : failure_.load(); }
-    /// False where there is no thread to ask: the mount is to be given up.
-    [[nodiscard]] bool runs() const { return thread_.joinable(); }
-
- private:
-    void run(const std::string& mount_point, const std::function<void()>& on_ready) noexcept {
-        struct stat root {};
-        if (::stat(mount_point.c_str(), &root) != 0) {
-            give_up(errno);
-        } else if (root.st_ino == root_inode) {  // else somebody has unmounted it already
-            try {
-                raise_read_ahead(root.st_dev);
-                on_ready();
-            } catch (const std::exception& failure) {
-                log::error(failure.what());
-                give_up(ENOMEM);
-            }
-        }
-    }
-    void give_up(int reason) {
-        failure_ = reason;
-        ::kill(::getpid(), SIGTERM);  // to the thread that serves: all others block it
-    }
-
-    std::atomic<int> failure_ = 0;
-    std::thread thread_;
-};
-
 // The mount of a session, and how it ends: what others have mounted on the same place stays.
 class OwnMount {
  public:
@@ -253,6 +205,8 @@ class OwnMount {
             device_ = entry->device;
         }
     }
+
+    [[nodiscard]] bool is_on(const std::string& device) const { return device == device_; }
 
     [[nodiscard]] bool is_covered() const {
         const auto entry = mounted_on(mount_point_);
@@ -280,6 +234,64 @@ class OwnMount {
     std::string device_;
 };
 
+// Asks the mount for its root from outside, as a first user would, while the session serves.
+class ReadinessProbe {
+ public:
+    ReadinessProbe(const std::string& mount_point, const OwnMount& own, const std::function<void()>& on_ready) {
+        // Signals are for the thread that serves.
+        sigset_t all{};
+        sigset_t before{};
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
+        try {
+            thread_ = std::thread([this, mount_point, &own, on_ready] { run(mount_point, own, on_ready); });
+        } catch (const std::system_error& failure) {
+            failure_ = failure.code().value();
+        }
+        pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    }
+    ~ReadinessProbe() { join(); }
+    ReadinessProbe(const ReadinessProbe&) = delete;
+    ReadinessProbe& operator=(const ReadinessProbe&) = delete;
+
+    void join() {
+        if (thread_.joinable()) {
+            thread_.join();
+        }
+    }
+    /// The errno that the mount answered with so far, 0 if none. That it was unmounted meanwhile is none.
+    [[nodiscard]] int failure() const { return failure_ == ENOTCONN || failure_ == ECONNABORTED ? 0 : failure_.load(); }
+    /// False where there is no thread to ask: the mount is to be given up.
+    [[nodiscard]] bool runs() const { return thread_.joinable(); }
+
+ private:
+    void run(const std::string& mount_point, const OwnMount& own, const std::function<void()>& on_ready) noexcept {
+        struct stat root {};
+        if (::stat(mount_point.c_str(), &root) != 0) {
+            give_up(errno);
+        } else {
+            try {
+                const std::string device = name_of(root.st_dev);
+                if (!own.is_on(device)) {
+                    return;  // somebody has unmounted it already
+                }
+                raise_read_ahead(device);
+                on_ready();
+            } catch (const std::exception& failure) {
+                log::error(failure.what());
+                give_up(ENOMEM);
+            }
+        }
+    }
+    void give_up(int reason) {
+        failure_ = reason;
+        ::kill(::getpid(), SIGTERM);  // to the thread that serves: all others block it
+    }
+
+    std::atomic<int> failure_ = 0;
+    std::thread thread_;
+};
+
 int serve(fuse_session* session) {
     const std::unique_ptr<fuse_loop_config, decltype(&fuse_loop_cfg_destroy)> config(fuse_loop_cfg_create(),
                                                                                      &fuse_loop_cfg_destroy);
@@ -304,7 +316,7 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     CKPTFS_ASSIGN(const std::string real_mount_point, real_path(options.mount_point));
     const LibfuseMessages messages;
     LibfuseMessages::collect(true);
-    Adapter adapter{file_system, options.io, {}, false};
+    Adapter adapter(file_system, options);
     Session session(adapter, options);
     if (session.get() == nullptr) {
         return Error(ErrorCode::invalid_argument,
@@ -322,9 +334,10 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));
+    adapter.backing_files.attach(fuse_session_fd(session.get()));
     LibfuseMessages::collect(false);
     const Housekeeping housekeeping(file_system);
-    ReadinessProbe probe(options.mount_point, on_ready);
+    ReadinessProbe probe(options.mount_point, own, on_ready);
     const int outcome = probe.runs() ? serve(session.get()) : 0;
     const int failure = probe.failure();
     if (own.is_covered()) {
@@ -334,6 +347,9 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     session.unmount();  // before joining: a probe that still waits gets its error
     probe.join();
     own.clear_if_aborted();
+    if (const auto count = adapter.modes.passed_through(); count > 0) {
+        log::info("the kernel itself read and wrote what was opened " + std::to_string(count) + " times");
+    }
     if (outcome < 0) {
         return Error(ErrorCode::mount, "serving '" + options.mount_point + "' failed: " + reason_of(outcome));
     }

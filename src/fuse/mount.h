@@ -13,7 +13,9 @@ namespace ckptfs {
 
 /// Whether the kernel's page cache stands between readers and the daemon.
 enum class IoMode : std::uint8_t {
-    automatic,  ///< direct for files that one rank reads once, cached for all else
+    /// Direct for files of views that one rank reads once, cached for all else; SOURCE's own files, where the mount is
+    /// writable, by the kernel itself if it can.
+    automatic,
     cached,
     direct,
 };
@@ -36,8 +38,8 @@ struct MountOptions {
 
 /// Whether `mount_point` can be mounted on: an existing, empty directory that is no stale mount, no mount of ckptfs,
 /// and neither inside `source` nor a directory that contains it; and, with allow_other, whether fuse.conf allows that.
-/// Both paths are absolute. The error (`mount`, or `invalid_argument` where the two paths do not go together) says what
-/// to do.
+/// With in_place, whether both paths are the same directory. Both are absolute. The error (`mount`, or
+/// `invalid_argument` where the options do not go together) says what to do.
 Result<void> check_mount_point(const MountOptions& options);
 
 /// Checks the mount point, mounts, calls `on_ready` (from another thread, once) when the mount answers, and serves

@@ -128,6 +128,14 @@ Result<void> check_apart(const MountOptions& options, const std::string& source,
     return {};
 }
 
+// By device and inode.
+bool are_the_same(const std::string& one, const std::string& other) {
+    struct stat first {};
+    struct stat second {};
+    return ::stat(one.c_str(), &first) == 0 && ::stat(other.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
 Result<void> check_empty(const std::string& mount_point) {
     const std::unique_ptr<DIR, int (*)(DIR*)> directory(::opendir(mount_point.c_str()), &::closedir);
     if (!directory) {
@@ -149,7 +157,7 @@ Result<void> check_allow_other(bool is_writable) {
         return {};
     }
     if (is_writable) {
-        return Error(ErrorCode::mount,
+        return Error(ErrorCode::invalid_argument,
                      "allow_other is for root where the mount is writable: what others write would be this user's; "
                      "mount as root, or leave one of the two out");
     }
@@ -275,7 +283,12 @@ Result<void> check_mount_point(const MountOptions& options) {
     CKPTFS_ASSIGN(const auto mount_point, real_path(options.mount_point));
     CKPTFS_ASSIGN(const auto source, real_path(options.source));
     CKPTFS_TRY(check_not_mounted(options.mount_point, mount_point));
-    if (!options.in_place) {
+    if (options.in_place) {
+        if (!are_the_same(source, mount_point)) {
+            return Error(ErrorCode::invalid_argument, "cannot mount " + quoted(options.source) + " over itself: " +
+                                                          quoted(options.mount_point) + " is another directory by now");
+        }
+    } else {
         CKPTFS_TRY(check_apart(options, source, mount_point));
         CKPTFS_TRY(check_empty(mount_point));
     }

@@ -92,7 +92,7 @@ Outcome<std::shared_ptr<const Caller>> remember(const Caller& caller) {
     return std::shared_ptr<const Caller>(std::make_shared<const RememberedCaller>(caller, std::move(groups)));
 }
 
-CallerScope::CallerScope(const Caller& caller, Umask umask) {
+CallerScope::CallerScope(const Caller& caller, Umask umask, Kept kept) {
     if (caller.uid() == no_id || caller.gid() == no_id) {  // which the calls below would take for "as it is"
         error_ = EOVERFLOW;
         return;
@@ -103,7 +103,7 @@ CallerScope::CallerScope(const Caller& caller, Umask umask) {
     }
     if (must_become(caller)) {
         auto groups = caller.groups();
-        error_ = groups.ok() ? become(caller.uid(), caller.gid(), groups.value) : groups.error;
+        error_ = groups.ok() ? become(caller, groups.value, kept) : groups.error;
         if (error_ != 0) {
             return;
         }
@@ -123,7 +123,7 @@ CallerScope::~CallerScope() {
     }
 }
 
-int CallerScope::become(uid_t uid, gid_t gid, const std::vector<std::uint32_t>& groups) {
+int CallerScope::become(const Caller& caller, const std::vector<std::uint32_t>& groups, Kept kept) {
     const int count = ::getgroups(0, nullptr);
     groups_.resize(static_cast<std::size_t>(std::max(count, 0)));
     if (count < 0 || ::getgroups(count, groups_.data()) < 0 ||
@@ -139,13 +139,18 @@ int CallerScope::become(uid_t uid, gid_t gid, const std::vector<std::uint32_t>& 
         is_changed_ = false;
         return failure;
     }
-    Capabilities none = capabilities_;
-    for (__user_cap_data_struct& word : none) {
+    Capabilities left = capabilities_;
+    for (__user_cap_data_struct& word : left) {
         word.effective = 0;
+    }
+    if (kept == Kept::sys_admin) {
+        left[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective =
+            capabilities_[CAP_TO_INDEX(CAP_SYS_ADMIN)].effective & CAP_TO_MASK(CAP_SYS_ADMIN);
     }
     // With the user go the capabilities over files; what else there is counts too: CAP_SETFCAP and CAP_SYS_ADMIN for
     // attributes, CAP_SYS_RESOURCE for quotas and reserved blocks.
-    if (!set_group(gid) || !set_user(uid) || (uid != 0 && !exchange_capabilities(SYS_capset, none.data()))) {
+    if (!set_group(caller.gid()) || !set_user(caller.uid()) ||
+        (caller.uid() != 0 && !exchange_capabilities(SYS_capset, left.data()))) {
         restore();
         is_changed_ = false;
         return EPERM;

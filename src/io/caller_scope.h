@@ -30,7 +30,11 @@ class CallerScope {
     /// then on.
     enum class Umask : std::uint8_t { unused, applied };
 
-    explicit CallerScope(const Caller& caller, Umask umask = Umask::unused);
+    /// The kernel takes a file to read and write by itself from nobody without CAP_SYS_ADMIN, and goes on with the
+    /// rights that it saw then.
+    enum class Kept : std::uint8_t { nothing, sys_admin };
+
+    explicit CallerScope(const Caller& caller, Umask umask = Umask::unused, Kept kept = Kept::nothing);
     CallerScope(const CallerScope&) = delete;
     CallerScope& operator=(const CallerScope&) = delete;
     ~CallerScope();
@@ -41,7 +45,7 @@ class CallerScope {
  private:
     using Capabilities = std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3>;
 
-    int become(uid_t uid, gid_t gid, const std::vector<std::uint32_t>& groups);
+    int become(const Caller& caller, const std::vector<std::uint32_t>& groups, Kept kept);
     void restore() const;
 
     int error_ = 0;

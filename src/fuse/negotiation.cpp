@@ -1,0 +1,81 @@
+// What is asked of the kernel when it connects, and what follows from the answer for files that are opened.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "fuse/adapter.h"
+
+namespace ckptfs {
+namespace {
+
+constexpr unsigned max_background = 128;
+constexpr unsigned max_write_nbytes = 1U << 20U;  // more does not pay
+
+/// Only root may have the kernel read and write files by itself.
+bool wants_passthrough(const MountOptions& options) {
+    return options.writable && options.io == IoMode::automatic && ::geteuid() == 0;
+}
+
+}  // namespace
+
+Adapter::Adapter(FileSystem& to_serve, const MountOptions& options)
+    : file_system(to_serve),
+      writable(options.writable),
+      init_hook({.passthrough = wants_passthrough(options), .kills_privileges = options.writable}),
+      modes(backing_files),
+      io_(options.io) {}
+
+void Adapter::negotiate(fuse_conn_info& connection) {
+    // Splicing is slower here, and turns a shrunk source into a shorter file.
+    auto unwanted = static_cast<unsigned>(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
+                                          FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
+    unsigned wanted = 0;
+    if (writable) {
+        // Umask and access control lists count where SOURCE lies. Set-user-id bits are cleared there too, since what is
+        // written is written as its caller: the kernel need not ask for them.
+        wanted = FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL;
+        unwanted |= FUSE_CAP_HANDLE_KILLPRIV;
+        connection.max_write = std::min(connection.max_write, max_write_nbytes);
+    } else {
+        // Attributes never change under an inode, so that asking for them before each cached read is of no use.
+        wanted = FUSE_CAP_CACHE_SYMLINKS;
+        unwanted |= FUSE_CAP_AUTO_INVAL_DATA;
+    }
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    wanted |= static_cast<unsigned>(FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
+    if (writable) {
+        wanted |= static_cast<unsigned>(FUSE_CAP_HANDLE_KILLPRIV_V2);
+    }
+    (init_hook.wishes().passthrough ? wanted : unwanted) |= static_cast<unsigned>(FUSE_CAP_PASSTHROUGH);
+    connection.max_backing_stack_depth = 0;  // backing files may not lie on a stacked file system
+    libfuse_maps_direct_ = (connection.capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) != 0;
+    libfuse_passes_through_ = (connection.capable & wanted & FUSE_CAP_PASSTHROUGH) != 0;
+#endif
+    connection.want = (connection.want & ~unwanted) | (connection.capable & wanted);
+    connection.max_background = max_background;
+    connection.congestion_threshold = max_background * 3 / 4;
+}
+
+bool Adapter::maps_direct() const {
+    return libfuse_maps_direct_ || init_hook.direct_mmap_allowed();
+}
+
+bool Adapter::passes_through() const {
+    return libfuse_passes_through_ || init_hook.passthrough_allowed();
+}
+
+bool Adapter::opens_direct(bool read_once) const {
+    return io_ == IoMode::direct || (io_ == IoMode::automatic && read_once && maps_direct());
+}
+
+bool Adapter::opens_direct(const OpenedFile& opened, int flags) const {
+    // A kernel that maps such files also keeps the page cache of others that have the same file open as it is written.
+    // What is appended goes where the file ends now, which the kernel does not know if others append too.
+    const int access = flags & O_ACCMODE;
+    const bool only_writes = access == O_WRONLY;
+    const bool appends = access != O_RDONLY && (flags & O_APPEND) != 0;
+    return opens_direct(opened.read_once) || (maps_direct() && (appends || (only_writes && io_ == IoMode::automatic)));
+}
+
+}  // namespace ckptfs

@@ -1,0 +1,117 @@
+// From what the file system says to what libfuse sends.
+#include "fuse/replies.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+
+namespace ckptfs {
+namespace {
+
+constexpr std::size_t page_nbytes = 4096;
+constexpr std::size_t max_read_nbytes = std::size_t{1} << 20U;
+constexpr std::int64_t ns_per_s = 1'000'000'000;
+
+timespec to_timespec(std::int64_t ns) {
+    auto seconds = ns / ns_per_s;
+    auto rest = ns % ns_per_s;
+    if (rest < 0) {
+        rest += ns_per_s;
+        --seconds;
+    }
+    return {static_cast<time_t>(seconds), static_cast<long>(rest)};
+}
+
+}  // namespace
+
+void reply_done(fuse_req_t request, const Outcome<Done>& outcome) {
+    fuse_reply_err(request, outcome.error);
+}
+
+void reply_entry(fuse_req_t request, const Outcome<LookedUpEntry>& outcome) {
+    reply(request, outcome, [&](const LookedUpEntry& found) {
+        auto& file_system = file_system_of(request);
+        const auto entry = to_entry(found);
+        if (fuse_reply_entry(request, &entry) != 0) {
+            file_system.forget(found.attributes.inode, 1);  // the kernel never saw it
+        }
+    });
+}
+
+void reply_attributes(fuse_req_t request, const Outcome<FileAttributes>& outcome) {
+    reply(request, outcome, [&](const FileAttributes& found) {
+        const auto attributes = to_stat(found.attributes);
+        fuse_reply_attr(request, &attributes, found.lifetime.count());
+    });
+}
+
+mode_t type_bits(FileType type) {
+    switch (type) {
+        case FileType::regular:
+            return S_IFREG;
+        case FileType::directory:
+            return S_IFDIR;
+        case FileType::symlink:
+            return S_IFLNK;
+        // The kernel opens a fifo by itself, a device never (nodev) and a socket neither: none of them reaches us.
+        case FileType::fifo:
+            return S_IFIFO;
+        case FileType::character_device:
+            return S_IFCHR;
+        case FileType::block_device:
+            return S_IFBLK;
+        case FileType::socket:
+        case FileType::other:
+            break;
+    }
+    return S_IFSOCK;  // what nobody can open, and tools step over
+}
+
+struct stat to_stat(const Attributes& attributes) {
+    struct stat out {};
+    out.st_ino = attributes.inode;
+    out.st_mode = type_bits(attributes.type) | attributes.mode;
+    out.st_nlink = attributes.nlink;
+    out.st_uid = attributes.uid;
+    out.st_gid = attributes.gid;
+    out.st_size = static_cast<off_t>(attributes.size);
+    out.st_blocks = static_cast<blkcnt_t>(attributes.blocks);
+    out.st_blksize = page_nbytes;
+    out.st_atim = to_timespec(attributes.atime_ns);
+    out.st_mtim = to_timespec(attributes.mtime_ns);
+    out.st_ctim = to_timespec(attributes.ctime_ns);
+    return out;
+}
+
+fuse_entry_param to_entry(const LookedUpEntry& found) {
+    fuse_entry_param entry{};
+    entry.ino = found.attributes.inode;
+    entry.attr = to_stat(found.attributes);
+    entry.entry_timeout = found.entry_lifetime.count();
+    entry.attr_timeout = found.attributes_lifetime.count();
+    return entry;
+}
+
+std::int64_t to_ns(const timespec& at) {
+    return at.tv_sec * ns_per_s + at.tv_nsec;
+}
+
+std::span<std::byte> reply_buffer(std::size_t nbytes) {
+    struct Free {
+        void operator()(std::byte* memory) const { std::free(memory); }
+    };
+    thread_local std::unique_ptr<std::byte, Free> memory;
+    thread_local std::size_t capacity = 0;
+    if (nbytes > capacity) {
+        const auto wanted = std::max(max_read_nbytes, (nbytes + page_nbytes - 1) / page_nbytes * page_nbytes);
+        memory.reset(static_cast<std::byte*>(std::aligned_alloc(page_nbytes, wanted)));
+        capacity = memory ? wanted : 0;
+    }
+    return {memory.get(), std::min(nbytes, capacity)};
+}
+
+void reply_bytes(fuse_req_t request, std::span<const std::byte> bytes) {
+    fuse_reply_buf(request, static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size());
+}
+
+}  // namespace ckptfs

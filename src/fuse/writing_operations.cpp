@@ -1,0 +1,292 @@
+// Translation between libfuse and FileSystem: what opens a file in a mount that can be written, and what changes
+// something.
+#include "fuse/writing_operations.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "fuse/replies.h"
+#include "fuse/request_caller.h"
+
+namespace ckptfs {
+namespace {
+
+// How an open file is announced to the kernel, once it is counted among those of its inode.
+class Opening {
+ public:
+    Opening(Adapter& adapter, fuse_ino_t inode, const OpenedFile& opened, int flags, const Caller& caller)
+        : adapter_(adapter),
+          inode_(inode),
+          opened_(opened),
+          flags_(flags),
+          mode_(adapter.modes.enter(inode, opened.descriptor, adapter.passes_through(), caller)) {}
+
+    /// Not 0: the file cannot be opened, and has been closed.
+    [[nodiscard]] int error() {
+        if (!mode_.ok()) {
+            adapter_.file_system.release(opened_.handle);
+        }
+        return mode_.error;
+    }
+    [[nodiscard]] std::int32_t backing() const { return mode_.value.backing; }
+    void fill(fuse_file_info& file) const {
+        const bool direct = adapter_.opens_direct(opened_, flags_);
+        file.fh = opened_.handle;
+        file.direct_io = direct ? 1 : 0;
+        file.keep_cache = !direct && opened_.keeps_pages ? 1 : 0;
+    }
+    /// No RELEASE will come.
+    void take_back() {
+        adapter_.modes.leave(inode_);
+        adapter_.file_system.release(opened_.handle);
+    }
+
+ private:
+    Adapter& adapter_;
+    fuse_ino_t inode_;
+    const OpenedFile& opened_;
+    int flags_;
+    Outcome<OpenModes::Opening> mode_;
+};
+
+void open_as(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
+    auto& adapter = adapter_of(request);
+    const RequestCaller caller(request);
+    reply(request, adapter.file_system.open(inode, file->flags, caller), [&](const OpenedFile& opened) {
+        Opening opening(adapter, inode, opened, file->flags, caller);
+        if (const int failure = opening.error(); failure != 0) {
+            fuse_reply_err(request, failure);
+            return;
+        }
+        opening.fill(*file);
+        const int unseen = opening.backing() != 0 ? reply_passthrough_open(request, opened.handle, opening.backing())
+                                                  : fuse_reply_open(request, file);
+        if (unseen != 0) {
+            opening.take_back();
+        }
+    });
+}
+
+void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) noexcept {
+    auto& adapter = adapter_of(request);
+    const RequestCaller caller(request);
+    reply(request, adapter.file_system.create(parent, name, file->flags, mode, caller),
+          [&](const CreatedFile& created) {
+              const std::uint64_t inode = created.entry.attributes.inode;
+              Opening opening(adapter, inode, created.file, file->flags, caller);
+              if (const int failure = opening.error(); failure != 0) {
+                  adapter.file_system.forget(inode, 1);
+                  fuse_reply_err(request, failure);
+                  return;
+              }
+              const auto entry = to_entry(created.entry);
+              opening.fill(*file);
+              const int unseen = opening.backing() != 0
+                                     ? reply_passthrough_create(request, entry, created.file.handle, opening.backing())
+                                     : fuse_reply_create(request, &entry, file);
+              if (unseen != 0) {
+                  opening.take_back();
+                  adapter.file_system.forget(inode, 1);
+              }
+          });
+}
+
+void release_of(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
+    auto& adapter = adapter_of(request);
+    adapter.modes.leave(inode);
+    adapter.file_system.release(file->fh);
+    fuse_reply_err(request, 0);
+}
+
+void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* data, std::size_t nbytes, off_t offset,
+           fuse_file_info* file) noexcept {
+    const RequestCaller caller(request, file->writepage == 0);
+    reply(request,
+          file_system_of(request).write(file->fh, static_cast<std::uint64_t>(offset),
+                                        std::as_bytes(std::span(data, nbytes)), caller),
+          [&](std::size_t done) { fuse_reply_write(request, done); });
+}
+
+void flush(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
+    reply_done(request, file_system_of(request).flush(file->fh));
+}
+
+void fsync(fuse_req_t request, fuse_ino_t /*inode*/, int data_only, fuse_file_info* file) noexcept {
+    reply_done(request, file_system_of(request).fsync(file->fh, data_only != 0));
+}
+
+void fsyncdir(fuse_req_t request, fuse_ino_t /*inode*/, int data_only, fuse_file_info* file) noexcept {
+    reply_done(request, file_system_of(request).fsyncdir(file->fh, data_only != 0));
+}
+
+void fallocate(fuse_req_t request, fuse_ino_t /*inode*/, int mode, off_t offset, off_t nbytes,
+               fuse_file_info* file) noexcept {
+    reply_done(request, file_system_of(request).fallocate(file->fh, mode, static_cast<std::uint64_t>(offset),
+                                                          static_cast<std::uint64_t>(nbytes), RequestCaller(request)));
+}
+
+void lseek(fuse_req_t request, fuse_ino_t /*inode*/, off_t offset, int whence, fuse_file_info* file) noexcept {
+    reply(request, file_system_of(request).lseek(file->fh, static_cast<std::uint64_t>(offset), whence),
+          [&](std::uint64_t found) { fuse_reply_lseek(request, static_cast<off_t>(found)); });
+}
+
+void copy_file_range(fuse_req_t request, fuse_ino_t /*inode*/, off_t offset, fuse_file_info* file,
+                     fuse_ino_t /*target_inode*/, off_t target_offset, fuse_file_info* target, std::size_t nbytes,
+                     int /*flags*/) noexcept {
+    reply(request,
+          file_system_of(request).copy_file_range(file->fh, static_cast<std::uint64_t>(offset), target->fh,
+                                                  static_cast<std::uint64_t>(target_offset), nbytes,
+                                                  RequestCaller(request)),
+          [&](std::size_t done) { fuse_reply_write(request, done); });
+}
+
+void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
+    reply_entry(request, file_system_of(request).mkdir(parent, name, mode, RequestCaller(request)));
+}
+
+void mknod(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, dev_t device) noexcept {
+    reply_entry(request, file_system_of(request).mknod(parent, name, mode, device, RequestCaller(request)));
+}
+
+void symlink(fuse_req_t request, const char* target, fuse_ino_t parent, const char* name) noexcept {
+    reply_entry(request, file_system_of(request).symlink(parent, name, target, RequestCaller(request)));
+}
+
+void link(fuse_req_t request, fuse_ino_t inode, fuse_ino_t parent, const char* name) noexcept {
+    reply_entry(request, file_system_of(request).link(inode, parent, name, RequestCaller(request)));
+}
+
+void unlink(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+    reply_done(request, file_system_of(request).unlink(parent, name, RequestCaller(request)));
+}
+
+void rmdir(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {
+    reply_done(request, file_system_of(request).rmdir(parent, name, RequestCaller(request)));
+}
+
+void rename(fuse_req_t request, fuse_ino_t parent, const char* name, fuse_ino_t new_parent, const char* new_name,
+            unsigned flags) noexcept {
+    reply_done(request,
+               file_system_of(request).rename(parent, name, new_parent, new_name, flags, RequestCaller(request)));
+}
+
+AttributeChange to_change(const struct stat& wanted, int which) {
+    constexpr std::uint32_t permission_bits = 07777;
+    const auto has = [which](int flag) { return (which & flag) != 0; };
+    const auto time = [](bool is_now, const timespec& at) {
+        return AttributeChange::Time{.is_now = is_now, .ns = to_ns(at)};
+    };
+    AttributeChange change;
+    if (has(FUSE_SET_ATTR_MODE)) {
+        change.mode = wanted.st_mode & permission_bits;
+    }
+    if (has(FUSE_SET_ATTR_UID)) {
+        change.uid = wanted.st_uid;
+    }
+    if (has(FUSE_SET_ATTR_GID)) {
+        change.gid = wanted.st_gid;
+    }
+    if (has(FUSE_SET_ATTR_SIZE)) {
+        change.size = static_cast<std::uint64_t>(wanted.st_size);
+    }
+    if (has(FUSE_SET_ATTR_ATIME)) {
+        change.atime = time(has(FUSE_SET_ATTR_ATIME_NOW), wanted.st_atim);
+    }
+    // With truncate(2) the kernel asks for the present time. SOURCE sets that by itself, also for those who may write
+    // the file but not set its times.
+    if (has(FUSE_SET_ATTR_MTIME) && !(has(FUSE_SET_ATTR_SIZE) && has(FUSE_SET_ATTR_MTIME_NOW))) {
+        change.mtime = time(has(FUSE_SET_ATTR_MTIME_NOW), wanted.st_mtim);
+    }
+    return change;
+}
+
+void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int which, fuse_file_info* file) noexcept {
+    const std::optional<std::uint64_t> handle = file != nullptr ? std::optional(file->fh) : std::nullopt;
+    reply_attributes(request,
+                     file_system_of(request).setattr(inode, handle, to_change(*wanted, which), RequestCaller(request)));
+}
+
+// Of extended attributes, nbytes 0 asks how many bytes there are.
+void getxattr(fuse_req_t request, fuse_ino_t inode, const char* name, std::size_t nbytes) noexcept {
+    reply(request, file_system_of(request).getxattr(inode, name, RequestCaller(request)),
+          [&](const std::vector<std::byte>& value) {
+              if (nbytes == 0) {
+                  fuse_reply_xattr(request, value.size());
+              } else if (value.size() > nbytes) {
+                  fuse_reply_err(request, ERANGE);
+              } else {
+                  reply_bytes(request, value);
+              }
+          });
+}
+
+void listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t nbytes) noexcept {
+    reply(request, file_system_of(request).listxattr(inode, RequestCaller(request)),
+          [&](const std::vector<std::string>& names) {
+              std::size_t total = 0;
+              for (const auto& name : names) {
+                  total += name.size() + 1;
+              }
+              const auto list = reply_buffer(nbytes == 0 ? 0 : total);
+              if (nbytes == 0) {
+                  fuse_reply_xattr(request, total);
+              } else if (total > nbytes) {
+                  fuse_reply_err(request, ERANGE);
+              } else if (list.size() < total) {
+                  fuse_reply_err(request, ENOMEM);
+              } else {
+                  auto rest = list;
+                  for (const auto& name : names) {
+                      std::memcpy(rest.data(), name.c_str(), name.size() + 1);
+                      rest = rest.subspan(name.size() + 1);
+                  }
+                  reply_bytes(request, list);
+              }
+          });
+}
+
+void setxattr(fuse_req_t request, fuse_ino_t inode, const char* name, const char* value, std::size_t nbytes,
+              int flags) noexcept {
+    reply_done(request, file_system_of(request).setxattr(inode, name, std::as_bytes(std::span(value, nbytes)), flags,
+                                                         RequestCaller(request)));
+}
+
+void removexattr(fuse_req_t request, fuse_ino_t inode, const char* name) noexcept {
+    reply_done(request, file_system_of(request).removexattr(inode, name, RequestCaller(request)));
+}
+
+}  // namespace
+
+void set_writing_operations(fuse_lowlevel_ops& operations) {
+    operations.open = open_as;
+    operations.create = create;
+    operations.release = release_of;
+    operations.write = write;
+    operations.flush = flush;
+    operations.fsync = fsync;
+    operations.fsyncdir = fsyncdir;
+    operations.fallocate = fallocate;
+    operations.lseek = lseek;
+    operations.copy_file_range = copy_file_range;
+    operations.mkdir = mkdir;
+    operations.mknod = mknod;
+    operations.symlink = symlink;
+    operations.link = link;
+    operations.unlink = unlink;
+    operations.rmdir = rmdir;
+    operations.rename = rename;
+    operations.setattr = setattr;
+    operations.getxattr = getxattr;
+    operations.listxattr = listxattr;
+    operations.setxattr = setxattr;
+    operations.removexattr = removexattr;
+}
+
+}  // namespace ckptfs
