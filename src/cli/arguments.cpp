@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N | --view=NAME] [-f] [-o OPTION,...]";
 constexpr const char* run_usage =
-    "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
+    "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [--in-place] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
@@ -339,6 +339,8 @@ Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
     app.footer(run_footer);
     app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
     const MountingOptions options(app, strings);
+    app.add_flag("--in-place", result.mount.in_place,
+                 "Show the view, writable, to COMMAND alone in the place of SOURCE, which is made if need be");
     const auto end_of_options = std::find(arguments.begin(), arguments.end(), "--");
     if (end_of_options != arguments.end()) {
         result.command.assign(end_of_options + 1, arguments.end());

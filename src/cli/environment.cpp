@@ -11,6 +11,8 @@
 #include <system_error>
 
 #include "ckptfs/open.h"
+#include "fuse/mount_point.h"
+#include "io/posix_source.h"
 #include "util/log.h"
 #include "util/text.h"
 #include "zero/file_names.h"
@@ -54,11 +56,11 @@ Result<std::string> absolute_path(const std::string& path, const std::filesystem
     return (working_directory / path).string();
 }
 
-namespace {
-
 Result<void> expect_directory(const Environment& environment, const std::string& path) {
+    CKPTFS_ASSIGN(const std::string absolute, absolute_path(path, environment.working_directory));
+    CKPTFS_TRY(check_not_in_place(absolute));
     std::error_code failure;
-    const std::filesystem::path file = (environment.working_directory / path).lexically_normal();
+    const std::filesystem::path file = std::filesystem::path(absolute).lexically_normal();
     if (!std::filesystem::exists(file, failure) || std::filesystem::is_directory(file, failure)) {
         return {};
     }
@@ -72,8 +74,6 @@ Result<void> expect_directory(const Environment& environment, const std::string&
     }
     return Error(ErrorCode::not_found, start + "its directory, " + in_quotes(directory.string()), ENOTDIR);
 }
-
-}  // namespace
 
 Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path) {
     CKPTFS_TRY(expect_directory(environment, path));
@@ -95,10 +95,13 @@ Environment real_environment() {
         CKPTFS_TRY(absolute_path(path, working_directory));
         return ckptfs::open_directory(path);
     };
-    const auto open_writable_source = [open_source](const std::string& path,
-                                                    bool /*is_held*/) -> Result<WritableSource> {
-        CKPTFS_ASSIGN(auto source, open_source(path));
-        return WritableSource{std::move(source), nullptr};
+    const auto open_writable_source = [working_directory](const std::string& path,
+                                                          bool is_held) -> Result<WritableSource> {
+        CKPTFS_TRY(absolute_path(path, working_directory));
+        using io::DirectorySource, io::RootIs;
+        CKPTFS_ASSIGN(auto source, DirectorySource::open_directory(path, is_held ? RootIs::held : RootIs::followed));
+        auto writer = source->writer();
+        return WritableSource{std::move(source), std::move(writer)};
     };
     return Environment{.out = std::cout,
                        .error = std::cerr,

@@ -134,9 +134,10 @@ class Mounting {
             warn(problem.message());
         }
         for (const Error& problem : broken) {
-            warn(problem.message() + " (the files of this tag cannot be opened in the mount)");
+            warn(problem.message() + (arguments_.writable ? " (this tag is shown as it is)"
+                                                          : " (the files of this tag cannot be opened in the mount)"));
         }
-        if (!whole && broken.empty()) {
+        if (!whole && broken.empty() && !arguments_.writable) {  // else a job may just begin
             warn(whole.error().message());
         }
         if (!whole) {

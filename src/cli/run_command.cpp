@@ -13,6 +13,7 @@
 #include "cli/mount_identity.h"
 #include "fuse/job_signals.h"
 #include "share/job_world_size.h"
+#include "share/private_mount.h"
 #include "share/program.h"
 #include "share/shared_view.h"
 #include "util/log.h"
@@ -72,34 +73,51 @@ Result<TargetArguments> resolve_world_size(TargetArguments target, const Environ
     return target;
 }
 
+/// What is to be mounted, and where.
+struct Plan {
+    MountArguments mounted;
+    share::SharedPlace place;
+    std::string shown_at;  ///< in COMMAND
+};
+
+Result<Plan> plan(const MountArguments& arguments, const Environment& environment) {
+    CKPTFS_ASSIGN(MountArguments mounted, with_absolute_paths(arguments, environment.working_directory));
+    CKPTFS_ASSIGN(mounted.target, resolve_world_size(mounted.target, environment));
+    std::string directory = mounted.source;
+    while (directory.size() > 1 && directory.back() == '/') {
+        directory.pop_back();
+    }
+    if (mounted.in_place) {
+        CKPTFS_TRY(expect_directory(environment, directory));
+        CKPTFS_ASSIGN(mounted.source, share::make_coverable(directory));
+    }
+    CKPTFS_ASSIGN(const auto place, share::SharedPlace::find(mount_identity(mounted), environment.variable));
+    if (mounted.in_place) {
+        CKPTFS_TRY(share::expect_outside(place.directory(), mounted.source));
+    }
+    mounted.mount_point = place.view();
+    return Plan{mounted, place, mounted.in_place ? directory : place.view()};
+}
+
 }  // namespace
 
 StartReport run_with_view(const RunArguments& arguments, const Environment& environment) {
     const share::SignalMask mask;
-    const auto with_paths = with_absolute_paths(arguments.mount, environment.working_directory);
-    if (!with_paths) {
-        return report_of(with_paths.error());
+    const auto planned = plan(arguments.mount, environment);
+    if (!planned) {
+        return report_of(planned.error());
     }
-    MountArguments mounted = *with_paths;
-    const auto target = resolve_world_size(mounted.target, environment);
-    if (!target) {
-        return report_of(target.error());
-    }
-    mounted.target = *target;
-    const auto place = share::SharedPlace::find(mount_identity(mounted), environment.variable);
-    if (!place) {
-        return report_of(place.error());
-    }
-    mounted.mount_point = place->view();
+    const MountArguments& mounted = planned->mounted;
+    const share::SharedPlace& place = planned->place;
     // A run that was killed may have left its daemon to one that has come meanwhile. The keeper knows when nobody is
     // left.
     StartExitCodes codes = start_exit_codes;
     codes.serves_others = true;
     const auto start = [&] {
         return environment.daemonise(
-            [&](const std::function<void()>& ready) { return serve(mounted, *place, environment, ready); }, codes);
+            [&](const std::function<void()>& ready) { return serve(mounted, place, environment, ready); }, codes);
     };
-    auto joined = share::SharedView::join(*place, start);
+    auto joined = share::SharedView::join(place, start);
     if (!joined) {
         return report_of(joined.error());
     }
@@ -107,10 +125,15 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
         return std::move(*failure);
     }
     auto& view = std::get<share::SharedView>(*joined);
-    share::Program program{
-        .arguments = {}, .environment = {{variable_name, view.path()}}, .inherited = view.descriptor()};
+    share::Program program{.arguments = {},
+                           .environment = {{variable_name, planned->shown_at}},
+                           .inherited = view.descriptor(),
+                           .prepare = {}};
+    if (mounted.in_place) {
+        program.prepare = [&] { return share::cover_for_this_process(view.path(), mounted.source); };
+    }
     for (const std::string& word : arguments.command) {
-        program.arguments.push_back(with_view(word, view.path()));
+        program.arguments.push_back(with_view(word, planned->shown_at));
     }
     const auto ended = share::run_program(program, mask);
     if (!view.leave()) {

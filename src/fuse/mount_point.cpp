@@ -208,6 +208,31 @@ std::optional<MountEntry> mounted_on(const std::string& real_mount_point) {
     return found;
 }
 
+Result<void> check_not_in_place(const std::string& path) {
+    const auto real = real_path(path);
+    std::string at = real ? *real : path;  // a daemon that is gone does not answer for what lies below either
+    auto entry = mounted_on(at);
+    while (!entry && at != "/") {
+        at.resize(std::max<std::size_t>(at.rfind('/'), 1));
+        entry = mounted_on(at);
+    }
+    if (!entry || entry->type != "fuse.ckptfs" || entry->source != at) {
+        return {};
+    }
+    struct statvfs unused {};
+    if (::statvfs(at.c_str(), &unused) != 0 && daemon_is_gone(errno)) {
+        return Error(ErrorCode::mount, quoted(at) +
+                                           " is covered by a mount of ckptfs over itself whose daemon is gone; in the "
+                                           "COMMAND of `ckptfs run --in-place` end COMMAND and run it again, else "
+                                           "clear it with: fusermount3 -u " +
+                                           quoted(at));
+    }
+    return Error(ErrorCode::invalid_argument, quoted(path) + " lies in a mount of ckptfs over " + quoted(at) +
+                                                  " itself, which shows its checkpoints re-cut: do this outside of "
+                                                  "the COMMAND of `ckptfs run --in-place`, or after fusermount3 -u " +
+                                                  quoted(at));
+}
+
 bool unmount_lazily(const std::string& mount_point) {
     if (::umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
         return true;

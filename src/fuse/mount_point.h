@@ -21,6 +21,10 @@ struct MountEntry {
 /// The uppermost of the mounts on exactly `real_mount_point`: the one that unmounting would take.
 std::optional<MountEntry> mounted_on(const std::string& real_mount_point);
 
+/// Whether `path`, which is absolute, can be a source: `invalid_argument` where it lies in a mount of ckptfs that
+/// covers the very directory that it shows, and `mount` where the daemon of that is gone.
+Result<void> check_not_in_place(const std::string& path);
+
 /// What to do where mounting was refused; empty where nothing that can be seen from here explains it.
 std::string mount_advice();
 

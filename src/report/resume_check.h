@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
@@ -37,5 +38,21 @@ struct ResumeCheck {
 /// `dp_world_size`: of the run that will resume. `config`: its DeepSpeed config.
 [[nodiscard]] ResumeCheck check_resume(const zero::Written& checkpoint, const nlohmann::json& config,
                                        std::uint64_t dp_world_size);
+
+/// A tag that was checked, and what came of it.
+struct CheckedTag {
+    std::shared_ptr<const zero::Written> checkpoint;
+    std::string directory;    ///< below SOURCE
+    std::string shown_as;     ///< the same for people
+    std::string config_file;  ///< as the user wrote it
+    std::uint64_t dp_world_size = 1;
+    ResumeCheck check;
+
+    /// Of the run that will resume, model parallelism included.
+    [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * checkpoint->degree(); }
+};
+
+[[nodiscard]] std::string as_text(const CheckedTag& tag);
+[[nodiscard]] std::string as_json(const CheckedTag& tag);
 
 }  // namespace ckptfs::report

@@ -1,23 +1,28 @@
-// posix_spawn and a loop over signals that are taken synchronously: no handlers, no races with the child's end.
+// fork, exec and a loop over signals that are taken synchronously: no handlers, no races with the child's end.
 #include "share/program.h"
 
 #include <fcntl.h>
-#include <spawn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
 #include <string_view>
 #include <system_error>
 
+#include "io/unique_fd.h"
 #include "util/text.h"
 
 namespace ckptfs::share {
 namespace {
 
 constexpr int first_inherited = 100;
+constexpr std::size_t longest_message = PIPE_BUF - 64;  // what is written at once is read at once
 
 constexpr std::array<int, 7> forwarded{SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGCONT};
 
@@ -47,25 +52,95 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
     return result;
 }
 
-// Returns an errno.
-int spawn(const Program& program, const SignalMask& mask, pid_t& child) {
-    posix_spawn_file_actions_t actions{};
-    posix_spawnattr_t attributes{};
-    ::posix_spawn_file_actions_init(&actions);
-    ::posix_spawnattr_init(&attributes);
-    // Far up, since scripts take the first ones for themselves; a duplicate by dup2() is not closed on exec.
-    const int duplicate = ::fcntl(program.inherited, F_DUPFD_CLOEXEC, first_inherited);
-    const int inherited = duplicate < 0 ? program.inherited : duplicate;
-    ::posix_spawn_file_actions_adddup2(&actions, inherited, inherited);
-    ::posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    ::posix_spawnattr_setsigmask(&attributes, &mask.get());
+/// Where a program may lie, in the order in which execvp() would look.
+std::vector<std::string> candidates(const std::string& name) {
+    if (name.empty() || name.find('/') != std::string::npos) {
+        return {name};
+    }
+    const char* const path = std::getenv("PATH");  // NOLINT(concurrency-mt-unsafe): nobody sets any
+    std::vector<std::string> result;
+    std::string_view rest = path == nullptr ? "/bin:/usr/bin" : path;
+    for (bool is_last = false; !is_last;) {
+        const std::size_t colon = rest.find(':');
+        const std::string directory(rest.substr(0, colon));
+        result.push_back(directory.empty() ? name : directory + "/" + name);
+        is_last = colon == std::string_view::npos;
+        rest = is_last ? "" : rest.substr(colon + 1);
+    }
+    return result;
+}
+
+/// What kept the program from being started.
+struct Refusal {
+    bool is_of_program = false;  ///< else of what prepares it
+    int reason = 0;              ///< an errno
+    ErrorCode code = ErrorCode::internal;
+    std::string message;  ///< of what prepares it
+};
+
+/// In the new process: says it to the old one, and ends.
+[[noreturn]] void give_up(int pipe, const Refusal& refusal) {
+    const std::array<int, 3> numbers{refusal.is_of_program ? 1 : 0, refusal.reason, static_cast<int>(refusal.code)};
+    std::string report(sizeof(numbers), '\0');
+    std::memcpy(report.data(), numbers.data(), sizeof(numbers));
+    report += refusal.message;
+    if (::write(pipe, report.data(), report.size()) < 0) {
+        ::abort();
+    }
+    ::_exit(program_refused);
+}
+
+/// Once the new process has ended, or has become the program: then it has said nothing.
+std::optional<Refusal> refusal_from(int pipe) {
+    std::array<int, 3> numbers{};
+    std::string report(PIPE_BUF, '\0');
+    const ssize_t nbytes = ::read(pipe, report.data(), report.size());
+    if (nbytes < static_cast<ssize_t>(sizeof(numbers))) {
+        return std::nullopt;
+    }
+    report.resize(static_cast<std::size_t>(nbytes));
+    std::memcpy(numbers.data(), report.data(), sizeof(numbers));
+    return Refusal{numbers[0] != 0, numbers[1], static_cast<ErrorCode>(numbers[2]), report.substr(sizeof(numbers))};
+}
+
+/// Returns an errno: that of the first place where there is such a program, as posix_spawnp() says it.
+int execute(const std::vector<std::string>& places, char* const* arguments, char* const* environment) {
+    bool is_refused = false;
+    for (const std::string& place : places) {
+        ::execve(place.c_str(), arguments, environment);
+        const bool goes_on = errno == EACCES || errno == ENOENT || errno == ESTALE || errno == ENOTDIR ||
+                             errno == ENODEV || errno == ETIMEDOUT;
+        if (!goes_on) {
+            return errno;
+        }
+        is_refused = is_refused || errno == EACCES;
+    }
+    return is_refused ? EACCES : errno;
+}
+
+[[noreturn]] void become(const Program& program, const SignalMask& mask, int pipe) noexcept {
     std::vector<std::string> words = program.arguments;
     std::vector<std::string> variables = environment_with(program.environment);
-    const int failure = ::posix_spawnp(&child, words.front().c_str(), &actions, &attributes, pointers_to(words).data(),
-                                       pointers_to(variables).data());
-    ::posix_spawnattr_destroy(&attributes);
-    ::posix_spawn_file_actions_destroy(&actions);
-    return failure;
+    // Far up, since scripts take the first ones for themselves; a duplicate is not closed on exec.
+    if (program.inherited >= 0 && ::fcntl(program.inherited, F_DUPFD, first_inherited) < 0) {
+        ::fcntl(program.inherited, F_SETFD, 0);
+    }
+    ::pthread_sigmask(SIG_SETMASK, &mask.get(), nullptr);
+    if (program.prepare) {
+        if (const auto prepared = program.prepare(); !prepared) {
+            const Error& error = prepared.error();
+            give_up(pipe, {false, error.system_errno(), error.code(), error.message().substr(0, longest_message)});
+        }
+    }
+    const auto arguments = pointers_to(words);
+    const auto environment = pointers_to(variables);
+    const int reason = execute(candidates(words.front()), arguments.data(), environment.data());
+    give_up(pipe, {true, reason, ErrorCode::internal, ""});
+}
+
+ProgramEnd cannot_run(const Program& program, int reason) {
+    return {reason == ENOENT ? program_not_found : program_refused,
+            in_quotes(program.arguments.front()) + " cannot be run: " + std::generic_category().message(reason)};
 }
 
 int exit_code_of_status(int status) {
@@ -83,12 +158,20 @@ Result<ProgramEnd> run_program(const Program& program, const SignalMask& mask) {
     }
     ::pthread_sigmask(SIG_BLOCK, &awaited, nullptr);
     ::signal(SIGCHLD, SIG_DFL);  // where it is ignored, no status is kept
-    pid_t child = 0;
-    if (const int failure = spawn(program, mask, child)) {
-        return ProgramEnd{
-            failure == ENOENT ? program_not_found : program_refused,
-            in_quotes(program.arguments.front()) + " cannot be run: " + std::generic_category().message(failure)};
+    std::array<int, 2> ends{};
+    if (::pipe2(ends.data(), O_CLOEXEC) != 0) {
+        return cannot_run(program, errno);
     }
+    const io::UniqueFd from_child(ends[0]);
+    io::UniqueFd to_parent(ends[1]);
+    const pid_t child = ::fork();
+    if (child < 0) {
+        return cannot_run(program, errno);
+    }
+    if (child == 0) {
+        become(program, mask, to_parent.get());
+    }
+    to_parent = {};
     int status = 0;
     pid_t ended = 0;
     while ((ended = ::waitpid(child, &status, WNOHANG)) == 0) {
@@ -102,7 +185,12 @@ Result<ProgramEnd> run_program(const Program& program, const SignalMask& mask) {
         return Error(ErrorCode::internal,
                      "the command's exit status cannot be had: " + std::generic_category().message(errno));
     }
-    return ProgramEnd{exit_code_of_status(status), ""};
+    const std::optional<Refusal> refusal = refusal_from(from_child.get());
+    if (!refusal) {
+        return ProgramEnd{exit_code_of_status(status), ""};
+    }
+    return refusal->is_of_program ? Result<ProgramEnd>(cannot_run(program, refusal->reason))
+                                  : Error(refusal->code, refusal->message, refusal->reason);
 }
 
 }  // namespace ckptfs::share

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <csignal>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,6 +15,7 @@ struct Program {
     std::vector<std::string> arguments;                            ///< the first is looked up in PATH
     std::vector<std::pair<std::string, std::string>> environment;  ///< added to this process's
     int inherited = -1;                                            ///< a descriptor that it keeps besides the streams
+    std::function<Result<void>()> prepare;  ///< done in its process before it is there; an error keeps it away
 };
 
 // Exit codes of programs that have none of their own, as shells give them.
@@ -40,7 +42,7 @@ class SignalMask {
 /// Runs it to its end. Meanwhile, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 and SIGCONT that somebody else
 /// sends to this process go on to it; what the terminal sends, it gets from there. They stay blocked afterwards, so
 /// that the caller can clear up. The exit code is the program's, or one of those above. One thread.
-/// `internal` where the system does not tell how it ended.
+/// An error of Program::prepare, and `internal` where the system does not tell how it ended.
 Result<ProgramEnd> run_program(const Program& program, const SignalMask& mask);
 
 }  // namespace ckptfs::share

@@ -11,6 +11,7 @@
 
 #include "ckptfs/open.h"
 #include "cli/run.h"
+#include "io/posix_source.h"
 #include "support/records.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
@@ -55,8 +56,9 @@ class Harness {
             .open_source = ckptfs::open_directory,
             .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
                 held = is_held;
-                CKPTFS_ASSIGN(auto source, ckptfs::open_directory(path));
-                return WritableSource{std::move(source), nullptr};
+                CKPTFS_ASSIGN(auto source, io::DirectorySource::open_directory(path));
+                auto writer = source->writer();
+                return WritableSource{std::move(source), std::move(writer)};
             },
             .read_with_torch = read_with_torch,
             .log_to_syslog =

@@ -174,8 +174,17 @@ TEST_F(Mounting, AWritableMountMayBeginEmptyAndNeedNotBeInPlace) {
     EXPECT_TRUE(harness_.mounts.front().writable);
     EXPECT_FALSE(harness_.mounts.front().in_place);
     EXPECT_EQ(harness_.held, false);
+    EXPECT_EQ(harness_.error(), "");
     EXPECT_EQ(mount("empty", {"--world-size=2", "--allow-empty"}), 0);
     EXPECT_FALSE(harness_.mounts.back().writable);
+}
+
+TEST_F(Mounting, AWritableMountShowsABrokenTagAsItIs) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::remove(source / tag_name(source) / rank_1);
+    EXPECT_EQ(mount("source", {"--world-size=2", "--writable"}), 0);
+    EXPECT_THAT(harness_.error(), HasSubstr("rank 1 is missing"));
+    EXPECT_THAT(harness_.error(), HasSubstr("(this tag is shown as it is)"));
 }
 
 TEST_F(Mounting, SourceIsHeldForGoodWhereItIsTheMountPoint) {

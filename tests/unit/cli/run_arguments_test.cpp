@@ -56,6 +56,18 @@ TEST(RunArguments, AWritableViewTakesAWorldSizeOrTheJobs) {
     EXPECT_THAT(error_of({"run", "/s", "--writable", "--", "c"}), HasSubstr("--writable takes a world size"));
 }
 
+TEST(RunArguments, InPlaceIsWritable) {
+    const auto run = run_of({"run", "--in-place", "/s", "--world-size=auto", "--", "c", "--in-place"});
+    EXPECT_TRUE(run.mount.in_place);
+    EXPECT_TRUE(run.mount.writable);
+    EXPECT_TRUE(run.mount.allow_empty);
+    EXPECT_FALSE(run_of({"run", "/s", "--world-size=2", "--", "c", "--in-place"}).mount.in_place);
+    EXPECT_TRUE(run_of({"run", "/s", "--in-place", "--writable", "--dp-size=2", "--", "c"}).mount.in_place);
+    EXPECT_THAT(error_of({"run", "--in-place", "/s", "--", "c"}), HasSubstr("--in-place takes a world size"));
+    EXPECT_THAT(error_of({"run", "--in-place", "/s", "--view=weights", "--", "c"}), HasSubstr("a world size"));
+    EXPECT_THAT(error_of({"/s", "/m", "--in-place", "--world-size=2"}), HasSubstr("unknown option '--in-place'"));
+}
+
 TEST(RunArguments, WhatIsMissingOrTooMuchIsNamed) {
     EXPECT_THAT(error_of({"run"}), HasSubstr("SOURCE is missing"));
     EXPECT_THAT(error_of({"run", "--", "c"}), HasSubstr("SOURCE is missing"));
