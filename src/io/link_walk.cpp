@@ -1,4 +1,5 @@
-// A walk from directory to directory by descriptors; the path to where it stands is kept beside them.
+// A walk from directory to directory by descriptors, up as well as down: a name that was passed may lead elsewhere by
+// now, into a mount over the root above all. The path to where it stands is kept beside them.
 #include "io/link_walk.h"
 
 #include <fcntl.h>
@@ -9,7 +10,6 @@
 #include <climits>
 #include <cstddef>
 #include <deque>
-#include <optional>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -30,28 +30,33 @@ class Walk {
     Result<std::string> run() {
         CKPTFS_TRY(identify(root_, root_identity_));
         CKPTFS_ASSIGN(root_path_, link_text(AT_FDCWD, "/proc/self/fd/" + std::to_string(root_)));
-        at_ = root_path_;
-        device_ = root_identity_.device;
-        CKPTFS_ASSIGN(directory_, open(root_, "."));
+        CKPTFS_ASSIGN(UniqueFd start, open(root_, "."));
+        here_ = {root_path_, root_identity_, std::move(start)};
         CKPTFS_TRY(put_before_the_rest(path_));
         while (!rest_.empty()) {
             const std::string component = std::move(rest_.front());
             rest_.pop_front();
             CKPTFS_TRY(component == ".." ? go_up() : go_down(component));
         }
-        return below_root().value_or(at_);
+        return path_below(here_.path, root_path_).value_or(here_.path);
     }
 
  private:
     using Identity = SystemCalls::FileIdentity;
 
-    [[nodiscard]] std::optional<std::string> below_root() const { return path_below(at_, root_path_); }
+    /// What the walk has come to.
+    struct Place {
+        std::string path;  ///< absolute, without links
+        Identity identity;
+        UniqueFd entry;
+    };
 
     /// An absolute `path` starts anew at "/".
     Result<void> put_before_the_rest(std::string_view path) {
         if (path.starts_with('/')) {
-            at_ = "/";
-            CKPTFS_ASSIGN(directory_, open(AT_FDCWD, at_));
+            above_.clear();
+            CKPTFS_ASSIGN(UniqueFd top, open(AT_FDCWD, "/"));
+            CKPTFS_ASSIGN(here_, entered("/", std::move(top)));
         }
         const std::vector<std::string_view> components = path_components(path);
         rest_.insert(rest_.begin(), components.begin(), components.end());
@@ -59,12 +64,18 @@ class Walk {
     }
 
     Result<void> go_up() {
-        at_.resize(at_.rfind('/'));
-        if (at_.empty()) {
-            at_ = "/";
+        if (!S_ISDIR(here_.identity.mode)) {
+            return failure(ENOTDIR);
         }
-        CKPTFS_ASSIGN(UniqueFd parent, open(AT_FDCWD, at_));
-        return enter(std::move(parent));
+        if (!above_.empty()) {
+            here_ = std::move(above_.back());
+            above_.pop_back();
+            return {};
+        }
+        CKPTFS_ASSIGN(UniqueFd parent, open(here_.entry.get(), ".."));
+        CKPTFS_ASSIGN(
+            here_, entered(here_.path.substr(0, std::max<std::size_t>(here_.path.rfind('/'), 1)), std::move(parent)));
+        return {};
     }
 
     Result<void> go_down(const std::string& name) {
@@ -72,8 +83,10 @@ class Walk {
         Identity identity;
         CKPTFS_TRY(identify(entry.get(), identity));
         if (!S_ISLNK(identity.mode)) {
-            at_ = join_path(at_, name);
-            return enter(std::move(entry));
+            CKPTFS_ASSIGN(Place next, entered(join_path(here_.path, name), std::move(entry)));
+            above_.push_back(std::move(here_));
+            here_ = std::move(next);
+            return {};
         }
         if (++links_ > max_links) {
             return failure(ELOOP);
@@ -82,26 +95,25 @@ class Walk {
         return put_before_the_rest(text);
     }
 
-    Result<void> enter(UniqueFd entry) {
+    [[nodiscard]] Result<Place> entered(std::string path, UniqueFd entry) const {
         Identity identity;
         CKPTFS_TRY(identify(entry.get(), identity));
-        const bool on_other_device = identity.device != device_ && identity.device != root_identity_.device;
+        const bool on_other_device =
+            identity.device != here_.identity.device && identity.device != root_identity_.device;
         if (on_other_device && calls_.is_view(identity.device)) {
-            return Error(ErrorCode::unsupported, "it leads into '" + at_ + "', which is a mount of ckptfs itself");
+            return Error(ErrorCode::unsupported, "it leads into '" + path + "', which is a mount of ckptfs itself");
         }
         if (S_ISDIR(identity.mode) && identity.same_file(root_identity_)) {
-            at_ = root_path_;
+            path = root_path_;
         }
-        device_ = identity.device;
-        directory_ = std::move(entry);
-        return {};
+        return Place{std::move(path), identity, std::move(entry)};
     }
 
     /// As a directory first, since that alone makes the kernel mount what belongs on an automount point.
     [[nodiscard]] Result<UniqueFd> open_entry(const std::string& name) const {
-        UniqueFd entry(calls_.open_at(directory_.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_DIRECTORY));
+        UniqueFd entry(calls_.open_at(here_.entry.get(), name.c_str(), O_PATH | O_NOFOLLOW | O_DIRECTORY));
         if (entry.get() == -ENOTDIR) {
-            return open(directory_.get(), name);
+            return open(here_.entry.get(), name);
         }
         if (!entry.valid()) {
             return failure(-entry.get());
@@ -135,7 +147,8 @@ class Walk {
     [[nodiscard]] Error failure(int reason) const {
         const bool nowhere = reason == ENOENT || reason == ENOTDIR;
         return {nowhere ? ErrorCode::not_found : ErrorCode::io,
-                "it cannot be followed beyond '" + at_ + "': " + std::generic_category().message(reason), reason};
+                "it cannot be followed beyond '" + here_.path + "': " + std::generic_category().message(reason),
+                reason};
     }
 
     const SystemCalls& calls_;
@@ -143,9 +156,8 @@ class Walk {
     const std::string& path_;
     Identity root_identity_;
     std::string root_path_;
-    std::string at_;      ///< absolute, without links
-    UniqueFd directory_;  ///< of at_
-    dev_t device_ = 0;    ///< of at_
+    Place here_;
+    std::vector<Place> above_;  ///< that led here, the latest last
     std::deque<std::string> rest_;
     int links_ = 0;
 };

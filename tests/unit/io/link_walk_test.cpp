@@ -4,8 +4,11 @@
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -15,6 +18,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "io/posix_source.h"
@@ -135,6 +139,49 @@ TEST_F(LinkWalk, StopsAtAMountOfCkptfs) {
         << "what is on SOURCE's own device is never asked about";
     EXPECT_EQ(calls.asked, 1);
     EXPECT_TRUE(follow("view").ok()) << "/proc is no view";
+}
+
+TEST_F(LinkWalk, NeverEntersAMountThatCoversTheRoot) {
+    fs::create_symlink("../relative/../file", source_ / "runs/through");
+    fs::create_symlink("runs/one", source_ / "relative");
+    fs::create_symlink("../outside", source_ / "leaving");
+    fs::create_symlink("../source/runs", source_ / "by_name");
+    fs::create_symlink(source_ / "runs/file", source_ / "absolute");
+    bool is_covered = false;
+    const auto walk_below_a_mount = [&] {  // of this thread alone, which ends with it
+        if (::unshare(CLONE_NEWNS) != 0 || ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0) {
+            return;
+        }
+        const UniqueFd root(calls_.open_at(AT_FDCWD, source_.c_str(), O_PATH | O_DIRECTORY));
+        is_covered = ::mount("covering", source_.c_str(), "tmpfs", 0, nullptr) == 0;
+        if (!is_covered) {
+            return;
+        }
+        EXPECT_TRUE(fs::is_empty(source_));
+        const AllMountsAreViews calls;
+        for (const auto& [path, target] : {std::pair<std::string, std::string>{"relative/..", "runs"},
+                                           {"runs/through", "runs/file"},
+                                           {"runs/one/../../runs", "runs"},
+                                           {"leaving/deep", base_ / "outside/deep"}}) {
+            const auto found = follow_links(calls, root.get(), path);
+            ASSERT_TRUE(found.ok()) << path << ": " << found.error().message();
+            EXPECT_EQ(*found, target) << path;
+        }
+        for (const std::string path : {"by_name", "absolute", "runs/../by_name/one"}) {
+            const auto found = follow_links(calls, root.get(), path);
+            ASSERT_FALSE(found.ok()) << path;
+            EXPECT_EQ(found.error().code(), ErrorCode::unsupported) << path;
+        }
+    };
+    std::thread(walk_below_a_mount).join();
+    if (!is_covered && ::geteuid() != 0) {
+        GTEST_SKIP() << "only root can mount something";
+    }
+    EXPECT_TRUE(is_covered);
+}
+
+TEST_F(LinkWalk, AFileHasNoParentOfThatWay) {
+    EXPECT_EQ(follow("runs/file/..").error().code(), ErrorCode::not_found);
 }
 
 TEST_F(LinkWalk, TheKernelFollowsNoLinkIntoAMountOfCkptfs) {

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "io/posix_source.h"
+#include "support/fake_caller.h"
 #include "support/fake_files.h"
 #include "support/faulty_system_calls.h"
 #include "support/temporary_directory.h"
@@ -80,6 +81,27 @@ TEST_F(ReplacedRoot, ComesBackAsItWas) {
     std::filesystem::rename(directory_ / "elsewhere", directory_ / "tree");
     tree_->refresh();
     EXPECT_EQ(*read_all(**tree_->open("file")), "old");
+}
+
+TEST_F(ReplacedRoot, IsNotFollowedWhereItIsHeld) {
+    tree_ = *DirectorySource::open_directory(directory_ / "tree", calls_, least_descriptors, RootIs::held);
+    replace();
+    tree_->refresh();
+    EXPECT_EQ(*read_all(**tree_->open("file")), "old");
+    std::filesystem::remove_all(directory_ / "tree");
+    tree_->refresh();
+    EXPECT_EQ(*read_all(**tree_->open("file")), "old") << "whatever becomes of its name";
+    EXPECT_TRUE(tree_->writer()->remove_file("file", test::FakeCaller()).ok());
+    EXPECT_FALSE(std::filesystem::exists(directory_ / "elsewhere/file"));
+    EXPECT_THAT(*tree_->list(""), IsEmpty());
+}
+
+TEST_F(ReplacedRoot, IsWrittenWhereItIsRead) {
+    replace();
+    tree_->refresh();
+    EXPECT_TRUE(tree_->writer()->remove_file("file", test::FakeCaller()).ok());
+    EXPECT_FALSE(std::filesystem::exists(directory_ / "tree/file"));
+    EXPECT_TRUE(std::filesystem::exists(directory_ / "elsewhere/file"));
 }
 
 TEST_F(ReplacedRoot, IsNotFollowedIntoAViewOfItself) {
