@@ -1,4 +1,4 @@
-// Modes only ever lose bits on their way into the mount.
+// In a mount that is read-only, modes only ever lose bits on their way into it.
 #include "fs/attributes.h"
 
 #include <algorithm>
@@ -14,15 +14,13 @@ constexpr std::uint64_t block_nbytes = 512;
 
 }  // namespace
 
-Attributes passed_through_attributes(const FileInfo& info, std::uint64_t inode) {
+Attributes writable_attributes(const FileInfo& info, std::uint64_t inode) {
     Attributes attributes;
     attributes.inode = inode;
     attributes.type = info.type;
-    // The mode of a symbolic link means nothing, and is 0777 everywhere.
-    attributes.mode = info.type == FileType::symlink ? info.mode : info.mode & ~write_bits;
+    attributes.mode = info.mode;
     constexpr std::uint64_t most_links = std::numeric_limits<std::uint32_t>::max();
-    attributes.nlink =
-        info.type == FileType::directory ? 2 : static_cast<std::uint32_t>(std::min(info.nlink, most_links));
+    attributes.nlink = static_cast<std::uint32_t>(std::min(info.nlink, most_links));
     attributes.uid = info.uid;
     attributes.gid = info.gid;
     attributes.size = info.stamp.size;
@@ -30,6 +28,14 @@ Attributes passed_through_attributes(const FileInfo& info, std::uint64_t inode) 
     attributes.atime_ns = info.atime_ns;
     attributes.mtime_ns = info.stamp.mtime_ns;
     attributes.ctime_ns = info.stamp.ctime_ns;
+    return attributes;
+}
+
+Attributes passed_through_attributes(const FileInfo& info, std::uint64_t inode) {
+    auto attributes = writable_attributes(info, inode);
+    // The mode of a symbolic link means nothing, and is 0777 everywhere.
+    attributes.mode = info.type == FileType::symlink ? info.mode : info.mode & ~write_bits;
+    attributes.nlink = info.type == FileType::directory ? 2 : attributes.nlink;
     return attributes;
 }
 

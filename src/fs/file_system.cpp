@@ -58,6 +58,10 @@ Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Sou
     if (options.request && ViewRequest::parse(options.request->name()) != options.request) {
         return Error(ErrorCode::invalid_argument, "there is no view '" + options.request->name() + "'");
     }
+    if (options.writer && (!options.request || options.request->kind != ViewKind::world_size)) {
+        return Error(ErrorCode::invalid_argument,
+                     "only the view of a world size can be written: name it, or mount read-only");
+    }
     auto tree = std::make_shared<SourceTree>(std::move(source), std::move(reader),
                                              Clocks{.now = std::move(options.now),
                                                     .wall_now_ns = std::move(options.wall_now_ns),

@@ -109,7 +109,8 @@ struct ListedEntry {
 /// remount of an unchanged source, and a changed file never takes over the kernel's cached pages.
 class FileSystem {
  public:
-    /// `invalid_argument` for a request without a name, such as one of a size out of range.
+    /// `invalid_argument` for a request without a name, such as one of a size out of range, and for a writer with any
+    /// request but one for a world size.
     static Result<std::unique_ptr<FileSystem>> create(std::shared_ptr<const Source> source,
                                                       std::shared_ptr<const TagReader> reader,
                                                       FileSystemOptions options);

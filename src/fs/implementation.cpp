@@ -9,6 +9,7 @@
 
 #include "fs/catalogue.h"
 #include "fs/mirrored_directory.h"
+#include "fs/writable_directory.h"
 #include "util/log.h"
 
 namespace ckptfs {
@@ -23,7 +24,10 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
     : tree_(std::move(tree)),
       mount_(tree_, options.request.has_value(), options.source_name),
       lists_suggestions_(!options.request) {
-    if (options.request) {
+    if (options.writer) {
+        writable_ = std::make_unique<WritableMount>(mount_, *options.request, options.writer, options.in_place);
+        root_ = std::make_shared<WritableDirectory>(*writable_);
+    } else if (options.request) {
         root_ = std::make_shared<MirroredDirectory>(mount_, tree_->directory(""), *options.request, root_inode,
                                                     mount_.source_root());
     } else {
@@ -58,6 +62,9 @@ void FileSystem::Implementation::tidy() {
     tree_->source().refresh();
     tree_->source().release_unused();
     tree_->known_tags().forget_removed();
+    if (writable_) {
+        writable_->tags().tidy();
+    }
     if (adopted_ && (adopted_->last_generation() != adopted_generation_.lock() ||
                      !tree_->known_tags().is_loaded(adopted_generation_))) {
         adopted_.reset();

@@ -17,6 +17,7 @@
 #include "fs/mount_tree.h"
 #include "fs/node.h"
 #include "fs/source_tree.h"
+#include "fs/writable_mount.h"
 
 namespace ckptfs {
 
@@ -98,6 +99,7 @@ class FileSystem::Implementation {
 
     std::shared_ptr<SourceTree> tree_;
     MountTree mount_;
+    std::unique_ptr<WritableMount> writable_;  // nullptr: read-only
     bool lists_suggestions_;
     std::shared_ptr<Node> root_;
     HandleTable<OpenFile> files_;

@@ -39,6 +39,21 @@ std::shared_ptr<Node> InodeTable::find(std::uint64_t inode) const {
     return slot == slots_.end() ? nullptr : slot->second.node;
 }
 
+std::shared_ptr<Node> InodeTable::find(const Identity& identity) const {
+    const std::shared_lock lock(mutex_);
+    auto inode = preferred_inode(identity);
+    while (true) {
+        const auto slot = slots_.find(inode);
+        if (slot == slots_.end() && !reserved(inode)) {
+            return nullptr;
+        }
+        if (slot != slots_.end() && slot->second.check == identity.check) {
+            return slot->second.node;
+        }
+        ++inode;
+    }
+}
+
 void InodeTable::forget(std::uint64_t inode, std::uint64_t lookups) {
     std::shared_ptr<Node> released;  // destroyed after the lock: the last reference to a tag frees much
     const std::lock_guard lock(mutex_);
@@ -52,6 +67,16 @@ void InodeTable::forget(std::uint64_t inode, std::uint64_t lookups) {
     }
     released = std::move(slot->second.node);
     slots_.erase(slot);
+}
+
+std::vector<std::shared_ptr<Node>> InodeTable::all() const {
+    std::vector<std::shared_ptr<Node>> nodes;
+    const std::shared_lock lock(mutex_);
+    nodes.reserve(slots_.size());
+    for (const auto& [inode, slot] : slots_) {
+        nodes.push_back(slot.node);
+    }
+    return nodes;
 }
 
 std::size_t InodeTable::size() const {

@@ -30,6 +30,11 @@ void KnownTags::note_save(const std::string& path, const Tag& tag) {
     last_saves_.insert_or_assign(path, std::move(files));
 }
 
+void KnownTags::forget_save(const std::string& path) {
+    const std::lock_guard lock(mutex_);
+    last_saves_.erase(path);
+}
+
 void KnownTags::note_loaded(const std::shared_ptr<TagGeneration>& generation) {
     const std::lock_guard lock(mutex_);
     loaded_.insert(generation);

@@ -28,6 +28,8 @@ class KnownTags {
     std::shared_ptr<const SavedFiles> last_save(const std::string& path) const;
     /// Of a whole tag that was read at `path`.
     void note_save(const std::string& path, const Tag& tag);
+    /// The times of the files of the tag at `path` are about to be set by hand.
+    void forget_save(const std::string& path);
     /// Of a tag that was asked for.
     void note_use() { used_ = true; }
     /// Of a generation that has its tag in memory now.

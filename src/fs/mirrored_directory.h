@@ -34,6 +34,9 @@ class MirroredDirectory final : public Node {
     Outcome<LookedUpEntry> lookup(std::uint64_t inode, std::string_view name) override;
     Outcome<Listing> list() override;
 
+    /// For the symbolic link `name`; `inode` is this directory's.
+    Outcome<LookedUpEntry> link_entry(std::uint64_t inode, std::string_view name, const FileInfo& info);
+
  private:
     using Snapshot = SourceDirectory::Snapshot;
     /// nullopt: this has nothing to say of the name.
@@ -51,7 +54,6 @@ class MirroredDirectory final : public Node {
     Found lookup_in_place(const std::string& path, std::string_view name);
 
     Outcome<LookedUpEntry> passed_through(std::uint64_t inode, std::string_view name, const DirectoryEntry& listed);
-    Outcome<LookedUpEntry> link_entry(std::uint64_t inode, std::string_view name, const FileInfo& info);
     // What a link leads to that lies outside of everything that is shown.
     Outcome<LookedUpEntry> outside_entry(std::uint64_t inode, std::string_view name, const std::string& target,
                                          const FileInfo& info);

@@ -70,6 +70,8 @@ enum class NodeKind : std::uint64_t {
     view_directory = 6,
     unshown_file = 7,
     text = 8,
+    writable = 9,
+    writable_view_file = 10,
 };
 
 [[nodiscard]] inline std::uint64_t number(NodeKind kind) {

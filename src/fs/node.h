@@ -19,6 +19,7 @@
 
 namespace ckptfs {
 
+class PathMove;
 class SourceDirectory;
 
 /// A file that was opened, and what to look at again when it turns out to be stale (nullptr: nothing).
@@ -112,6 +113,10 @@ class Node {
     virtual Outcome<Done> remove_attribute(const std::string& /*name*/, const Caller& /*caller*/) {
         return Errno{EROFS};
     }
+
+    /// Of what passes to SOURCE: it was found just now at `path`, in the directory whose inode is `parent`.
+    virtual void found_at(const std::string& /*path*/, std::uint64_t /*parent*/) {}
+    virtual void follow(const PathMove& /*move*/) {}
 
     /// Of open(2)'s flags.
     [[nodiscard]] static bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }

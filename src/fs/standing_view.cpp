@@ -30,11 +30,8 @@ Outcome<Attributes> attributes_of(const MountTree& mount, const StandingView& st
     if (!size) {
         return answer(size.error());
     }
-    const auto passages = passages_of(mount, standing);
-    if (!passages) {
-        return answer(passages.error());
-    }
-    return virtual_attributes(restricted(view.file_info(index), *passages), inode, *size);
+    const auto info = info_of(mount, standing, view, index);
+    return info.ok() ? Outcome(virtual_attributes(info.value, inode, *size)) : Errno{info.error};
 }
 
 class VirtualFileNode final : public Node {
@@ -65,16 +62,7 @@ class VirtualFileNode final : public Node {
         if (!content->view) {
             return Errno{ESTALE};
         }
-        const View& view = *content->view;
-        auto file = view.open(index_);
-        if (!file) {
-            if (file.error().code() == ErrorCode::stale) {
-                files.directory()->expire();
-            }
-            return answer(file.error());
-        }
-        return OpenedBytes{
-            .file = std::move(file).value(), .directory = files.directory(), .read_once = view.read_once(index_)};
+        return open_file(standing_, *content->view, index_);
     }
 
  private:
@@ -230,6 +218,26 @@ bool is_current(const TagFiles& files) {
 
 Unshown unshown(const std::shared_ptr<const TagFiles>& files) {
     return {.report = [files] { files->report_problem(); }, .is_current = [files] { return is_current(*files); }};
+}
+
+Outcome<FileInfo> info_of(const MountTree& mount, const StandingView& standing, const View& view, std::size_t index) {
+    const auto passages = passages_of(mount, standing);
+    if (!passages) {
+        return answer(passages.error());
+    }
+    return restricted(view.file_info(index), *passages);
+}
+
+Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index) {
+    const auto& directory = standing.files->directory();
+    auto file = view.open(index);
+    if (!file) {
+        if (file.error().code() == ErrorCode::stale) {
+            directory->expire();
+        }
+        return answer(file.error());
+    }
+    return OpenedBytes{.file = std::move(file).value(), .directory = directory, .read_once = view.read_once(index)};
 }
 
 IdentityHasher identity_of_files(const MountTree& mount, const StandingView& standing) {

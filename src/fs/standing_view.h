@@ -27,6 +27,12 @@ struct StandingView {
 /// The start of the identity of each of its files.
 [[nodiscard]] IdentityHasher identity_of_files(const MountTree& mount, const StandingView& standing);
 
+/// What file `index` of `view`, which is that of `standing`, shows: permissions as the ways to it leave them.
+[[nodiscard]] Outcome<FileInfo> info_of(const MountTree& mount, const StandingView& standing, const View& view,
+                                        std::size_t index);
+/// Its bytes. The caller has found that `standing` is of now.
+[[nodiscard]] Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index);
+
 /// The file or directory of the view at `path`; nullopt where it has none. The view is there.
 std::optional<Outcome<LookedUpEntry>> view_entry(MountTree& mount, const StandingView& standing, std::string_view path,
                                                  Lifetime lifetime, std::uint64_t parent);

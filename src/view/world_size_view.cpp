@@ -91,16 +91,33 @@ std::optional<std::size_t> WorldSizeView::find(std::string_view name) const {
     if (!parsed) {
         return std::nullopt;
     }
-    const auto& families = checkpoint_->families;
-    const auto found = std::find_if(families.begin(), families.end(),
-                                    [&](const zero::Family& family) { return family.rank == parsed->model_rank; });
-    const Place at{static_cast<std::size_t>(found - families.begin()), parsed->role == zero::FileRole::optimizer_shard,
-                   parsed->data_rank};
-    if (found == families.end() || at.rank >= (at.optimizer ? optimizer_count_ : model_states_count_)) {
+    const auto family_index = find_family(parsed->model_rank);
+    if (!family_index) {
+        return std::nullopt;
+    }
+    const Place at{*family_index, parsed->role == zero::FileRole::optimizer_shard, parsed->data_rank};
+    if (at.rank >= (at.optimizer ? optimizer_count_ : model_states_count_)) {
         return std::nullopt;
     }
     const std::size_t index = index_of(at);
     return file_name(index) == name ? std::optional(index) : std::nullopt;
+}
+
+std::optional<std::size_t> WorldSizeView::find_family(std::string_view model_rank) const {
+    const auto& families = checkpoint_->families;
+    const auto found = std::find_if(families.begin(), families.end(),
+                                    [&](const zero::Family& family) { return family.rank == model_rank; });
+    return found == families.end() ? std::nullopt
+                                   : std::optional(static_cast<std::size_t>(found - families.begin()));
+}
+
+std::optional<std::size_t> WorldSizeView::file_set(std::string_view name) const {
+    const auto parsed = zero::parse_shard_name(name);
+    const bool is_optimizer = parsed && parsed->role == zero::FileRole::optimizer_shard;
+    const bool is_model_states = parsed && (parsed->role == zero::FileRole::model_states ||
+                                            parsed->role == zero::FileRole::model_states_shard);
+    const auto family = is_optimizer || is_model_states ? find_family(parsed->model_rank) : std::nullopt;
+    return family ? std::optional(2 * *family + (is_optimizer ? 1U : 0U)) : std::nullopt;
 }
 
 Result<std::uint64_t> WorldSizeView::file_size(std::size_t index) const {

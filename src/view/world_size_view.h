@@ -45,6 +45,9 @@ class WorldSizeView final : public View {
     [[nodiscard]] Result<std::uint64_t> file_size(std::size_t index) const override;
     [[nodiscard]] FileInfo file_info(std::size_t index) const override;
     [[nodiscard]] bool read_once(std::size_t index) const override;
+    [[nodiscard]] bool is_as_saved() const override { return pass_through_; }
+    /// One for each role of each family.
+    [[nodiscard]] std::optional<std::size_t> file_set(std::string_view name) const override;
     [[nodiscard]] Result<std::shared_ptr<const File>> open(std::size_t index) const override;
 
  private:
@@ -58,6 +61,8 @@ class WorldSizeView final : public View {
     [[nodiscard]] std::size_t index_of(const Place& place) const;
     [[nodiscard]] std::size_t files_per_family() const { return model_states_count_ + optimizer_count_; }
     [[nodiscard]] const zero::Family& family(const Place& place) const;
+    /// The index of the family whose files are named with this model-parallel rank.
+    [[nodiscard]] std::optional<std::size_t> find_family(std::string_view model_rank) const;
 
     [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> build(const Place& place, const std::string& name) const;
 

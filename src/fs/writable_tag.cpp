@@ -1,0 +1,351 @@
+// The states of a tag: SOURCE's own, shown as a view, being removed.
+#include "fs/writable_tag.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+#include <utility>
+#include <vector>
+
+#include "fs/source_tree.h"
+#include "fs/standing_view.h"
+
+namespace ckptfs {
+namespace {
+
+/// The shards in `directory` now, also where it is no longer recognised as a tag.
+TagGeneration::Shards shards_in(const SourceDirectory& directory, const SourceDirectory::Snapshot& snapshot) {
+    if (snapshot.generation) {
+        return snapshot.generation->shards();
+    }
+    TagGeneration::Shards shards;
+    shards.names = directory.tree().reader().shard_files(snapshot.entries);
+    std::sort(shards.names.begin(), shards.names.end());
+    for (const std::string& name : shards.names) {
+        shards.stamps.push_back(stamp_of(directory.tree().source(), directory.child(name)));
+    }
+    return shards;
+}
+
+TagGeneration::Shards without(const TagGeneration::Shards& all, const NameSet& gone) {
+    TagGeneration::Shards rest;
+    for (std::size_t i = 0; i < all.names.size(); ++i) {
+        if (!gone.contains(all.names[i])) {
+            rest.names.push_back(all.names[i]);
+            rest.stamps.push_back(all.stamps[i]);
+        }
+    }
+    return rest;
+}
+
+}  // namespace
+
+ShownTag::Name ShownTag::kind_of(std::string_view name) const {
+    if (!files) {
+        return Name::plain;
+    }
+    if (removed.contains(name)) {
+        return Name::removed;
+    }
+    if (content->view->find(name)) {
+        return Name::shown;
+    }
+    return content->shards.contains(name) ? Name::hidden : Name::plain;
+}
+
+WritableTag::WritableTag(std::shared_ptr<SourceDirectory> directory, const ViewRequest& request,
+                         std::shared_ptr<const SourceWriter> writer)
+    : request_(request), writer_(std::move(writer)), directory_(std::move(directory)) {}
+
+std::shared_ptr<SourceDirectory> WritableTag::directory() const {
+    const std::lock_guard lock(mutex_);
+    return directory_;
+}
+
+void WritableTag::move_to(std::shared_ptr<SourceDirectory> directory) {
+    directory->expire();
+    std::shared_ptr<const TagFiles> released;  // destroyed after the lock
+    std::optional<Removal> ended;
+    const std::lock_guard lock(mutex_);
+    directory_.swap(directory);
+    released.swap(files_);
+    ended.swap(removal_);
+}
+
+ShownTag WritableTag::look() {
+    if (is_being_written()) {
+        return {};
+    }
+    const auto directory = this->directory();
+    const auto snapshot = directory->current();
+    if (!snapshot) {
+        return {};  // whoever goes on is told why
+    }
+    ShownTag shown;
+    shown.lifetime = remaining((*snapshot)->checked_at, now());
+    if (auto removal = removal_in(**snapshot)) {
+        shown.files = std::move(removal->files);
+        shown.content = std::move(removal->content);
+        shown.removed = std::move(removal->removed);
+        return shown;
+    }
+    const auto& generation = (*snapshot)->generation;
+    if (!generation) {
+        return shown;
+    }
+    auto files = generation->files_for(request_, directory);
+    {
+        const std::lock_guard lock(mutex_);
+        files_ = files;
+    }
+    auto content = files->content();
+    if (content->view && !content->view->is_as_saved()) {
+        shown.files = std::move(files);
+        shown.content = std::move(content);
+    }
+    return shown;
+}
+
+bool WritableTag::is_current(const std::shared_ptr<const TagFiles>& files) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (!removal_ || removal_->files != files) {
+            return ckptfs::is_current(*files);
+        }
+    }
+    directory()->expire();
+    return look().files == files;
+}
+
+void WritableTag::report_unshown() {
+    if (is_being_written()) {
+        return;
+    }
+    std::shared_ptr<const TagFiles> files;
+    {
+        const std::lock_guard lock(mutex_);
+        files = files_;
+    }
+    const auto content = files ? files->loaded() : nullptr;
+    if (content && content->problem && content->problem->code() != ErrorCode::incomplete) {
+        files->report_problem();
+    }
+}
+
+void WritableTag::begin_writing() {
+    const std::lock_guard lock(mutex_);
+    ++writers_;
+}
+
+void WritableTag::end_writing() {
+    {
+        const std::lock_guard lock(mutex_);
+        --writers_;
+    }
+    note_change();
+}
+
+void WritableTag::note_change() {
+    const auto directory = this->directory();
+    std::optional<Removal> ended;  // destroyed after the lock
+    const auto at = now();
+    {
+        const std::lock_guard lock(mutex_);
+        changed_at_ = at;
+        ended.swap(removal_);
+    }
+    directory->expire();
+}
+
+void WritableTag::note_new_attributes() {
+    const auto directory = this->directory();
+    directory->tree().known_tags().forget_save(directory->path());
+    directory->expire();
+}
+
+Outcome<Done> WritableTag::end_removal(const Caller& caller) {
+    const std::lock_guard alone(changing_);
+    directory()->expire();
+    const ShownTag shown = look();
+    if (shown.removed.empty()) {
+        return Done{};
+    }
+    Removal removal = removal_of(shown);
+    NameSet names;
+    std::copy_if(shown.removed.begin(), shown.removed.end(), std::inserter(names, names.end()),
+                 [&](const std::string& name) { return shown.content->shards.contains(name); });
+    const auto removed = remove_shards(removal, std::move(names), caller);
+    if (removed.ok()) {
+        note_change();
+    }
+    return removed;
+}
+
+Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, std::uint32_t mode,
+                                     const Caller& caller) {
+    if (const auto ended = end_removal(caller); !ended.ok()) {
+        return ended;
+    }
+    const std::lock_guard alone(changing_);
+    const auto opened =
+        writer_->open(directory()->child(name), O_WRONLY | O_CREAT | (truncates ? O_TRUNC : 0), mode, caller);
+    if (!opened.ok() && opened.error != ELOOP) {  // a symbolic link, which whoever writes follows by himself
+        return Errno{opened.error};
+    }
+    note_change();
+    return Done{};
+}
+
+Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller) {
+    const std::lock_guard alone(changing_);
+    const ShownTag shown = look();
+    const auto kind = shown.kind_of(name);
+    if (kind == ShownTag::Name::hidden || kind == ShownTag::Name::removed) {
+        return Errno{ENOENT};
+    }
+    if (!shown.files) {
+        auto removed = writer_->remove_file(directory()->child(name), caller);
+        if (removed.ok()) {
+            note_change();
+        }
+        return removed;
+    }
+    Removal removal = removal_of(shown);
+    if (kind == ShownTag::Name::plain) {  // it belongs to the save, and passes through
+        return remove_shards(removal, {name}, caller);
+    }
+    const auto set = shown.content->view->file_set(name);
+    if (!set) {
+        return Errno{EROFS};
+    }
+    if (removal.left[*set] == 1) {
+        if (auto removed = remove_shards(removal, shards_of(removal, *set), caller); !removed.ok()) {
+            return removed;
+        }
+    }
+    --removal.left[*set];
+    removal.removed.insert(name);
+    remember(std::move(removal));
+    return Done{};
+}
+
+Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
+    const std::lock_guard alone(changing_);
+    const ShownTag shown = look();
+    if (shown.removed.empty()) {
+        return Done{};
+    }
+    Removal removal = removal_of(shown);
+    const auto directory = this->directory();
+    const auto entries = directory->tree().source().list(directory->path());
+    if (!entries) {
+        return Done{};  // the removal of the directory says why
+    }
+    NameSet names;
+    for (const DirectoryEntry& entry : *entries) {
+        names.insert(entry.name);
+    }
+    const bool is_seen_empty =
+        std::all_of(removal.left.begin(), removal.left.end(), [](const auto& set) { return set.second == 0; }) &&
+        std::includes(shown.content->shards.begin(), shown.content->shards.end(), names.begin(), names.end());
+    return is_seen_empty ? remove_shards(removal, std::move(names), caller) : Outcome<Done>(Done{});
+}
+
+Outcome<Done> WritableTag::remove_shards(Removal& removal, NameSet names, const Caller& caller) {
+    if (names.empty()) {
+        return Done{};
+    }
+    const auto directory = this->directory();
+    Outcome<Done> removed = Done{};
+    removal.going = std::move(names);
+    remember(removal);  // before: that they vanish is no news to others
+    for (const std::string& name : removal.going) {
+        removed = writer_->remove_file(directory->child(name), caller);
+        if (!removed.ok() && removed.error != ENOENT) {
+            break;
+        }
+        removed = Done{};
+        removal.gone.insert(name);
+    }
+    removal.going.clear();
+    remember(removal);
+    return removed;
+}
+
+NameSet WritableTag::shards_of(const Removal& removal, std::size_t set) {
+    NameSet names;
+    for (const std::string& shard : removal.content->shards) {
+        if (!removal.gone.contains(shard) && removal.content->view->file_set(shard) == set) {
+            names.insert(shard);
+        }
+    }
+    return names;
+}
+
+bool WritableTag::is_busy() {
+    if (is_being_written()) {
+        return true;
+    }
+    const auto at = now();
+    const std::lock_guard lock(mutex_);
+    return removal_ && at - removal_->last < removal_memory;
+}
+
+bool WritableTag::is_being_written() {
+    const auto at = now();
+    const std::lock_guard lock(mutex_);
+    return writers_ > 0 || (changed_at_ && at - *changed_at_ < settled_age);
+}
+
+std::optional<WritableTag::Removal> WritableTag::removal_in(const Snapshot& snapshot) {
+    std::optional<Removal> removal;
+    {
+        const std::lock_guard lock(mutex_);
+        removal = removal_;
+    }
+    if (!removal) {
+        return std::nullopt;
+    }
+    const auto directory = this->directory();
+    const auto rest = without(without(removal->files->generation().shards(), removal->gone), removal->going);
+    if (now() - removal->last < removal_memory && without(shards_in(*directory, snapshot), removal->going) == rest) {
+        return removal;
+    }
+    const std::lock_guard lock(mutex_);
+    if (removal_ && removal_->version == removal->version) {
+        removal_.reset();
+        return std::nullopt;
+    }
+    return removal_;  // it has gone on meanwhile
+}
+
+WritableTag::Removal WritableTag::removal_of(const ShownTag& shown) {
+    {
+        const std::lock_guard lock(mutex_);
+        if (removal_ && removal_->files == shown.files) {
+            return *removal_;
+        }
+    }
+    Removal removal{.files = shown.files, .content = shown.content, .removed = {}, .left = {}, .gone = {}, .going = {}, .version = 0, .last = {}};
+    const View& view = *shown.content->view;
+    for (std::size_t i = 0; i < view.file_count(); ++i) {
+        if (const auto set = view.file_set(view.file_name(i))) {
+            ++removal.left[*set];
+        }
+    }
+    return removal;
+}
+
+void WritableTag::remember(Removal removal) {
+    removal.last = now();
+    {
+        const std::lock_guard lock(mutex_);
+        removal.version = ++removal_version_;
+        removal_ = std::move(removal);
+    }
+    directory()->expire();
+}
+
+}  // namespace ckptfs

@@ -1,0 +1,126 @@
+// What a directory that may be a tag shows in a mount that can be written, and what this mount does to it.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+
+#include "fs/clocks.h"
+#include "fs/source_directory.h"
+#include "fs/tag_files.h"
+#include "io/source_writer.h"
+
+namespace ckptfs {
+
+using NameSet = std::set<std::string, std::less<>>;
+
+/// What stands in the place of SOURCE's shards at one moment.
+struct ShownTag {
+    /// nullptr: SOURCE's own bytes under their own names.
+    std::shared_ptr<const TagFiles> files;
+    std::shared_ptr<const TagFiles::Content> content;  ///< with a view, where there are files
+    NameSet removed;                                   ///< of the view's files
+    Lifetime lifetime = freshness;
+
+    enum class Name {
+        plain,    ///< SOURCE's, be it there or not
+        shown,    ///< a file of the view
+        hidden,   ///< a shard of SOURCE that the view has no file of
+        removed,  ///< a file of the view that was removed
+    };
+    [[nodiscard]] Name kind_of(std::string_view name) const;
+};
+
+/// How long a removal is remembered that does not go on.
+inline constexpr std::chrono::seconds removal_memory{60};
+
+/// A tag that is whole and cut for another world size is shown as its view. Everything else is SOURCE's as it is: tags
+/// that are cut for this one, that are incomplete or broken, and, without a look at them, those whose shards are being
+/// written through this mount, or were just now.
+/// Files of the view are removed one by one, and SOURCE's shards behind them all at once, when the last file that is
+/// made of them is gone: a removal that is cut short leaves a whole tag or none of these. Meanwhile the view stays what
+/// it was. Safe for concurrent use.
+class WritableTag {
+ public:
+    WritableTag(std::shared_ptr<SourceDirectory> directory, const ViewRequest& request,
+                std::shared_ptr<const SourceWriter> writer);
+
+    [[nodiscard]] std::string path() const { return directory()->path(); }
+    [[nodiscard]] std::shared_ptr<SourceDirectory> directory() const;
+    /// The directory was renamed.
+    void move_to(std::shared_ptr<SourceDirectory> directory);
+
+    /// Reads the tag where that is due.
+    [[nodiscard]] ShownTag look();
+    /// Whether `files`, which look() has answered, are of now: the stamps are taken anew.
+    [[nodiscard]] bool is_current(const std::shared_ptr<const TagFiles>& files);
+
+    /// One line in the log for a whole tag that cannot be shown, so that its own shards are.
+    void report_unshown();
+
+    /// A shard is open for writing, until as many calls of end_writing().
+    void begin_writing();
+    void end_writing();
+    /// A shard was made, replaced or written.
+    void note_change();
+    /// Attributes of shards were set.
+    void note_new_attributes();
+
+    /// Before a shard is made under `name`: of what the view no longer shows, SOURCE's files go, and the removal ends.
+    Outcome<Done> end_removal(const Caller& caller);
+    /// SOURCE's file of the name of one of the view's is made, with `mode`, where it is not there, and is what is shown
+    /// from now on.
+    Outcome<Done> take_over(const std::string& name, bool truncates, std::uint32_t mode, const Caller& caller);
+    /// unlink(2) of a name that may be a shard's.
+    Outcome<Done> remove(const std::string& name, const Caller& caller);
+    /// Before the directory goes: where all that is left in it is hidden, that is removed.
+    Outcome<Done> remove_hidden(const Caller& caller);
+
+    /// Whether something is remembered that no look at SOURCE would tell.
+    [[nodiscard]] bool is_busy();
+
+ private:
+    using Snapshot = SourceDirectory::Snapshot;
+
+    struct Removal {
+        std::shared_ptr<const TagFiles> files;
+        std::shared_ptr<const TagFiles::Content> content;
+        NameSet removed;                          ///< of the view's files
+        std::map<std::size_t, std::size_t> left;  ///< how many of the view's files, by set
+        NameSet gone;                             ///< of the shards of the generation
+        NameSet going;                            ///< the same, at this moment
+        std::uint64_t version = 0;  ///< one for each time that it is remembered
+        TimePoint last;
+    };
+
+    [[nodiscard]] TimePoint now() const { return directory()->tree().now(); }
+    [[nodiscard]] bool is_being_written();
+    [[nodiscard]] std::optional<Removal> removal_in(const Snapshot& snapshot);
+    /// Of the tag that is shown; the one that goes on, if there is one.
+    [[nodiscard]] Removal removal_of(const ShownTag& shown);
+    void remember(Removal removal);
+    /// Until one fails. What is not there any more counts as removed.
+    Outcome<Done> remove_shards(Removal& removal, NameSet names, const Caller& caller);
+    [[nodiscard]] static NameSet shards_of(const Removal& removal, std::size_t set);
+
+    const ViewRequest request_;
+    const std::shared_ptr<const SourceWriter> writer_;
+
+    std::mutex changing_;  // held while something is removed or taken over; before mutex_
+
+    mutable std::mutex mutex_;
+    std::shared_ptr<SourceDirectory> directory_;
+    std::shared_ptr<const TagFiles> files_;  // of the last generation asked for: the tag stays in memory
+    std::size_t writers_ = 0;
+    std::optional<TimePoint> changed_at_;
+    std::optional<Removal> removal_;
+    std::uint64_t removal_version_ = 0;
+};
+
+}  // namespace ckptfs
