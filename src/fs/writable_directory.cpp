@@ -125,9 +125,8 @@ Outcome<Listing> WritableDirectory::list() {
     auto entries = std::make_shared<std::vector<DirectoryEntry>>(std::move(listed).value());
     if (!mount().tree().reader().shard_files(*entries).empty()) {
         const ShownTag shown = kept(path)->look();
-        std::erase_if(*entries, [&](const DirectoryEntry& entry) {
-            return shown.kind_of(entry.name) != ShownTag::Name::plain;
-        });
+        std::erase_if(*entries,
+                      [&](const DirectoryEntry& entry) { return shown.kind_of(entry.name) != ShownTag::Name::plain; });
         if (shown.files && shown.removed.empty()) {
             listing.view = shown.content->view;
             listing.view_identity = identity_of_shown(mount(), shown);

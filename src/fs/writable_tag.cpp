@@ -328,7 +328,14 @@ WritableTag::Removal WritableTag::removal_of(const ShownTag& shown) {
             return *removal_;
         }
     }
-    Removal removal{.files = shown.files, .content = shown.content, .removed = {}, .left = {}, .gone = {}, .going = {}, .version = 0, .last = {}};
+    Removal removal{.files = shown.files,
+                    .content = shown.content,
+                    .removed = {},
+                    .left = {},
+                    .gone = {},
+                    .going = {},
+                    .version = 0,
+                    .last = {}};
     const View& view = *shown.content->view;
     for (std::size_t i = 0; i < view.file_count(); ++i) {
         if (const auto set = view.file_set(view.file_name(i))) {

@@ -95,7 +95,7 @@ class WritableTag {
         std::map<std::size_t, std::size_t> left;  ///< how many of the view's files, by set
         NameSet gone;                             ///< of the shards of the generation
         NameSet going;                            ///< the same, at this moment
-        std::uint64_t version = 0;  ///< one for each time that it is remembered
+        std::uint64_t version = 0;                ///< one for each time that it is remembered
         TimePoint last;
     };
 

@@ -19,8 +19,7 @@ bool is_acl(std::string_view attribute) {
 }
 
 StandingView standing_of(const WritableMount& mount, const ShownTag& shown) {
-    return {
-        .files = shown.files, .root = mount.tree().source_root(), .place = shown.files->directory()->path()};
+    return {.files = shown.files, .root = mount.tree().source_root(), .place = shown.files->directory()->path()};
 }
 
 Outcome<Attributes> attributes_of_shown(const WritableMount& mount, const StandingView& standing, const View& view,
@@ -42,11 +41,7 @@ Outcome<Attributes> attributes_of_shown(const WritableMount& mount, const Standi
 
 WritableViewFile::WritableViewFile(WritableMount& mount, std::shared_ptr<WritableTag> tag, StandingView standing,
                                    std::size_t index, std::string name)
-    : mount_(mount),
-      tag_(std::move(tag)),
-      standing_(std::move(standing)),
-      index_(index),
-      name_(std::move(name)) {}
+    : mount_(mount), tag_(std::move(tag)), standing_(std::move(standing)), index_(index), name_(std::move(name)) {}
 
 Outcome<FileAttributes> WritableViewFile::attributes(std::uint64_t inode) {
     const auto content = standing_.files->loaded();
@@ -206,8 +201,8 @@ Outcome<LookedUpEntry> writable_view_entry(WritableMount& mount, std::shared_ptr
     LookedUpEntry entry;
     entry.attributes = attributes.value;
     entry.attributes.inode = mount.tree().inodes().remember(
-        identity, std::make_shared<WritableViewFile>(mount, std::move(tag), std::move(standing), index,
-                                                     std::move(name)));
+        identity,
+        std::make_shared<WritableViewFile>(mount, std::move(tag), std::move(standing), index, std::move(name)));
     entry.entry_lifetime = shown.lifetime;
     entry.attributes_lifetime = freshness;
     return entry;

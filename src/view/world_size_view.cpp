@@ -107,15 +107,14 @@ std::optional<std::size_t> WorldSizeView::find_family(std::string_view model_ran
     const auto& families = checkpoint_->families;
     const auto found = std::find_if(families.begin(), families.end(),
                                     [&](const zero::Family& family) { return family.rank == model_rank; });
-    return found == families.end() ? std::nullopt
-                                   : std::optional(static_cast<std::size_t>(found - families.begin()));
+    return found == families.end() ? std::nullopt : std::optional(static_cast<std::size_t>(found - families.begin()));
 }
 
 std::optional<std::size_t> WorldSizeView::file_set(std::string_view name) const {
     const auto parsed = zero::parse_shard_name(name);
     const bool is_optimizer = parsed && parsed->role == zero::FileRole::optimizer_shard;
-    const bool is_model_states = parsed && (parsed->role == zero::FileRole::model_states ||
-                                            parsed->role == zero::FileRole::model_states_shard);
+    const bool is_model_states =
+        parsed && (parsed->role == zero::FileRole::model_states || parsed->role == zero::FileRole::model_states_shard);
     const auto family = is_optimizer || is_model_states ? find_family(parsed->model_rank) : std::nullopt;
     return family ? std::optional(2 * *family + (is_optimizer ? 1U : 0U)) : std::nullopt;
 }
