@@ -75,9 +75,9 @@ def unmount(point):
 
 
 class Mount:
-    """A mount in the foreground of a child process. `path` is the mount point."""
+    """A mount in the foreground of a child process. `path` is the mount point; `user`: the id of who mounts, if not who runs the tests."""
 
-    def __init__(self, source, mount_point, log, *args):
+    def __init__(self, source, mount_point, log, *args, user=None):
         require_fuse()
         self.source = pathlib.Path(source)
         self.path = pathlib.Path(mount_point)
@@ -85,12 +85,16 @@ class Mount:
         self.path.mkdir(parents=True, exist_ok=True)
         self.expected_errors = []
         self.allowed_errors = []
+        identity = {}
+        if user is not None:
+            os.chown(self.path, user, user)
+            identity = {"user": user, "group": user, "extra_groups": []}
         self.process = subprocess.Popen(
             [binary(), str(source), str(mount_point), "-f", f"--log-file={log}", *args],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **identity)
         wait_until(lambda: self.process.poll() is not None or " mounted " in self.log_text(), "the mount answers")
         assert self.process.poll() is None, f"exit code {self.process.returncode}: {self.process.stdout.read()}"
-        assert os.path.ismount(self.path)
+        assert mounts_below(self.path)  # which root cannot look into, where it is a user's
 
     def expect_error(self, pattern):
         """At least one line of level error in the log must match, and such lines are no failure."""
