@@ -47,6 +47,11 @@ def run(job, log=None):
     return ranks.run_ranks(job.world_size, lambda rank: _train(job), job.timeout, log)
 
 
+def run_each(jobs, log=None):
+    """As run(), with a Job for each rank, which may differ in its paths."""
+    return ranks.run_ranks(len(jobs), lambda rank: _train(jobs[rank]), jobs[0].timeout, log)
+
+
 def make_engine(recipe, world_size, universal=False, settings=None):
     import deepspeed
 

@@ -72,12 +72,12 @@ def make_sparse(root, model):
 
 def make_full(root, model):
     """Tensors are random numbers, the weights others than the masters: mounted with a warning."""
+    _make(root, model.groups(), _random_tensors(), contextlib.nullcontext())
+
+
+def _random_tensors():
     generator = torch.Generator().manual_seed(0)
-
-    def tensor(numel, dtype=torch.float32):
-        return torch.rand(numel, generator=generator).to(dtype)
-
-    _make(root, model.groups(), tensor, contextlib.nullcontext())
+    return lambda numel, dtype=torch.float32: torch.rand(numel, generator=generator).to(dtype)
 
 
 def _make(root, layout, tensor, saving):
@@ -85,15 +85,25 @@ def _make(root, layout, tensor, saving):
     tag = pathlib.Path(root, template.name)
     tag.mkdir(parents=True)
     pathlib.Path(root, "latest").write_text(template.name, encoding="ascii")
-    name = "mp_rank_00_model_states.pt"
-    content = _model(gather.load(template / name), layout, tensor)
-    with saving:
-        torch.save(content, tag / name)
-    for rank in range(RANKS):
-        name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
-        content = _optimizer(gather.load(template / name), layout, rank, tensor)
+    for name, content in _contents(layout, tensor):
         with saving:
             torch.save(content, tag / name)
+
+
+def contents(model):
+    """Yields (rank, name, what that rank saves under it) of the files of a tag that make_full() would write."""
+    for rank, (name, content) in zip([0, *range(RANKS)], _contents(model.groups(), _random_tensors())):
+        yield rank, name, content
+
+
+def _contents(layout, tensor):
+    """Yields (name, content): rank 0's model states, then the optimizer file of each rank."""
+    template = pathlib.Path(gather.tag_of(TEMPLATE))
+    name = "mp_rank_00_model_states.pt"
+    yield name, _model(gather.load(template / name), layout, tensor)
+    for rank in range(RANKS):
+        name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+        yield name, _optimizer(gather.load(template / name), layout, rank, tensor)
 
 
 def _model(content, layout, tensor):

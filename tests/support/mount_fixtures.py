@@ -83,6 +83,7 @@ class Mount:
         self.path = pathlib.Path(mount_point)
         self.log = pathlib.Path(log)
         self.path.mkdir(parents=True, exist_ok=True)
+        self.is_killed = False
         self.expected_errors = []
         self.allowed_errors = []
         identity = {}
@@ -111,7 +112,18 @@ class Mount:
         """For the daemon, whoever ended it; returns its exit code."""
         return self.process.wait(PATIENCE_S)
 
+    def kill(self):
+        """As kill -9 does it. The mount point answers ENOTCONN until close()."""
+        self.process.kill()
+        self.wait()
+        self.is_killed = True
+
     def close(self):
+        if self.is_killed:
+            if mounts_below(self.path):
+                unmount(self.path)
+            self.process.stdout.close()
+            return
         if self.process.poll() is None:
             unmount(self.path)
         code = self.wait()
