@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, and runs the tests; a failure does not stop the steps after it.
 #   tests/run.sh               the default set
-#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md) and of the frameworks, a build of each file for itself, clang-tidy and clang's
-#                              analyzer on each file for itself, libtorch 1.13, smoke runs of the benchmark and of the proof on GPUs
+#   tests/run.sh --full        and every cell of the oracle (writes docs/oracle.md) and of the frameworks, the long random tests of a writable mount, a build of
+#                              each file for itself, clang-tidy and clang's analyzer on each file for itself, libtorch 1.13, smoke runs of the benchmark and of
+#                              the proof on GPUs
 #   tests/run.sh STEP...       only these steps, in this order (their names are in the summary)
 # The Python environment is kept in $CKPTFS_VENV, by default ~/.cache/ckptfs/venv-<hash of the requirements>.
 # CI=true: a test that skips itself counts as failed.
@@ -11,8 +12,8 @@ cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=tests/steps.sh
 source tests/steps.sh
 
-default_steps=(install format asan release tidy mount package scripts readme oracle frameworks views scale tsan)
-full_steps=(oracle_full frameworks_full tidy_full build unit analyze torch113 bench gpu)
+default_steps=(install format asan release tidy mount posix package scripts readme oracle frameworks views scale tsan)
+full_steps=(oracle_full frameworks_full tidy_full posix_full build unit analyze torch113 bench gpu)
 
 steps=("${default_steps[@]}")
 if [[ "${1:-}" == --full ]]; then
@@ -20,7 +21,8 @@ if [[ "${1:-}" == --full ]]; then
     # These hold what the quick ones show, and more.
     steps=("${default_steps[@]/%oracle/oracle_full}")
     steps=("${steps[@]/%frameworks/frameworks_full}")
-    steps=("${steps[@]/%tidy/tidy_full}" "${full_steps[@]:3}")
+    steps=("${steps[@]/%tidy/tidy_full}")
+    steps=("${steps[@]/%posix/posix_full}" "${full_steps[@]:4}")
 fi
 if [[ $# -gt 0 ]]; then
     steps=("$@")

@@ -138,6 +138,14 @@ step_mount() {
     run_pytest mount tests/mount
 }
 
+step_posix() {
+    run_pytest posix tests/posix -m 'not full'
+}
+
+step_posix_full() {
+    run_pytest posix_full tests/posix
+}
+
 step_package() {
     run_pytest package tests/install
 }
