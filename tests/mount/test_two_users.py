@@ -4,11 +4,13 @@ Each attempt is made twice, in the mount and in a directory of the same content 
 both directories hold afterwards.
 """
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
 import stat
 import struct
+import subprocess
 import tempfile
 
 import pytest
@@ -173,12 +175,12 @@ def place():
 
 
 @contextlib.contextmanager
-def writable(place, name):
+def writable(place, name, *options):
     """A mount of a new SOURCE `name`, for everybody."""
     source = place / name
     source.mkdir(exist_ok=True)
     source.chmod(0o755)
-    mount = Mount(source, place / f"{name}-mount", place / f"{name}-log", "--world-size=3", "--writable", "--allow-other")
+    mount = Mount(source, place / f"{name}-mount", place / f"{name}-log", "--world-size=3", "--writable", "--allow-other", *options)
     try:
         yield mount
     finally:
@@ -332,3 +334,53 @@ def test_the_mode_of_a_tag_changes_for_all_its_shards(place):
         shards = list((source / TAG).glob("*optim_states.pt"))
         assert len(shards) == 4 and {shard.stat().st_mode & 0o777 for shard in shards} == {0o640}
         wait_until(lambda: os.stat(path).st_mode & 0o777 == 0o640, "the mode is shown")
+
+
+@contextlib.contextmanager
+def small_file_system(place, name):
+    """16 MiB, of which half is kept for root."""
+    image, root = place / f"{name}.image", place / name
+    root.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(16 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "50", image], check=True)
+    mounting = subprocess.run(["mount", "-o", "loop", image, root], capture_output=True, text=True)
+    if mounting.returncode:
+        pytest.skip(f"no file system can be mounted from a file: {mounting.stderr}")
+    try:
+        root.chmod(0o777)
+        yield root
+    finally:
+        subprocess.run(["umount", "-l", root], check=True)
+
+
+def fill(path):
+    """(What ends it, how much was written in MiB.)"""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT)
+    try:
+        while True:
+            os.write(handle, bytes(1 << 18))
+    except OSError as failure:
+        return errno.errorcode[failure.errno], os.fstat(handle).st_size >> 20
+    finally:
+        os.close(handle)
+
+
+@pytest.mark.parametrize("io", ["auto", "cached", "direct"])
+def test_what_is_kept_for_root_is_not_given_to_users(place, io):
+    """No capability of the daemon becomes the caller's."""
+    with small_file_system(place, f"small-{io}") as source:
+        expected = outcome(lambda: fill(source / "file"), STRANGER)
+        assert expected[0] == "ENOSPC" and 4 < expected[1] < 10
+        (source / "file").unlink()
+        with writable(place, source.name, f"--io={io}") as mount:
+            source.chmod(0o777)
+            assert outcome(lambda: fill(mount.path / "file"), STRANGER) == expected
+            # Nor by allocating it.
+            (source / "file").unlink()
+            assert outcome(lambda: allocate(mount.path / "file", 10 << 20), STRANGER) == "ENOSPC"
+
+
+def allocate(path, nbytes):
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, nbytes)

@@ -1,11 +1,16 @@
 """Does things as other users, each in a process of its own. Only root can."""
+import ctypes
 from dataclasses import dataclass
 import errno
 import os
 import pickle
+import stat
+import subprocess
 import traceback
 
 import pytest
+
+CLONE_NEWNS = 0x00020000
 
 
 @dataclass(frozen=True)
@@ -19,6 +24,23 @@ def require_root():
     if os.geteuid() != 0:
         assert os.environ.get("CI") != "true", "only root can become somebody else"
         pytest.skip("only root can become somebody else")
+
+
+def let_users_mount(directory):
+    """Where /dev/fuse is root's alone, gives this process and its children, and nobody else, one that users may open.
+
+    `directory` is new. Nothing may be mounted yet: what is stays mounted for everybody else.
+    """
+    if os.geteuid() != 0 or os.stat("/dev/fuse").st_mode & 0o006 == 0o006:
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.unshare(CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=True)
+    os.mknod(f"{directory}/fuse", stat.S_IFCHR | 0o600, os.stat("/dev/fuse").st_rdev)
+    os.chmod(f"{directory}/fuse", 0o666)
+    subprocess.run(["mount", "--bind", f"{directory}/fuse", "/dev/fuse"], check=True)
+    subprocess.run(["umount", directory], check=True)
 
 
 def in_child(function, user=None, umask=0o022):
