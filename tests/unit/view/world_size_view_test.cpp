@@ -323,6 +323,41 @@ TEST(WorldSizeView, FindsItsFilesByExactName) {
     }
 }
 
+TEST(WorldSizeView, KnowsWhichFilesAreCutFromEachOther) {
+    const Loaded source = load(data / "tensor_parallel_stage2_ws4");
+    const auto view = view_at(source, 6);
+    std::set<std::size_t> sets;
+    for (const char* rank : {"00", "01"}) {
+        const std::string mp_rank = std::string("_mp_rank_") + rank;
+        const auto optimizer = view->file_set("bf16_zero_pp_rank_0" + mp_rank + "_optim_states.pt");
+        const auto model = view->file_set("mp_rank_" + std::string(rank) + "_model_states.pt");
+        ASSERT_TRUE(optimizer && model);
+        sets.insert({*optimizer, *model});
+        // Of the view, of the source, left over, and of another stage's save.
+        for (const std::string name :
+             {"bf16_zero_pp_rank_2", "bf16_zero_pp_rank_1", "bf16_zero_pp_rank_99", "zero_pp_rank_1"}) {
+            EXPECT_EQ(view->file_set(name + mp_rank + "_optim_states.pt"), optimizer) << name;
+        }
+        EXPECT_EQ(view->file_set("zero_pp_rank_1" + mp_rank + "_model_states.pt"), model);
+    }
+    EXPECT_EQ(sets.size(), 4U);
+    for (const char* name : {"bf16_zero_pp_rank_0_mp_rank_02_optim_states.pt", "layer_01-model_states.pt", "latest",
+                             "layer_0_expert_0_mp_rank_00_model_states.pt", ""}) {
+        EXPECT_EQ(view->file_set(name), std::nullopt) << name;
+    }
+}
+
+TEST(WorldSizeView, KnowsWhetherItIsTheSourceItself) {
+    for (const auto& [fixture, size] : {std::pair<const char*, std::uint64_t>{"stage1_bf16_ws3", 3},
+                                        {"stage3_ws2", 2},
+                                        {"tensor_parallel_stage2_ws4", 4}}) {
+        const Loaded source = load(data / fixture);
+        EXPECT_TRUE(view_at(source, size)->is_as_saved()) << fixture;
+        EXPECT_FALSE(view_at(source, 2 * size)->is_as_saved()) << fixture;
+    }
+    EXPECT_TRUE(view_at(load(data / "stage0_ws2"), 7)->is_as_saved());
+}
+
 TEST(WorldSizeView, TimesAreTheNewestOfTheSources) {
     const Loaded source = load(data / "stage1_bf16_ws3");
     const auto view = view_at(source, 2);
