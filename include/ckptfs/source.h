@@ -32,7 +32,8 @@ struct FileInfo {
     std::uint32_t mode = 0;  ///< permission bits only (07777)
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
-    std::uint64_t nlink = 1;  ///< hard links
+    std::uint64_t nlink = 1;   ///< hard links
+    std::uint64_t device = 0;  ///< which one a device file is
     std::int64_t atime_ns = 0;
     std::uint64_t blocks = 0;  ///< 512-byte units in use
 };

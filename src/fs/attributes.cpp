@@ -21,6 +21,7 @@ Attributes writable_attributes(const FileInfo& info, std::uint64_t inode) {
     attributes.mode = info.mode;
     constexpr std::uint64_t most_links = std::numeric_limits<std::uint32_t>::max();
     attributes.nlink = static_cast<std::uint32_t>(std::min(info.nlink, most_links));
+    attributes.device = info.device;
     attributes.uid = info.uid;
     attributes.gid = info.gid;
     attributes.size = info.stamp.size;

@@ -58,6 +58,7 @@ struct Attributes {
     FileType type = FileType::other;  ///< fifos, devices and sockets: shown, never opened
     std::uint32_t mode = 0;           ///< permission bits; without the write bits in a read-only mount
     std::uint32_t nlink = 1;
+    std::uint64_t device = 0;  ///< which one a device file is
     std::uint32_t uid = 0;
     std::uint32_t gid = 0;
     std::uint64_t size = 0;    ///< bytes

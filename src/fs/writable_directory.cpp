@@ -212,7 +212,7 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
     if (tag) {
         tag->note_change();
     }
-    return mount().entry(path, inode);
+    return mount().new_entry(path, inode);
 }
 
 Outcome<LookedUpEntry> WritableDirectory::make_directory(std::uint64_t inode, std::string_view name, std::uint32_t mode,

@@ -76,6 +76,19 @@ Outcome<LookedUpEntry> WritableMount::link_entry(const std::string& path, std::u
     return mirrored.link_entry(parent, name, info);
 }
 
+Outcome<LookedUpEntry> WritableMount::new_entry(const std::string& path, std::uint64_t parent) {
+    const auto info = source().stat(path);
+    if (!info) {
+        return answer_of_source(info.error());
+    }
+    if (info->type != FileType::symlink) {
+        return entry(path, parent, *info);
+    }
+    auto link = remember(path, parent, *info, std::make_shared<WritableLink>(*this, path, *info));
+    link.entry_lifetime = Lifetime{0};
+    return link;
+}
+
 LookedUpEntry WritableMount::remember(const std::string& path, std::uint64_t parent, const FileInfo& info,
                                       std::shared_ptr<Node> node) {
     const auto inode = tree_.inodes().remember(identity_of(info), std::move(node));

@@ -36,6 +36,10 @@ class WritableMount {
     /// The same for what has just been found there, and is no symbolic link.
     [[nodiscard]] LookedUpEntry entry(const std::string& path, std::uint64_t parent, const FileInfo& info);
 
+    /// What has just been made at `path`. A symbolic link is one, as the kernel asks, whatever whoever looks its name
+    /// up next is shown.
+    [[nodiscard]] Outcome<LookedUpEntry> new_entry(const std::string& path, std::uint64_t parent);
+
     /// This mount has renamed something.
     void note_rename(const std::string& from, const std::string& to, bool exchanged);
     /// Tells all nodes, and what is known of tags: directories have moved.

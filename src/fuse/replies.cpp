@@ -72,6 +72,7 @@ struct stat to_stat(const Attributes& attributes) {
     out.st_ino = attributes.inode;
     out.st_mode = type_bits(attributes.type) | attributes.mode;
     out.st_nlink = attributes.nlink;
+    out.st_rdev = attributes.device;
     out.st_uid = attributes.uid;
     out.st_gid = attributes.gid;
     out.st_size = static_cast<off_t>(attributes.size);

@@ -70,7 +70,7 @@ class DirectoryWriter final : public SourceWriter {
             return Errno{opened.error};
         }
         return std::shared_ptr<const SourceHandle>(
-            std::make_shared<const SourceFile>(std::move(fd), calls_, pool_, opener.value));
+            std::make_shared<const SourceFile>(std::move(fd), (flags & O_APPEND) != 0, calls_, pool_, opener.value));
     }
 
     Outcome<Done> make_directory(const std::string& path, std::uint32_t mode, const Caller& caller) const override {

@@ -51,6 +51,7 @@ FileInfo info_of(const struct stat& status) {
     info.uid = status.st_uid;
     info.gid = status.st_gid;
     info.nlink = status.st_nlink;
+    info.device = status.st_rdev;
     info.atime_ns = nanoseconds(status.st_atim);
     info.blocks = static_cast<std::uint64_t>(status.st_blocks);
     return info;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <mutex>
 #include <utility>
 
 #include "io/attribute_change.h"
@@ -28,11 +29,32 @@ Outcome<Value> value_or_errno(Answer answer) {
     return answer < 0 ? Outcome<Value>(Errno{static_cast<int>(-answer)}) : Outcome(static_cast<Value>(answer));
 }
 
+/// `write` is given what is left, and how much is written. Fewer bytes only where the rest fails.
+template <class Write>
+Outcome<std::size_t> write_all(std::span<const std::byte> data, Write write) {
+    std::size_t written = 0;
+    while (written < data.size()) {
+        const ssize_t count = without_interruption([&] { return write(data.subspan(written), written); });
+        if (count < 0 && written == 0) {
+            return Errno{static_cast<int>(-count)};
+        }
+        if (count <= 0) {
+            break;
+        }
+        written += static_cast<std::size_t>(count);
+    }
+    return written;
+}
+
 }  // namespace
 
-SourceFile::SourceFile(UniqueFd fd, std::shared_ptr<const SystemCalls> calls, std::shared_ptr<DescriptorPool> pool,
-                       std::shared_ptr<const Caller> opener)
-    : fd_(std::move(fd)), calls_(std::move(calls)), pool_(std::move(pool)), opener_(std::move(opener)) {}
+SourceFile::SourceFile(UniqueFd fd, bool appends, std::shared_ptr<const SystemCalls> calls,
+                       std::shared_ptr<DescriptorPool> pool, std::shared_ptr<const Caller> opener)
+    : fd_(std::move(fd)),
+      appends_(appends),
+      calls_(std::move(calls)),
+      pool_(std::move(pool)),
+      opener_(std::move(opener)) {}
 
 /// The opener's groups are known, and cost nothing; nobody is a caller where the kernel writes a mapping's pages back.
 const Caller& SourceFile::acting(const Caller& caller) const {
@@ -69,20 +91,32 @@ Outcome<std::size_t> SourceFile::write(std::uint64_t offset, std::span<const std
     if (scope.error() != 0) {
         return Errno{scope.error()};
     }
-    std::size_t written = 0;
-    while (written < data.size()) {
-        const std::span<const std::byte> rest = data.subspan(written);
-        const ssize_t count = without_interruption(
-            [&] { return calls_->write_at(fd_.get(), rest.data(), rest.size(), offset + written); });
-        if (count < 0 && written == 0) {
-            return Errno{static_cast<int>(-count)};
-        }
-        if (count <= 0) {
-            break;
-        }
-        written += static_cast<std::size_t>(count);
+    if (appends_ && !caller.is_known()) {
+        return write_in_place(offset, data);
     }
-    return written;
+    const std::shared_lock turn(appending_);
+    return write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
+        return calls_->write_at(fd_.get(), rest.data(), rest.size(), offset + written);
+    });
+}
+
+/// The pages of a mapping have their place, and the kernel sends them to whoever has the file open for writing.
+Outcome<std::size_t> SourceFile::write_in_place(std::uint64_t offset, std::span<const std::byte> data) const {
+    const auto answer = write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
+        return calls_->write_in_place_at(fd_.get(), rest.data(), rest.size(), offset + written);
+    });
+    if (answer.error != EOPNOTSUPP) {
+        return answer;
+    }
+    const std::unique_lock alone(appending_);
+    if (const int failure = calls_->set_appending(fd_.get(), false); failure < 0) {
+        return Errno{-failure};
+    }
+    const auto again = write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
+        return calls_->write_at(fd_.get(), rest.data(), rest.size(), offset + written);
+    });
+    const int failure = calls_->set_appending(fd_.get(), true);
+    return failure < 0 ? Errno{-failure} : again;
 }
 
 Outcome<Done> SourceFile::change(const AttributeChange& change, const Caller& caller) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <shared_mutex>
 
 #include "io/descriptor_pool.h"
 #include "io/source_writer.h"
@@ -13,9 +14,9 @@ namespace ckptfs::io {
 /// Every operation is the system's own on one descriptor.
 class SourceFile final : public SourceHandle {
  public:
-    /// `opener`: who opened it, for whom what nobody asks for is done too.
-    SourceFile(UniqueFd fd, std::shared_ptr<const SystemCalls> calls, std::shared_ptr<DescriptorPool> pool,
-               std::shared_ptr<const Caller> opener);
+    /// `opener`: who opened it, for whom what nobody asks for is done too. `appends`: whether with O_APPEND.
+    SourceFile(UniqueFd fd, bool appends, std::shared_ptr<const SystemCalls> calls,
+               std::shared_ptr<DescriptorPool> pool, std::shared_ptr<const Caller> opener);
 
     [[nodiscard]] Outcome<FileInfo> info() const override;
     Outcome<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) const override;
@@ -32,8 +33,11 @@ class SourceFile final : public SourceHandle {
 
  private:
     [[nodiscard]] const Caller& acting(const Caller& caller) const;
+    [[nodiscard]] Outcome<std::size_t> write_in_place(std::uint64_t offset, std::span<const std::byte> data) const;
 
     const UniqueFd fd_;
+    const bool appends_;
+    mutable std::shared_mutex appending_;  ///< held while one who appends writes
     const std::shared_ptr<const SystemCalls> calls_;
     const std::shared_ptr<DescriptorPool> pool_;
     const std::shared_ptr<const Caller> opener_;

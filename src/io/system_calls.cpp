@@ -8,6 +8,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -152,6 +153,21 @@ ssize_t SystemCalls::read_at(int fd, std::byte* buffer, std::size_t nbytes, std:
 
 ssize_t SystemCalls::write_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const {
     return or_errno(::pwrite(fd, data, nbytes, static_cast<off_t>(offset)));
+}
+
+ssize_t SystemCalls::write_in_place_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const {
+    constexpr int without_appending = 0x20;                 // RWF_NOAPPEND, for older headers
+    const iovec one{const_cast<std::byte*>(data), nbytes};  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
+    return or_errno(::pwritev2(fd, &one, 1, static_cast<off_t>(offset), without_appending));
+}
+
+int SystemCalls::set_appending(int fd, bool appends) const {
+    const int flags = ::fcntl(fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
+    if (flags < 0) {
+        return or_errno(flags);
+    }
+    const int wanted = appends ? flags | O_APPEND : flags & ~O_APPEND;
+    return or_errno(::fcntl(fd, F_SETFL, wanted));  // NOLINT(cppcoreguidelines-pro-type-vararg)
 }
 
 ssize_t SystemCalls::read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const {

@@ -66,6 +66,10 @@ class SystemCalls {
     virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
     virtual ssize_t write_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const;
+    /// At `offset` even if `fd` is open for appending; -EOPNOTSUPP before Linux 6.9.
+    virtual ssize_t write_in_place_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const;
+    /// Whether writes to `fd` append. Answers 0.
+    virtual int set_appending(int fd, bool appends) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;
     /// The bytes of a file's POSIX ACL; -ENODATA where it has none, -ELOOP where a symbolic link is at the path's end.
     virtual int access_acl(const std::string& path, std::vector<std::byte>& out) const;

@@ -3,6 +3,7 @@
 A case is a function of a Case. It runs once in SOURCE itself and once in the mount, each time in a process of its own, and leaves a
 transcript; what a step should answer stands beside it.
 """
+import contextlib
 import ctypes
 from dataclasses import dataclass, field
 import errno
@@ -35,8 +36,8 @@ TWO = User(20002, 20002)  # a stranger
 
 @dataclass
 class Transcript:
-    steps: list = field(default_factory=list)  # (what was done, what it answered)
-    failures: list = field(default_factory=list)  # what was not as POSIX and Linux say
+    steps: list = field(default_factory=list)  # (part of the case, what was done, what it answered)
+    failures: list = field(default_factory=list)  # (part of the case, what was not as POSIX and Linux say)
     skipped: str = ""
 
 
@@ -58,6 +59,7 @@ class Case:
         self.two = TWO
         self._inodes = {}
         self._directories = 0
+        self._part = ""
 
     def __call__(self, expected, operation, *arguments, by=None, umask=0):
         """Does a step. `expected`: the name of an errno, None for success whatever the value, a value, or a list of these."""
@@ -66,8 +68,15 @@ class Case:
         wanted = expected if isinstance(expected, list) else [expected]
         is_error = isinstance(answer, str) and answer in errno.errorcode.values()
         if answer not in wanted and not (None in wanted and not is_error):
-            self.transcript.failures.append(f"{operation}{arguments}: {answer!r}, expected {expected!r}")
+            self.fail(f"{operation}({', '.join(map(brief, arguments))}): {brief(answer)}, expected {expected!r}")
         return answer
+
+    @contextlib.contextmanager
+    def part(self, name):
+        """Names the steps in a `with` block, for the list of what a mount answers otherwise."""
+        before, self._part = self._part, name
+        yield
+        self._part = before
 
     def outcome(self, operation, *arguments, by=None, umask=0):
         before = os.umask(umask)
@@ -80,13 +89,16 @@ class Case:
             os.umask(before)
 
     def note(self, what, answer):
-        self.transcript.steps.append((tuple(getattr(part, "__name__", str(part)) for part in what), str(answer)))
+        self.transcript.steps.append((self._part, " ".join(map(brief, what)), brief(answer)))
 
     def check(self, holds, what):
         """A step of which only whether it holds is compared."""
         self.note((what,), bool(holds))
         if not holds:
-            self.transcript.failures.append(what)
+            self.fail(what)
+
+    def fail(self, what):
+        self.transcript.failures.append((self._part, what))
 
     def see(self, expected, path, fields, follow=False):
         """lstat (or stat): `fields` by name, the value or a tuple of them."""
@@ -147,6 +159,12 @@ class Case:
             raise Skip(f"no such flags on the file system of SOURCE: {failure}") from failure
         finally:
             os.close(handle)
+
+
+def brief(value):
+    """The same text in every process, and of any length of names."""
+    text = getattr(value, "__name__", str(value))
+    return text if len(text) < 80 else f"{text[:10]}...{text[-10:]} of {len(text)}"
 
 
 class acting_as:

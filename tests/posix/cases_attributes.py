@@ -139,10 +139,11 @@ def chown_changes_the_owner(c):
     for kind in followable(c):
         for mode in (0o6555, 0o6544, 0o2555, 0o2544, 0o4555):
             for ids, who in (((20008, 20009), None), ((-1, both.gid), both), ((-1, -1), both)):
-                c.make(kind, "n0", owner=User(c.one.uid, 20007), mode=mode)
-                c(None, "chown", "n0", *ids, by=who)
-                c([mode, mode & 0o777, mode & 0o2777], "lstat", "n0", "mode")
-                c.remove(kind, "n0")
+                with c.part("to nobody" if ids == (-1, -1) else ""):
+                    c.make(kind, "n0", owner=User(c.one.uid, 20007), mode=mode)
+                    c(None, "chown", "n0", *ids, by=who)
+                    c([mode, mode & 0o777, mode & 0o2777], "lstat", "n0", "mode")
+                    c.remove(kind, "n0")
 
 
 @case("chown/07", root=True)

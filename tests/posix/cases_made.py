@@ -81,11 +81,12 @@ def symlink_makes_links(c):
     c.remove("regular", "n0")
     c("ENOENT", "stat", "n1", "type")
     c.remove("symlink", "n1")
-    for target in ("/etc", "../..", "nowhere/at all", "x" * 4095):
-        c(None, "symlink", target, "n1")
-        c(target, "readlink", "n1")
-        c.see(len(target), "n1", "size")
-        c.remove("symlink", "n1")
+    for number, target in enumerate(("/etc", "../../..", "/nowhere/at all", ".", "nowhere/at all", "x" * 4095)):
+        c(None, "symlink", target, f"l{number}")
+        with c.part("out of SOURCE" if number < 3 else ""):
+            c(target, "readlink", f"l{number}")
+            c.see(("symlink", len(target)), f"l{number}", "type,size")
+            c.remove("symlink", f"l{number}")
     c(["ENAMETOOLONG"], "symlink", "x" * 4096, "n1")
     c("ENOENT", "symlink", "", "n1")
     c.make("dir", "n0")

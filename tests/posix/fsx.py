@@ -201,6 +201,7 @@ class File:
         """What is a hole reads as zeros, and there is no data behind the last."""
         if not self.model:
             return None
+        os.fsync(self.writer)  # FUSE asks the daemon, which does not know what mappings have not given back
         at = self.chance.randrange(len(self.model))
         try:
             data = os.lseek(self.reader, at, os.SEEK_DATA)

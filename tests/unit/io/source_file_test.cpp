@@ -120,6 +120,39 @@ TEST_F(SourceFileTest, WhoAppendsDoesSoWhateverThePosition) {
     EXPECT_EQ(file_bytes(directory_ / "file"), all + "0123456789");
 }
 
+TEST_F(SourceFileTest, PagesOfAMappingGoToTheirPlaceThoughTheFileIsOpenForAppending) {
+    test::FakeCaller nobody;
+    nobody.known = false;
+    for (const bool in_place : {true, false}) {
+        calls_->writes_in_place = in_place;
+        directory_.write("file", "0123456789");
+        const auto file = open("file", O_RDWR | O_APPEND);
+        EXPECT_EQ(file->write(4, data_of("xy"), nobody).value, 2U);
+        EXPECT_EQ(file->write(0, data_of("z"), me_).value, 1U) << "who appends still does";
+        EXPECT_EQ(file->write(0, data_of("v"), nobody).value, 1U);
+        EXPECT_EQ(file_bytes(directory_ / "file"), "v123xy6789z");
+    }
+}
+
+TEST_F(SourceFileTest, PagesGoToTheirPlaceWhileOthersAppend) {
+    calls_->writes_in_place = false;
+    test::FakeCaller nobody;
+    nobody.known = false;
+    directory_.write("file", "0");
+    const auto file = open("file", O_RDWR | O_APPEND);
+    constexpr std::size_t rounds = 2000;
+    std::thread other([&] {
+        for (std::size_t round = 0; round < rounds; ++round) {
+            EXPECT_EQ(file->write(0, data_of("a"), me_).value, 1U);
+        }
+    });
+    for (std::size_t round = 0; round < rounds; ++round) {
+        EXPECT_EQ(file->write(0, data_of("p"), nobody).value, 1U);
+    }
+    other.join();
+    EXPECT_EQ(file_bytes(directory_ / "file"), "p" + std::string(rounds, 'a'));
+}
+
 TEST_F(SourceFileTest, ChangesItself) {
     directory_.write("file", "0123456789");
     const auto file = open("file", O_RDWR);
@@ -169,7 +202,7 @@ TEST_F(SourceFileTest, CopiesToAnother) {
     EXPECT_EQ(read(*to, 0, 100), std::string("\00023456", 6));
     EXPECT_EQ(from->copy_to(10, *to, 0, 5, me_).value, 0U) << "at the end";
     EXPECT_EQ(to->copy_to(0, *from, 0, 1, me_).error, EBADF);
-    const SourceFile none(UniqueFd(), calls_, std::make_shared<DescriptorPool>(1),
+    const SourceFile none(UniqueFd(), false, calls_, std::make_shared<DescriptorPool>(1),
                           std::make_shared<test::FakeCaller>());
     EXPECT_EQ(from->copy_to(0, none, 0, 1, me_).error, EXDEV);
 }
