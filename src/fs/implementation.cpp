@@ -228,7 +228,8 @@ Outcome<Done> FileSystem::Implementation::rename(std::uint64_t parent, std::stri
     if (is_too_long(new_name)) {
         return Errno{ENAMETOOLONG};
     }
-    return on_node(parent, name, [&](Node& node) { return node.rename(name, *target, new_name, flags, caller); });
+    return on_node(parent, name,
+                   [&](Node& node) { return node.rename(parent, name, *target, new_parent, new_name, flags, caller); });
 }
 
 Outcome<LookedUpEntry> FileSystem::Implementation::link(std::uint64_t inode, std::uint64_t parent,

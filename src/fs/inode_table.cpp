@@ -69,16 +69,6 @@ void InodeTable::forget(std::uint64_t inode, std::uint64_t lookups) {
     slots_.erase(slot);
 }
 
-std::vector<std::shared_ptr<Node>> InodeTable::all() const {
-    std::vector<std::shared_ptr<Node>> nodes;
-    const std::shared_lock lock(mutex_);
-    nodes.reserve(slots_.size());
-    for (const auto& [inode, slot] : slots_) {
-        nodes.push_back(slot.node);
-    }
-    return nodes;
-}
-
 std::size_t InodeTable::size() const {
     const std::shared_lock lock(mutex_);
     return slots_.size();

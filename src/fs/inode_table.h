@@ -5,7 +5,6 @@
 #include <memory>
 #include <shared_mutex>
 #include <unordered_map>
-#include <vector>
 
 #include "fs/identity.h"
 #include "fs/node.h"
@@ -22,8 +21,6 @@ class InodeTable {
     [[nodiscard]] std::shared_ptr<Node> find(std::uint64_t inode) const;
     [[nodiscard]] std::shared_ptr<Node> find(const Identity& identity) const;
     void forget(std::uint64_t inode, std::uint64_t lookups);
-    /// Those that are there when it is called.
-    [[nodiscard]] std::vector<std::shared_ptr<Node>> all() const;
     [[nodiscard]] std::size_t size() const;
 
  private:

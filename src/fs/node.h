@@ -19,7 +19,6 @@
 
 namespace ckptfs {
 
-class PathMove;
 class SourceDirectory;
 
 /// A file that was opened, and what to look at again when it turns out to be stale (nullptr: nothing).
@@ -91,8 +90,9 @@ class Node {
     virtual Outcome<Done> remove_file(std::string_view /*name*/, const Caller& /*caller*/) { return Errno{EROFS}; }
     virtual Outcome<Done> remove_directory(std::string_view /*name*/, const Caller& /*caller*/) { return Errno{EROFS}; }
     /// From this directory to `target`.
-    virtual Outcome<Done> rename(std::string_view /*name*/, Node& /*target*/, std::string_view /*new_name*/,
-                                 unsigned /*flags*/, const Caller& /*caller*/) {
+    virtual Outcome<Done> rename(std::uint64_t /*inode*/, std::string_view /*name*/, Node& /*target*/,
+                                 std::uint64_t /*target_inode*/, std::string_view /*new_name*/, unsigned /*flags*/,
+                                 const Caller& /*caller*/) {
         return Errno{EROFS};
     }
     virtual Outcome<FileAttributes> change(std::uint64_t /*inode*/, const SourceHandle* /*handle*/,
@@ -113,10 +113,6 @@ class Node {
     virtual Outcome<Done> remove_attribute(const std::string& /*name*/, const Caller& /*caller*/) {
         return Errno{EROFS};
     }
-
-    /// Of what passes to SOURCE: it was found just now at `path`, in the directory whose inode is `parent`.
-    virtual void found_at(const std::string& /*path*/, std::uint64_t /*parent*/) {}
-    virtual void follow(const PathMove& /*move*/) {}
 
     /// Of open(2)'s flags.
     [[nodiscard]] static bool writes(int flags) { return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0; }

@@ -16,29 +16,18 @@
 #include "util/path.h"
 
 namespace ckptfs {
-namespace {
 
-FileInfo source_root_info() {
-    FileInfo info;
-    info.type = FileType::directory;
-    return info;
-}
+WritableDirectory::WritableDirectory(WritableMount& mount, const EntryPlace& place, const FileInfo& info)
+    : WritableNode(mount, place, info), is_root_(false) {}
 
-}  // namespace
+WritableDirectory::WritableDirectory(WritableMount& mount) : WritableNode(mount), is_root_(true) {}
 
-WritableDirectory::WritableDirectory(WritableMount& mount, std::string path, std::uint64_t parent, const FileInfo& info)
-    : WritableNode(mount, std::move(path), info), is_root_(false), parent_(parent) {}
-
-WritableDirectory::WritableDirectory(WritableMount& mount)
-    : WritableNode(mount, "", source_root_info()), is_root_(true), parent_(root_inode) {}
-
-// SOURCE is whatever directory is there.
-Outcome<WritableNode::Place> WritableDirectory::locate() {
+Outcome<WritableNode::Found> WritableDirectory::locate() {
     if (!is_root_) {
         return WritableNode::locate();
     }
     const auto info = mount().source().stat("");
-    return info ? Outcome(Place{"", *info}) : answer_of_source(info.error());
+    return info ? Outcome(Found{{}, *info}) : answer_of_source(info.error());
 }
 
 bool WritableDirectory::is_restricted() const {
@@ -49,11 +38,11 @@ Outcome<FileAttributes> WritableDirectory::attributes(std::uint64_t inode) {
     if (!is_restricted()) {
         return WritableNode::attributes(inode);
     }
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    const auto reached = mount().tree().as_reached("", place.value.info);
+    const auto reached = mount().tree().as_reached("", found.value.info);
     return reached ? Outcome(FileAttributes{writable_attributes(*reached, inode), freshness}) : answer(reached.error());
 }
 
@@ -63,8 +52,8 @@ Outcome<std::vector<std::byte>> WritableDirectory::attribute(const std::string& 
                                                                 : WritableNode::attribute(name, caller);
 }
 
-std::shared_ptr<WritableTag> WritableDirectory::kept(const std::string& path) {
-    auto tag = mount().tags().at(path);
+std::shared_ptr<WritableTag> WritableDirectory::kept_tag(const std::string& path) {
+    auto tag = mount().tags().at(key(), path);
     std::shared_ptr<WritableTag> last = tag;  // destroyed after the lock
     const std::lock_guard lock(mutex_);
     tag_.swap(last);
@@ -72,23 +61,15 @@ std::shared_ptr<WritableTag> WritableDirectory::kept(const std::string& path) {
 }
 
 std::shared_ptr<WritableTag> WritableDirectory::tag_for(const std::string& path, std::string_view name) {
-    return mount().is_shard(name) ? kept(path) : nullptr;
+    return mount().is_shard(name) ? kept_tag(path) : nullptr;
 }
 
-void WritableDirectory::found_at(const std::string& path, std::uint64_t parent) {
-    {
-        const std::lock_guard lock(mutex_);
-        parent_ = parent;
-    }
-    const std::string before = last_path();
-    WritableNode::found_at(path, parent);
-    if (before != path) {
-        mount().follow({before, path, false});  // somebody else has renamed it
-    }
+EntryPlace WritableDirectory::place_in(const std::string& path, std::uint64_t inode, std::string_view name) {
+    return {shared_from_this(), inode, path, std::string(name), join_path(path, name)};
 }
 
 Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::string_view name) {
-    const std::string path = last_path();
+    const std::string path = this->path();
     if (!mount().tree().is_still_in_place(path)) {
         return Errno{ESTALE};
     }
@@ -106,17 +87,17 @@ Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::strin
                 break;
         }
     }
-    auto entry = mount().entry(join_path(path, name), inode);
+    auto entry = mount().entry(place_in(path, inode, name));
     entry.value.entry_lifetime = std::min(entry.value.entry_lifetime, lifetime);
     return entry;
 }
 
 Outcome<Listing> WritableDirectory::list() {
-    const auto place = locate();
-    if (!place.ok() || !mount().tree().is_still_in_place(place.value.path)) {
-        return Errno{place.ok() ? ESTALE : place.error};
+    const auto found = locate();
+    if (!found.ok() || !mount().tree().is_still_in_place(found.value.place.path)) {
+        return Errno{found.ok() ? ESTALE : found.error};
     }
-    const std::string& path = place.value.path;
+    const std::string& path = found.value.place.path;
     auto listed = mount().source().list(path);
     if (!listed) {
         return answer_of_source(listed.error());
@@ -124,7 +105,7 @@ Outcome<Listing> WritableDirectory::list() {
     Listing listing;
     auto entries = std::make_shared<std::vector<DirectoryEntry>>(std::move(listed).value());
     if (!mount().tree().reader().shard_files(*entries).empty()) {
-        const ShownTag shown = kept(path)->look();
+        const ShownTag shown = kept_tag(path)->look();
         std::erase_if(*entries,
                       [&](const DirectoryEntry& entry) { return shown.kind_of(entry.name) != ShownTag::Name::plain; });
         if (shown.files && shown.removed.empty()) {
@@ -140,19 +121,18 @@ Outcome<Listing> WritableDirectory::list() {
         }
     }
     listing.entries = std::move(entries);
-    const std::lock_guard lock(mutex_);
-    listing.parent_inode = parent_;
+    listing.parent_inode = found.value.place.directory_inode;
     return listing;
 }
 
 Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string_view name, int flags,
                                                 std::uint32_t mode, const Caller& caller) {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    const std::string path = join_path(place.value.path, name);
-    const auto tag = tag_for(place.value.path, name);
+    const EntryPlace place = place_in(found.value.place.path, inode, name);
+    const auto tag = tag_for(place.directory_path, name);
     if (tag) {
         if (tag->look().kind_of(name) == ShownTag::Name::shown) {
             if ((flags & O_EXCL) != 0) {
@@ -166,7 +146,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
             return Errno{ended.error};
         }
     }
-    auto opened = mount().writer().open(path, flags | O_CREAT, mode, caller);
+    auto opened = mount().writer().open(place.path, flags | O_CREAT, mode, caller);
     if (!opened.ok()) {
         // A symbolic link that has come to be there is the kernel's to follow.
         return Errno{opened.error == ELOOP && (flags & O_EXCL) == 0 ? ESTALE : opened.error};
@@ -176,7 +156,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
         return Errno{info.error};
     }
     CreatedBytes created;
-    created.entry = mount().entry(path, inode, info.value);
+    created.entry = mount().entry(place, info.value);
     const auto node =
         std::dynamic_pointer_cast<WritableFile>(mount().tree().inodes().find(created.entry.attributes.inode));
     if (!node) {
@@ -192,12 +172,12 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
 template <class Make>
 Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_view name, const Caller& caller,
                                                Make make) {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    const std::string path = join_path(place.value.path, name);
-    const auto tag = tag_for(place.value.path, name);
+    const EntryPlace place = place_in(found.value.place.path, inode, name);
+    const auto tag = tag_for(place.directory_path, name);
     if (tag) {
         if (tag->look().kind_of(name) == ShownTag::Name::shown) {
             return Errno{EEXIST};
@@ -206,13 +186,13 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
             return Errno{ended.error};
         }
     }
-    if (const auto made = make(path); !made.ok()) {
+    if (const auto made = make(place.path); !made.ok()) {
         return Errno{made.error};
     }
     if (tag) {
         tag->note_change();
     }
-    return mount().new_entry(path, inode);
+    return mount().made_entry(place);
 }
 
 Outcome<LookedUpEntry> WritableDirectory::make_directory(std::uint64_t inode, std::string_view name, std::uint32_t mode,
@@ -246,47 +226,56 @@ Outcome<LookedUpEntry> WritableDirectory::make_link(std::uint64_t inode, std::st
     if (!from.ok()) {
         return Errno{from.error};
     }
-    return make(inode, name, caller,
-                [&](const std::string& path) { return mount().writer().make_link(path, from.value.path, caller); });
+    return make(inode, name, caller, [&](const std::string& path) {
+        return mount().writer().make_link(path, from.value.place.path, caller);
+    });
 }
 
 Outcome<Done> WritableDirectory::remove_file(std::string_view name, const Caller& caller) {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    const auto tag = tag_for(place.value.path, name);
-    return tag ? tag->remove(std::string(name), caller)
-               : mount().writer().remove_file(join_path(place.value.path, name), caller);
+    const std::string& path = found.value.place.path;
+    const auto tag = tag_for(path, name);
+    return tag ? tag->remove(std::string(name), caller) : mount().writer().remove_file(join_path(path, name), caller);
 }
 
 Outcome<Done> WritableDirectory::remove_directory(std::string_view name, const Caller& caller) {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    const std::string path = join_path(place.value.path, name);
-    if (const auto emptied = mount().tags().find(path)) {
-        if (const auto removed = emptied->remove_hidden(caller); !removed.ok()) {
-            return removed;
-        }
+    const std::string& directory = found.value.place.path;
+    const std::string path = join_path(directory, name);
+    const auto info = mount().source().stat(path);
+    if (auto emptied = empty(path, caller); !emptied.ok()) {
+        return emptied;
     }
     auto removed = mount().writer().remove_directory(path, caller);
     if (removed.ok()) {
-        mount().tags().forget(path);
-        if (const auto tag = tag_for(place.value.path, name)) {
+        if (info) {
+            mount().tags().forget({info->stamp.device, info->stamp.inode});
+        }
+        if (const auto tag = tag_for(directory, name)) {
             tag->note_change();
         }
     }
     return removed;
 }
 
+Outcome<Done> WritableDirectory::empty(const std::string& path, const Caller& caller) {
+    const auto info = mount().source().stat(path);
+    const auto tag = info ? mount().tags().find({info->stamp.device, info->stamp.inode}) : nullptr;
+    return tag && tag->path() == path ? tag->remove_hidden(caller) : Outcome<Done>(Done{});
+}
+
 Outcome<Done> WritableDirectory::sync_directory(bool data_only) {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    const auto opened = mount().writer().open(place.value.path, O_RDONLY | O_DIRECTORY, 0, OwnCaller());
+    const auto opened = mount().writer().open(found.value.place.path, O_RDONLY | O_DIRECTORY, 0, OwnCaller());
     return opened.ok() ? opened.value->sync(data_only) : Errno{opened.error};
 }
 

@@ -12,14 +12,18 @@
 namespace ckptfs {
 
 /// Names are SOURCE's of now, but for what a tag shows instead.
-class WritableDirectory final : public WritableNode {
+class WritableDirectory final : public WritableNode, public std::enable_shared_from_this<WritableDirectory> {
  public:
-    /// `parent`: the inode of the directory that it lies in.
-    WritableDirectory(WritableMount& mount, std::string path, std::uint64_t parent, const FileInfo& info);
+    WritableDirectory(WritableMount& mount, const EntryPlace& place, const FileInfo& info);
     /// SOURCE itself.
     explicit WritableDirectory(WritableMount& mount);
 
-    [[nodiscard]] Outcome<Place> locate() override;
+    /// Where it was found last.
+    [[nodiscard]] std::string path() const { return last_place().path; }
+    /// Of this directory, which is at `path`, where an entry `name` counts for it; nullptr: it does not.
+    [[nodiscard]] std::shared_ptr<WritableTag> tag_for(const std::string& path, std::string_view name);
+
+    [[nodiscard]] Outcome<Found> locate() override;
     Outcome<FileAttributes> attributes(std::uint64_t inode) override;
     Outcome<std::vector<std::byte>> attribute(const std::string& name, const Caller& caller) override;
     Outcome<LookedUpEntry> lookup(std::uint64_t inode, std::string_view name) override;
@@ -39,29 +43,29 @@ class WritableDirectory final : public WritableNode {
                                      const Caller& caller) override;
     Outcome<Done> remove_file(std::string_view name, const Caller& caller) override;
     Outcome<Done> remove_directory(std::string_view name, const Caller& caller) override;
-    Outcome<Done> rename(std::string_view name, Node& target, std::string_view new_name, unsigned flags,
-                         const Caller& caller) override;
+    Outcome<Done> rename(std::uint64_t inode, std::string_view name, Node& target, std::uint64_t target_inode,
+                         std::string_view new_name, unsigned flags, const Caller& caller) override;
     Outcome<Done> sync_directory(bool data_only) override;
-
-    void found_at(const std::string& path, std::uint64_t parent) override;
 
  private:
     /// Whether its mode has less than SOURCE's own: what the directories above SOURCE leave of that.
     [[nodiscard]] bool is_restricted() const;
-    /// The tag that an entry `name` at `path` counts for, which is kept; nullptr: none.
-    [[nodiscard]] std::shared_ptr<WritableTag> tag_for(const std::string& path, std::string_view name);
-    [[nodiscard]] std::shared_ptr<WritableTag> kept(const std::string& path);
+    /// Of the entry `name` of this directory, which is at `path`, with that inode.
+    [[nodiscard]] EntryPlace place_in(const std::string& path, std::uint64_t inode, std::string_view name);
+    [[nodiscard]] std::shared_ptr<WritableTag> kept_tag(const std::string& path);
     /// What `make` makes of SOURCE's path for the new entry `name`.
     template <class Make>
     Outcome<LookedUpEntry> make(std::uint64_t inode, std::string_view name, const Caller& caller, Make make);
-    /// Whether `name`, at `path`, may be renamed, or take part in it as its target.
+    /// Whether what is called `name` may be renamed, or be in the way of it.
     [[nodiscard]] static Outcome<Done> may_leave(WritableTag* tag, std::string_view name);
     [[nodiscard]] static Outcome<Done> may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags,
                                                        const Caller& caller);
+    /// Where the directory at `path` shows nothing any more, nothing is left in it.
+    [[nodiscard]] Outcome<Done> empty(const std::string& path, const Caller& caller);
+    void note_renamed(const EntryPlace& place);
 
     bool is_root_;
     std::mutex mutex_;
-    std::uint64_t parent_;
     std::shared_ptr<WritableTag> tag_;  // stays in memory as long as this inode
 };
 

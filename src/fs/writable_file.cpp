@@ -8,6 +8,7 @@
 
 #include "fs/own_caller.h"
 #include "fs/source_tree.h"
+#include "fs/writable_directory.h"
 
 namespace ckptfs {
 namespace {
@@ -34,20 +35,20 @@ Outcome<OpenedBytes> WritableFile::open() {
 }
 
 Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    if (place.value.info.type != FileType::regular) {
+    if (found.value.info.type != FileType::regular) {
         return Errno{ENXIO};
     }
-    const std::string& path = place.value.path;
-    const auto tag = mount().tag_of(path);
+    const EntryPlace& place = found.value.place;
+    const auto tag = place.directory->tag_for(place.directory_path, place.name);
     // What is to be written whole or from its end is SOURCE's file in any case.
     const bool takes_over = (flags & O_TRUNC) != 0 || (flags & O_ACCMODE) == O_WRONLY;
     if (tag && !takes_over) {
         const ShownTag shown = tag->look();
-        if (shown.kind_of(split(path).name) != ShownTag::Name::plain) {
+        if (shown.kind_of(place.name) != ShownTag::Name::plain) {
             return Errno{ESTALE};
         }
         tag->report_unshown();
@@ -55,7 +56,7 @@ Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
     // Truncated only when it is known to be this file.
     const bool truncates = (flags & O_TRUNC) != 0;
     const int deferred = opens_for_writing(flags) ? O_TRUNC : 0;
-    auto opened = mount().writer().open(path, flags & ~(O_CREAT | O_EXCL | deferred), 0, caller);
+    auto opened = mount().writer().open(place.path, flags & ~(O_CREAT | O_EXCL | deferred), 0, caller);
     if (!opened.ok()) {
         return Errno{opened.error == ENOENT || opened.error == ELOOP ? ESTALE : opened.error};
     }
@@ -106,7 +107,8 @@ Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHa
                                              const AttributeChange& change, const Caller& caller) {
     auto changed = WritableNode::change(inode, handle, change, caller);
     if (changed.ok() && change.size) {
-        if (const auto tag = mount().tag_of(last_path())) {
+        const auto place = last_place();
+        if (const auto tag = place.directory->tag_for(place.directory_path, place.name)) {
             tag->note_change();
         }
     }
@@ -114,11 +116,11 @@ Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHa
 }
 
 Outcome<std::string> WritableLink::read_link() {
-    const auto place = locate();
-    if (!place.ok()) {
-        return Errno{place.error};
+    const auto found = locate();
+    if (!found.ok()) {
+        return Errno{found.error};
     }
-    auto text = mount().source().read_link(place.value.path);
+    auto text = mount().source().read_link(found.value.place.path);
     return text ? Outcome(std::move(text).value()) : answer_of_source(text.error());
 }
 

@@ -22,11 +22,6 @@ Identity identity_of(const FileInfo& info) {
 
 }  // namespace
 
-EntryPath split(const std::string& path) {
-    const auto slash = path.rfind('/');
-    return slash == std::string::npos ? EntryPath{"", path} : EntryPath{path.substr(0, slash), path.substr(slash + 1)};
-}
-
 WritableMount::WritableMount(MountTree& tree, const ViewRequest& request, std::shared_ptr<const SourceWriter> writer,
                              bool in_place)
     : tree_(tree),
@@ -39,61 +34,61 @@ bool WritableMount::is_shard(std::string_view name) const {
     return !tree_.reader().shard_files({{std::string(name), FileType::regular}}).empty();
 }
 
-std::shared_ptr<WritableTag> WritableMount::tag_of(const std::string& path) {
-    const auto entry = split(path);
-    return is_shard(entry.name) ? tags_.at(entry.directory) : nullptr;
-}
-
-Outcome<LookedUpEntry> WritableMount::entry(const std::string& path, std::uint64_t parent) {
-    const auto info = source().stat(path);
+Outcome<LookedUpEntry> WritableMount::entry(const EntryPlace& place) {
+    const auto info = source().stat(place.path);
     if (!info) {
         return answer_of_source(info.error());
     }
-    return info->type == FileType::symlink ? link_entry(path, parent, *info) : Outcome(entry(path, parent, *info));
+    return info->type == FileType::symlink ? link_entry(place, *info) : Outcome(entry(place, *info));
 }
 
-LookedUpEntry WritableMount::entry(const std::string& path, std::uint64_t parent, const FileInfo& info) {
-    if (info.type == FileType::directory) {
-        return remember(path, parent, info, std::make_shared<WritableDirectory>(*this, path, parent, info));
-    }
-    return remember(path, parent, info, std::make_shared<WritableFile>(*this, path, info));
+LookedUpEntry WritableMount::entry(const EntryPlace& place, const FileInfo& info) {
+    return info.type == FileType::directory ? remember<WritableDirectory>(place, info)
+                                            : remember<WritableFile>(place, info);
 }
 
-Outcome<LookedUpEntry> WritableMount::link_entry(const std::string& path, std::uint64_t parent, const FileInfo& info) {
-    const auto [directory, name] = split(path);
-    bool is_shown = in_place_;
-    if (!is_shown) {
-        const auto text = source().read_link(path);
-        if (!text) {
-            return answer_of_source(text.error());
-        }
-        is_shown = stays_below(*tree_.source_root(), directory, *text);
-    }
-    if (is_shown) {
-        return remember(path, parent, info, std::make_shared<WritableLink>(*this, path, info));
-    }
-    MirroredDirectory mirrored(tree_, tree_.tree().directory(directory), request_, parent, tree_.source_root());
-    return mirrored.link_entry(parent, name, info);
-}
-
-Outcome<LookedUpEntry> WritableMount::new_entry(const std::string& path, std::uint64_t parent) {
-    const auto info = source().stat(path);
+Outcome<LookedUpEntry> WritableMount::made_entry(const EntryPlace& place) {
+    const auto info = source().stat(place.path);
     if (!info) {
         return answer_of_source(info.error());
     }
     if (info->type != FileType::symlink) {
-        return entry(path, parent, *info);
+        return entry(place, *info);
     }
-    auto link = remember(path, parent, *info, std::make_shared<WritableLink>(*this, path, *info));
-    link.entry_lifetime = Lifetime{0};
-    return link;
+    auto made = remember<WritableLink>(place, *info);
+    if (!is_shown_as_link(place).value) {
+        made.entry_lifetime = Lifetime{0};  // the kernel takes nothing else for what it has asked for
+    }
+    return made;
 }
 
-LookedUpEntry WritableMount::remember(const std::string& path, std::uint64_t parent, const FileInfo& info,
-                                      std::shared_ptr<Node> node) {
-    const auto inode = tree_.inodes().remember(identity_of(info), std::move(node));
-    if (const auto known = tree_.inodes().find(inode)) {
-        known->found_at(path, parent);
+Outcome<bool> WritableMount::is_shown_as_link(const EntryPlace& place) const {
+    if (in_place_) {
+        return true;
+    }
+    const auto text = source().read_link(place.path);
+    return text ? Outcome(stays_below(*tree_.source_root(), place.directory_path, *text))
+                : answer_of_source(text.error());
+}
+
+Outcome<LookedUpEntry> WritableMount::link_entry(const EntryPlace& place, const FileInfo& info) {
+    const auto is_shown = is_shown_as_link(place);
+    if (!is_shown.ok()) {
+        return Errno{is_shown.error};
+    }
+    if (is_shown.value) {
+        return remember<WritableLink>(place, info);
+    }
+    MirroredDirectory mirrored(tree_, tree_.tree().directory(place.directory_path), request_, place.directory_inode,
+                               tree_.source_root());
+    return mirrored.link_entry(place.directory_inode, place.name, info);
+}
+
+template <class Node>
+LookedUpEntry WritableMount::remember(const EntryPlace& place, const FileInfo& info) {
+    const auto inode = tree_.inodes().remember(identity_of(info), std::make_shared<Node>(*this, place, info));
+    if (const auto node = std::dynamic_pointer_cast<WritableNode>(tree_.inodes().find(inode))) {
+        node->found_at(place);  // it may have been there before, under another name
     }
     LookedUpEntry entry;
     entry.attributes = writable_attributes(info, inode);
@@ -102,21 +97,8 @@ LookedUpEntry WritableMount::remember(const std::string& path, std::uint64_t par
     return entry;
 }
 
-void WritableMount::note_rename(const std::string& from, const std::string& to, bool exchanged) {
-    const PathMove move(from, to, exchanged);
-    const auto info = source().stat(to);
-    if (exchanged || !info || info->type == FileType::directory) {
-        follow(move);
-    } else if (const auto node = tree_.inodes().find(identity_of(*info))) {
-        node->follow(move);
-    }
-}
-
-void WritableMount::follow(const PathMove& move) {
-    for (const auto& node : tree_.inodes().all()) {
-        node->follow(move);
-    }
-    tags_.follow(move);
+std::shared_ptr<WritableNode> WritableMount::known(const FileInfo& info) {
+    return std::dynamic_pointer_cast<WritableNode>(tree_.inodes().find(identity_of(info)));
 }
 
 }  // namespace ckptfs

@@ -7,11 +7,22 @@
 #include <string_view>
 
 #include "fs/mount_tree.h"
-#include "fs/path_move.h"
 #include "fs/writable_tags.h"
 #include "io/source_writer.h"
 
 namespace ckptfs {
+
+class WritableDirectory;
+class WritableNode;
+
+/// Where an entry of SOURCE is, or may be.
+struct EntryPlace {
+    std::shared_ptr<WritableDirectory> directory;
+    std::uint64_t directory_inode = root_inode;  ///< in the mount
+    std::string directory_path;
+    std::string name;
+    std::string path;
+};
 
 /// Safe for concurrent use. Outlives its nodes.
 class WritableMount {
@@ -28,28 +39,22 @@ class WritableMount {
 
     /// Whether an entry of this name counts for the state of a tag: any other is SOURCE's at all times.
     [[nodiscard]] bool is_shard(std::string_view name) const;
-    /// The tag that the entry at `path` counts for; nullptr: none.
-    [[nodiscard]] std::shared_ptr<WritableTag> tag_of(const std::string& path);
 
-    /// What SOURCE has at `path` now, in the directory whose inode is `parent`.
-    [[nodiscard]] Outcome<LookedUpEntry> entry(const std::string& path, std::uint64_t parent);
-    /// The same for what has just been found there, and is no symbolic link.
-    [[nodiscard]] LookedUpEntry entry(const std::string& path, std::uint64_t parent, const FileInfo& info);
-
-    /// What has just been made at `path`. A symbolic link is one, as the kernel asks, whatever whoever looks its name
-    /// up next is shown.
-    [[nodiscard]] Outcome<LookedUpEntry> new_entry(const std::string& path, std::uint64_t parent);
-
-    /// This mount has renamed something.
-    void note_rename(const std::string& from, const std::string& to, bool exchanged);
-    /// Tells all nodes, and what is known of tags: directories have moved.
-    void follow(const PathMove& move);
+    /// What SOURCE has there now.
+    [[nodiscard]] Outcome<LookedUpEntry> entry(const EntryPlace& place);
+    /// The same for what has just been made there: a symbolic link is one, be it shown as one or not.
+    [[nodiscard]] Outcome<LookedUpEntry> made_entry(const EntryPlace& place);
+    /// For what has just been found there, and is no symbolic link.
+    [[nodiscard]] LookedUpEntry entry(const EntryPlace& place, const FileInfo& info);
+    /// The node that the kernel has of a file or directory; nullptr: it has none.
+    [[nodiscard]] std::shared_ptr<WritableNode> known(const FileInfo& info);
 
  private:
-    [[nodiscard]] Outcome<LookedUpEntry> link_entry(const std::string& path, std::uint64_t parent,
-                                                    const FileInfo& info);
-    [[nodiscard]] LookedUpEntry remember(const std::string& path, std::uint64_t parent, const FileInfo& info,
-                                         std::shared_ptr<Node> node);
+    [[nodiscard]] Outcome<LookedUpEntry> link_entry(const EntryPlace& place, const FileInfo& info);
+    /// Whether the symbolic link there is shown as it is.
+    [[nodiscard]] Outcome<bool> is_shown_as_link(const EntryPlace& place) const;
+    template <class Node>
+    [[nodiscard]] LookedUpEntry remember(const EntryPlace& place, const FileInfo& info);
 
     MountTree& tree_;
     const ViewRequest request_;
@@ -57,12 +62,5 @@ class WritableMount {
     bool in_place_;
     WritableTags tags_;
 };
-
-/// The directory that the entry at `path` lies in, and its name there.
-struct EntryPath {
-    std::string directory;
-    std::string name;
-};
-[[nodiscard]] EntryPath split(const std::string& path);
 
 }  // namespace ckptfs

@@ -6,41 +6,74 @@
 #include <utility>
 
 #include "fs/attributes.h"
+#include "fs/writable_directory.h"
+#include "util/path.h"
 
 namespace ckptfs {
 namespace {
 
 /// Names of one file that are remembered.
-constexpr std::size_t most_paths = 8;
+constexpr std::size_t most_names = 8;
 
 }  // namespace
 
-WritableNode::WritableNode(WritableMount& mount, std::string path, const FileInfo& info)
+WritableNode::WritableNode(WritableMount& mount, const EntryPlace& place, const FileInfo& info)
     : mount_(mount),
       device_(info.stamp.device),
       source_inode_(info.stamp.inode),
       type_(info.type),
-      paths_{std::move(path)} {}
+      names_{{place.directory, place.directory_inode, place.name}} {}
+
+WritableNode::WritableNode(WritableMount& mount)
+    : mount_(mount), device_(0), source_inode_(0), type_(FileType::directory) {}
 
 bool WritableNode::is_same(const FileInfo& info) const {
     return info.stamp.device == device_ && info.stamp.inode == source_inode_ && info.type == type_;
 }
 
-std::string WritableNode::last_path() const {
-    const std::lock_guard lock(mutex_);
-    return paths_.front();
+EntryPlace WritableNode::place_of(const Name& name) {
+    EntryPlace place{name.directory, name.directory_inode, name.directory->path(), name.name, ""};
+    place.path = join_path(place.directory_path, place.name);
+    return place;
 }
 
-Outcome<WritableNode::Place> WritableNode::locate() {
-    std::vector<std::string> paths;
+EntryPlace WritableNode::last_place() const {
+    Name name;
     {
         const std::lock_guard lock(mutex_);
-        paths = paths_;
+        if (names_.empty()) {
+            return {};
+        }
+        name = names_.front();
     }
-    for (std::string& path : paths) {
-        const auto info = mount_.source().stat(path);
+    return place_of(name);
+}
+
+void WritableNode::found_at(const EntryPlace& place) {
+    Name name{place.directory, place.directory_inode, place.name};
+    const auto is_it = [&](const Name& other) { return other.directory == name.directory && other.name == name.name; };
+    std::vector<Name> released;  // destroyed after the lock
+    const std::lock_guard lock(mutex_);
+    if (is_it(names_.front())) {
+        return;
+    }
+    released = names_;
+    std::erase_if(names_, is_it);
+    names_.insert(names_.begin(), std::move(name));
+    names_.resize(std::min(names_.size(), type_ == FileType::directory ? 1 : most_names));
+}
+
+Outcome<WritableNode::Found> WritableNode::locate() {
+    std::vector<Name> names;
+    {
+        const std::lock_guard lock(mutex_);
+        names = names_;
+    }
+    for (const Name& name : names) {
+        auto place = place_of(name);
+        const auto info = mount_.source().stat(place.path);
         if (info && is_same(*info)) {
-            return Place{std::move(path), *info};
+            return Found{std::move(place), *info};
         }
         if (!info && info.error().code() != ErrorCode::not_found) {
             return answer_of_source(info.error());
@@ -50,16 +83,16 @@ Outcome<WritableNode::Place> WritableNode::locate() {
 }
 
 Outcome<FileInfo> WritableNode::info_now() {
-    auto place = locate();
-    if (place.ok()) {
-        return place.value.info;
+    auto found = locate();
+    if (found.ok()) {
+        return found.value.info;
     }
     for (const auto& handle : handles()) {
         if (auto info = handle->info(); info.ok() && is_same(info.value)) {
             return info;
         }
     }
-    return Errno{place.error};
+    return Errno{found.error};
 }
 
 Outcome<FileAttributes> WritableNode::attributes(std::uint64_t inode) {
@@ -72,10 +105,10 @@ Outcome<FileAttributes> WritableNode::change(std::uint64_t inode, const SourceHa
     Outcome<Done> changed = Errno{ESTALE};
     if (handle != nullptr) {
         changed = handle->change(change, caller);
-    } else if (const auto place = locate(); place.ok()) {
-        changed = mount_.writer().change(place.value.path, change, caller);
+    } else if (const auto found = locate(); found.ok()) {
+        changed = mount_.writer().change(found.value.place.path, change, caller);
     } else {
-        changed = Errno{place.error};
+        changed = Errno{found.error};
         for (const auto& open : handles()) {
             changed = open->change(change, caller);
             if (changed.ok() || changed.error != EINVAL) {  // EINVAL: its size, where it is open for reading
@@ -87,48 +120,25 @@ Outcome<FileAttributes> WritableNode::change(std::uint64_t inode, const SourceHa
 }
 
 Outcome<std::vector<std::byte>> WritableNode::attribute(const std::string& name, const Caller& caller) {
-    const auto place = locate();
-    return place.ok() ? mount_.writer().attribute(place.value.path, name, caller) : Errno{place.error};
+    const auto found = locate();
+    return found.ok() ? mount_.writer().attribute(found.value.place.path, name, caller) : Errno{found.error};
 }
 
 Outcome<std::vector<std::string>> WritableNode::attribute_names(const Caller& caller) {
-    const auto place = locate();
-    return place.ok() ? mount_.writer().attributes(place.value.path, caller) : Errno{place.error};
+    const auto found = locate();
+    return found.ok() ? mount_.writer().attributes(found.value.place.path, caller) : Errno{found.error};
 }
 
 Outcome<Done> WritableNode::set_attribute(const std::string& name, std::span<const std::byte> value, int flags,
                                           const Caller& caller) {
-    const auto place = locate();
-    return place.ok() ? mount_.writer().set_attribute(place.value.path, name, value, flags, caller)
-                      : Errno{place.error};
+    const auto found = locate();
+    return found.ok() ? mount_.writer().set_attribute(found.value.place.path, name, value, flags, caller)
+                      : Errno{found.error};
 }
 
 Outcome<Done> WritableNode::remove_attribute(const std::string& name, const Caller& caller) {
-    const auto place = locate();
-    return place.ok() ? mount_.writer().remove_attribute(place.value.path, name, caller) : Errno{place.error};
-}
-
-void WritableNode::found_at(const std::string& path, std::uint64_t /*parent*/) {
-    const std::lock_guard lock(mutex_);
-    if (paths_.front() == path) {
-        return;
-    }
-    std::erase(paths_, path);
-    paths_.insert(paths_.begin(), path);
-    if (type_ == FileType::directory) {
-        paths_.resize(1);
-    } else if (paths_.size() > most_paths) {
-        paths_.pop_back();
-    }
-}
-
-void WritableNode::follow(const PathMove& move) {
-    const std::lock_guard lock(mutex_);
-    for (std::string& path : paths_) {
-        if (auto to = move.of(path)) {
-            path = *std::move(to);
-        }
-    }
+    const auto found = locate();
+    return found.ok() ? mount_.writer().remove_attribute(found.value.place.path, name, caller) : Errno{found.error};
 }
 
 }  // namespace ckptfs

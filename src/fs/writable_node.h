@@ -8,24 +8,25 @@
 #include <vector>
 
 #include "fs/node.h"
-#include "fs/path_move.h"
 #include "fs/writable_mount.h"
 
 namespace ckptfs {
 
 /// One file, directory or symbolic link, by device and inode, as long as the kernel knows it. Everything is asked of
-/// SOURCE, under the names that it was found by last; where it has none of them any more, ESTALE makes the kernel look
-/// its own up again.
+/// SOURCE, under the names that it was found by last, in directories that may move themselves; where it has none of
+/// them any more, ESTALE makes the kernel look its own up again.
 class WritableNode : public Node {
  public:
-    WritableNode(WritableMount& mount, std::string path, const FileInfo& info);
+    WritableNode(WritableMount& mount, const EntryPlace& place, const FileInfo& info);
 
-    struct Place {
-        std::string path;
+    struct Found {
+        EntryPlace place;
         FileInfo info;  ///< as of now
     };
-    /// ESTALE: none of the paths leads to it.
-    [[nodiscard]] virtual Outcome<Place> locate();
+    /// ESTALE: it is not where it was found.
+    [[nodiscard]] virtual Outcome<Found> locate();
+    /// It is there now.
+    void found_at(const EntryPlace& place);
 
     Outcome<FileAttributes> attributes(std::uint64_t inode) override;
     Outcome<FileAttributes> change(std::uint64_t inode, const SourceHandle* handle, const AttributeChange& change,
@@ -36,17 +37,25 @@ class WritableNode : public Node {
                                 const Caller& caller) override;
     Outcome<Done> remove_attribute(const std::string& name, const Caller& caller) override;
 
-    void found_at(const std::string& path, std::uint64_t parent) override;
-    void follow(const PathMove& move) override;
-
  protected:
+    /// SOURCE itself, whatever directory that is.
+    explicit WritableNode(WritableMount& mount);
+
     [[nodiscard]] WritableMount& mount() const { return mount_; }
     [[nodiscard]] bool is_same(const FileInfo& info) const;
-    [[nodiscard]] std::string last_path() const;
+    /// Where it was found last.
+    [[nodiscard]] EntryPlace last_place() const;
+    [[nodiscard]] WritableTags::Key key() const { return {device_, source_inode_}; }
     /// Handles of it that are open, for when it has no name any more.
     [[nodiscard]] virtual std::vector<std::shared_ptr<const SourceHandle>> handles() { return {}; }
 
  private:
+    struct Name {
+        std::shared_ptr<WritableDirectory> directory;
+        std::uint64_t directory_inode;
+        std::string name;
+    };
+    [[nodiscard]] static EntryPlace place_of(const Name& name);
     [[nodiscard]] Outcome<FileInfo> info_now();
 
     WritableMount& mount_;
@@ -55,7 +64,7 @@ class WritableNode : public Node {
     const FileType type_;
 
     mutable std::mutex mutex_;
-    std::vector<std::string> paths_;  // the last one found first
+    std::vector<Name> names_;  // the last one found first; none of SOURCE itself
 };
 
 }  // namespace ckptfs

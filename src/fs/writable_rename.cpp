@@ -4,7 +4,6 @@
 
 #include "fs/writable_directory.h"
 #include "fs/writable_view_file.h"
-#include "util/path.h"
 
 namespace ckptfs {
 
@@ -35,45 +34,52 @@ Outcome<Done> WritableDirectory::may_be_replaced(WritableTag* tag, std::string_v
     return tag->end_removal(caller);
 }
 
-Outcome<Done> WritableDirectory::rename(std::string_view name, Node& target, std::string_view new_name, unsigned flags,
+Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view name, Node& target,
+                                        std::uint64_t target_inode, std::string_view new_name, unsigned flags,
                                         const Caller& caller) {
     auto* const directory = dynamic_cast<WritableDirectory*>(&target);
     if (directory == nullptr) {
         return Errno{EROFS};  // shown here, but outside SOURCE
     }
-    const auto from_place = locate();
-    const auto to_place = directory->locate();
-    if (!from_place.ok() || !to_place.ok()) {
-        return Errno{from_place.ok() ? to_place.error : from_place.error};
+    const auto from_directory = locate();
+    const auto to_directory = directory->locate();
+    if (!from_directory.ok() || !to_directory.ok()) {
+        return Errno{from_directory.ok() ? to_directory.error : from_directory.error};
     }
-    const auto from_tag = tag_for(from_place.value.path, name);
-    const auto to_tag = directory->tag_for(to_place.value.path, new_name);
+    const EntryPlace from = place_in(from_directory.value.place.path, inode, name);
+    const EntryPlace to = directory->place_in(to_directory.value.place.path, target_inode, new_name);
+    const auto from_tag = tag_for(from.directory_path, name);
+    const auto to_tag = directory->tag_for(to.directory_path, new_name);
     if (auto allowed = may_leave(from_tag.get(), name); !allowed.ok()) {
         return allowed;
     }
     if (auto allowed = may_be_replaced(to_tag.get(), new_name, flags, caller); !allowed.ok()) {
         return allowed;
     }
-    const std::string from = join_path(from_place.value.path, name);
-    const std::string to = join_path(to_place.value.path, new_name);
-    auto renamed = mount().writer().rename(from, to, flags, caller);
-    if (!renamed.ok() && (renamed.error == ENOTEMPTY || renamed.error == EEXIST)) {
-        // A directory whose files are removed as far as the mount shows them is empty.
-        const auto emptied = mount().tags().find(to);
-        if (emptied && emptied->remove_hidden(caller).ok()) {
-            renamed = mount().writer().rename(from, to, flags, caller);
-        }
+    auto renamed = mount().writer().rename(from.path, to.path, flags, caller);
+    if (!renamed.ok() && (renamed.error == ENOTEMPTY || renamed.error == EEXIST) && empty(to.path, caller).ok()) {
+        renamed = mount().writer().rename(from.path, to.path, flags, caller);
     }
     if (!renamed.ok()) {
         return renamed;
     }
-    mount().note_rename(from, to, (flags & RENAME_EXCHANGE) != 0);
+    note_renamed(to);
+    if ((flags & RENAME_EXCHANGE) != 0) {
+        note_renamed(from);
+    }
     for (const auto& tag : {from_tag, to_tag}) {
         if (tag) {
             tag->note_change();
         }
     }
     return Done{};
+}
+
+void WritableDirectory::note_renamed(const EntryPlace& place) {
+    const auto info = mount().source().stat(place.path);
+    if (const auto node = info ? mount().known(*info) : nullptr) {
+        node->found_at(place);
+    }
 }
 
 }  // namespace ckptfs

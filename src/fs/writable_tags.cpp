@@ -12,42 +12,27 @@ WritableTags::WritableTags(std::shared_ptr<SourceTree> tree, const ViewRequest& 
                            std::shared_ptr<const SourceWriter> writer)
     : tree_(std::move(tree)), request_(request), writer_(std::move(writer)) {}
 
-std::shared_ptr<WritableTag> WritableTags::at(const std::string& path) {
+std::shared_ptr<WritableTag> WritableTags::at(const Key& key, const std::string& path) {
     const std::lock_guard lock(mutex_);
-    auto& tag = tags_[path];
+    auto& tag = tags_[key];
     if (!tag) {
         tag = std::make_shared<WritableTag>(tree_->directory(path), request_, writer_);
+    } else if (tag->path() != path) {
+        tag->move_to(tree_->directory(path));
     }
     return tag;
 }
 
-std::shared_ptr<WritableTag> WritableTags::find(const std::string& path) {
+std::shared_ptr<WritableTag> WritableTags::find(const Key& key) {
     const std::lock_guard lock(mutex_);
-    const auto at = tags_.find(path);
+    const auto at = tags_.find(key);
     return at == tags_.end() ? nullptr : at->second;
 }
 
-void WritableTags::follow(const PathMove& move) {
-    std::vector<std::shared_ptr<WritableTag>> released;  // destroyed after the lock
-    const std::lock_guard lock(mutex_);
-    std::map<std::string, std::shared_ptr<WritableTag>> moved;
-    for (auto& [path, tag] : tags_) {
-        if (const auto to = move.of(path)) {
-            tag->move_to(tree_->directory(*to));
-            moved.insert_or_assign(*to, std::move(tag));
-        } else if (move.replaces(path)) {
-            released.push_back(std::move(tag));
-        } else {
-            moved.emplace(path, std::move(tag));
-        }
-    }
-    tags_ = std::move(moved);
-}
-
-void WritableTags::forget(const std::string& path) {
+void WritableTags::forget(const Key& key) {
     std::shared_ptr<WritableTag> released;  // destroyed after the lock
     const std::lock_guard lock(mutex_);
-    if (const auto at = tags_.find(path); at != tags_.end()) {
+    if (const auto at = tags_.find(key); at != tags_.end()) {
         released = std::move(at->second);
         tags_.erase(at);
     }

@@ -229,6 +229,10 @@ TEST_F(WritableFiles, LinksThatLeadOutShowWhatIsThereReadOnly) {
     ASSERT_EQ(program_.symlink(outside / "d", "d"), 0);
     ASSERT_EQ(program_.symlink(directory_ / "real", "inside"), 0);
     ASSERT_EQ(program_.write("real", "r"), 0);
+    const auto made = file_system_->symlink(root_inode, "made", outside / "d", program_.user());
+    EXPECT_EQ(made.value.attributes.type, FileType::symlink);  // for now
+    EXPECT_EQ(made.value.entry_lifetime.count(), 0);
+    EXPECT_EQ(program_.rename("made", "d2"), 0);
     EXPECT_EQ(program_.stat("file").value.type, FileType::regular);
     EXPECT_EQ(program_.stat("file").value.mode & 0222U, 0U);
     EXPECT_EQ(program_.read("file").value, "out");
@@ -246,7 +250,7 @@ TEST_F(WritableFiles, LinksThatLeadOutShowWhatIsThereReadOnly) {
     EXPECT_EQ(program_.rename("file", "file2"), 0);  // the link itself is SOURCE's
     EXPECT_EQ(program_.unlink("file2"), 0);
     EXPECT_EQ(file_bytes(outside / "file"), "out");
-    EXPECT_THAT(in_source(), ::testing::UnorderedElementsAre("d", "inside", "real"));
+    EXPECT_THAT(in_source(), ::testing::UnorderedElementsAre("d", "d2", "inside", "real"));
 }
 
 TEST_F(WritableFiles, LinksInPlaceAreAllShownAsTheyAre) {
