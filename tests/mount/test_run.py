@@ -10,50 +10,11 @@ import time
 
 import pytest
 
-from mount_fixtures import binary, daemons_naming, mounts_below, require_fuse, unmount, wait_until
+from mount_fixtures import binary, daemons_naming, mounts_below, unmount, wait_until
+from runs import WAIT_FOR_A_FILE, Runs, shell, started
 
 TAG = "global_step2"
 OPTIMIZER = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
-WAIT_FOR_A_FILE = "while [ ! -e {} ]; do sleep 0.02; done"
-VARIABLES_OF_JOBS = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_NNODES", "CUDA_VISIBLE_DEVICES")
-
-
-class Runs:
-    """Starts `ckptfs run` with a runtime directory of its own."""
-
-    def __init__(self, source, runtime):
-        require_fuse()
-        self.source = source
-        self.runtime = runtime
-        self.environment = {name: value for name, value in os.environ.items() if name not in VARIABLES_OF_JOBS}
-        self.environment["XDG_RUNTIME_DIR"] = str(runtime)
-        self.started = []
-
-    def start(self, *command, options=(), **more):
-        environment = {**self.environment, **more.pop("environment", {})}
-        words = [binary(), "run", str(self.source), *options, "--", *map(str, command)]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **more}
-        self.started.append(subprocess.Popen(words, env=environment, text=True, **pipes))
-        return self.started[-1]
-
-    def __call__(self, *command, input=None, **more):
-        process = self.start(*command, stdin=subprocess.DEVNULL if input is None else subprocess.PIPE, **more)
-        out, error = process.communicate(input, timeout=60)
-        return subprocess.CompletedProcess(command, process.returncode, out, error)
-
-    def is_clean(self):
-        return not list(self.runtime.iterdir()) and not mounts_below(self.runtime) and not daemons_naming(str(self.source))
-
-    def views(self):
-        return mounts_below(self.runtime)
-
-    def end(self):
-        for process in self.started:
-            if process.poll() is None:
-                process.kill()
-            process.communicate()
-
-
 @pytest.fixture
 def run(source, tmp_path):
     runtime = tmp_path / "runtime"
@@ -62,14 +23,6 @@ def run(source, tmp_path):
     yield runs
     runs.end()
     wait_until(runs.is_clean, f"nothing is left: {[*runtime.rglob('*')]}, {daemons_naming(str(source))}")
-
-
-def shell(text):
-    return ("sh", "-c", text)
-
-
-def started(path):
-    wait_until(path.exists, f"{path} is there")
 
 
 def test_the_command_sees_the_view_and_nothing_is_left(run):
