@@ -1,18 +1,17 @@
 #!/usr/bin/env python3
-"""accelerate with DeepSpeed, resumed at another number of GPUs.
+"""accelerate with DeepSpeed, begun and resumed at any number of GPUs by one command.
 
-    torchrun --nproc-per-node=4 train_accelerate.py ckpt
-    ckptfs ckpt view
-    torchrun --nproc-per-node=2 train_accelerate.py ckpt view/world-size-2/step-4
+    ckptfs run --in-place run --world-size=4 -- torchrun --nproc-per-node=4 train_accelerate.py run
+    ckptfs run --in-place run --world-size=2 -- torchrun --nproc-per-node=2 train_accelerate.py run
 
-New checkpoints go to the first argument, the source of the mount: the mount shows them within two seconds. accelerate deletes
-only with total_limit, and never outside of project_dir.
+Nothing in it knows of ckptfs: load_state() finds the last checkpoint, and total_limit deletes the first, in the project's directory.
 """
 import os
+import pathlib
 import sys
 
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import DeepSpeedPlugin
+from accelerate.utils import DeepSpeedPlugin, ProjectConfiguration
 import torch
 
 GLOBAL_BATCH = 24
@@ -30,7 +29,7 @@ class Progress:
 
 
 def main():
-    save, resume = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+    directory = sys.argv[1]
     micro_batch = GLOBAL_BATCH // int(os.environ["WORLD_SIZE"])
     # Keep 1 where the world grows: ranks that the checkpoint does not have start to count at 0, the others where they were,
     # and with accumulation they wait for each other for ever unless that count is a whole number of steps.
@@ -38,14 +37,17 @@ def main():
               "train_micro_batch_size_per_gpu": micro_batch, "gradient_accumulation_steps": 1}
     meeting = InitProcessGroupKwargs(backend=None if torch.cuda.is_available() else "gloo")
     accelerator = Accelerator(deepspeed_plugin=DeepSpeedPlugin(hf_ds_config=config), mixed_precision="bf16",
+                              project_config=ProjectConfiguration(directory, automatic_checkpoint_naming=True, total_limit=2),
                               kwargs_handlers=[meeting])
     model = torch.nn.Sequential(torch.nn.Linear(8, 33), torch.nn.GELU(), torch.nn.Linear(33, 1))
     # A scheduler that is prepared counts as many steps per update as there are ranks: its pace changes with them.
     model, optimizer = accelerator.prepare(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
-    if resume:
-        accelerator.load_state(resume)
+    saved = [int(path.name.split("_")[1]) for path in pathlib.Path(directory, "checkpoints").glob("checkpoint_*")]
+    if saved:
+        accelerator.load_state()
+        accelerator.project_configuration.iteration = max(saved) + 1  # accelerate does not remember it
     for step in range(progress.step, progress.step + STEPS):
         inputs = torch.randn(GLOBAL_BATCH, 8, generator=torch.Generator().manual_seed(step))
         mine = inputs[accelerator.process_index * micro_batch:][:micro_batch].to(accelerator.device)
@@ -54,7 +56,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
     progress.step += STEPS
-    accelerator.save_state(os.path.join(save, f"step-{progress.step}"))
+    accelerator.save_state()
     accelerator.print(f"at step {progress.step} of {accelerator.num_processes} ranks")
 
 

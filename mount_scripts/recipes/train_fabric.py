@@ -1,13 +1,13 @@
 #!/usr/bin/env python3
-"""Lightning Fabric, resumed at another number of GPUs.
+"""Lightning Fabric, begun and resumed at any number of GPUs by one command.
 
-    torchrun --nproc-per-node=4 train_fabric.py ckpt
-    ckptfs ckpt view
-    torchrun --nproc-per-node=2 train_fabric.py ckpt view/world-size-2/step-4
+    ckptfs run --in-place ckpt --world-size=4 -- torchrun --nproc-per-node=4 train_fabric.py ckpt
+    ckptfs run --in-place ckpt --world-size=2 -- torchrun --nproc-per-node=2 train_fabric.py ckpt
 
-New checkpoints go to the first argument, the source of the mount: the mount shows them within two seconds. Fabric deletes nothing.
+Nothing in it knows of ckptfs: it resumes from the newest checkpoint in the directory that it saves to.
 """
 import os
+import pathlib
 import sys
 
 from lightning.fabric import Fabric
@@ -19,7 +19,7 @@ STEPS = 4  # a run
 
 
 def main():
-    save, resume = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+    directory = pathlib.Path(sys.argv[1])
     world_size = int(os.environ["WORLD_SIZE"])
     micro_batch = GLOBAL_BATCH // world_size
     strategy = DeepSpeedStrategy(config={"zero_optimization": {"stage": 2}, "zero_allow_untested_optimizer": True,
@@ -30,8 +30,9 @@ def main():
     model = torch.nn.Sequential(torch.nn.Linear(8, 33), torch.nn.GELU(), torch.nn.Linear(33, 1))
     model, optimizer = fabric.setup(model, torch.optim.AdamW(model.parameters(), lr=1e-3))
     state = {"model": model, "optimizer": optimizer, "step": 0}
-    if resume:
-        fabric.load(resume, state)
+    steps = [int(path.name.removeprefix("step-")) for path in directory.glob("step-*")]
+    if steps:
+        fabric.load(directory / f"step-{max(steps)}", state)
     for step in range(state["step"], state["step"] + STEPS):
         inputs = torch.randn(GLOBAL_BATCH, 8, generator=torch.Generator().manual_seed(step))
         mine = inputs[fabric.global_rank * micro_batch:][:micro_batch].to(fabric.device)
@@ -39,7 +40,7 @@ def main():
         optimizer.step()
         optimizer.zero_grad()
     state["step"] += STEPS
-    fabric.save(os.path.join(save, f"step-{state['step']}"), state)
+    fabric.save(directory / f"step-{state['step']}", state)
     fabric.print(f"at step {state['step']} of {world_size} ranks")
 
 

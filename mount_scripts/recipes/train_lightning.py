@@ -1,11 +1,10 @@
 #!/usr/bin/env python3
-"""Lightning's Trainer, resumed at another number of GPUs.
+"""Lightning's Trainer, begun and resumed at any number of GPUs by one command. The second argument is the epoch to end at.
 
-    torchrun --nproc-per-node=4 train_lightning.py ckpt
-    ckptfs ckpt view
-    torchrun --nproc-per-node=2 train_lightning.py ckpt view/world-size-2/epoch=0-step=8.ckpt
+    ckptfs run --in-place ckpt --world-size=4 -- torchrun --nproc-per-node=4 train_lightning.py ckpt 1
+    ckptfs run --in-place ckpt --world-size=2 -- torchrun --nproc-per-node=2 train_lightning.py ckpt 2
 
-New checkpoints go to the first argument, the source of the mount: the mount shows them within two seconds.
+Nothing in it knows of ckptfs: ckpt_path="last" finds the checkpoint, and save_top_k deletes, in the directory that it saves to.
 """
 import os
 import sys
@@ -33,19 +32,17 @@ class Model(pl.LightningModule):
 
 
 def main():
-    save, resume = sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None
+    directory, epochs = sys.argv[1], int(sys.argv[2])
     micro_batch = GLOBAL_BATCH // int(os.environ["WORLD_SIZE"])
     inputs = torch.randn(8 * GLOBAL_BATCH, 8, generator=torch.Generator().manual_seed(0))
     loader = DataLoader(TensorDataset(inputs, inputs.sum(1, keepdim=True)), batch_size=micro_batch, shuffle=True)
     strategy = DeepSpeedStrategy(config={"zero_optimization": {"stage": 2}, "zero_allow_untested_optimizer": True,
                                          "train_micro_batch_size_per_gpu": micro_batch})
-    # save_top_k=1, the default, deletes the checkpoint that was resumed from at the first save: the best path that it holds
-    # names the source, and Lightning spares only the path that it was given, which is the mount's.
-    keeper = ModelCheckpoint(dirpath=save, save_top_k=-1)
+    keeper = ModelCheckpoint(dirpath=directory, save_last=True)
     trainer = pl.Trainer(accelerator="cuda", devices=int(os.environ["LOCAL_WORLD_SIZE"]),
                          num_nodes=int(os.environ["GROUP_WORLD_SIZE"]), strategy=strategy, precision="bf16-mixed",
-                         max_epochs=2 if resume else 1, callbacks=[keeper], logger=False, enable_progress_bar=False)
-    trainer.fit(Model(), loader, ckpt_path=resume)
+                         max_epochs=epochs, callbacks=[keeper], logger=False, enable_progress_bar=False)
+    trainer.fit(Model(), loader, ckpt_path="last")
     if trainer.is_global_zero:
         print(f"at step {trainer.global_step} of {trainer.world_size} ranks")
 

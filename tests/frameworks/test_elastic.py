@@ -1,4 +1,4 @@
-"""An elastic job of torchrun, mount_scripts/recipes/train_elastic.py: nodes leave and join, one mount serves every world size."""
+"""An elastic job of torchrun, mount_scripts/recipes/train_elastic.py: nodes leave and join, and the workers resume and save in place."""
 import contextlib
 import os
 import pathlib
@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 import launch
-from mounting import mounted
+from mounting import BINARY
 
 RECIPE = pathlib.Path(__file__).resolve().parents[2] / "mount_scripts" / "recipes" / "train_elastic.py"
 STEP_SECONDS = 0.4  # long beside a save, so that nodes are killed between saves
@@ -27,11 +27,13 @@ class Node:
         command = [sys.executable, "-m", "torch.distributed.run", "--nnodes=1:2", f"--nproc-per-node={workers}",
                    "--max-restarts=10", "--rdzv-backend=c10d", f"--rdzv-endpoint=127.0.0.1:{port}", "--rdzv-id=job",
                    "--rdzv-conf=is_host=false,last_call_timeout=3,keep_alive_interval=1,keep_alive_max_attempt=3",
-                   "--local-addr=127.0.0.1", str(RECIPE), *map(str, arguments)]
+                   "--local-addr=127.0.0.1", "--no-python", BINARY, "run", "--in-place", arguments[0], "--world-size=auto", "--",
+                   sys.executable, RECIPE, *arguments]
         with open(log, "ab") as sink:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
-                env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TMPDIR": str(log.parent)})
+                list(map(str, command)), stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, start_new_session=True,
+                env=os.environ | {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "TMPDIR": str(log.parent),
+                                  "XDG_RUNTIME_DIR": str(log.parent / "runtime")})
 
     def kill(self):
         """The agent and its workers at once, as when a machine goes down. The workers lead sessions of their own."""
@@ -46,17 +48,15 @@ class Node:
 @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.full)])
 def test_nodes_leave_and_join(tmp_path, workers):
     source = tmp_path / "run"
-    # The mount needs a checkpoint: the job's first, at step 0.
-    launch.run(2 * workers, lambda rank: launch.script(RECIPE, source, "view", 0), log=tmp_path / "log")
+    (tmp_path / "runtime").mkdir(mode=0o700)
     nodes = []
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(launch.agent_store())
-        mount = stack.enter_context(mounted(source))
         stack.callback(lambda: [node.kill() for node in nodes])
 
         def start():
             log = tmp_path / f"node{len(nodes)}"
-            nodes.append(Node(workers, log, port, source, mount, LAST_STEP, STEP_SECONDS))
+            nodes.append(Node(workers, log, port, source, LAST_STEP, STEP_SECONDS))
 
         start()
         start()

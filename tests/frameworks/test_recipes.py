@@ -1,16 +1,17 @@
-"""The scripts of mount_scripts/recipes, as they are: trained at 2 ranks, resumed from the mount at 3 and at 1, saved to SOURCE."""
+"""The scripts of mount_scripts/recipes, as they are: trained at 2 ranks, resumed in place at 3 and at 1."""
 import importlib
 import os
 import pathlib
 import re
 import subprocess
 import sys
-import time
 
 import pytest
 
+import directories
 import launch
-from mounting import BINARY, mounted
+from mounting import BINARY
+from namespaces import directly, run_in_place
 import ranks
 
 RECIPES = pathlib.Path(__file__).resolve().parents[2] / "mount_scripts" / "recipes"
@@ -41,55 +42,72 @@ def step_of(text, world_size):
     return int(re.search(rf"^at step (\d+) of {world_size} ranks", text, re.MULTILINE)[1])
 
 
-def wait_for(path):
-    end = time.monotonic() + 60
-    while not path.exists():
-        assert time.monotonic() < end, f"{path} does not appear"
-        time.sleep(0.05)
-
-
-# Of each: how the checkpoint after four (Lightning: eight) steps is called.
-@pytest.mark.parametrize("recipe, steps, name", [
-    ("train_lightning.py", 8, "epoch=0-step=8.ckpt"), ("train_fabric.py", 4, "step-4"), ("train_accelerate.py", 4, "step-4"),
-    ("train_deepspeed.py", 4, ""), ("train_transformers.py", 4, "checkpoint-4")])
-def test_recipe(tmp_path, recipe, steps, name):
+# Of each: the steps of a run, how the last checkpoint is called, and what of the first run's the second has left.
+@pytest.mark.parametrize("recipe, steps, saved, left", [
+    ("train_lightning.py", 8, "epoch=1-step=16.ckpt", []),
+    ("train_fabric.py", 4, "step-8", ["step-4"]),
+    ("train_accelerate.py", 4, "checkpoints/checkpoint_1", ["checkpoints/checkpoint_0"]),
+    ("train_deepspeed.py", 4, "global_step8", ["global_step4"]),
+    ("train_transformers.py", 4, "checkpoint-8", ["checkpoint-4"])])
+def test_recipe(tmp_path, recipe, steps, saved, left):
     source, log = tmp_path / "run", tmp_path / "log"
 
-    def train(world_size, root=None):
-        resume = root and pathlib.Path(root, name)
-        if recipe == "train_transformers.py":
-            arguments = [f"--output_dir={source}", f"--max_steps={2 * steps if resume else steps}"]
-            arguments += [f"--resume_from_checkpoint={resume}"] if resume else []
-        else:
-            arguments = [source, *([resume] if resume else [])]
-        return step_of(run(recipe, world_size, *arguments, log=log), world_size)
+    def train(world_size, runs):
+        arguments = {"train_lightning.py": [source, runs],
+                     "train_transformers.py": [f"--output_dir={source}", f"--max_steps={runs * steps}"]}
+        return step_of(run(recipe, world_size, *arguments.get(recipe, [source]), log=log), world_size)
 
-    assert train(2) == steps
+    def checkpoints():
+        return {path for pattern in ("*", "checkpoints/*") for path in map(str, source.glob(pattern))}
+
+    with run_in_place(source, 2) as enter, ranks.beginning_with(enter):
+        assert train(2, runs=1) == steps
+    before = checkpoints()
     with pytest.raises(ranks.RankError) as native:
-        train(3, source)
+        train(3, runs=2)
     assert "Automatic adjustment of ZeRO's optimizer state partitioning" in native.value.detail
-    before = set(os.listdir(source))
-    with mounted(source) as mount:
-        assert train(3, f"{mount}/world-size-3") == 2 * steps
-        saved = set(os.listdir(source)) - before
-        assert saved, "nothing was saved beside the first checkpoint"
-        assert before <= set(os.listdir(source)), "the first checkpoint is gone"
-        for path in saved:
-            wait_for(pathlib.Path(f"{mount}/world-size-1", path))
+    with run_in_place(source, 3) as enter, ranks.beginning_with(enter):
+        assert train(3, runs=2) == 2 * steps
+    assert (source / saved).is_dir()
+    assert {str(source / path) for path in left} <= before & checkpoints()
 
 
-def test_a_recipe_under_torchrun_with_a_view_for_its_time(tmp_path):
-    """ckptfs run mounts, torchrun starts the very command line of the recipe, and nothing stays mounted."""
+def command_line(command, directory, **variables):
+    """Runs it as a shell would, and returns what it printed; nothing may stay mounted."""
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL,
+                          env=os.environ | {"XDG_RUNTIME_DIR": str(directory), "TMPDIR": str(directory)} | variables)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert f" {directory}/" not in pathlib.Path("/proc/mounts").read_text(encoding="utf-8")
+    return done.stdout
+
+
+def torchrun(world_size, *command):
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world_size}", *command]
+
+
+def test_a_recipe_under_torchrun_in_place(tmp_path):
+    """ckptfs run around torchrun, the very command line of the recipe."""
     source, log = tmp_path / "ckpt", tmp_path / "log"
     assert step_of(run("train_deepspeed.py", 2, source, log=log), 2) == 4
-    command = [BINARY, "run", source, "--", sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1",
-               RECIPES / "train_deepspeed.py", source, "{}/world-size-1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600, stdin=subprocess.DEVNULL,
-                          env=os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "TMPDIR": str(tmp_path)})
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert step_of(done.stdout, 1) == 8
+    command = [BINARY, "run", "--in-place", source, "--world-size=1", "--", *torchrun(1, RECIPES / "train_deepspeed.py", source)]
+    assert step_of(command_line(command, tmp_path), 1) == 8
     assert sorted(path.name for path in source.glob("global_step*")) == ["global_step4", "global_step8"]
-    assert f" {tmp_path}/" not in pathlib.Path("/proc/mounts").read_text(encoding="utf-8")
+
+
+@pytest.mark.full
+def test_torchrun_with_a_view_for_each_worker(tmp_path):
+    """torchrun around ckptfs run, which the workers of a node share: three runs, which leave what a twin that loads from views leaves."""
+    source = tmp_path / "ckpt"
+    for number, world_size in enumerate((3, 2, 4), 1):
+        with directly(source, world_size) as enter, ranks.beginning_with(enter):
+            assert step_of(run("train_deepspeed.py", world_size, source, log=tmp_path / "log"), world_size) == 4 * number
+    os.rename(source, tmp_path / "twin")
+    for number, world_size in enumerate((3, 2, 4), 1):
+        command = torchrun(world_size, "--no-python", BINARY, "run", "--in-place", source, "--world-size=auto", "--",
+                           sys.executable, RECIPES / "train_deepspeed.py", source)
+        assert step_of(command_line(command, tmp_path), world_size) == 4 * number
+    different = directories.differences(tmp_path / "twin", source, tmp_path / "compared")
+    assert not different, "\n".join(different)
 
 
 def test_every_recipe_is_run():

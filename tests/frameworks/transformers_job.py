@@ -7,6 +7,7 @@ import warnings
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
+from transformers.trainer_utils import get_last_checkpoint
 
 import launch
 
@@ -23,8 +24,9 @@ class Job:
     stage: int
     output_dir: str
     last_step: int
-    resume: str = None  # resume_from_checkpoint
+    resume: object = None  # resume_from_checkpoint; True: of what is in output_dir, if anything is
     save_loaded: str = None  # where DeepSpeed saves straight after the load
+    save_best: str = None  # where DeepSpeed saves at the end, when the best is loaded
     dtype: str = "bf16"
     keep: int = None  # save_total_limit
     best: str = ""  # "keep": evaluate before each save, and hold the first for the best; "load": load it at the end
@@ -99,7 +101,10 @@ def _train(job):
     watch.trainer = trainer
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer.train(resume_from_checkpoint=job.resume)
+        resume = get_last_checkpoint(job.output_dir) is not None if job.resume is True else job.resume
+        trainer.train(resume_from_checkpoint=resume)
+    if job.save_best:
+        trainer.deepspeed.save_checkpoint(job.save_best)
     return Report(watch.start, watch.epoch_at_start, tuple(watch.losses), tuple(watch.learning_rates),
                   trainer.state.best_model_checkpoint)
 

@@ -16,11 +16,11 @@ def blanked(root, copy):
     tag = gather.tag_of(copy)
     for name in os.listdir(tag):
         if match := MODEL_FILE.match(name):
-            _blank_rank(tag, name, int(match[1]), match[2])
+            blank_rank(tag, name, int(match[1]), match[2])
     return copy
 
 
-def _blank_rank(tag, name, rank, family):
+def blank_rank(tag, name, rank, family):
     (optimizer,) = (file for file in os.listdir(tag) if file.endswith(f"zero_pp_rank_{rank}_mp_rank_{family}_optim_states.pt"))
     with graph.Archive(f"{tag}/{name}") as model, graph.Archive(f"{tag}/{optimizer}") as shard:
         world_size = model.graph["dp_world_size"]

@@ -1,4 +1,5 @@
 """Runs a function on the ranks of a gloo process group, each forked from this process, which has imported DeepSpeed once."""
+import contextlib
 import os
 import pickle
 import selectors
@@ -26,6 +27,19 @@ class RankError(RuntimeError):
     @property
     def detail(self):
         return "\n".join(f"--- rank {rank}\n{text}" for rank, text in self.failures.items())
+
+
+_first = []  # what every rank does before anything else
+
+
+@contextlib.contextmanager
+def beginning_with(function):
+    """Ranks that are started meanwhile call function() before they meet: to enter a namespace, for example."""
+    _first.append(function)
+    try:
+        yield
+    finally:
+        _first.remove(function)
 
 
 def run_ranks(world_size, function, timeout=600.0, log=None, join=None):
@@ -69,6 +83,8 @@ def _rank_main(rank, world_size, function, store, writing, log, join):
         sink = os.open(log or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(sink, 1)
         os.dup2(sink, 2)
+        for begin in _first:
+            begin()
         join(rank, world_size, store)
         answer = (True, function(rank))
     except BaseException:

@@ -24,6 +24,7 @@ class Job:
     save_loaded: str = None  # where to save straight after the load
     steps: int = 0
     save: str = None  # where to save at the end
+    tags: tuple = (None,)  # under which names; None: DeepSpeed's own
     timeout: float = 600.0
     client_state: dict = field(default_factory=dict)
     settings: dict = field(default_factory=dict)  # of the config, beyond what the recipe says
@@ -102,7 +103,8 @@ def _train(job):
         engine.save_checkpoint(job.save_loaded, client_state=job.client_state)
     losses = tuple(_step(engine, job) for _ in range(job.steps))
     if job.save:
-        engine.save_checkpoint(job.save, client_state=job.client_state)
+        for tag in job.tags:
+            engine.save_checkpoint(job.save, tag=tag, client_state=job.client_state)
         if recipe.gathered_save:
             engine.save_16bit_model(job.save, GATHERED)
     return _report(engine, losses, loaded_from)
