@@ -80,6 +80,7 @@ echo "$view"
 cat <<TEXT
 
 The view is at      $view
-Resume from it with engine.load_checkpoint("$view") at $world_size ranks. It is read-only: save somewhere else.
+It is read-only. For a job that resumes and saves at one path, unchanged, there is
+                    $build/ckptfs run --in-place $source_dir --world-size=$world_size -- torchrun --nproc-per-node=$world_size train.py
 Unmount it with     fusermount3 -u $view && rmdir $view
 TEXT
