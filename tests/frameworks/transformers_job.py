@@ -26,10 +26,10 @@ class Job:
     last_step: int
     resume: object = None  # resume_from_checkpoint; True: of what is in output_dir, if anything is
     save_loaded: str = None  # where DeepSpeed saves straight after the load
-    save_best: str = None  # where DeepSpeed saves at the end, when the best is loaded
     dtype: str = "bf16"
     keep: int = None  # save_total_limit
     best: str = ""  # "keep": evaluate before each save, and hold the first for the best; "load": load it at the end
+    save_best: str = None  # where DeepSpeed saves at the end, when the best is loaded
 
 
 @dataclass(frozen=True)
