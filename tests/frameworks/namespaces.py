@@ -26,8 +26,8 @@ def call(function, *arguments):
 @contextlib.contextmanager
 def run_in_place(directory, world_size):
     """Yields what a rank does to be where COMMAND of `ckptfs run --in-place` is. Nothing may be left when COMMAND ends."""
-    command = [BINARY, "run", "--in-place", directory, f"--world-size={world_size}", "--", "sh", "-c", "echo $$; exec cat"]
-    with _held(command) as enter:
+    with _log() as log, _held([BINARY, "run", "--in-place", directory, f"--world-size={world_size}", f"--log-file={log}", "--",
+                               "sh", "-c", "echo $$; exec cat"]) as enter:
         yield enter
 
 
@@ -36,12 +36,18 @@ def mounted_over_itself(directory, world_size):
     """The same by hand: `ckptfs DIR DIR --writable` in a mount namespace of its own."""
     os.makedirs(directory, exist_ok=True)
     script = '"$0" "$1" "$1" --writable "--world-size=$2" "--log-file=$3"; echo $$; cat; umount "$1"'
+    with _log() as log, _held(["unshare", "--mount", "--propagation=slave", "sh", "-ec", script, BINARY, directory, world_size,
+                               log]) as enter:
+        yield enter
+
+
+@contextlib.contextmanager
+def _log():
+    """Yields a path for the log of a daemon, which may hold no error."""
     with tempfile.NamedTemporaryFile(prefix="ckptfs-log-") as log:
-        with _held(["unshare", "--mount", "--propagation=slave", "sh", "-ec", script, BINARY, directory, str(world_size),
-                    log.name]) as enter:
-            yield enter
+        yield log.name
         text = log.read().decode()
-    assert not SUSPICIOUS.search(text), text
+    assert " mounted " in text and not SUSPICIOUS.search(text), text
 
 
 @contextlib.contextmanager
