@@ -1,16 +1,14 @@
 """`ckptfs run --in-place`: COMMAND alone sees the directory re-cut and writes into it, as root and as an ordinary user."""
 import ctypes
 import os
-import pathlib
 import shutil
 import signal
 import struct
-import tempfile
 
 import pytest
 
 from mount_fixtures import DATA, wait_until
-from runs import WAIT_FOR_A_FILE, Runs, processes_naming, shell, started, user_of_the_tests
+from runs import WAIT_FOR_A_FILE, processes_naming, run_as, shell, started
 
 TAG = "global_step2"
 SAVED_AT_3 = DATA / "stage2_bf16_ws4_at_ws3" / TAG
@@ -25,25 +23,7 @@ def shards(listing):
 
 @pytest.fixture(params=["root", "user"])
 def run(request):
-    """Runs over a checkpoint of 4 ranks that is the user's own, in a directory of the user's."""
-    if os.geteuid() != 0:
-        assert os.environ.get("CI") != "true", "only root can become somebody else"
-        pytest.skip("only root can become somebody else")
-    with tempfile.TemporaryDirectory(prefix="ckptfs-in-place-") as directory:
-        place = pathlib.Path(directory)
-        place.chmod(0o755)
-        with user_of_the_tests(request.param, place) as user:
-            source, runtime = place / "home" / "run", place / "runtime"
-            shutil.copytree(DATA / "stage2_bf16_ws4", source)
-            runtime.mkdir(mode=0o700)
-            for path in [source.parent, *source.parent.rglob("*"), runtime]:
-                os.chown(path, user.uid, user.gid)
-            runs = Runs(source, runtime, user)
-            runs.home = source.parent
-            yield runs
-            runs.end()
-            wait_until(lambda: not user.mounts(place) and not processes_naming(str(place)), "nothing is left")
-            assert not list(runtime.iterdir())
+    yield from run_as(request.param)
 
 
 def listing(run, *more, options=AT_3, **where):

@@ -3,12 +3,16 @@ import contextlib
 import os
 import pathlib
 import re
+import shutil
 import stat
 import subprocess
+import tempfile
 
-from mount_fixtures import binary, require_fuse, wait_until
+import pytest
 
-__all__ = ["ORDINARY", "WAIT_FOR_A_FILE", "Runs", "Somebody", "processes_naming", "shell", "started", "user_of_the_tests"]
+from mount_fixtures import DATA, binary, require_fuse, wait_until
+
+__all__ = ["ORDINARY", "WAIT_FOR_A_FILE", "Runs", "Somebody", "processes_naming", "run_as", "shell", "started"]
 
 WAIT_FOR_A_FILE = "while [ ! -e {} ]; do sleep 0.02; done"
 VARIABLES_OF_JOBS = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_NNODES", "CUDA_VISIBLE_DEVICES")
@@ -153,3 +157,25 @@ class Runs:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+def run_as(who):
+    """For a fixture: Runs over a checkpoint of 4 ranks that is the user's own, in a directory of the user's, `home`."""
+    if os.geteuid() != 0:
+        assert os.environ.get("CI") != "true", "only root can become somebody else"
+        pytest.skip("only root can become somebody else")
+    with tempfile.TemporaryDirectory(prefix="ckptfs-in-place-") as directory:
+        place = pathlib.Path(directory)
+        place.chmod(0o755)
+        with user_of_the_tests(who, place) as user:
+            source, runtime = place / "home" / "run", place / "runtime"
+            shutil.copytree(DATA / "stage2_bf16_ws4", source)
+            runtime.mkdir(mode=0o700)
+            for path in [source.parent, *source.parent.rglob("*"), runtime]:
+                os.chown(path, user.uid, user.gid)
+            runs = Runs(source, runtime, user)
+            runs.home = source.parent
+            yield runs
+            runs.end()
+            wait_until(lambda: not user.mounts(place) and not processes_naming(str(place)), "nothing is left")
+            assert not list(runtime.iterdir())
