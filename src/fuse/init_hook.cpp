@@ -11,10 +11,10 @@ namespace ckptfs {
 namespace {
 
 // Bits of flags, and of flags2, which has bit 32 as its bit 0.
-constexpr std::uint32_t init_ext = 1U << 30U;             // FUSE_INIT_EXT: flags2 counts
-constexpr std::uint32_t handle_killpriv_v2 = 1U << 28U;   // FUSE_HANDLE_KILLPRIV_V2
-constexpr std::uint32_t direct_io_allow_mmap = 1U << 4U;  // FUSE_DIRECT_IO_ALLOW_MMAP (bit 36)
-constexpr std::uint32_t passthrough = 1U << 5U;           // FUSE_PASSTHROUGH (bit 37)
+constexpr std::uint32_t init_ext = 1U << 30U;                     // FUSE_INIT_EXT: flags2 counts
+constexpr std::uint32_t handle_killpriv = 1U << 19U | 1U << 28U;  // FUSE_HANDLE_KILLPRIV, FUSE_HANDLE_KILLPRIV_V2
+constexpr std::uint32_t direct_io_allow_mmap = 1U << 4U;          // FUSE_DIRECT_IO_ALLOW_MMAP (bit 36)
+constexpr std::uint32_t passthrough = 1U << 5U;                   // FUSE_PASSTHROUGH (bit 37)
 
 // What fuse_init_out has in unused[0] since 7.40: with 1 the backing files may not lie on a stacked file system such as
 // overlayfs, and one of those may lie on this mount.
@@ -70,7 +70,7 @@ void InitHook::edit_reply(const iovec* parts, int count) {
     // Kernels send INIT again with a lower version if they like ours not; then the reply is shorter.
     if (copy_from(init, parts[1].iov_base, parts[1].iov_len)) {
         if (wishes_.kills_privileges) {
-            init.flags |= offered_ & handle_killpriv_v2;
+            init.flags |= offered_ & handle_killpriv;
         }
         const std::uint32_t asked2 = offered2_ & (direct_io_allow_mmap | (wishes_.passthrough ? passthrough : 0));
         if (asked2 != 0) {

@@ -19,8 +19,9 @@ class InitHook {
         /// Files that the kernel reads and writes by itself (FUSE_PASSTHROUGH, 6.9 and later), none of them on a
         /// stacked file system.
         bool passthrough = false;
-        /// What is written loses its set-user-id bits and capabilities where it lies; without this the kernel asks for
-        /// them before each write (FUSE_HANDLE_KILLPRIV_V2, 5.11 and later).
+        /// What is written loses its set-user-id bits and capabilities where it lies (FUSE_HANDLE_KILLPRIV, and _V2
+        /// since 5.11). Else the kernel looks for them before each write, and asks for a change of mode that whoever
+        /// writes a file of another's may not make.
         bool kills_privileges = false;
     };
 

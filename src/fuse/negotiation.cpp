@@ -32,16 +32,16 @@ void Adapter::negotiate(fuse_conn_info& connection) {
                                           FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
     unsigned wanted = 0;
     if (writable) {
-        // Umask and access control lists count where SOURCE lies. Set-user-id bits are cleared there too, since what is
-        // written is written as its caller: the kernel need not ask for them.
+        // Umask and access control lists count where SOURCE lies.
         wanted = FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL;
-        unwanted |= FUSE_CAP_HANDLE_KILLPRIV;
         connection.max_write = std::min(connection.max_write, max_write_nbytes);
     } else {
         // Attributes never change under an inode, so that asking for them before each cached read is of no use.
         wanted = FUSE_CAP_CACHE_SYMLINKS;
         unwanted |= FUSE_CAP_AUTO_INVAL_DATA;
     }
+    bool maps_direct = false;
+    bool passes_through = false;
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
     wanted |= static_cast<unsigned>(FUSE_CAP_DIRECT_IO_ALLOW_MMAP);
     if (writable) {
@@ -49,9 +49,11 @@ void Adapter::negotiate(fuse_conn_info& connection) {
     }
     (init_hook.wishes().passthrough ? wanted : unwanted) |= static_cast<unsigned>(FUSE_CAP_PASSTHROUGH);
     connection.max_backing_stack_depth = 0;  // backing files may not lie on a stacked file system
-    libfuse_maps_direct_ = (connection.capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) != 0;
-    libfuse_passes_through_ = (connection.capable & wanted & FUSE_CAP_PASSTHROUGH) != 0;
+    maps_direct = (connection.capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) != 0;
+    passes_through = (connection.capable & wanted & FUSE_CAP_PASSTHROUGH) != 0;
 #endif
+    libfuse_maps_direct_ = maps_direct;
+    libfuse_passes_through_ = passes_through;
     connection.want = (connection.want & ~unwanted) | (connection.capable & wanted);
     connection.max_background = max_background;
     connection.congestion_threshold = max_background * 3 / 4;

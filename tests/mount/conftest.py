@@ -27,3 +27,9 @@ def source(checkpoint):
     (root / "last.ckpt").symlink_to("nested")
     (root / "dangling").symlink_to("nowhere")
     return root
+
+
+@pytest.fixture(params=["auto", "cached", "direct"])
+def io_mode(request):
+    """Of a writable mount: with the kernel's own reads and writes, where it has them, and without."""
+    return request.param

@@ -119,6 +119,9 @@ class Mount:
         self.is_killed = True
 
     def close(self):
+        """Unmounts and checks what is left. A second call does nothing."""
+        if self.process.stdout.closed:
+            return
         if self.is_killed:
             if mounts_below(self.path):
                 unmount(self.path)

@@ -14,13 +14,13 @@ namespace ckptfs {
 namespace {
 
 constexpr std::uint32_t init_ext = 1U << 30U;
-constexpr std::uint32_t killpriv_v2 = 1U << 28U;
+constexpr std::uint32_t killpriv = 1U << 19U | 1U << 28U;
 constexpr std::uint32_t mmap_bit = 1U << 4U;
 constexpr std::uint32_t passthrough_bit = 1U << 5U;
 constexpr std::uint64_t unique = 77;
 
 struct Offer {
-    std::uint32_t flags = init_ext | killpriv_v2;
+    std::uint32_t flags = init_ext | killpriv;
     std::uint32_t flags2 = mmap_bit | passthrough_bit;
 };
 
@@ -75,7 +75,7 @@ TEST_F(InitExchange, AsksForWhatIsWishedForAndOffered) {
     request(hook, {});
     EXPECT_FALSE(hook.passthrough_allowed());
     const Reply reply = answer(hook);
-    EXPECT_EQ(reply.init.flags, init_ext | killpriv_v2 | 1U);
+    EXPECT_EQ(reply.init.flags, init_ext | killpriv | 1U);
     EXPECT_EQ(reply.init.flags2, mmap_bit | passthrough_bit);
     EXPECT_EQ(reply.init.unused[0], 1U);  // max_stack_depth
     EXPECT_TRUE(hook.passthrough_allowed());

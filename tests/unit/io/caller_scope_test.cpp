@@ -82,6 +82,20 @@ TEST_F(CallerScopeTest, IsTheCallerAndThenItselfAgain) {
     EXPECT_NE(before.at("CapEff"), "0000000000000000");
 }
 
+TEST_F(CallerScopeTest, WhatTheKernelIsHandedTakesOneCapabilityAndNoOther) {
+    constexpr std::uint64_t sys_admin = 1U << 21U;
+    const auto before = identity();
+    {
+        const CallerScope scope(FakeCaller(alice, staff, {guests}), CallerScope::Umask::unused,
+                                CallerScope::Kept::sys_admin);
+        ASSERT_EQ(scope.error(), 0);
+        EXPECT_EQ(identity().at("Uid"), "0\t0\t0\t61001");
+        EXPECT_EQ(std::stoull(identity().at("CapEff"), nullptr, 16),
+                  std::stoull(before.at("CapEff"), nullptr, 16) & sys_admin);
+    }
+    EXPECT_EQ(identity(), before);
+}
+
 TEST_F(CallerScopeTest, RootInAnotherGroupKeepsWhatRootMay) {
     const auto before = identity();
     {
