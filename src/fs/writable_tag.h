@@ -12,7 +12,9 @@
 #include <string_view>
 
 #include "fs/clocks.h"
+#include "fs/file_system.h"
 #include "fs/source_directory.h"
+#include "fs/source_tree.h"
 #include "fs/tag_files.h"
 #include "io/source_writer.h"
 
