@@ -130,7 +130,10 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
                            .inherited = view.descriptor(),
                            .prepare = {}};
     if (mounted.in_place) {
-        program.prepare = [&] { return share::cover_for_this_process(view.path(), mounted.source); };
+        program.prepare = [&]() -> Result<void> {
+            CKPTFS_TRY(share::cover_for_this_process(view.path(), mounted.source));
+            return share::expect_view_at(mounted.source);
+        };
     }
     for (const std::string& word : arguments.command) {
         program.arguments.push_back(with_view(word, planned->shown_at));

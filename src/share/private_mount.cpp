@@ -158,4 +158,11 @@ Result<void> cover_for_this_process(const std::string& view, const std::string& 
     return {};
 }
 
+Result<void> expect_view_at(const std::string& directory) {
+    const auto entry = mounted_on(directory);
+    return entry && entry->type == "fuse.ckptfs"
+               ? Result<void>()
+               : cannot_cover(directory, "its daemon has just ended; run the same command again");
+}
+
 }  // namespace ckptfs::share

@@ -23,4 +23,8 @@ Result<void> expect_outside(const std::string& place, const std::string& directo
 /// error (`mount`) it can only end.
 Result<void> cover_for_this_process(const std::string& view, const std::string& directory);
 
+/// `mount` where `directory`, which was covered, shows no mount of ckptfs: the daemon may have ended since its mount
+/// was joined, and COMMAND would begin anew, in an empty directory that goes with it.
+Result<void> expect_view_at(const std::string& directory);
+
 }  // namespace ckptfs::share

@@ -122,6 +122,20 @@ TEST_F(CoverForThisProcess, AViewThatIsNotThereIsNamedWithTheReason) {
     EXPECT_THAT(refused.error().message(), HasSubstr("cannot be mounted over: No such file or directory"));
 }
 
+TEST_F(CoverForThisProcess, AnEmptyDirectoryIsNotTakenForTheView) {
+    const auto refused = run_program({.arguments = {"true"},
+                                      .environment = {},
+                                      .inherited = -1,
+                                      .prepare = [this]() -> Result<void> {
+                                          CKPTFS_TRY(cover_for_this_process(view(), covered()));
+                                          return expect_view_at(covered());
+                                      }},
+                                     SignalMask());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::mount);
+    EXPECT_THAT(refused.error().message(), HasSubstr("its daemon has just ended"));
+}
+
 TEST_F(CoverForThisProcess, PathsMayHoldAnything) {
     fs::rename(covered(), real_ + "/co,ver\\ed \n");
     const auto ended =
