@@ -1,4 +1,5 @@
 """kill -9 of the daemon while a trainer saves and removes through it: SOURCE holds what a trainer that was killed would have left."""
+import contextlib
 import errno
 import mmap
 import os
@@ -42,14 +43,16 @@ def test_what_is_synced_stays(mounted, tmp_path):
     source = tmp_path / "source"
     source.mkdir()
     mount = mounted(source, *WRITABLE)
-    with open(mount.path / "file", "w+b") as file:
-        file.write(b"x" * 100000)
-        file.flush()
-        with mmap.mmap(file.fileno(), 100000) as mapped:
+    handle = os.open(mount.path / "file", os.O_RDWR | os.O_CREAT)
+    try:
+        assert os.write(handle, b"x" * 100000) == 100000
+        with mmap.mmap(handle, 100000) as mapped:
             mapped[50000:50006] = b"mapped"
-            mapped.flush()
-        os.fsync(file.fileno())
+        os.fsync(handle)
         mount.kill()
+    finally:
+        with contextlib.suppress(OSError):  # nobody is there to hear of it
+            os.close(handle)
     assert (source / "file").read_bytes() == b"x" * 50000 + b"mapped" + b"x" * 49994
 
 

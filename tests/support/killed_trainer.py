@@ -227,6 +227,7 @@ def go_on(make_mount, source, found):
     assert tree(source / "afterwards") == tree(SAVED_AT_3)
     shutil.rmtree(mount.path / "last")
     assert not (source / "last").exists()
+    mount.close()
 
 
 def rounds(mounted, tmp_path, count, seed):
