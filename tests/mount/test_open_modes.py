@@ -2,6 +2,8 @@
 
 The kernel refuses with EIO what does not go together: a file that it reads and writes by itself, and any other open of it.
 """
+import concurrent.futures
+import fcntl
 import gzip
 import mmap
 import os
@@ -160,6 +162,33 @@ def test_many_open_and_close_in_a_random_order(place):
     for one in opened:
         one.close()
     assert (place.source / "f").read_bytes() == path.read_bytes() == expected
+
+
+def test_many_threads_open_and_close_one_file_at_once(place):
+    """Each has a region of its own, so that what it reads is what it wrote."""
+    path, _ = begin(place, "f")
+    region = 4096 * 3 + 100
+
+    def work(number):
+        rng = random.Random(number)
+        mine = bytearray(region)
+        with open(path, "r+b", buffering=0) as file:
+            os.pwrite(file.fileno(), mine, number * region)
+        for _ in range(150):
+            file = os.open(path, rng.choice((os.O_RDONLY, os.O_WRONLY, os.O_RDWR)))
+            flags = fcntl.fcntl(file, fcntl.F_GETFL) & os.O_ACCMODE
+            at = rng.randrange(region - 100)
+            if flags != os.O_RDONLY:
+                mine[at:at + 100] = rng.randbytes(100)
+                assert os.pwrite(file, mine[at:at + 100], number * region + at) == 100
+            if flags != os.O_WRONLY:
+                assert os.pread(file, region, number * region) == mine
+            os.close(file)
+        return bytes(mine)
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        regions = list(pool.map(work, range(8)))
+    assert (place.source / "f").read_bytes().startswith(b"".join(regions))
 
 
 def test_hard_links_are_one_file(place):

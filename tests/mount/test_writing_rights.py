@@ -130,3 +130,41 @@ def test_a_full_file_system_says_so(tiny):
         file.seek(0)
         assert file.write(b"y" * 1000) == 1000
     assert ours.read_bytes() == theirs.read_bytes() == b"y" * 1000
+
+
+@pytest.fixture
+def reserved_source(room):
+    """On a file system of 40 MB of which root alone may use a part."""
+    if not os.path.exists("/dev/loop-control"):
+        pytest.skip("this kernel has no loop devices")
+    image, source = room / "image", room / "source"
+    source.mkdir()
+    with open(image, "wb") as file:
+        file.truncate(40 * 10**6)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "30", image], check=True)
+    subprocess.run(["mount", "-o", "loop", image, source], check=True)
+    (source / "mine").mkdir()
+    os.chown(source / "mine", NOBODY, NOBODY)
+    yield source
+    subprocess.run(["umount", source], check=True)
+
+
+def test_what_is_reserved_for_root_stays_so(reserved_source, room, mounted, io_mode):
+    """The daemon is root's, and so is the kernel that writes in its place."""
+    mount = mounted(reserved_source, PLAIN, "--writable", "--allow-other", f"--io={io_mode}", mount_point=room / "mount")
+
+    def fill(path):
+        with open(path, "wb", buffering=0) as file:
+            while file.write(bytes(2**18)):
+                pass
+
+    def room_taken(path):
+        assert errno_as_nobody(fill, path) == errno.ENOSPC
+        size = (reserved_source / "mine" / path.name).stat().st_size
+        path.unlink()
+        os.sync()
+        return size
+
+    directly = room_taken(reserved_source / "mine" / "f")
+    assert 10 * 2**20 < directly < 30 * 10**6
+    assert abs(room_taken(mount.path / "mine" / "g") - directly) <= 2**20
