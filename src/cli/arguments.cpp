@@ -125,9 +125,9 @@ Result<void> expect_given(const std::string& value, const char* name, const char
     return {};
 }
 
-/// Replaces every -o by the options of ckptfs that it holds. Collects those for the kernel.
+/// Replaces every -o by the options of ckptfs that it holds. `others`: collects what else stands there.
 Result<std::vector<std::string>> expand_mount_options(const std::vector<std::string>& arguments,
-                                                      std::vector<std::string>& kernel_options) {
+                                                      MountOptionWords& others) {
     std::vector<std::string> options;
     std::vector<std::string> rest;
     for (std::size_t index = 0; index < arguments.size(); ++index) {
@@ -152,7 +152,9 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
         }
         CKPTFS_ASSIGN(const auto words, split_mount_options(list));
         options.insert(options.end(), words.arguments.begin(), words.arguments.end());
-        kernel_options.insert(kernel_options.end(), words.kernel_options.begin(), words.kernel_options.end());
+        others.kernel_options.insert(others.kernel_options.end(), words.kernel_options.begin(),
+                                     words.kernel_options.end());
+        others.read_only = others.read_only || words.read_only;
     }
     options.insert(options.end(), rest.begin(), rest.end());
     return options;
@@ -290,7 +292,8 @@ class MountingOptions {
             ->type_name("OPTION,...");
     }
 
-    [[nodiscard]] Result<void> parse(MountArguments& result, bool may_be_of_job) const {
+    /// `words`: what -o holds besides these options.
+    [[nodiscard]] Result<void> parse(MountArguments& result, MountOptionWords words, bool may_be_of_job) const {
         CKPTFS_ASSIGN(result.target, target_.parse(may_be_of_job));
         CKPTFS_ASSIGN(result.io, parse_io_mode(strings_.io));
         result.source = strings_.source;
@@ -298,8 +301,13 @@ class MountingOptions {
         result.log_file = strings_.log_file;
         result.writable = strings_.writable || result.in_place;
         result.allow_empty = strings_.allow_empty || result.writable;
+        result.kernel_options = std::move(words.kernel_options);
+        const std::string asked_by = result.in_place ? "--in-place" : "--writable";
+        if (result.writable && words.read_only) {
+            return usage_error("-o ro and " + asked_by + " contradict each other; give one of them");
+        }
         if (result.writable && !result.target.world_size() && !result.target.of_job) {
-            return usage_error(std::string(result.in_place ? "--in-place" : "--writable") +
+            return usage_error(asked_by +
                                " takes a world size: what is saved is that of a job of so many ranks; give "
                                "--world-size=N or --dp-size=D");
         }
@@ -321,14 +329,15 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     const MountingOptions options(app, strings);
     app.add_flag("-f,--foreground", result.foreground, "Stay in the foreground, log to standard error");
     app.add_flag("--allow-other", result.allow_other, "Let other users into the mount");
-    CKPTFS_ASSIGN(auto expanded, expand_mount_options(arguments, result.kernel_options));
+    MountOptionWords words;
+    CKPTFS_ASSIGN(auto expanded, expand_mount_options(arguments, words));
     CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), mount_usage));
     if (text) {
         return Arguments(std::move(*text));
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", mount_usage));
     CKPTFS_TRY(expect_given(strings.mount_point, "MOUNTPOINT", mount_usage));
-    CKPTFS_TRY(options.parse(result, false));
+    CKPTFS_TRY(options.parse(result, std::move(words), false));
     return Arguments(std::move(result));
 }
 
@@ -345,8 +354,8 @@ Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
     if (end_of_options != arguments.end()) {
         result.command.assign(end_of_options + 1, arguments.end());
     }
-    CKPTFS_ASSIGN(auto expanded,
-                  expand_mount_options({arguments.begin(), end_of_options}, result.mount.kernel_options));
+    MountOptionWords words;
+    CKPTFS_ASSIGN(auto expanded, expand_mount_options({arguments.begin(), end_of_options}, words));
     CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), run_usage));
     if (text) {
         return Arguments(std::move(*text));
@@ -357,7 +366,7 @@ Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
             std::string("COMMAND, after `--`, is missing (a SOURCE of the name run is written ./run); usage: ") +
             run_usage);
     }
-    CKPTFS_TRY(options.parse(result.mount, true));
+    CKPTFS_TRY(options.parse(result.mount, std::move(words), true));
     return Arguments(std::move(result));
 }
 

@@ -17,16 +17,15 @@ constexpr std::array<std::string_view, 15> words_with_value{
 constexpr std::array<std::string_view, 7> flag_words{
     "f", "foreground", "allow-other", "allow-empty", "accept-mixed", "trainable-only", "writable"};
 
-// Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is read-only, nosuid, nodev and noatime as it is,
-// or because they speak to whoever called us.
-constexpr std::array<std::string_view, 39> ignored_words{
-    "defaults",   "rw",          "ro",       "dev",        "nodev",    "suid",
-    "nosuid",     "exec",        "noexec",   "atime",      "noatime",  "relatime",
-    "norelatime", "strictatime", "diratime", "nodiratime", "lazytime", "nolazytime",
-    "auto",       "noauto",      "user",     "nouser",     "users",    "owner",
-    "group",      "nogroup",     "async",    "sync",       "dirsync",  "_netdev",
-    "nofail",     "mand",        "nomand",   "silent",     "loud",     "default_permissions",
-    "fsname",     "subtype",     "comment"};
+// Of mount(8), fstab(5) and libfuse: nothing to do, because a mount is nosuid, nodev and noatime as it is, because "rw"
+// is the default of mount(8) and asks for nothing, or because they speak to whoever called us.
+constexpr std::array<std::string_view, 38> ignored_words{
+    "defaults",   "rw",       "dev",        "nodev",    "suid",       "nosuid",      "exec",
+    "noexec",     "atime",    "noatime",    "relatime", "norelatime", "strictatime", "diratime",
+    "nodiratime", "lazytime", "nolazytime", "auto",     "noauto",     "user",        "nouser",
+    "users",      "owner",    "group",      "nogroup",  "async",      "sync",        "dirsync",
+    "_netdev",    "nofail",   "mand",       "nomand",   "silent",     "loud",        "default_permissions",
+    "fsname",     "subtype",  "comment"};
 
 constexpr std::array<std::string_view, 4> kernel_words{"context", "fscontext", "defcontext", "rootcontext"};
 
@@ -60,6 +59,10 @@ Result<MountOptionWords> split_mount_options(std::string_view list) {
         const std::size_t equals = word.find('=');
         std::string name = word.substr(0, equals);
         if (name.starts_with("x-") || name.starts_with("X-") || contains(ignored_words, name)) {
+            continue;
+        }
+        if (name == "ro") {
+            result.read_only = true;
             continue;
         }
         if (contains(kernel_words, name)) {

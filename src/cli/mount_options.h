@@ -12,10 +12,11 @@ namespace ckptfs::cli {
 struct MountOptionWords {
     std::vector<std::string> arguments;       ///< options of ckptfs as the command line writes them: "--world-size=4"
     std::vector<std::string> kernel_options;  ///< for the kernel: "context=..."
+    bool read_only = false;                   ///< "ro": what a mount is unless it is to be writable
 };
 
 /// `list`: what followed -o, comma-separated; "\," is a comma within a word. Words that speak to mount(8), systemd or
-/// that a read-only mount of ckptfs obeys anyway are ignored. `invalid_argument` names a word that nobody knows.
+/// that a mount of ckptfs obeys anyway are ignored. `invalid_argument` names a word that nobody knows.
 Result<MountOptionWords> split_mount_options(std::string_view list);
 
 }  // namespace ckptfs::cli

@@ -94,6 +94,19 @@ TEST(Arguments, AWritableMountIsThatOfAWorldSizeAndMayBeEmpty) {
     }
 }
 
+TEST(Arguments, AMountIsNotBothReadOnlyAndWritable) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"-o", "ro,writable,world-size=2"},
+                                                  {"-o", "writable,world-size=2,rw,ro"},
+                                                  {"-oro", "--writable", "--world-size=2"},
+                                                  {"--writable", "--world-size=2", "-o", "ro", "-o", "noatime"}}) {
+        std::vector<std::string> arguments{"/s", "/m"};
+        arguments.insert(arguments.end(), words.begin(), words.end());
+        EXPECT_THAT(error_of(arguments), HasSubstr("-o ro and --writable contradict"));
+    }
+    EXPECT_FALSE(mount_of({"/s", "/m", "-o", "ro,world-size=2"}).writable);
+    EXPECT_TRUE(mount_of({"/s", "/m", "-o", "rw,writable,world-size=2"}).writable);
+}
+
 TEST(Arguments, MountHasDefaults) {
     const auto arguments = mount_of({"/s", "/m"});
     EXPECT_FALSE(arguments.target.world_size());

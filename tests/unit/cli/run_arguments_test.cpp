@@ -53,6 +53,8 @@ TEST(RunArguments, TheWorldSizeMayBeTheJobs) {
 TEST(RunArguments, AWritableViewTakesAWorldSizeOrTheJobs) {
     EXPECT_TRUE(run_of({"run", "/s", "--writable", "--world-size=auto", "--", "c"}).mount.writable);
     EXPECT_TRUE(run_of({"run", "/s", "--writable", "--world-size=2", "--", "c"}).mount.allow_empty);
+    EXPECT_THAT(error_of({"run", "/s", "-oro", "--in-place", "--world-size=2", "--", "c"}),
+                HasSubstr("-o ro and --in-place contradict"));
     EXPECT_THAT(error_of({"run", "/s", "--writable", "--", "c"}), HasSubstr("--writable takes a world size"));
 }
 
