@@ -46,6 +46,9 @@ StartReport serve(const MountArguments& arguments, const share::SharedPlace& pla
     if (!*taken) {
         return {share::served_by_another, "another daemon serves the view", 0};
     }
+    if (arguments.in_place && ::geteuid() != 0) {
+        keeper.offer_user_namespace();
+    }
     const auto result = serve_mount(arguments, environment, MountEnds::by_own_signals, [&] {
         if (const auto watching = keeper.watch(); !watching) {
             log::error(watching.error().message());
@@ -131,7 +134,7 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
                            .prepare = {}};
     if (mounted.in_place) {
         program.prepare = [&]() -> Result<void> {
-            CKPTFS_TRY(share::cover_for_this_process(view.path(), mounted.source));
+            CKPTFS_TRY(share::cover_for_this_process(view.path(), mounted.source, view.user_namespace()));
             return share::expect_view_at(mounted.source);
         };
     }

@@ -68,6 +68,18 @@ void FileLock::unlock() {
     ::flock(descriptor_.get(), LOCK_UN);
 }
 
+Result<void> FileLock::write(const std::string& text) {
+    const bool is_written =
+        ::ftruncate(descriptor_.get(), 0) == 0 &&
+        ::pwrite(descriptor_.get(), text.data(), text.size(), 0) == static_cast<ssize_t>(text.size());
+    if (!is_written) {
+        const int reason = errno;
+        return Error(ErrorCode::io, in_quotes(path_) + " cannot be written: " + std::generic_category().message(reason),
+                     reason);
+    }
+    return {};
+}
+
 bool FileLock::is_removed() const {
     struct stat found {};
     return ::fstat(descriptor_.get(), &found) != 0 || found.st_nlink == 0;

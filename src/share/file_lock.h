@@ -25,6 +25,9 @@ class FileLock {
     /// For every process that holds the descriptor.
     void unlock();
 
+    /// In place of what the file holds.
+    Result<void> write(const std::string& text);
+
     /// Whether the file has been unlinked since: a lock on it then keeps nobody away.
     [[nodiscard]] bool is_removed() const;
     [[nodiscard]] int descriptor() const { return descriptor_.get(); }

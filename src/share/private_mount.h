@@ -17,11 +17,12 @@ Result<std::string> make_coverable(const std::string& directory);
 Result<void> expect_outside(const std::string& place, const std::string& directory);
 
 /// From here on this process and its children see `view`, a mount point, in the place of `directory`: in a mount
-/// namespace of their own, and in a user namespace that maps this user to itself where the system lets nobody else have
-/// one. The working directory is entered again where it lies below. Nothing is left behind once they are gone.
-/// `directory` has no symbolic links. For a process with one thread that is about to become another program; after an
-/// error (`mount`) it can only end.
-Result<void> cover_for_this_process(const std::string& view, const std::string& directory);
+/// namespace of their own and, where they are not root's, in the user namespace at `user_namespace` or one of their
+/// own: see enter_user_namespace(). The working directory is entered again where it lies below. Nothing is left behind
+/// once they are gone. `directory` has no symbolic links. For a process with one thread that is about to become another
+/// program; after an error (`mount`) it can only end.
+Result<void> cover_for_this_process(const std::string& view, const std::string& directory,
+                                    const std::string& user_namespace);
 
 /// `mount` where `directory`, which was covered, shows no mount of ckptfs: the daemon may have ended since its mount
 /// was joined, and COMMAND would begin anew, in an empty directory that goes with it.

@@ -3,7 +3,8 @@
 // - `users`, shared: every user, and every process that it handed the descriptor to. Who has it knows that nothing is
 //   removed. Exclusive: who ends the mount. A file that was removed meanwhile has no links, and one begins anew.
 // - the directory, exclusive: who starts a daemon.
-// - `daemon`, exclusive: the daemon, from its first step until its mount is gone.
+// - `daemon`, exclusive: the daemon, from its first step until its mount is gone. What the file says is said by who has
+//   the lock.
 #include "share/shared_view.h"
 
 #include <pthread.h>
@@ -12,9 +13,11 @@
 #include <chrono>
 #include <condition_variable>
 #include <csignal>
+#include <fstream>
 #include <mutex>
 #include <utility>
 
+#include "share/user_namespace.h"
 #include "util/log.h"
 
 namespace ckptfs::share {
@@ -98,6 +101,12 @@ Result<SharedView::Attempt> SharedView::serve_or_join(SharedView user, const Sta
     }
     user.leave();
     return Attempt(std::move(report));
+}
+
+std::string SharedView::user_namespace() const {
+    std::string path;
+    std::getline(std::ifstream(place_.daemon()), path);
+    return path;
 }
 
 bool SharedView::leave() {
@@ -189,8 +198,16 @@ Result<bool> ViewKeeper::take() {
     CKPTFS_ASSIGN(const bool mine, lock.try_lock(LockKind::exclusive));
     if (mine) {
         served_ = std::make_unique<FileLock>(std::move(lock));
+        CKPTFS_TRY(served_->write(""));
     }
     return mine;
+}
+
+void ViewKeeper::offer_user_namespace() {
+    auto made = make_user_namespace();
+    if (made && served_->write(path_of_namespace(*made))) {
+        user_namespace_ = std::move(made).value();
+    }
 }
 
 Result<void> ViewKeeper::watch() {

@@ -10,6 +10,7 @@
 
 #include "ckptfs/result.h"
 #include "fuse/daemon.h"
+#include "io/unique_fd.h"
 #include "share/file_lock.h"
 #include "share/shared_place.h"
 
@@ -33,6 +34,8 @@ class SharedView {
                                std::chrono::milliseconds patience = patience_to_join);
 
     [[nodiscard]] std::string path() const { return place_.view(); }
+    /// What the daemon's ViewKeeper offers; a path that there is not where it offers none.
+    [[nodiscard]] std::string user_namespace() const;
     /// The mount lives at least as long as any process that has this descriptor, until leave().
     [[nodiscard]] int descriptor() const { return users_.descriptor(); }
 
@@ -64,6 +67,9 @@ class ViewKeeper {
 
     /// False where another daemon serves the place.
     Result<bool> take();
+    /// Once taken: makes a user namespace for all users of the view to be in. Where the system refuses, there is none,
+    /// and who needs one hears why. For a process with one thread.
+    void offer_user_namespace();
     /// Once the mount answers: sends SIGTERM to this process as soon as nobody uses it.
     Result<void> watch();
     /// Once the mount is gone, whoever ended it: removes the place, unless somebody uses it, who then will.
@@ -73,6 +79,7 @@ class ViewKeeper {
     struct Watch;
     SharedPlace place_;
     std::unique_ptr<FileLock> served_;
+    io::UniqueFd user_namespace_;
     std::unique_ptr<Watch> watch_;
 };
 

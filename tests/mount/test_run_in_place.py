@@ -214,6 +214,24 @@ def test_ids_stay_what_they_are(run):
         assert int(capabilities.split()[1], 16) == 0
 
 
+def test_commands_of_a_job_may_look_into_each_other(run):
+    """As MPI does to copy from rank to rank, and debuggers: in one user namespace, if in any."""
+    process = run.start(*shell(f"echo $$ > {run.home}/pid; {WAIT_FOR_A_FILE.format(run.home / 'go')}"), options=AT_3)
+    started(run.home / "pid")
+    wait_until(lambda: (run.home / "pid").read_text().strip(), "the first rank")
+    first = (run.home / "pid").read_text().strip()
+    try:
+        look = f"ctypes.CDLL(None).ptrace(0x4206, {first}, 0, 0)"  # PTRACE_SEIZE, which does not stop it
+        result = run("python3", "-c", f"import ctypes; print({look})", options=AT_3)
+        assert (result.returncode, result.stdout) == (0, "0\n"), result
+        namespaces = run(*shell(f"readlink /proc/self/ns/user /proc/{first}/ns/user"), options=AT_3).stdout.split()
+        assert namespaces[0] == namespaces[1]
+        assert (namespaces[0] == os.readlink("/proc/self/ns/user")) == (run.user.uid == 0)
+    finally:
+        (run.home / "go").touch()
+    assert process.wait(60) == 0
+
+
 def test_a_path_in_it_is_no_source_within_the_command(run):
     program = run.user.program
     (run.home / "point").mkdir()

@@ -63,7 +63,7 @@ class CoverForThisProcess : public testing::Test {
         return run_program({.arguments = {"sh", "-c", script},
                             .environment = {{"D", real_}},
                             .inherited = -1,
-                            .prepare = [this] { return cover_for_this_process(view(), covered()); }},
+                            .prepare = [this] { return cover_for_this_process(view(), covered(), ""); }},
                            SignalMask());
     }
     int exit_code_of(const std::string& script) {
@@ -127,7 +127,7 @@ TEST_F(CoverForThisProcess, AnEmptyDirectoryIsNotTakenForTheView) {
                                       .environment = {},
                                       .inherited = -1,
                                       .prepare = [this]() -> Result<void> {
-                                          CKPTFS_TRY(cover_for_this_process(view(), covered()));
+                                          CKPTFS_TRY(cover_for_this_process(view(), covered(), ""));
                                           return expect_view_at(covered());
                                       }},
                                      SignalMask());
@@ -142,7 +142,7 @@ TEST_F(CoverForThisProcess, PathsMayHoldAnything) {
         run_program({.arguments = {"sh", "-c", "test -e \"$D\"/below/seen"},
                      .environment = {{"D", real_ + "/co,ver\\ed \n"}},
                      .inherited = -1,
-                     .prepare = [this] { return cover_for_this_process(view(), real_ + "/co,ver\\ed \n"); }},
+                     .prepare = [this] { return cover_for_this_process(view(), real_ + "/co,ver\\ed \n", ""); }},
                     SignalMask());
     ASSERT_TRUE(ended.ok()) << ended.error().message();
     EXPECT_EQ(ended->exit_code, 0);
