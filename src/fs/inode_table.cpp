@@ -21,16 +21,15 @@ std::uint64_t preferred_inode(const Identity& identity) {
 
 std::uint64_t InodeTable::remember(const Identity& identity, std::shared_ptr<Node> node) {
     const std::lock_guard lock(mutex_);
-    auto inode = preferred_inode(identity);
-    auto slot = slots_.find(inode);
-    while (reserved(inode) || (slot != slots_.end() && slot->second.check != identity.check)) {
-        slot = slots_.find(++inode);
+    const auto [known, is_new] = numbers_.try_emplace(identity, preferred_inode(identity));
+    if (is_new) {
+        while (reserved(known->second) || slots_.contains(known->second)) {
+            ++known->second;
+        }
+        slots_.emplace(known->second, Slot{identity, 0, std::move(node)});
     }
-    if (slot == slots_.end()) {
-        slot = slots_.emplace(inode, Slot{identity.check, 0, std::move(node)}).first;
-    }
-    ++slot->second.lookups;
-    return inode;
+    ++slots_.at(known->second).lookups;
+    return known->second;
 }
 
 std::shared_ptr<Node> InodeTable::find(std::uint64_t inode) const {
@@ -41,17 +40,8 @@ std::shared_ptr<Node> InodeTable::find(std::uint64_t inode) const {
 
 std::shared_ptr<Node> InodeTable::find(const Identity& identity) const {
     const std::shared_lock lock(mutex_);
-    auto inode = preferred_inode(identity);
-    while (true) {
-        const auto slot = slots_.find(inode);
-        if (slot == slots_.end() && !reserved(inode)) {
-            return nullptr;
-        }
-        if (slot != slots_.end() && slot->second.check == identity.check) {
-            return slot->second.node;
-        }
-        ++inode;
-    }
+    const auto known = numbers_.find(identity);
+    return known == numbers_.end() ? nullptr : slots_.at(known->second).node;
 }
 
 void InodeTable::forget(std::uint64_t inode, std::uint64_t lookups) {
@@ -65,8 +55,19 @@ void InodeTable::forget(std::uint64_t inode, std::uint64_t lookups) {
         slot->second.lookups -= lookups;
         return;
     }
+    if (const auto known = numbers_.find(slot->second.identity); known != numbers_.end() && known->second == inode) {
+        numbers_.erase(known);
+    }
     released = std::move(slot->second.node);
     slots_.erase(slot);
+}
+
+void InodeTable::retire(const Identity& identity, const Node& node) {
+    const std::lock_guard lock(mutex_);
+    const auto known = numbers_.find(identity);
+    if (known != numbers_.end() && slots_.at(known->second).node.get() == &node) {
+        numbers_.erase(known);
+    }
 }
 
 std::size_t InodeTable::size() const {

@@ -1,6 +1,7 @@
 // The inodes that the kernel refers to, each until it has forgotten every lookup.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <shared_mutex>
@@ -15,23 +16,31 @@ namespace ckptfs {
 class InodeTable {
  public:
     /// Counts one lookup of `identity`. A node that is there already stays; `node` is for a new one.
-    /// Returns its inode number: that of the identity, or the next free one where another identity has it.
+    /// Returns its inode number: that of the identity, or the next free one where another has it.
     std::uint64_t remember(const Identity& identity, std::shared_ptr<Node> node);
     /// nullptr where there is none.
     [[nodiscard]] std::shared_ptr<Node> find(std::uint64_t inode) const;
     [[nodiscard]] std::shared_ptr<Node> find(const Identity& identity) const;
     void forget(std::uint64_t inode, std::uint64_t lookups);
+    /// What `node` stands for is gone, and file systems give its identity to what they make next: that gets a number
+    /// of its own, while the one of `node` leads to it until it is forgotten. No-op where another has the identity.
+    void retire(const Identity& identity, const Node& node);
     [[nodiscard]] std::size_t size() const;
 
  private:
     struct Slot {
-        std::uint64_t check = 0;
+        Identity identity;
         std::uint64_t lookups = 0;
         std::shared_ptr<Node> node;
     };
 
+    struct Hash {
+        std::size_t operator()(const Identity& identity) const { return identity.inode; }
+    };
+
     mutable std::shared_mutex mutex_;
     std::unordered_map<std::uint64_t, Slot> slots_;
+    std::unordered_map<Identity, std::uint64_t, Hash> numbers_;  // of all that are not retired
 };
 
 /// The inode number that `identity` has unless it collides: what a directory listing may show.

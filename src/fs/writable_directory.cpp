@@ -155,6 +155,9 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
     if (!info.ok()) {
         return Errno{info.error};
     }
+    if ((flags & O_EXCL) != 0) {
+        mount().retire(mount().known(info.value));
+    }
     CreatedBytes created;
     created.entry = mount().entry(place, info.value);
     const auto node =
@@ -171,7 +174,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
 
 template <class Make>
 Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_view name, const Caller& caller,
-                                               Make make) {
+                                               bool is_new, Make make) {
     const auto found = locate();
     if (!found.ok()) {
         return Errno{found.error};
@@ -192,24 +195,24 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
     if (tag) {
         tag->note_change();
     }
-    return mount().made_entry(place);
+    return mount().made_entry(place, is_new);
 }
 
 Outcome<LookedUpEntry> WritableDirectory::make_directory(std::uint64_t inode, std::string_view name, std::uint32_t mode,
                                                          const Caller& caller) {
-    return make(inode, name, caller,
+    return make(inode, name, caller, true,
                 [&](const std::string& path) { return mount().writer().make_directory(path, mode, caller); });
 }
 
 Outcome<LookedUpEntry> WritableDirectory::make_node(std::uint64_t inode, std::string_view name, std::uint32_t mode,
                                                     std::uint64_t device, const Caller& caller) {
-    return make(inode, name, caller,
+    return make(inode, name, caller, true,
                 [&](const std::string& path) { return mount().writer().make_node(path, mode, device, caller); });
 }
 
 Outcome<LookedUpEntry> WritableDirectory::make_symlink(std::uint64_t inode, std::string_view name,
                                                        const std::string& target, const Caller& caller) {
-    return make(inode, name, caller,
+    return make(inode, name, caller, true,
                 [&](const std::string& path) { return mount().writer().make_symlink(path, target, caller); });
 }
 
@@ -226,7 +229,7 @@ Outcome<LookedUpEntry> WritableDirectory::make_link(std::uint64_t inode, std::st
     if (!from.ok()) {
         return Errno{from.error};
     }
-    return make(inode, name, caller, [&](const std::string& path) {
+    return make(inode, name, caller, false, [&](const std::string& path) {
         return mount().writer().make_link(path, from.value.place.path, caller);
     });
 }
@@ -236,9 +239,15 @@ Outcome<Done> WritableDirectory::remove_file(std::string_view name, const Caller
     if (!found.ok()) {
         return Errno{found.error};
     }
-    const std::string& path = found.value.place.path;
-    const auto tag = tag_for(path, name);
-    return tag ? tag->remove(std::string(name), caller) : mount().writer().remove_file(join_path(path, name), caller);
+    const std::string& directory = found.value.place.path;
+    const std::string path = join_path(directory, name);
+    const auto leaving = mount().leaving(path);
+    const auto tag = tag_for(directory, name);
+    auto removed = tag ? tag->remove(std::string(name), caller) : mount().writer().remove_file(path, caller);
+    if (removed.ok() && leaving && (!tag || !mount().source().stat(path))) {
+        mount().retire(leaving);
+    }
+    return removed;
 }
 
 Outcome<Done> WritableDirectory::remove_directory(std::string_view name, const Caller& caller) {
@@ -249,6 +258,7 @@ Outcome<Done> WritableDirectory::remove_directory(std::string_view name, const C
     const std::string& directory = found.value.place.path;
     const std::string path = join_path(directory, name);
     const auto info = mount().source().stat(path);
+    const auto leaving = info ? mount().known(*info) : nullptr;
     if (auto emptied = empty(path, caller); !emptied.ok()) {
         return emptied;
     }
@@ -256,6 +266,7 @@ Outcome<Done> WritableDirectory::remove_directory(std::string_view name, const C
     if (removed.ok()) {
         if (info) {
             mount().tags().forget({info->stamp.device, info->stamp.inode});
+            mount().retire(leaving);
         }
         if (const auto tag = tag_for(directory, name)) {
             tag->note_change();

@@ -53,16 +53,18 @@ class WritableDirectory final : public WritableNode, public std::enable_shared_f
     /// Of the entry `name` of this directory, which is at `path`, with that inode.
     [[nodiscard]] EntryPlace place_in(const std::string& path, std::uint64_t inode, std::string_view name);
     [[nodiscard]] std::shared_ptr<WritableTag> kept_tag(const std::string& path);
-    /// What `make` makes of SOURCE's path for the new entry `name`.
+    /// What `make` makes of SOURCE's path for the new entry `name`. `is_new`: the first name of what it makes.
     template <class Make>
-    Outcome<LookedUpEntry> make(std::uint64_t inode, std::string_view name, const Caller& caller, Make make);
+    Outcome<LookedUpEntry> make(std::uint64_t inode, std::string_view name, const Caller& caller, bool is_new,
+                                Make make);
     /// Whether what is called `name` may be renamed, or be in the way of it.
     [[nodiscard]] static Outcome<Done> may_leave(WritableTag* tag, std::string_view name);
     [[nodiscard]] static Outcome<Done> may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags,
                                                        const Caller& caller);
     /// Where the directory at `path` shows nothing any more, nothing is left in it.
     [[nodiscard]] Outcome<Done> empty(const std::string& path, const Caller& caller);
-    void note_renamed(const EntryPlace& place);
+    /// The node of what is there now; nullptr: the kernel has none.
+    std::shared_ptr<WritableNode> note_renamed(const EntryPlace& place);
 
     bool is_root_;
     std::mutex mutex_;

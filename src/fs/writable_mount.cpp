@@ -12,15 +12,19 @@ namespace ckptfs {
 namespace {
 
 Identity identity_of(const FileInfo& info) {
-    return IdentityHasher()
-        .add(number(NodeKind::writable))
-        .add(static_cast<std::uint64_t>(info.type))
-        .add(info.stamp.device)
-        .add(info.stamp.inode)
-        .identity();
+    return writable_identity(info.type, {info.stamp.device, info.stamp.inode});
 }
 
 }  // namespace
+
+Identity writable_identity(FileType type, const WritableTags::Key& key) {
+    return IdentityHasher()
+        .add(number(NodeKind::writable))
+        .add(static_cast<std::uint64_t>(type))
+        .add(key.first)
+        .add(key.second)
+        .identity();
+}
 
 WritableMount::WritableMount(MountTree& tree, const ViewRequest& request, std::shared_ptr<const SourceWriter> writer,
                              bool in_place)
@@ -47,10 +51,13 @@ LookedUpEntry WritableMount::entry(const EntryPlace& place, const FileInfo& info
                                             : remember<WritableFile>(place, info);
 }
 
-Outcome<LookedUpEntry> WritableMount::made_entry(const EntryPlace& place) {
+Outcome<LookedUpEntry> WritableMount::made_entry(const EntryPlace& place, bool is_new) {
     const auto info = source().stat(place.path);
     if (!info) {
         return answer_of_source(info.error());
+    }
+    if (is_new) {
+        retire(known(*info));
     }
     if (info->type != FileType::symlink) {
         return entry(place, *info);
@@ -99,6 +106,19 @@ LookedUpEntry WritableMount::remember(const EntryPlace& place, const FileInfo& i
 
 std::shared_ptr<WritableNode> WritableMount::known(const FileInfo& info) {
     return std::dynamic_pointer_cast<WritableNode>(tree_.inodes().find(identity_of(info)));
+}
+
+std::shared_ptr<WritableNode> WritableMount::leaving(const std::string& path) {
+    const auto info = source().stat(path);
+    const bool is_last = info && (info->type == FileType::directory || info->nlink <= 1);
+    return is_last ? known(*info) : nullptr;
+}
+
+void WritableMount::retire(const std::shared_ptr<WritableNode>& node) {
+    if (node) {
+        node->leave();
+        tree_.inodes().retire(node->identity(), *node);
+    }
 }
 
 }  // namespace ckptfs

@@ -15,6 +15,9 @@ namespace ckptfs {
 class WritableDirectory;
 class WritableNode;
 
+/// Of what SOURCE has under `key`, device and inode.
+[[nodiscard]] Identity writable_identity(FileType type, const WritableTags::Key& key);
+
 /// Where an entry of SOURCE is, or may be.
 struct EntryPlace {
     std::shared_ptr<WritableDirectory> directory;
@@ -43,11 +46,17 @@ class WritableMount {
     /// What SOURCE has there now.
     [[nodiscard]] Outcome<LookedUpEntry> entry(const EntryPlace& place);
     /// The same for what has just been made there: a symbolic link is one, be it shown as one or not.
-    [[nodiscard]] Outcome<LookedUpEntry> made_entry(const EntryPlace& place);
+    /// `is_new`: it had no other name before.
+    [[nodiscard]] Outcome<LookedUpEntry> made_entry(const EntryPlace& place, bool is_new);
     /// For what has just been found there, and is no symbolic link.
     [[nodiscard]] LookedUpEntry entry(const EntryPlace& place, const FileInfo& info);
     /// The node that the kernel has of a file or directory; nullptr: it has none.
     [[nodiscard]] std::shared_ptr<WritableNode> known(const FileInfo& info);
+    /// The node of what goes with its name `path`, to be asked before; nullptr: there is none, or it has other names.
+    [[nodiscard]] std::shared_ptr<WritableNode> leaving(const std::string& path);
+    /// What the kernel knows as `node` is gone. For the kernel a directory is dead from then on, and an open file is
+    /// what it was: what SOURCE makes next under the same device and inode is another one. nullptr: no-op.
+    void retire(const std::shared_ptr<WritableNode>& node);
 
  private:
     [[nodiscard]] Outcome<LookedUpEntry> link_entry(const EntryPlace& place, const FileInfo& info);

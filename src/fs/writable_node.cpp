@@ -69,6 +69,9 @@ Outcome<WritableNode::Found> WritableNode::locate() {
         const std::lock_guard lock(mutex_);
         names = names_;
     }
+    if (is_gone_) {
+        return Errno{ESTALE};
+    }
     for (const Name& name : names) {
         auto place = place_of(name);
         const auto info = mount_.source().stat(place.path);

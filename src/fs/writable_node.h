@@ -1,6 +1,7 @@
 // An entry of SOURCE in a mount that can be written.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -27,6 +28,10 @@ class WritableNode : public Node {
     [[nodiscard]] virtual Outcome<Found> locate();
     /// It is there now.
     void found_at(const EntryPlace& place);
+    /// It is nowhere any more, whatever comes to be where it was.
+    void leave() { is_gone_ = true; }
+    [[nodiscard]] WritableTags::Key key() const { return {device_, source_inode_}; }
+    [[nodiscard]] Identity identity() const { return writable_identity(type_, key()); }
 
     Outcome<FileAttributes> attributes(std::uint64_t inode) override;
     Outcome<FileAttributes> change(std::uint64_t inode, const SourceHandle* handle, const AttributeChange& change,
@@ -45,7 +50,6 @@ class WritableNode : public Node {
     [[nodiscard]] bool is_same(const FileInfo& info) const;
     /// Where it was found last.
     [[nodiscard]] EntryPlace last_place() const;
-    [[nodiscard]] WritableTags::Key key() const { return {device_, source_inode_}; }
     /// Handles of it that are open, for when it has no name any more.
     [[nodiscard]] virtual std::vector<std::shared_ptr<const SourceHandle>> handles() { return {}; }
 
@@ -62,6 +66,7 @@ class WritableNode : public Node {
     const std::uint64_t device_;
     const std::uint64_t source_inode_;
     const FileType type_;
+    std::atomic<bool> is_gone_ = false;
 
     mutable std::mutex mutex_;
     std::vector<Name> names_;  // the last one found first; none of SOURCE itself

@@ -56,6 +56,7 @@ Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view na
     if (auto allowed = may_be_replaced(to_tag.get(), new_name, flags, caller); !allowed.ok()) {
         return allowed;
     }
+    const auto replaced = (flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) == 0 ? mount().leaving(to.path) : nullptr;
     auto renamed = mount().writer().rename(from.path, to.path, flags, caller);
     if (!renamed.ok() && (renamed.error == ENOTEMPTY || renamed.error == EEXIST) && empty(to.path, caller).ok()) {
         renamed = mount().writer().rename(from.path, to.path, flags, caller);
@@ -63,7 +64,10 @@ Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view na
     if (!renamed.ok()) {
         return renamed;
     }
-    note_renamed(to);
+    if (const auto now = note_renamed(to); replaced && replaced != now) {
+        mount().tags().forget(replaced->key());
+        mount().retire(replaced);
+    }
     if ((flags & RENAME_EXCHANGE) != 0) {
         note_renamed(from);
     }
@@ -75,11 +79,13 @@ Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view na
     return Done{};
 }
 
-void WritableDirectory::note_renamed(const EntryPlace& place) {
+std::shared_ptr<WritableNode> WritableDirectory::note_renamed(const EntryPlace& place) {
     const auto info = mount().source().stat(place.path);
-    if (const auto node = info ? mount().known(*info) : nullptr) {
+    auto node = info ? mount().known(*info) : nullptr;
+    if (node) {
         node->found_at(place);
     }
+    return node;
 }
 
 }  // namespace ckptfs

@@ -40,6 +40,38 @@ TEST(InodeTable, CollidingIdentitiesHaveDifferentNumbers) {
     EXPECT_FALSE(table.find(100));
 }
 
+TEST(InodeTable, KeepsCollidingIdentitiesApartWhenOneIsForgotten) {
+    InodeTable table;
+    EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
+    const auto node = some_node();
+    const auto second = table.remember({100, 2}, node);
+    table.forget(100, 1);
+    EXPECT_EQ(table.find(Identity{100, 2}), node);
+    EXPECT_EQ(table.remember({100, 2}, some_node()), second);
+}
+
+TEST(InodeTable, GivesARetiredIdentityANumberOfItsOwn) {
+    InodeTable table;
+    const auto old = some_node();
+    EXPECT_EQ(table.remember({100, 1}, old), 100U);
+    table.retire({100, 1}, *old);
+    EXPECT_FALSE(table.find(Identity{100, 1}));
+    EXPECT_EQ(table.find(100), old);
+    const auto next = some_node();
+    const auto number = table.remember({100, 1}, next);
+    EXPECT_NE(number, 100U);
+    EXPECT_EQ(table.find(number), next);
+    EXPECT_EQ(table.find(Identity{100, 1}), next);
+    table.retire({100, 1}, *old);  // which is not what has it now
+    EXPECT_EQ(table.remember({100, 1}, some_node()), number);
+    table.forget(100, 1);
+    EXPECT_FALSE(table.find(100));
+    EXPECT_EQ(table.remember({100, 1}, some_node()), number);
+    table.forget(number, 3);
+    EXPECT_EQ(table.size(), 0U);
+    EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
+}
+
 TEST(InodeTable, ReservedNumbersAreNotGivenOut) {
     InodeTable table;
     for (const std::uint64_t inode : {std::uint64_t{0}, root_inode, unknown_inode}) {

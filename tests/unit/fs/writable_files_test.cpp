@@ -58,6 +58,99 @@ TEST_F(WritableFiles, KeepTheirInodeWhateverIsWritten) {
     EXPECT_EQ(program_.stat("d").value.nlink, source_stat("d").st_nlink);
 }
 
+/// What is made after something was removed, where SOURCE gives it the number that is free now.
+class ReusedNumber : public WritableTest {
+ protected:
+    /// Of `path`, which `make` has made before, after `leave`, which has it go, and `make_next`, which makes `next`.
+    template <class Leave, class MakeNext>
+    void expect_another_inode(const std::string& path, const std::string& next, Leave leave, MakeNext make_next) {
+        const auto before = program_.stat(path).value.inode;
+        const auto number = source_stat(path).st_ino;
+        ASSERT_EQ(leave(), 0);
+        ASSERT_EQ(make_next(), 0);
+        if (source_stat(next).st_ino != number) {
+            GTEST_SKIP() << "the file system of the temporary directory does not use numbers again";
+        }
+        const auto now = program_.stat(next).value.inode;
+        EXPECT_NE(now, before);
+        EXPECT_EQ(program_.stat(next).value.inode, now);
+        EXPECT_EQ(file_system_->getattr(before).error, ESTALE);
+        EXPECT_TRUE(file_system_->getattr(now).ok());
+    }
+};
+
+TEST_F(ReusedNumber, OfADirectory) {
+    ASSERT_EQ(program_.mkdir("d"), 0);
+    expect_another_inode(
+        "d", "e", [&] { return program_.rmdir("d"); }, [&] { return program_.mkdir("e"); });
+    EXPECT_EQ(program_.write("e/x", "x"), 0);
+    EXPECT_EQ(source_text("e/x"), "x");
+}
+
+TEST_F(ReusedNumber, OfADirectoryUnderTheSameName) {
+    ASSERT_EQ(program_.mkdir("d"), 0);
+    expect_another_inode(
+        "d", "d", [&] { return program_.rmdir("d"); }, [&] { return program_.mkdir("d"); });
+}
+
+TEST_F(ReusedNumber, OfADirectoryThatAnotherNodeMakes) {
+    ASSERT_EQ(program_.mkdir("d"), 0);
+    expect_another_inode(
+        "d", "e", [&] { return program_.rmdir("d"); },
+        [&] { return std::filesystem::create_directory(directory_ / "e") ? 0 : EIO; });
+}
+
+TEST_F(ReusedNumber, OfADirectoryThatAnotherNodeRemoved) {
+    ASSERT_EQ(program_.mkdir("d"), 0);
+    expect_another_inode(
+        "d", "e", [&] { return std::filesystem::remove(directory_ / "d") ? 0 : EIO; },
+        [&] { return program_.mkdir("e"); });
+}
+
+TEST_F(ReusedNumber, OfADirectoryThatARenameReplaces) {
+    ASSERT_EQ(program_.mkdir("d"), 0);
+    ASSERT_EQ(program_.mkdir("e"), 0);
+    const auto moved = program_.stat("e").value.inode;
+    expect_another_inode(
+        "d", "f", [&] { return program_.rename("e", "d"); }, [&] { return program_.mkdir("f"); });
+    EXPECT_EQ(program_.stat("d").value.inode, moved);
+}
+
+TEST_F(ReusedNumber, OfAFile) {
+    ASSERT_EQ(program_.write("a", "1"), 0);
+    expect_another_inode(
+        "a", "b", [&] { return program_.unlink("a"); }, [&] { return program_.write("b", "2"); });
+    EXPECT_EQ(program_.read("b").value, "2");
+}
+
+TEST_F(ReusedNumber, OfAShard) {
+    ASSERT_EQ(program_.write("rank_0.shard", "1"), 0);
+    expect_another_inode(
+        "rank_0.shard", "b", [&] { return program_.unlink("rank_0.shard"); }, [&] { return program_.write("b", "2"); });
+}
+
+TEST_F(ReusedNumber, OfAFileThatARenameReplaces) {
+    ASSERT_EQ(program_.write("a", "1"), 0);
+    ASSERT_EQ(program_.write("b", "2"), 0);
+    const auto moved = program_.stat("b").value.inode;
+    expect_another_inode(
+        "a", "c", [&] { return program_.rename("b", "a"); }, [&] { return program_.write("c", "3"); });
+    EXPECT_EQ(program_.stat("a").value.inode, moved);
+}
+
+TEST_F(ReusedNumber, IsNoneWhileAFileHasAnotherName) {
+    ASSERT_EQ(program_.write("a", "1"), 0);
+    ASSERT_EQ(program_.link("a", "b"), 0);
+    const auto inode = program_.stat("a").value.inode;
+    ASSERT_EQ(program_.unlink("a"), 0);
+    EXPECT_EQ(program_.stat("b").value.inode, inode);
+    ASSERT_EQ(program_.mkdir("d"), 0);
+    ASSERT_EQ(program_.write("d/x", "x"), 0);
+    const auto directory = program_.stat("d").value.inode;
+    ASSERT_EQ(program_.rmdir("d"), ENOTEMPTY);
+    EXPECT_EQ(program_.stat("d").value.inode, directory);
+}
+
 TEST_F(WritableFiles, AreFoundByAnyOfTheirNames) {
     ASSERT_EQ(program_.write("a", "text"), 0);
     ASSERT_EQ(program_.link("a", "b"), 0);
