@@ -184,8 +184,8 @@ Outcome<FileAttributes> FileSystem::setattr(std::uint64_t inode, std::optional<s
     return guarded("setattr", [&] { return implementation_->setattr(inode, handle, change, caller); });
 }
 
-Outcome<std::size_t> FileSystem::write(std::uint64_t handle, std::uint64_t offset, std::span<const std::byte> data,
-                                       const Caller& caller) noexcept {
+Outcome<std::size_t> FileSystem::write(std::uint64_t handle, std::optional<std::uint64_t> offset,
+                                       std::span<const std::byte> data, const Caller& caller) noexcept {
     return guarded("write", [&] { return implementation_->write(handle, offset, data, caller); });
 }
 

@@ -171,9 +171,9 @@ class FileSystem {
     Outcome<FileAttributes> setattr(std::uint64_t inode, std::optional<std::uint64_t> handle,
                                     const AttributeChange& change, const Caller& caller) noexcept;
 
-    /// The value is how much was written.
-    Outcome<std::size_t> write(std::uint64_t handle, std::uint64_t offset, std::span<const std::byte> data,
-                               const Caller& caller) noexcept;
+    /// Without `offset` at the end of the file. The value is how much was written.
+    Outcome<std::size_t> write(std::uint64_t handle, std::optional<std::uint64_t> offset,
+                               std::span<const std::byte> data, const Caller& caller) noexcept;
     Outcome<Done> flush(std::uint64_t handle) noexcept;
     Outcome<Done> fsync(std::uint64_t handle, bool data_only) noexcept;
     Outcome<Done> fsyncdir(std::uint64_t handle, bool data_only) noexcept;

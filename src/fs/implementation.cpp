@@ -247,7 +247,7 @@ Outcome<FileAttributes> FileSystem::Implementation::setattr(std::uint64_t inode,
     return on_node(inode, [&](Node& node) { return node.change(inode, opened.get(), change, caller); });
 }
 
-Outcome<std::size_t> FileSystem::Implementation::write(std::uint64_t handle, std::uint64_t offset,
+Outcome<std::size_t> FileSystem::Implementation::write(std::uint64_t handle, std::optional<std::uint64_t> offset,
                                                        std::span<const std::byte> data, const Caller& caller) {
     const auto opened = source_handle(handle);
     return opened ? opened->write(offset, data, caller) : Errno{EBADF};

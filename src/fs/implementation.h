@@ -51,8 +51,8 @@ class FileSystem::Implementation {
     Outcome<LookedUpEntry> link(std::uint64_t inode, std::uint64_t parent, std::string_view name, const Caller& caller);
     Outcome<FileAttributes> setattr(std::uint64_t inode, std::optional<std::uint64_t> handle,
                                     const AttributeChange& change, const Caller& caller);
-    Outcome<std::size_t> write(std::uint64_t handle, std::uint64_t offset, std::span<const std::byte> data,
-                               const Caller& caller);
+    Outcome<std::size_t> write(std::uint64_t handle, std::optional<std::uint64_t> offset,
+                               std::span<const std::byte> data, const Caller& caller);
     Outcome<Done> flush(std::uint64_t handle);
     Outcome<Done> fsync(std::uint64_t handle, bool data_only);
     Outcome<Done> fsyncdir(std::uint64_t handle, bool data_only);

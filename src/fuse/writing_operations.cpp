@@ -107,10 +107,12 @@ void release_of(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noex
 
 void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* data, std::size_t nbytes, off_t offset,
            fuse_file_info* file) noexcept {
-    const RequestCaller caller(request, file->writepage == 0);
-    reply(request,
-          file_system_of(request).write(file->fh, static_cast<std::uint64_t>(offset),
-                                        std::as_bytes(std::span(data, nbytes)), caller),
+    const bool is_of_mapping = file->writepage != 0;
+    const RequestCaller caller(request, !is_of_mapping);
+    // The flags are those that the open file has now, not those that it was opened with.
+    const bool appends = !is_of_mapping && (file->flags & O_APPEND) != 0;
+    const auto place = appends ? std::nullopt : std::optional(static_cast<std::uint64_t>(offset));
+    reply(request, file_system_of(request).write(file->fh, place, std::as_bytes(std::span(data, nbytes)), caller),
           [&](std::size_t done) { fuse_reply_write(request, done); });
 }
 

@@ -8,6 +8,7 @@
 
 #include <cerrno>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "io/attribute_change.h"
@@ -85,37 +86,40 @@ Outcome<std::size_t> SourceFile::read(std::uint64_t offset, std::span<std::byte>
     return filled;
 }
 
-Outcome<std::size_t> SourceFile::write(std::uint64_t offset, std::span<const std::byte> data,
+Outcome<std::size_t> SourceFile::write(std::optional<std::uint64_t> offset, std::span<const std::byte> data,
                                        const Caller& caller) const {
     const CallerScope scope(acting(caller));
     if (scope.error() != 0) {
         return Errno{scope.error()};
     }
-    if (appends_ && !caller.is_known()) {
-        return write_in_place(offset, data);
+    if (const bool appends = !offset; appends != appends_) {
+        return write_otherwise(offset, data);
     }
     const std::shared_lock turn(appending_);
     return write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
-        return calls_->write_at(fd_.get(), rest.data(), rest.size(), offset + written);
+        return calls_->write_at(fd_.get(), rest.data(), rest.size(), offset.value_or(0) + written);
     });
 }
 
-/// The pages of a mapping have their place, and the kernel sends them to whoever has the file open for writing.
-Outcome<std::size_t> SourceFile::write_in_place(std::uint64_t offset, std::span<const std::byte> data) const {
+/// Not as the file was opened. The pages of a mapping have their place, and the kernel sends them to whoever has the
+/// file open for writing; and a program may set and clear O_APPEND of an open file.
+Outcome<std::size_t> SourceFile::write_otherwise(std::optional<std::uint64_t> offset,
+                                                 std::span<const std::byte> data) const {
+    const auto place = [&](std::size_t written) { return offset ? std::optional(*offset + written) : std::nullopt; };
     const auto answer = write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
-        return calls_->write_in_place_at(fd_.get(), rest.data(), rest.size(), offset + written);
+        return calls_->write_otherwise_at(fd_.get(), rest.data(), rest.size(), place(written));
     });
     if (answer.error != EOPNOTSUPP) {
         return answer;
     }
     const std::unique_lock alone(appending_);
-    if (const int failure = calls_->set_appending(fd_.get(), false); failure < 0) {
+    if (const int failure = calls_->set_appending(fd_.get(), !appends_); failure < 0) {
         return Errno{-failure};
     }
     const auto again = write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
-        return calls_->write_at(fd_.get(), rest.data(), rest.size(), offset + written);
+        return calls_->write_at(fd_.get(), rest.data(), rest.size(), place(written).value_or(0));
     });
-    const int failure = calls_->set_appending(fd_.get(), true);
+    const int failure = calls_->set_appending(fd_.get(), appends_);
     return failure < 0 ? Errno{-failure} : again;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <shared_mutex>
 
 #include "io/descriptor_pool.h"
@@ -20,7 +21,7 @@ class SourceFile final : public SourceHandle {
 
     [[nodiscard]] Outcome<FileInfo> info() const override;
     Outcome<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) const override;
-    Outcome<std::size_t> write(std::uint64_t offset, std::span<const std::byte> data,
+    Outcome<std::size_t> write(std::optional<std::uint64_t> offset, std::span<const std::byte> data,
                                const Caller& caller) const override;
     Outcome<Done> change(const AttributeChange& change, const Caller& caller) const override;
     Outcome<Done> flush() const override;
@@ -33,11 +34,12 @@ class SourceFile final : public SourceHandle {
 
  private:
     [[nodiscard]] const Caller& acting(const Caller& caller) const;
-    [[nodiscard]] Outcome<std::size_t> write_in_place(std::uint64_t offset, std::span<const std::byte> data) const;
+    [[nodiscard]] Outcome<std::size_t> write_otherwise(std::optional<std::uint64_t> offset,
+                                                       std::span<const std::byte> data) const;
 
     const UniqueFd fd_;
     const bool appends_;
-    mutable std::shared_mutex appending_;  ///< held while one who appends writes
+    mutable std::shared_mutex appending_;  ///< held by whoever needs O_APPEND as it is now
     const std::shared_ptr<const SystemCalls> calls_;
     const std::shared_ptr<DescriptorPool> pool_;
     const std::shared_ptr<const Caller> opener_;

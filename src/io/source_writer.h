@@ -41,9 +41,9 @@ class SourceHandle {
     [[nodiscard]] virtual Outcome<FileInfo> info() const = 0;
     /// Fewer bytes than asked for at the end of the file only.
     virtual Outcome<std::size_t> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
-    /// As the one who opened it, where the caller is not known. At the end of the file, whatever `offset`, where it is
-    /// open for appending. Fewer bytes only where the rest fails.
-    virtual Outcome<std::size_t> write(std::uint64_t offset, std::span<const std::byte> data,
+    /// Without `offset` at the end of the file; O_APPEND at opening does not count, since fcntl(2) may have changed it.
+    /// As the one who opened it, where the caller is not known. Fewer bytes only where the rest fails.
+    virtual Outcome<std::size_t> write(std::optional<std::uint64_t> offset, std::span<const std::byte> data,
                                        const Caller& caller) const = 0;
     virtual Outcome<Done> change(const AttributeChange& change, const Caller& caller) const = 0;
     /// What close(2) would answer.

@@ -155,10 +155,12 @@ ssize_t SystemCalls::write_at(int fd, const std::byte* data, std::size_t nbytes,
     return or_errno(::pwrite(fd, data, nbytes, static_cast<off_t>(offset)));
 }
 
-ssize_t SystemCalls::write_in_place_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const {
+ssize_t SystemCalls::write_otherwise_at(int fd, const std::byte* data, std::size_t nbytes,
+                                        std::optional<std::uint64_t> offset) const {
     constexpr int without_appending = 0x20;                 // RWF_NOAPPEND, for older headers
     const iovec one{const_cast<std::byte*>(data), nbytes};  // NOLINT(cppcoreguidelines-pro-type-const-cast): only read
-    return or_errno(::pwritev2(fd, &one, 1, static_cast<off_t>(offset), without_appending));
+    const int how = offset ? without_appending : RWF_APPEND;
+    return or_errno(::pwritev2(fd, &one, 1, static_cast<off_t>(offset.value_or(0)), how));
 }
 
 int SystemCalls::set_appending(int fd, bool appends) const {

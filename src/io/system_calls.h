@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -66,8 +67,10 @@ class SystemCalls {
     virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;
     virtual ssize_t write_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const;
-    /// At `offset` even if `fd` is open for appending; -EOPNOTSUPP before Linux 6.9.
-    virtual ssize_t write_in_place_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const;
+    /// At `offset` even if `fd` appends, which is -EOPNOTSUPP before Linux 6.9; without one at the end of the file even
+    /// if it does not.
+    virtual ssize_t write_otherwise_at(int fd, const std::byte* data, std::size_t nbytes,
+                                       std::optional<std::uint64_t> offset) const;
     /// Whether writes to `fd` append. Answers 0.
     virtual int set_appending(int fd, bool appends) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;

@@ -189,6 +189,25 @@ def test_many_threads_open_and_close_one_file_at_once(place):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         regions = list(pool.map(work, range(8)))
     assert (place.source / "f").read_bytes().startswith(b"".join(regions))
+def test_each_write_appends_as_fcntl_said_last(place):
+    """Only what the kernel passes through, and has opened with O_APPEND, appends for good."""
+    ours, theirs = place.both("f")
+    theirs.write_bytes(b"0123456789")
+    with open(ours, "r+b", buffering=0) as file, open(theirs, "ab", buffering=0) as other:
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
+        for _ in range(3):
+            other.write(b"b")
+            assert os.write(file.fileno(), b"a") == 1
+        assert theirs.read_bytes() == b"0123456789bababa", "nobody has overwritten anybody"
+        fcntl.fcntl(file, fcntl.F_SETFL, 0)
+        assert os.pwrite(file.fileno(), b"X", 2) == 1
+    with open(ours, "ab", buffering=0) as file:
+        file.write(b"c")
+        fcntl.fcntl(file, fcntl.F_SETFL, 0)
+        assert os.pwrite(file.fileno(), b"YY", 4) == 2
+        fcntl.fcntl(file, fcntl.F_SETFL, os.O_APPEND)
+        file.write(b"d")
+    assert theirs.read_bytes() == (b"01X3456789bababacYYd" if place.passes_through else b"01X3YY6789bababacd")
 
 
 def test_hard_links_are_one_file(place):

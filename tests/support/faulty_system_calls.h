@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "io/system_calls.h"
@@ -62,8 +63,9 @@ class FaultySystemCalls final : public io::SystemCalls {
         return SystemCalls::write_at(fd, data, std::min<std::size_t>(nbytes, longest_write), offset);
     }
 
-    ssize_t write_in_place_at(int fd, const std::byte* data, std::size_t nbytes, std::uint64_t offset) const override {
-        return writes_in_place ? SystemCalls::write_in_place_at(fd, data, nbytes, offset) : -EOPNOTSUPP;
+    ssize_t write_otherwise_at(int fd, const std::byte* data, std::size_t nbytes,
+                               std::optional<std::uint64_t> offset) const override {
+        return writes_otherwise ? SystemCalls::write_otherwise_at(fd, data, nbytes, offset) : -EOPNOTSUPP;
     }
 
     ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const override {
@@ -127,7 +129,7 @@ class FaultySystemCalls final : public io::SystemCalls {
     std::size_t longest_read = SIZE_MAX;
     std::size_t longest_write = SIZE_MAX;
     std::uint64_t descriptor_limit = 1024;
-    bool writes_in_place = true;  ///< as Linux does since 6.9
+    bool writes_otherwise = true;  ///< than the descriptor is open for, as Linux does since 6.9
     bool without_types = false;
     bool everything_is_a_view = false;
 

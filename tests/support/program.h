@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
@@ -41,6 +42,7 @@ class Program {
         std::uint64_t handle = 0;
         std::uint64_t inode = 0;
         bool keeps_pages = true;
+        bool appends = false;
     };
 
     Outcome<Attributes> stat(const std::string& path) {
@@ -51,6 +53,7 @@ class Program {
 
     OpenResult open(const std::string& path, int flags, std::uint32_t mode = 0644) {
         OpenResult result;
+        result.appends = (flags & O_APPEND) != 0;
         result.error = retried([&] {
             const auto [directory, name] = split(path);
             const auto parent = walk(directory);
@@ -83,7 +86,8 @@ class Program {
     void close(const OpenResult& opened) { fs_.release(opened.handle); }
 
     int write_to(const OpenResult& opened, std::uint64_t offset, std::string_view text) {
-        const auto wrote = fs_.write(opened.handle, offset, std::as_bytes(std::span(text)), user_);
+        const auto place = opened.appends ? std::nullopt : std::optional(offset);
+        const auto wrote = fs_.write(opened.handle, place, std::as_bytes(std::span(text)), user_);
         return wrote.ok() && wrote.value != text.size() ? EIO : wrote.error;
     }
     Outcome<std::string> read_from(const OpenResult& opened) {

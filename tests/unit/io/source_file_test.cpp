@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ namespace source_file {
 namespace {
 
 using test::file_bytes;
+
+constexpr std::optional<std::uint64_t> at_end = std::nullopt;
 
 std::span<const std::byte> data_of(std::string_view text) {
     return std::as_bytes(std::span(text.data(), text.size()));
@@ -101,13 +104,13 @@ TEST_F(SourceFileTest, AWriteThatFailsInItsMidstSaysHowFarItCame) {
     }
 }
 
-TEST_F(SourceFileTest, WhoAppendsDoesSoWhateverThePosition) {
+TEST_F(SourceFileTest, WhoAppendsOverwritesNobody) {
     const auto first = open("file", O_WRONLY | O_CREAT | O_APPEND);
     const auto second = open("file", O_RDWR | O_APPEND);
     constexpr int rounds = 500;
     const auto append = [&](const SourceHandle& file, std::string_view line) {
         for (int round = 0; round < rounds; ++round) {
-            EXPECT_EQ(file.write(0, data_of(line), me_).value, line.size());
+            EXPECT_EQ(file.write(at_end, data_of(line), me_).value, line.size());
         }
     };
     std::thread other([&] { append(*first, "first\n"); });
@@ -116,26 +119,43 @@ TEST_F(SourceFileTest, WhoAppendsDoesSoWhateverThePosition) {
     const std::string all = file_bytes(directory_ / "file");
     EXPECT_EQ(all.size(), rounds * std::string_view("first\nsecond\n").size()) << "nobody wrote over anybody";
     calls_->longest_write = 4;
-    EXPECT_EQ(first->write(0, data_of("0123456789"), me_).value, 10U);
+    EXPECT_EQ(first->write(at_end, data_of("0123456789"), me_).value, 10U);
     EXPECT_EQ(file_bytes(directory_ / "file"), all + "0123456789");
 }
 
 TEST_F(SourceFileTest, PagesOfAMappingGoToTheirPlaceThoughTheFileIsOpenForAppending) {
     test::FakeCaller nobody;
     nobody.known = false;
-    for (const bool in_place : {true, false}) {
-        calls_->writes_in_place = in_place;
+    for (const bool otherwise : {true, false}) {
+        calls_->writes_otherwise = otherwise;
         directory_.write("file", "0123456789");
         const auto file = open("file", O_RDWR | O_APPEND);
         EXPECT_EQ(file->write(4, data_of("xy"), nobody).value, 2U);
-        EXPECT_EQ(file->write(0, data_of("z"), me_).value, 1U) << "who appends still does";
+        EXPECT_EQ(file->write(at_end, data_of("z"), me_).value, 1U) << "who appends still does";
         EXPECT_EQ(file->write(0, data_of("v"), nobody).value, 1U);
         EXPECT_EQ(file_bytes(directory_ / "file"), "v123xy6789z");
     }
 }
 
+TEST_F(SourceFileTest, EachWriteSaysWhetherItAppendsHoweverTheFileWasOpened) {
+    for (const int flags : {O_RDWR, O_RDWR | O_APPEND}) {
+        for (const bool otherwise : {true, false}) {
+            calls_->writes_otherwise = otherwise;
+            directory_.write("file", "0123456789");
+            const auto file = open("file", flags);
+            const auto another = open("file", O_WRONLY | O_APPEND);
+            EXPECT_EQ(file->write(4, data_of("xy"), me_).value, 2U);
+            EXPECT_EQ(file->write(at_end, data_of("a"), me_).value, 1U);
+            EXPECT_EQ(another->write(at_end, data_of("b"), me_).value, 1U);
+            EXPECT_EQ(file->write(at_end, data_of("cd"), me_).value, 2U);
+            EXPECT_EQ(file->write(0, data_of("z"), me_).value, 1U);
+            EXPECT_EQ(file_bytes(directory_ / "file"), "z123xy6789abcd");
+        }
+    }
+}
+
 TEST_F(SourceFileTest, PagesGoToTheirPlaceWhileOthersAppend) {
-    calls_->writes_in_place = false;
+    calls_->writes_otherwise = false;
     test::FakeCaller nobody;
     nobody.known = false;
     directory_.write("file", "0");
@@ -143,7 +163,7 @@ TEST_F(SourceFileTest, PagesGoToTheirPlaceWhileOthersAppend) {
     constexpr std::size_t rounds = 2000;
     std::thread other([&] {
         for (std::size_t round = 0; round < rounds; ++round) {
-            EXPECT_EQ(file->write(0, data_of("a"), me_).value, 1U);
+            EXPECT_EQ(file->write(at_end, data_of("a"), me_).value, 1U);
         }
     });
     for (std::size_t round = 0; round < rounds; ++round) {
