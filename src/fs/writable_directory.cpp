@@ -75,7 +75,11 @@ Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::strin
     }
     Lifetime lifetime = freshness;
     if (const auto tag = tag_for(path, name)) {
-        const ShownTag shown = tag->look();
+        const auto looked = tag->look();
+        if (!looked.ok()) {
+            return Errno{looked.error};
+        }
+        const ShownTag& shown = looked.value;
         lifetime = shown.lifetime;
         switch (shown.kind_of(name)) {
             case ShownTag::Name::shown:
@@ -105,7 +109,11 @@ Outcome<Listing> WritableDirectory::list() {
     Listing listing;
     auto entries = std::make_shared<std::vector<DirectoryEntry>>(std::move(listed).value());
     if (!mount().tree().reader().shard_files(*entries).empty()) {
-        const ShownTag shown = kept_tag(path)->look();
+        const auto looked = kept_tag(path)->look();
+        if (!looked.ok()) {
+            return Errno{looked.error};
+        }
+        const ShownTag& shown = looked.value;
         std::erase_if(*entries,
                       [&](const DirectoryEntry& entry) { return shown.kind_of(entry.name) != ShownTag::Name::plain; });
         if (shown.files && shown.removed.empty()) {
@@ -134,7 +142,11 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
     const EntryPlace place = place_in(found.value.place.path, inode, name);
     const auto tag = tag_for(place.directory_path, name);
     if (tag) {
-        if (tag->look().kind_of(name) == ShownTag::Name::shown) {
+        const auto kind = tag->kind_of(name);
+        if (!kind.ok()) {
+            return Errno{kind.error};
+        }
+        if (kind.value == ShownTag::Name::shown) {
             if ((flags & O_EXCL) != 0) {
                 return Errno{EEXIST};
             }
@@ -182,8 +194,9 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
     const EntryPlace place = place_in(found.value.place.path, inode, name);
     const auto tag = tag_for(place.directory_path, name);
     if (tag) {
-        if (tag->look().kind_of(name) == ShownTag::Name::shown) {
-            return Errno{EEXIST};
+        const auto kind = tag->kind_of(name);
+        if (!kind.ok() || kind.value == ShownTag::Name::shown) {
+            return Errno{kind.ok() ? EEXIST : kind.error};
         }
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {
             return Errno{ended.error};

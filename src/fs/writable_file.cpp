@@ -47,11 +47,9 @@ Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
     // What is to be written whole or from its end is SOURCE's file in any case.
     const bool takes_over = (flags & O_TRUNC) != 0 || (flags & O_ACCMODE) == O_WRONLY;
     if (tag && !takes_over) {
-        const ShownTag shown = tag->look();
-        if (shown.kind_of(place.name) != ShownTag::Name::plain) {
-            return Errno{ESTALE};
+        if (const auto used = tag->may_be_used(place.name); !used.ok()) {
+            return Errno{used.error};
         }
-        tag->report_unshown();
     }
     // Truncated only when it is known to be this file.
     const bool truncates = (flags & O_TRUNC) != 0;
@@ -105,12 +103,16 @@ std::vector<std::shared_ptr<const SourceHandle>> WritableFile::handles() {
 
 Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHandle* handle,
                                              const AttributeChange& change, const Caller& caller) {
-    auto changed = WritableNode::change(inode, handle, change, caller);
-    if (changed.ok() && change.size) {
-        const auto place = last_place();
-        if (const auto tag = place.directory->tag_for(place.directory_path, place.name)) {
-            tag->note_change();
+    const auto place = last_place();
+    const auto tag = change.size ? place.directory->tag_for(place.directory_path, place.name) : nullptr;
+    if (tag && handle == nullptr && *change.size != 0) {
+        if (const auto used = tag->may_be_used(place.name); !used.ok()) {
+            return Errno{used.error};
         }
+    }
+    auto changed = WritableNode::change(inode, handle, change, caller);
+    if (tag && changed.ok()) {
+        tag->note_change();
     }
     return changed;
 }

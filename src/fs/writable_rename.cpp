@@ -8,7 +8,11 @@
 namespace ckptfs {
 
 Outcome<Done> WritableDirectory::may_leave(WritableTag* tag, std::string_view name) {
-    switch (tag == nullptr ? ShownTag::Name::plain : tag->look().kind_of(name)) {
+    const auto kind = tag == nullptr ? Outcome(ShownTag::Name::plain) : tag->kind_of(name);
+    if (!kind.ok()) {
+        return Errno{kind.error};
+    }
+    switch (kind.value) {
         case ShownTag::Name::shown:
             return Errno{EROFS};
         case ShownTag::Name::hidden:
@@ -28,8 +32,9 @@ Outcome<Done> WritableDirectory::may_be_replaced(WritableTag* tag, std::string_v
     if (tag == nullptr) {
         return Done{};
     }
-    if ((flags & RENAME_NOREPLACE) != 0 && tag->look().kind_of(name) == ShownTag::Name::shown) {
-        return Errno{EEXIST};
+    const auto kind = tag->kind_of(name);
+    if (!kind.ok() || ((flags & RENAME_NOREPLACE) != 0 && kind.value == ShownTag::Name::shown)) {
+        return Errno{kind.ok() ? EEXIST : kind.error};
     }
     return tag->end_removal(caller);
 }

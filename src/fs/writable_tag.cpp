@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "fs/mount_tree.h"
 #include "fs/source_tree.h"
 #include "fs/standing_view.h"
 
@@ -74,14 +75,16 @@ void WritableTag::move_to(std::shared_ptr<SourceDirectory> directory) {
     ended.swap(removal_);
 }
 
-ShownTag WritableTag::look() {
+Outcome<ShownTag> WritableTag::look() {
     if (is_being_written()) {
-        return {};
+        return ShownTag{};
     }
     const auto directory = this->directory();
     const auto snapshot = directory->current();
     if (!snapshot) {
-        return {};  // whoever goes on is told why
+        // What is not there has no view. Whatever else it is, what goes on could lead to bytes that no name stands for.
+        return snapshot.error().code() == ErrorCode::not_found ? Outcome(ShownTag{})
+                                                               : answer_of_source(snapshot.error());
     }
     ShownTag shown;
     shown.lifetime = remaining((*snapshot)->checked_at, now());
@@ -101,11 +104,29 @@ ShownTag WritableTag::look() {
         files_ = files;
     }
     auto content = files->content();
+    shown.is_unread = content->problem && content->problem->code() == ErrorCode::io;
     if (content->view && !content->view->is_as_saved()) {
         shown.files = std::move(files);
         shown.content = std::move(content);
     }
     return shown;
+}
+
+Outcome<ShownTag::Name> WritableTag::kind_of(std::string_view name) {
+    const auto shown = look();
+    return shown.ok() ? Outcome(shown.value.kind_of(name)) : Errno{shown.error};
+}
+
+Outcome<Done> WritableTag::may_be_used(std::string_view name) {
+    const auto shown = look();
+    if (!shown.ok()) {
+        return Errno{shown.error};
+    }
+    if (shown.value.kind_of(name) != ShownTag::Name::plain) {
+        return Errno{ESTALE};
+    }
+    report_unshown();
+    return shown.value.is_unread ? Errno{EIO} : Outcome<Done>(Done{});
 }
 
 bool WritableTag::is_current(const std::shared_ptr<const TagFiles>& files) {
@@ -116,7 +137,8 @@ bool WritableTag::is_current(const std::shared_ptr<const TagFiles>& files) {
         }
     }
     directory()->expire();
-    return look().files == files;
+    const auto shown = look();
+    return shown.ok() && shown.value.files == files;
 }
 
 void WritableTag::report_unshown() {
@@ -167,10 +189,14 @@ void WritableTag::note_new_attributes() {
 
 Outcome<Done> WritableTag::end_removal(const Caller& caller) {
     const std::lock_guard alone(changing_);
-    directory()->expire();
-    const ShownTag shown = look();
-    if (shown.removed.empty()) {
+    if (!is_being_removed()) {
         return Done{};
+    }
+    directory()->expire();
+    const auto looked = look();
+    const ShownTag& shown = looked.value;
+    if (!looked.ok() || shown.removed.empty()) {
+        return Errno{looked.error};
     }
     Removal removal = removal_of(shown);
     NameSet names;
@@ -200,7 +226,11 @@ Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, st
 
 Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller) {
     const std::lock_guard alone(changing_);
-    const ShownTag shown = look();
+    const auto looked = look();
+    if (!looked.ok()) {
+        return Errno{looked.error};
+    }
+    const ShownTag& shown = looked.value;
     const auto kind = shown.kind_of(name);
     if (kind == ShownTag::Name::hidden || kind == ShownTag::Name::removed) {
         return Errno{ENOENT};
@@ -233,9 +263,13 @@ Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller)
 
 Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
     const std::lock_guard alone(changing_);
-    const ShownTag shown = look();
-    if (shown.removed.empty()) {
+    if (!is_being_removed()) {
         return Done{};
+    }
+    const auto looked = look();
+    const ShownTag& shown = looked.value;
+    if (!looked.ok() || shown.removed.empty()) {
+        return Errno{looked.error};
     }
     Removal removal = removal_of(shown);
     const auto directory = this->directory();
@@ -297,6 +331,11 @@ bool WritableTag::is_being_written() {
     const auto at = now();
     const std::lock_guard lock(mutex_);
     return writers_ > 0 || (changed_at_ && at - *changed_at_ < settled_age);
+}
+
+bool WritableTag::is_being_removed() {
+    const std::lock_guard lock(mutex_);
+    return removal_.has_value();
 }
 
 std::optional<WritableTag::Removal> WritableTag::removal_in(const Snapshot& snapshot) {

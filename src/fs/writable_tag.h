@@ -28,6 +28,7 @@ struct ShownTag {
     std::shared_ptr<const TagFiles> files;
     std::shared_ptr<const TagFiles::Content> content;  ///< with a view, where there are files
     NameSet removed;                                   ///< of the view's files
+    bool is_unread = false;                            ///< the tag may be whole, but could not be read
     Lifetime lifetime = freshness;
 
     enum class Name {
@@ -58,8 +59,13 @@ class WritableTag {
     /// The directory was renamed.
     void move_to(std::shared_ptr<SourceDirectory> directory);
 
-    /// Reads the tag where that is due.
-    [[nodiscard]] ShownTag look();
+    /// Reads the tag where that is due. An error: SOURCE does not say what is there, so that nobody knows what a name
+    /// stands for.
+    [[nodiscard]] Outcome<ShownTag> look();
+    [[nodiscard]] Outcome<ShownTag::Name> kind_of(std::string_view name);
+    /// Before SOURCE's file `name` is read, or changed other than as a whole: ESTALE where the name stands for
+    /// something else, EIO where that cannot be said.
+    [[nodiscard]] Outcome<Done> may_be_used(std::string_view name);
     /// Whether `files`, which look() has answered, are of now: the stamps are taken anew.
     [[nodiscard]] bool is_current(const std::shared_ptr<const TagFiles>& files);
 
@@ -103,6 +109,7 @@ class WritableTag {
 
     [[nodiscard]] TimePoint now() const { return directory()->tree().now(); }
     [[nodiscard]] bool is_being_written();
+    [[nodiscard]] bool is_being_removed();
     [[nodiscard]] std::optional<Removal> removal_in(const Snapshot& snapshot);
     /// Of the tag that is shown; the one that goes on, if there is one.
     [[nodiscard]] Removal removal_of(const ShownTag& shown);

@@ -52,13 +52,20 @@ Outcome<FileAttributes> WritableViewFile::attributes(std::uint64_t inode) {
     return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : Errno{found.error};
 }
 
-bool WritableViewFile::is_shown_now() {
-    return tag_->look().kind_of(name_) == ShownTag::Name::shown;
+Outcome<Done> WritableViewFile::check_shown() {
+    const auto kind = tag_->kind_of(name_);
+    if (!kind.ok()) {
+        return Errno{kind.error};
+    }
+    return kind.value == ShownTag::Name::shown ? Outcome<Done>(Done{}) : Errno{ESTALE};
 }
 
 Outcome<OpenedBytes> WritableViewFile::open() {
     // The kernel may come here by an entry of the last second; ESTALE makes it look the name up again.
-    if (!is_shown_now() || !tag_->is_current(standing_.files)) {
+    if (const auto shown = check_shown(); !shown.ok()) {
+        return Errno{shown.error};
+    }
+    if (!tag_->is_current(standing_.files)) {
         return Errno{ESTALE};
     }
     const auto content = standing_.files->content();
@@ -71,7 +78,8 @@ Outcome<OpenedBytes> WritableViewFile::open_for(int flags, const Caller& caller)
     }
     const bool truncates = (flags & O_TRUNC) != 0;
     if (!truncates && (flags & O_ACCMODE) != O_WRONLY && (flags & O_APPEND) == 0) {
-        return is_shown_now() ? Errno{EROFS} : Errno{ESTALE};
+        const auto shown = check_shown();
+        return Errno{shown.ok() ? EROFS : shown.error};
     }
     const auto taken = take_over(truncates, caller);
     return Errno{taken.ok() ? ESTALE : taken.error};
@@ -79,8 +87,8 @@ Outcome<OpenedBytes> WritableViewFile::open_for(int flags, const Caller& caller)
 
 // ESTALE afterwards, and where SOURCE's file has been what the name stands for already.
 Outcome<Done> WritableViewFile::take_over(bool truncates, const Caller& caller) {
-    if (!is_shown_now()) {
-        return Errno{ESTALE};
+    if (auto shown = check_shown(); !shown.ok()) {
+        return shown;
     }
     const auto attributes = this->attributes(unknown_inode);
     constexpr std::uint32_t default_mode = 0666;
@@ -88,10 +96,11 @@ Outcome<Done> WritableViewFile::take_over(bool truncates, const Caller& caller) 
     return tag_->take_over(name_, truncates, mode, caller);
 }
 
-std::vector<std::string> WritableViewFile::shards() {
-    const ShownTag shown = tag_->look();
-    if (shown.kind_of(name_) != ShownTag::Name::shown) {
-        return {};
+Outcome<std::vector<std::string>> WritableViewFile::shards() {
+    const auto looked = tag_->look();
+    const ShownTag& shown = looked.value;
+    if (!looked.ok() || shown.kind_of(name_) != ShownTag::Name::shown) {
+        return Errno{looked.ok() ? ESTALE : looked.error};
     }
     const auto& view = *shown.content->view;
     const auto set = view.file_set(name_);
@@ -103,18 +112,18 @@ std::vector<std::string> WritableViewFile::shards() {
         }
     }
     paths.insert(paths.end(), others.begin(), others.end());
-    return paths;
+    return paths.empty() ? Errno{ESTALE} : Outcome(std::move(paths));
 }
 
 template <class Set>
 Outcome<Done> WritableViewFile::on_shards(Set set) {
     const auto paths = shards();
-    if (paths.empty()) {
-        return Errno{ESTALE};
+    if (!paths.ok()) {
+        return Errno{paths.error};
     }
     tag_->note_new_attributes();
     Outcome<Done> done = Done{};
-    for (const std::string& path : paths) {
+    for (const std::string& path : paths.value) {
         auto one = set(path);
         if (done.ok() && !one.ok()) {
             done = std::move(one);
@@ -128,7 +137,8 @@ Outcome<FileAttributes> WritableViewFile::change(std::uint64_t inode, const Sour
                                                  const AttributeChange& change, const Caller& caller) {
     if (change.size) {
         if (*change.size != 0) {
-            return is_shown_now() ? Errno{EROFS} : Errno{ESTALE};
+            const auto shown = check_shown();
+            return Errno{shown.ok() ? EROFS : shown.error};
         }
         const auto taken = take_over(true, caller);
         return Errno{taken.ok() ? ESTALE : taken.error};
@@ -161,15 +171,15 @@ Outcome<std::vector<std::byte>> WritableViewFile::attribute(const std::string& n
         return Errno{ENODATA};
     }
     const auto paths = shards();
-    return paths.empty() ? Errno{ESTALE} : mount_.writer().attribute(paths.front(), name, caller);
+    return paths.ok() ? mount_.writer().attribute(paths.value.front(), name, caller) : Errno{paths.error};
 }
 
 Outcome<std::vector<std::string>> WritableViewFile::attribute_names(const Caller& caller) {
     const auto paths = shards();
-    if (paths.empty()) {
-        return Errno{ESTALE};
+    if (!paths.ok()) {
+        return Errno{paths.error};
     }
-    auto names = mount_.writer().attributes(paths.front(), caller);
+    auto names = mount_.writer().attributes(paths.value.front(), caller);
     std::erase_if(names.value, [](const std::string& name) { return is_acl(name); });
     return names;
 }

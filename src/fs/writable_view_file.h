@@ -30,10 +30,11 @@ class WritableViewFile final : public Node {
     Outcome<Done> remove_attribute(const std::string& name, const Caller& caller) override;
 
  private:
-    [[nodiscard]] bool is_shown_now();
+    /// ESTALE: the name stands for something else by now.
+    [[nodiscard]] Outcome<Done> check_shown();
     [[nodiscard]] Outcome<Done> take_over(bool truncates, const Caller& caller);
-    /// Paths of the shards of its set, those of the save before left-overs; none where it is no longer shown.
-    [[nodiscard]] std::vector<std::string> shards();
+    /// Paths of the shards of its set, those of the save before left-overs; ESTALE where it is no longer shown.
+    [[nodiscard]] Outcome<std::vector<std::string>> shards();
     /// Does `set` to each of them.
     template <class Set>
     [[nodiscard]] Outcome<Done> on_shards(Set set);

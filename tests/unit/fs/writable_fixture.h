@@ -16,6 +16,7 @@
 #include "fs/file_system.h"
 #include "io/posix_source.h"
 #include "support/cut_tags.h"
+#include "support/faulty_system_calls.h"
 #include "support/program.h"
 #include "support/temporary_directory.h"
 #include "util/log.h"
@@ -31,7 +32,7 @@ class WritableTest : public ::testing::Test {
     void TearDown() override { log::to_stderr(); }
 
     std::unique_ptr<FileSystem> make(std::uint64_t world_size, bool in_place = false) {
-        const auto source = io::DirectorySource::open_directory(directory_.path()).value();
+        const auto source = io::DirectorySource::open_directory(directory_.path(), calls_).value();
         FileSystemOptions options;
         options.request = ViewRequest::at_world_size(world_size);
         options.writer = source->writer();
@@ -72,6 +73,7 @@ class WritableTest : public ::testing::Test {
 
     TemporaryDirectory directory_;
     TemporaryDirectory log_;
+    std::shared_ptr<FaultySystemCalls> calls_ = std::make_shared<FaultySystemCalls>();
     std::shared_ptr<CutReader> reader_ = std::make_shared<CutReader>();
     std::atomic<int> now_ms_ = start_ms;
     std::atomic<int> slept_ms_ = 0;
