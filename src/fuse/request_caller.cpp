@@ -33,8 +33,8 @@ void report_once(pid_t process) {
     if (!reported.exchange(true)) {
         log::warn(
             "the groups of process " + std::to_string(process) +
-            " cannot be read: what it asks for is refused with EACCES (the daemon must see the processes that use "
-            "the mount in its /proc)");
+            " cannot be read: what needs them is refused with EACCES (the daemon must see the processes that use the "
+            "mount in its /proc)");
     }
 }
 

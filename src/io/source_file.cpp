@@ -10,6 +10,7 @@
 #include <mutex>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include "io/attribute_change.h"
 #include "io/caller_scope.h"
@@ -46,6 +47,23 @@ Outcome<std::size_t> write_all(std::span<const std::byte> data, Write write) {
     }
     return written;
 }
+
+/// Groups decide here at most over a set-group-ID bit and over blocks that are reserved: who has a file open for
+/// writing writes, though its groups cannot be read.
+class Writing final : public Caller {
+ public:
+    explicit Writing(const Caller& caller) : caller_(caller) {}
+    [[nodiscard]] std::uint32_t uid() const override { return caller_.uid(); }
+    [[nodiscard]] std::uint32_t gid() const override { return caller_.gid(); }
+    [[nodiscard]] std::uint32_t umask() const override { return caller_.umask(); }
+    [[nodiscard]] Outcome<std::vector<std::uint32_t>> groups() const override {
+        auto found = caller_.groups();
+        return found.ok() ? std::move(found) : Outcome(std::vector<std::uint32_t>());
+    }
+
+ private:
+    const Caller& caller_;
+};
 
 }  // namespace
 
@@ -88,7 +106,7 @@ Outcome<std::size_t> SourceFile::read(std::uint64_t offset, std::span<std::byte>
 
 Outcome<std::size_t> SourceFile::write(std::optional<std::uint64_t> offset, std::span<const std::byte> data,
                                        const Caller& caller) const {
-    const CallerScope scope(acting(caller));
+    const CallerScope scope(Writing{acting(caller)});
     if (scope.error() != 0) {
         return Errno{scope.error()};
     }
@@ -150,7 +168,7 @@ Outcome<Done> SourceFile::sync(bool data_only) const {
 }
 
 Outcome<Done> SourceFile::allocate(int mode, std::uint64_t offset, std::uint64_t nbytes, const Caller& caller) const {
-    const CallerScope scope(acting(caller));
+    const CallerScope scope(Writing{acting(caller)});
     if (scope.error() != 0) {
         return Errno{scope.error()};
     }
@@ -171,7 +189,7 @@ Outcome<std::size_t> SourceFile::copy_to(std::uint64_t offset, const SourceHandl
     if (target.descriptor() < 0) {
         return Errno{EXDEV};
     }
-    const CallerScope scope(acting(caller));
+    const CallerScope scope(Writing{acting(caller)});
     if (scope.error() != 0) {
         return Errno{scope.error()};
     }

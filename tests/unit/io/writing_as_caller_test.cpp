@@ -255,9 +255,21 @@ TEST_F(WritingAsCaller, WhoOpenedAFileIsNotAskedForGroupsAgain) {
     again.groups_error = ESRCH;
     EXPECT_TRUE(file->write(0, as_bytes("x"), again).ok());
     EXPECT_EQ(again.asked_for_groups, 0);
-    FakeCaller other(alice, staff);
-    other.groups_error = ESRCH;
-    EXPECT_EQ(file->write(0, as_bytes("x"), other).error, ESRCH) << "to whom the descriptor was handed";
+}
+
+TEST_F(WritingAsCaller, WhoeverHasAFileOpenWritesThoughItsGroupsCannotBeRead) {
+    make_file("file", alice, staff, 06776);
+    make_file("from", alice, staff, 0644);
+    const auto file = writer_->open("file", O_RDWR, 0, bob_).value;
+    const auto from = writer_->open("from", O_RDONLY, 0, bob_).value;
+    FakeCaller other(alice, guests);
+    other.groups_error = EACCES;
+    EXPECT_EQ(file->write(0, as_bytes("x"), other).error, 0) << "to whom the descriptor was handed";
+    EXPECT_EQ(mode("file"), 0776U) << "as itself, not as root";
+    EXPECT_NE(file->allocate(0, 0, 1, other).error, EACCES);
+    EXPECT_NE(from->copy_to(0, *file, 0, 1, other).error, EACCES);
+    EXPECT_EQ(file->change({.mode = 0600}, other).error, EACCES);
+    EXPECT_EQ(mode("file"), 0776U);
 }
 
 TEST_F(WritingAsCaller, AnOpenFileStaysOpenForWhoeverHasIt) {
