@@ -108,7 +108,8 @@ class Observer {
         if (best != state.end() && best->is_string() && !best->get_ref<const std::string&>().empty()) {
             warn(shown("trainer_state.json") + " names the best checkpoint by its own path, " +
                  in_quotes(best->get<std::string>()) +
-                 ": with load_best_model_at_end the run stops at its very end, as that one is not re-cut");
+                 ": with load_best_model_at_end a run that resumes from a mount elsewhere stops at its very end, as "
+                 "that one is not re-cut; `ckptfs run --in-place` re-cuts it where it is");
         }
     }
 
@@ -165,8 +166,9 @@ class Observer {
         }
         if (const std::string best = best_model_path(); !best.empty()) {
             warn("Lightning's ModelCheckpoint names its best checkpoint by its own path, " + in_quotes(best) +
-                 ": ckpt_path='best' loads it as it was cut, and with save_top_k=1 and the same dirpath the first save "
-                 "removes it; set save_top_k=-1, or another dirpath");
+                 ": `ckptfs run --in-place` re-cuts it where it is; a run that resumes from a mount elsewhere loads it "
+                 "with ckpt_path='best' as it was cut, and with save_top_k=1 and the same dirpath the first save "
+                 "removes it: set save_top_k=-1, or another dirpath, there");
         }
     }
 
