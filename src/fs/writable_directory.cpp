@@ -116,13 +116,13 @@ Outcome<Listing> WritableDirectory::list() {
         const ShownTag& shown = looked.value;
         std::erase_if(*entries,
                       [&](const DirectoryEntry& entry) { return shown.kind_of(entry.name) != ShownTag::Name::plain; });
-        if (shown.files && shown.removed.empty()) {
+        if (shown.files && !shown.removed) {
             listing.view = shown.content->view;
             listing.view_identity = identity_of_shown(mount(), shown);
         } else if (shown.files) {
             const View& view = *shown.content->view;
             for (std::size_t i = 0; i < view.file_count(); ++i) {
-                if (auto name = view.file_name(i); !shown.removed.contains(name)) {
+                if (auto name = view.file_name(i); !shown.removed->contains(name)) {
                     entries->push_back({std::move(name), FileType::regular});
                 }
             }

@@ -30,15 +30,10 @@ TagGeneration::Shards shards_in(const SourceDirectory& directory, const SourceDi
     return shards;
 }
 
-TagGeneration::Shards without(const TagGeneration::Shards& all, const NameSet& gone) {
-    TagGeneration::Shards rest;
-    for (std::size_t i = 0; i < all.names.size(); ++i) {
-        if (!gone.contains(all.names[i])) {
-            rest.names.push_back(all.names[i]);
-            rest.stamps.push_back(all.stamps[i]);
-        }
-    }
-    return rest;
+/// Whether a file is the one of that stamp, whatever has been done to its attributes and other names.
+bool is_same_file(const FileStamp& now, const FileStamp& then) {
+    return now.device == then.device && now.inode == then.inode && now.size == then.size &&
+           now.mtime_ns == then.mtime_ns;
 }
 
 }  // namespace
@@ -47,7 +42,7 @@ ShownTag::Name ShownTag::kind_of(std::string_view name) const {
     if (!files) {
         return Name::plain;
     }
-    if (removed.contains(name)) {
+    if (removed && removed->contains(name)) {
         return Name::removed;
     }
     if (content->view->find(name)) {
@@ -68,7 +63,7 @@ std::shared_ptr<SourceDirectory> WritableTag::directory() const {
 void WritableTag::move_to(std::shared_ptr<SourceDirectory> directory) {
     directory->expire();
     std::shared_ptr<const TagFiles> released;  // destroyed after the lock
-    std::optional<Removal> ended;
+    std::shared_ptr<const Removal> ended;
     const std::lock_guard lock(mutex_);
     directory_.swap(directory);
     released.swap(files_);
@@ -80,6 +75,7 @@ Outcome<ShownTag> WritableTag::look() {
         return ShownTag{};
     }
     const auto directory = this->directory();
+    auto removal = last_removal();  // before: what is gone must not be compared with an older look
     const auto snapshot = directory->current();
     if (!snapshot) {
         // What is not there has no view. Whatever else it is, what goes on could lead to bytes that no name stands for.
@@ -88,10 +84,14 @@ Outcome<ShownTag> WritableTag::look() {
     }
     ShownTag shown;
     shown.lifetime = remaining((*snapshot)->checked_at, now());
-    if (auto removal = removal_in(**snapshot)) {
-        shown.files = std::move(removal->files);
-        shown.content = std::move(removal->content);
-        shown.removed = std::move(removal->removed);
+    const auto going_on = removal_in(**snapshot, std::move(removal));
+    if (!going_on.ok()) {
+        return Errno{going_on.error};
+    }
+    if (going_on.value) {
+        shown.files = going_on.value->files;
+        shown.content = going_on.value->content;
+        shown.removed = {going_on.value, &going_on.value->removed};
         return shown;
     }
     const auto& generation = (*snapshot)->generation;
@@ -171,7 +171,7 @@ void WritableTag::end_writing() {
 
 void WritableTag::note_change() {
     const auto directory = this->directory();
-    std::optional<Removal> ended;  // destroyed after the lock
+    std::shared_ptr<const Removal> ended;  // destroyed after the lock
     const auto at = now();
     {
         const std::lock_guard lock(mutex_);
@@ -181,7 +181,7 @@ void WritableTag::note_change() {
     directory->expire();
 }
 
-void WritableTag::note_new_attributes() {
+void WritableTag::note_new_attributes() const {
     const auto directory = this->directory();
     directory->tree().known_tags().forget_save(directory->path());
     directory->expire();
@@ -189,24 +189,24 @@ void WritableTag::note_new_attributes() {
 
 Outcome<Done> WritableTag::end_removal(const Caller& caller) {
     const std::lock_guard alone(changing_);
-    if (!is_being_removed()) {
+    if (!last_removal()) {
         return Done{};
     }
     directory()->expire();
     const auto looked = look();
     const ShownTag& shown = looked.value;
-    if (!looked.ok() || shown.removed.empty()) {
+    if (!looked.ok() || !shown.removed) {
         return Errno{looked.error};
     }
     Removal removal = removal_of(shown);
     NameSet names;
-    std::copy_if(shown.removed.begin(), shown.removed.end(), std::inserter(names, names.end()),
+    std::copy_if(shown.removed->begin(), shown.removed->end(), std::inserter(names, names.end()),
                  [&](const std::string& name) { return shown.content->shards.contains(name); });
     const auto removed = remove_shards(removal, std::move(names), caller);
     if (removed.ok()) {
         note_change();
     }
-    return removed;
+    return Errno{removed.error};
 }
 
 Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, std::uint32_t mode,
@@ -226,49 +226,57 @@ Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, st
 
 Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller) {
     const std::lock_guard alone(changing_);
-    const auto looked = look();
-    if (!looked.ok()) {
-        return Errno{looked.error};
-    }
-    const ShownTag& shown = looked.value;
-    const auto kind = shown.kind_of(name);
-    if (kind == ShownTag::Name::hidden || kind == ShownTag::Name::removed) {
-        return Errno{ENOENT};
-    }
-    if (!shown.files) {
-        auto removed = writer_->remove_file(directory()->child(name), caller);
-        if (removed.ok()) {
-            note_change();
+    for (bool is_of_now = false;; is_of_now = true) {
+        const auto looked = look();
+        if (!looked.ok()) {
+            return Errno{looked.error};
         }
-        return removed;
-    }
-    Removal removal = removal_of(shown);
-    if (kind == ShownTag::Name::plain) {  // it belongs to the save, and passes through
-        return remove_shards(removal, {name}, caller);
-    }
-    const auto set = shown.content->view->file_set(name);
-    if (!set) {
-        return Errno{EROFS};
-    }
-    if (removal.left[*set] == 1) {
-        if (auto removed = remove_shards(removal, shards_of(removal, *set), caller); !removed.ok()) {
+        const ShownTag& shown = looked.value;
+        const auto kind = shown.kind_of(name);
+        if (kind == ShownTag::Name::hidden || kind == ShownTag::Name::removed) {
+            return Errno{ENOENT};
+        }
+        if (!shown.files) {
+            auto removed = writer_->remove_file(directory()->child(name), caller);
+            if (removed.ok()) {
+                note_change();
+            }
             return removed;
         }
+        Removal removal = removal_of(shown);
+        if (kind == ShownTag::Name::plain) {  // it belongs to the save
+            return remove_passed_through(std::move(removal), name, caller);
+        }
+        const auto set = shown.content->view->file_set(name);
+        if (!set) {
+            return Errno{EROFS};
+        }
+        if (removal.left[*set] == 1) {
+            if (!is_of_now) {
+                directory()->expire();
+                continue;
+            }
+            const auto removed = remove_shards(removal, shards_of(removal, *set), caller);
+            if (!removed.ok() || !removed.value) {
+                return Errno{removed.ok() ? ESTALE : removed.error};
+            }
+        }
+        --removal.left[*set];
+        removal.removed.insert(name);
+        remember(std::move(removal));
+        return Done{};
     }
-    --removal.left[*set];
-    removal.removed.insert(name);
-    remember(std::move(removal));
-    return Done{};
 }
 
 Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
     const std::lock_guard alone(changing_);
-    if (!is_being_removed()) {
+    if (!last_removal()) {
         return Done{};
     }
+    directory()->expire();
     const auto looked = look();
     const ShownTag& shown = looked.value;
-    if (!looked.ok() || shown.removed.empty()) {
+    if (!looked.ok() || !shown.removed) {
         return Errno{looked.error};
     }
     Removal removal = removal_of(shown);
@@ -279,33 +287,72 @@ Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
     }
     NameSet names;
     for (const DirectoryEntry& entry : *entries) {
+        if (!shown.content->shards.contains(entry.name) || removal.gone.contains(entry.name)) {
+            return Done{};  // it is seen
+        }
         names.insert(entry.name);
     }
     const bool is_seen_empty =
-        std::all_of(removal.left.begin(), removal.left.end(), [](const auto& set) { return set.second == 0; }) &&
-        std::includes(shown.content->shards.begin(), shown.content->shards.end(), names.begin(), names.end());
-    return is_seen_empty ? remove_shards(removal, std::move(names), caller) : Outcome<Done>(Done{});
+        std::all_of(removal.left.begin(), removal.left.end(), [](const auto& set) { return set.second == 0; });
+    return is_seen_empty ? Errno{remove_shards(removal, std::move(names), caller).error} : Outcome<Done>(Done{});
 }
 
-Outcome<Done> WritableTag::remove_shards(Removal& removal, NameSet names, const Caller& caller) {
+Outcome<bool> WritableTag::remove_shards(Removal& removal, NameSet names, const Caller& caller) {
     if (names.empty()) {
-        return Done{};
+        return true;
     }
     const auto directory = this->directory();
-    Outcome<Done> removed = Done{};
+    Outcome<bool> removed = true;
     removal.going = std::move(names);
     remember(removal);  // before: that they vanish is no news to others
     for (const std::string& name : removal.going) {
-        removed = writer_->remove_file(directory->child(name), caller);
-        if (!removed.ok() && removed.error != ENOENT) {
+        removed = is_as_read(removal, name);
+        if (!removed.ok() || !removed.value) {
             break;
         }
-        removed = Done{};
+        const auto one = writer_->remove_file(directory->child(name), caller);
+        if (!one.ok() && one.error != ENOENT) {
+            removed = Errno{one.error};
+            break;
+        }
         removal.gone.insert(name);
     }
     removal.going.clear();
+    directory->expire();  // before anybody compares with what is gone
     remember(removal);
+    if (removed.ok() && !removed.value) {
+        std::shared_ptr<const Removal> ended;  // destroyed after the lock
+        const std::lock_guard lock(mutex_);
+        ended.swap(removal_);
+    }
     return removed;
+}
+
+Outcome<Done> WritableTag::remove_passed_through(Removal removal, const std::string& name, const Caller& caller) {
+    removal.going = {name};
+    remember(removal);
+    auto removed = writer_->remove_file(directory()->child(name), caller);
+    removal.going.clear();
+    if (removed.ok()) {
+        removal.gone.insert(name);
+    }
+    directory()->expire();
+    remember(std::move(removal));
+    return removed;
+}
+
+Outcome<bool> WritableTag::is_as_read(const Removal& removal, const std::string& name) const {
+    const auto& shards = removal.files->generation().shards();
+    const auto at = std::lower_bound(shards.names.begin(), shards.names.end(), name);
+    if (at == shards.names.end() || *at != name) {
+        return false;
+    }
+    const auto directory = this->directory();
+    const auto info = directory->tree().source().stat_target(directory->child(name));
+    if (!info) {
+        return info.error().code() == ErrorCode::not_found ? Outcome(true) : answer_of_source(info.error());
+    }
+    return is_same_file(info->stamp, shards.stamps[static_cast<std::size_t>(at - shards.names.begin())]);
 }
 
 NameSet WritableTag::shards_of(const Removal& removal, std::size_t set) {
@@ -333,48 +380,71 @@ bool WritableTag::is_being_written() {
     return writers_ > 0 || (changed_at_ && at - *changed_at_ < settled_age);
 }
 
-bool WritableTag::is_being_removed() {
+std::shared_ptr<const WritableTag::Removal> WritableTag::last_removal() {
     const std::lock_guard lock(mutex_);
-    return removal_.has_value();
+    return removal_;
 }
 
-std::optional<WritableTag::Removal> WritableTag::removal_in(const Snapshot& snapshot) {
-    std::optional<Removal> removal;
-    {
-        const std::lock_guard lock(mutex_);
-        removal = removal_;
-    }
+Outcome<std::shared_ptr<const WritableTag::Removal>> WritableTag::removal_in(const Snapshot& snapshot,
+                                                                             std::shared_ptr<const Removal> removal) {
     if (!removal) {
-        return std::nullopt;
-    }
-    const auto directory = this->directory();
-    const auto rest = without(without(removal->files->generation().shards(), removal->gone), removal->going);
-    if (now() - removal->last < removal_memory && without(shards_in(*directory, snapshot), removal->going) == rest) {
         return removal;
     }
-    const std::lock_guard lock(mutex_);
-    if (removal_ && removal_->version == removal->version) {
-        removal_.reset();
-        return std::nullopt;
+    if (now() - removal->last < removal_memory) {
+        const auto is_left = is_what_is_left(shards_in(*directory(), snapshot), *removal);
+        if (!is_left.ok()) {
+            return Errno{is_left.error};
+        }
+        if (is_left.value) {
+            return removal;
+        }
     }
-    return removal_;  // it has gone on meanwhile
+    const std::lock_guard lock(mutex_);
+    if (removal_ == removal) {
+        removal_ = nullptr;
+    }
+    return removal_;  // it may have gone on meanwhile
+}
+
+Outcome<bool> WritableTag::is_what_is_left(const TagGeneration::Shards& shards, const Removal& removal) const {
+    const auto& before = removal.files->generation().shards();
+    std::size_t at = 0;
+    const auto skip_gone = [&] {
+        while (at < before.names.size() &&
+               (removal.gone.contains(before.names[at]) || removal.going.contains(before.names[at]))) {
+            ++at;
+        }
+    };
+    for (std::size_t i = 0; i < shards.names.size(); ++i) {
+        if (removal.going.contains(shards.names[i])) {
+            continue;
+        }
+        skip_gone();
+        if (at == before.names.size() || before.names[at] != shards.names[i]) {
+            return false;
+        }
+        if (before.stamps[at] != shards.stamps[i]) {
+            const auto directory = this->directory();
+            const auto info = directory->tree().source().stat_target(directory->child(shards.names[i]));
+            if (!info && info.error().code() != ErrorCode::not_found) {
+                return answer_of_source(info.error());
+            }
+            if (!info || info->stamp != before.stamps[at]) {
+                return false;
+            }
+        }
+        ++at;
+    }
+    skip_gone();
+    return at == before.names.size();
 }
 
 WritableTag::Removal WritableTag::removal_of(const ShownTag& shown) {
-    {
-        const std::lock_guard lock(mutex_);
-        if (removal_ && removal_->files == shown.files) {
-            return *removal_;
-        }
+    if (const auto removal = last_removal(); removal && removal->files == shown.files) {
+        return *removal;
     }
-    Removal removal{.files = shown.files,
-                    .content = shown.content,
-                    .removed = {},
-                    .left = {},
-                    .gone = {},
-                    .going = {},
-                    .version = 0,
-                    .last = {}};
+    Removal removal{
+        .files = shown.files, .content = shown.content, .removed = {}, .left = {}, .gone = {}, .going = {}, .last = {}};
     const View& view = *shown.content->view;
     for (std::size_t i = 0; i < view.file_count(); ++i) {
         if (const auto set = view.file_set(view.file_name(i))) {
@@ -386,12 +456,9 @@ WritableTag::Removal WritableTag::removal_of(const ShownTag& shown) {
 
 void WritableTag::remember(Removal removal) {
     removal.last = now();
-    {
-        const std::lock_guard lock(mutex_);
-        removal.version = ++removal_version_;
-        removal_ = std::move(removal);
-    }
-    directory()->expire();
+    auto next = std::make_shared<const Removal>(std::move(removal));  // the last one is destroyed after the lock
+    const std::lock_guard lock(mutex_);
+    removal_.swap(next);
 }
 
 }  // namespace ckptfs

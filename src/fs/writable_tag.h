@@ -27,7 +27,7 @@ struct ShownTag {
     /// nullptr: SOURCE's own bytes under their own names.
     std::shared_ptr<const TagFiles> files;
     std::shared_ptr<const TagFiles::Content> content;  ///< with a view, where there are files
-    NameSet removed;                                   ///< of the view's files
+    std::shared_ptr<const NameSet> removed;            ///< of the view's files; nullptr: none
     bool is_unread = false;                            ///< the tag may be whole, but could not be read
     Lifetime lifetime = freshness;
 
@@ -78,7 +78,7 @@ class WritableTag {
     /// A shard was made, replaced or written.
     void note_change();
     /// Attributes of shards were set.
-    void note_new_attributes();
+    void note_new_attributes() const;
 
     /// Before a shard is made under `name`: of what the view no longer shows, SOURCE's files go, and the removal ends.
     Outcome<Done> end_removal(const Caller& caller);
@@ -103,19 +103,25 @@ class WritableTag {
         std::map<std::size_t, std::size_t> left;  ///< how many of the view's files, by set
         NameSet gone;                             ///< of the shards of the generation
         NameSet going;                            ///< the same, at this moment
-        std::uint64_t version = 0;                ///< one for each time that it is remembered
         TimePoint last;
     };
 
     [[nodiscard]] TimePoint now() const { return directory()->tree().now(); }
     [[nodiscard]] bool is_being_written();
-    [[nodiscard]] bool is_being_removed();
-    [[nodiscard]] std::optional<Removal> removal_in(const Snapshot& snapshot);
+    [[nodiscard]] std::shared_ptr<const Removal> last_removal();
+    /// What `removal`, which was the last one before that look at SOURCE, has come to; nullptr: it has ended.
+    [[nodiscard]] Outcome<std::shared_ptr<const Removal>> removal_in(const Snapshot& snapshot,
+                                                                     std::shared_ptr<const Removal> removal);
     /// Of the tag that is shown; the one that goes on, if there is one.
     [[nodiscard]] Removal removal_of(const ShownTag& shown);
     void remember(Removal removal);
-    /// Until one fails. What is not there any more counts as removed.
-    Outcome<Done> remove_shards(Removal& removal, NameSet names, const Caller& caller);
+    /// Until one fails. What is not there any more counts as removed. False, and the removal has ended: one is not what
+    /// was read, but somebody's who has made it since.
+    Outcome<bool> remove_shards(Removal& removal, NameSet names, const Caller& caller);
+    /// unlink(2) of SOURCE's file, whatever it is by now.
+    Outcome<Done> remove_passed_through(Removal removal, const std::string& name, const Caller& caller);
+    [[nodiscard]] Outcome<bool> is_as_read(const Removal& removal, const std::string& name) const;
+    [[nodiscard]] Outcome<bool> is_what_is_left(const TagGeneration::Shards& shards, const Removal& removal) const;
     [[nodiscard]] static NameSet shards_of(const Removal& removal, std::size_t set);
 
     const ViewRequest request_;
@@ -128,8 +134,7 @@ class WritableTag {
     std::shared_ptr<const TagFiles> files_;  // of the last generation asked for: the tag stays in memory
     std::size_t writers_ = 0;
     std::optional<TimePoint> changed_at_;
-    std::optional<Removal> removal_;
-    std::uint64_t removal_version_ = 0;
+    std::shared_ptr<const Removal> removal_;
 };
 
 }  // namespace ckptfs

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
@@ -96,6 +97,10 @@ class FaultySystemCalls final : public io::SystemCalls {
     void pause() const override { ++pauses; }
 
     int list(int fd, std::vector<RawEntry>& out) const override {
+        ++lists;
+        if (before_list) {
+            before_list();
+        }
         if (take(failing_lists)) {
             ::close(fd);
             return -EIO;
@@ -113,6 +118,7 @@ class FaultySystemCalls final : public io::SystemCalls {
 
     mutable std::atomic<std::uint64_t> opens{0};
     mutable std::atomic<std::uint64_t> reads{0};
+    mutable std::atomic<std::uint64_t> lists{0};
     mutable std::atomic<std::uint64_t> pauses{0};
     mutable std::atomic<int> failing_opens{0};
     mutable std::atomic<int> failing_creates{0};  ///< the last step of what a SourceWriter opens
@@ -131,6 +137,7 @@ class FaultySystemCalls final : public io::SystemCalls {
     std::uint64_t descriptor_limit = 1024;
     bool writes_otherwise = true;  ///< than the descriptor is open for, as Linux does since 6.9
     bool without_types = false;
+    std::function<void()> before_list;
     bool everything_is_a_view = false;
 
  private:
