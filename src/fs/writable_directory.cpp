@@ -146,13 +146,12 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
         if (!kind.ok()) {
             return Errno{kind.error};
         }
-        if (kind.value == ShownTag::Name::shown) {
-            if ((flags & O_EXCL) != 0) {
-                return Errno{EEXIST};
-            }
-            if ((flags & (O_TRUNC | O_APPEND)) == 0 && (flags & O_ACCMODE) != O_WRONLY) {
-                return Errno{ESTALE};  // the kernel looks it up, and opens it
-            }
+        if ((flags & O_EXCL) != 0 && is_taken(kind.value)) {
+            return Errno{EEXIST};
+        }
+        if (kind.value == ShownTag::Name::shown && (flags & (O_TRUNC | O_APPEND)) == 0 &&
+            (flags & O_ACCMODE) != O_WRONLY) {
+            return Errno{ESTALE};  // the kernel looks it up, and opens it
         }
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {
             return Errno{ended.error};
@@ -195,7 +194,7 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
     const auto tag = tag_for(place.directory_path, name);
     if (tag) {
         const auto kind = tag->kind_of(name);
-        if (!kind.ok() || kind.value == ShownTag::Name::shown) {
+        if (!kind.ok() || is_taken(kind.value)) {
             return Errno{kind.ok() ? EEXIST : kind.error};
         }
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {

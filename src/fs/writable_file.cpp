@@ -51,6 +51,11 @@ Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
             return Errno{used.error};
         }
     }
+    if (tag && writes(flags)) {
+        if (const auto ended = tag->end_removal(caller); !ended.ok()) {
+            return Errno{ended.error};
+        }
+    }
     // Truncated only when it is known to be this file.
     const bool truncates = (flags & O_TRUNC) != 0;
     const int deferred = opens_for_writing(flags) ? O_TRUNC : 0;
@@ -108,6 +113,11 @@ Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHa
     if (tag && handle == nullptr && *change.size != 0) {
         if (const auto used = tag->may_be_used(place.name); !used.ok()) {
             return Errno{used.error};
+        }
+    }
+    if (tag) {
+        if (const auto ended = tag->end_removal(caller); !ended.ok()) {
+            return Errno{ended.error};
         }
     }
     auto changed = WritableNode::change(inode, handle, change, caller);

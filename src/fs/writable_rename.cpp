@@ -33,7 +33,7 @@ Outcome<Done> WritableDirectory::may_be_replaced(WritableTag* tag, std::string_v
         return Done{};
     }
     const auto kind = tag->kind_of(name);
-    if (!kind.ok() || ((flags & RENAME_NOREPLACE) != 0 && kind.value == ShownTag::Name::shown)) {
+    if (!kind.ok() || ((flags & RENAME_NOREPLACE) != 0 && is_taken(kind.value))) {
         return Errno{kind.ok() ? EEXIST : kind.error};
     }
     return tag->end_removal(caller);

@@ -53,7 +53,9 @@ ShownTag::Name ShownTag::kind_of(std::string_view name) const {
 
 WritableTag::WritableTag(std::shared_ptr<SourceDirectory> directory, const ViewRequest& request,
                          std::shared_ptr<const SourceWriter> writer)
-    : request_(request), writer_(std::move(writer)), directory_(std::move(directory)) {}
+    : request_(request), writer_(std::move(writer)), directory_(std::move(directory)) {
+    directory_->expire();  // another one may have been there until now
+}
 
 std::shared_ptr<SourceDirectory> WritableTag::directory() const {
     const std::lock_guard lock(mutex_);

@@ -40,6 +40,11 @@ struct ShownTag {
     [[nodiscard]] Name kind_of(std::string_view name) const;
 };
 
+/// Whether nothing can be made under such a name: SOURCE's own answer for what is hidden.
+[[nodiscard]] inline bool is_taken(ShownTag::Name kind) {
+    return kind == ShownTag::Name::shown || kind == ShownTag::Name::hidden;
+}
+
 /// How long a removal is remembered that does not go on.
 inline constexpr std::chrono::seconds removal_memory{60};
 

@@ -1,6 +1,6 @@
 // Tags that are cut over ranks, in three lines: model.shard, and rank_K.shard for each K of their world size. Each
 // holds
-// "<world size> <save>" and may have more behind. layer_K.shard belongs to the save, and passes through.
+// what saved_files() says, or the tag is not whole. layer_K.shard belongs to the save, and passes through.
 #pragma once
 
 #include <algorithm>
@@ -24,12 +24,15 @@ inline std::string rank_shard(std::uint64_t rank) {
     return "rank_" + std::to_string(rank) + ".shard";
 }
 
+inline std::string saved_text(std::uint64_t world_size, const std::string& save, const std::string& part) {
+    return std::to_string(world_size) + " " + save + " " + part;
+}
+
 /// What a trainer of `world_size` ranks writes, in the order in which it does.
 inline std::vector<std::pair<std::string, std::string>> saved_files(std::uint64_t world_size, const std::string& save) {
-    const std::string text = std::to_string(world_size) + " " + save;
-    std::vector<std::pair<std::string, std::string>> files{{"model.shard", text + " model"}};
+    std::vector<std::pair<std::string, std::string>> files{{"model.shard", saved_text(world_size, save, "model")}};
     for (std::uint64_t rank = 0; rank < world_size; ++rank) {
-        files.emplace_back(rank_shard(rank), text + " rank " + std::to_string(rank));
+        files.emplace_back(rank_shard(rank), saved_text(world_size, save, "rank " + std::to_string(rank)));
     }
     return files;
 }
@@ -110,7 +113,8 @@ class CutView final : public View {
         [[nodiscard]] std::uint64_t size() const override { return text_.size(); }
         Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
             for (const auto& [name, file] : save_->files) {
-                if (rank_of(name).has_value() != is_of_model_) {
+                const auto rank = rank_of(name);
+                if (is_of_model_ ? name == "model.shard" : rank && *rank < save_->world_size) {
                     std::byte first{};
                     CKPTFS_TRY(file->read(0, std::span(&first, 1)));
                 }
@@ -144,7 +148,7 @@ class CutTag final : public Tag {
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
     [[nodiscard]] bool is_of_save(std::size_t index) const override {
         const auto rank = rank_of(stamped_[index]);
-        return !rank || (save_ && *rank < save_->world_size);
+        return stamped_[index] == "model.shard" || (rank && save_ && *rank < save_->world_size);
     }
     [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& request) const override {
         if (problem_) {
@@ -216,7 +220,8 @@ class CutReader final : public TagReader {
             return Error(ErrorCode::incomplete, "there is no model");
         }
         CKPTFS_ASSIGN(const std::string text, read_all(*model->second));
-        if (!(std::istringstream(text) >> save->world_size >> save->save)) {
+        if (!(std::istringstream(text) >> save->world_size >> save->save) ||
+            text != saved_text(save->world_size, save->save, "model")) {
             return Error(ErrorCode::incomplete, "the model is not whole");
         }
         for (std::uint64_t rank = 0; rank < save->world_size; ++rank) {
@@ -225,12 +230,8 @@ class CutReader final : public TagReader {
                 return Error(ErrorCode::incomplete, "a rank is missing");
             }
             CKPTFS_ASSIGN(const std::string of_rank, read_all(*shard->second));
-            CutSave other;
-            if (!(std::istringstream(of_rank) >> other.world_size >> other.save)) {
-                return Error(ErrorCode::incomplete, "a rank is not whole");
-            }
-            if (other.world_size != save->world_size || other.save != save->save) {
-                return Error(ErrorCode::inconsistent, "ranks are of other saves");
+            if (of_rank != saved_text(save->world_size, save->save, "rank " + std::to_string(rank))) {
+                return Error(ErrorCode::inconsistent, "a rank is of another save, or not whole");
             }
         }
         return std::shared_ptr<const CutSave>(std::move(save));

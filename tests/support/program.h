@@ -151,6 +151,9 @@ class Program {
     }
     int rename(const std::string& from, const std::string& to, unsigned flags = 0) {
         return on_name(from, [&](std::uint64_t parent, const std::string& name) {
+            if (from == to) {
+                return 0;  // the kernel does not even ask
+            }
             const auto [directory, new_name] = split(to);
             const auto target = walk(directory);
             return target.ok() ? fs_.rename(parent, name, target.value.attributes.inode, new_name, flags, user_).error

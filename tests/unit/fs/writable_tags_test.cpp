@@ -472,7 +472,8 @@ TEST_F(Saving, ReadsNothingOfATagThatIsBeingWritten) {
     ASSERT_EQ(program_.mkdir("tag"), 0);
     ASSERT_EQ(program_.write("tag/model.shard", "4 s1 model"), 0);
     for (int rank = 0; rank < 4; ++rank) {
-        ASSERT_EQ(program_.write("tag/" + rank_shard(static_cast<std::uint64_t>(rank)), "4 s1"), 0);
+        const std::string text = saved_text(4, "s1", "rank " + std::to_string(rank));
+        ASSERT_EQ(program_.write("tag/" + rank_shard(static_cast<std::uint64_t>(rank)), text), 0);
         EXPECT_EQ(program_.list("tag").value, in_source("tag"));
         pass(1'900);
     }
@@ -480,11 +481,11 @@ TEST_F(Saving, ReadsNothingOfATagThatIsBeingWritten) {
     const auto writer = program_.open("tag/rank_3.shard", O_WRONLY);
     pass(100'000);
     file_system_->tidy();
-    EXPECT_EQ(program_.read("tag/rank_0.shard").value, "4 s1");
+    EXPECT_EQ(program_.read("tag/rank_0.shard").value, "4 s1 rank 0");
     EXPECT_EQ(reader_->reads(), 0);
     program_.close(writer);
     pass(1'900);
-    EXPECT_EQ(program_.read("tag/rank_0.shard").value, "4 s1");
+    EXPECT_EQ(program_.read("tag/rank_0.shard").value, "4 s1 rank 0");
     EXPECT_EQ(reader_->reads(), 0);
     pass(200);
     EXPECT_EQ(program_.read("tag/rank_0.shard").value, cut_text("rank_0.shard", own_size, 4, "s1"));
