@@ -19,17 +19,33 @@ std::uint64_t preferred_inode(const Identity& identity) {
     return reserved(identity.inode) ? identity.inode + 2 : identity.inode;
 }
 
-std::uint64_t InodeTable::remember(const Identity& identity, std::shared_ptr<Node> node) {
-    const std::lock_guard lock(mutex_);
+std::pair<const std::uint64_t, InodeTable::Slot>& InodeTable::looked_up(const Identity& identity) {
     const auto [known, is_new] = numbers_.try_emplace(identity, preferred_inode(identity));
     if (is_new) {
         while (reserved(known->second) || slots_.contains(known->second)) {
             ++known->second;
         }
-        slots_.emplace(known->second, Slot{identity, 0, std::move(node)});
+        slots_.emplace(known->second, Slot{identity, 0, nullptr});
     }
-    ++slots_.at(known->second).lookups;
-    return known->second;
+    auto& slot = *slots_.find(known->second);
+    ++slot.second.lookups;
+    return slot;
+}
+
+std::uint64_t InodeTable::remember(const Identity& identity, std::shared_ptr<Node> node) {
+    const std::lock_guard lock(mutex_);
+    auto& [inode, slot] = looked_up(identity);
+    if (!slot.node) {
+        slot.node = std::move(node);
+    }
+    return inode;
+}
+
+std::uint64_t InodeTable::renew(const Identity& identity, std::shared_ptr<Node> node) {
+    const std::lock_guard lock(mutex_);
+    auto& [inode, slot] = looked_up(identity);
+    slot.node.swap(node);  // the old one goes when the lock is gone
+    return inode;
 }
 
 std::shared_ptr<Node> InodeTable::find(std::uint64_t inode) const {

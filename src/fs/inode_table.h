@@ -6,6 +6,7 @@
 #include <memory>
 #include <shared_mutex>
 #include <unordered_map>
+#include <utility>
 
 #include "fs/identity.h"
 #include "fs/node.h"
@@ -18,6 +19,8 @@ class InodeTable {
     /// Counts one lookup of `identity`. A node that is there already stays; `node` is for a new one.
     /// Returns its inode number: that of the identity, or the next free one where another has it.
     std::uint64_t remember(const Identity& identity, std::shared_ptr<Node> node);
+    /// The same, but `node` takes the place of the one that is there.
+    std::uint64_t renew(const Identity& identity, std::shared_ptr<Node> node);
     /// nullptr where there is none.
     [[nodiscard]] std::shared_ptr<Node> find(std::uint64_t inode) const;
     [[nodiscard]] std::shared_ptr<Node> find(const Identity& identity) const;
@@ -37,6 +40,9 @@ class InodeTable {
     struct Hash {
         std::size_t operator()(const Identity& identity) const { return identity.inode; }
     };
+
+    /// What `identity` has, with one lookup more; without a node where it is new. The lock is held.
+    std::pair<const std::uint64_t, Slot>& looked_up(const Identity& identity);
 
     mutable std::shared_mutex mutex_;
     std::unordered_map<std::uint64_t, Slot> slots_;

@@ -275,8 +275,8 @@ Outcome<LookedUpEntry> view_file_entry(MountTree& mount, const StandingView& sta
     const auto identity = identity_of_files(mount, standing).add(name).identity();
     LookedUpEntry entry;
     entry.attributes = attributes.value;
-    entry.attributes.inode =
-        mount.inodes().remember(identity, std::make_shared<VirtualFileNode>(mount, standing, index));
+    // Of the generation of now: one that was read of the same files before another took its place is not current again.
+    entry.attributes.inode = mount.inodes().renew(identity, std::make_shared<VirtualFileNode>(mount, standing, index));
     // Not for ever, though name and inode stay together within a generation: the way to the directory may be an old
     // handle or working directory, which nothing else makes the kernel ask about again.
     entry.entry_lifetime = lifetime;
@@ -331,7 +331,7 @@ Outcome<LookedUpEntry> unshown_entry(MountTree& mount, const ViewRequest& reques
     LookedUpEntry entry;
     entry.attributes = virtual_attributes(info, unknown_inode, 0);
     entry.attributes.inode =
-        mount.inodes().remember(identity, std::make_shared<UnshownFileNode>(info, std::move(unshown)));
+        mount.inodes().renew(identity, std::make_shared<UnshownFileNode>(info, std::move(unshown)));
     entry.entry_lifetime = freshness;
     entry.attributes_lifetime = freshness;
     return entry;

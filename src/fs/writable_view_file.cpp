@@ -210,7 +210,7 @@ Outcome<LookedUpEntry> writable_view_entry(WritableMount& mount, std::shared_ptr
     const auto identity = identity_of_shown(mount, shown).add(name).identity();
     LookedUpEntry entry;
     entry.attributes = attributes.value;
-    entry.attributes.inode = mount.tree().inodes().remember(
+    entry.attributes.inode = mount.tree().inodes().renew(
         identity,
         std::make_shared<WritableViewFile>(mount, std::move(tag), std::move(standing), index, std::move(name)));
     entry.entry_lifetime = shown.lifetime;

@@ -81,4 +81,22 @@ class WritableTest : public ::testing::Test {
     Program program_{*file_system_};
 };
 
+/// "tag" is cut for 4 ranks, the mount is of 2.
+class RecutTagTest : public WritableTest {
+ protected:
+    void SetUp() override {
+        WritableTest::SetUp();
+        save_in_source("tag", 4, "s1");
+        directory_.write("tag/readme", "kept");
+        directory_.write("other", "others");
+    }
+    static std::string cut(const std::string& name) { return cut_text(name, own_size, 4, "s1"); }
+    void expect_unchanged() {
+        EXPECT_THAT(in_source("tag"), ::testing::UnorderedElementsAre("model.shard", "rank_0.shard", "rank_1.shard",
+                                                                      "rank_2.shard", "rank_3.shard", "readme"));
+        EXPECT_EQ(source_text("tag/rank_0.shard"), "4 s1 rank 0");
+        EXPECT_EQ(program_.read("tag/rank_0.shard").value, cut("rank_0.shard"));
+    }
+};
+
 }  // namespace ckptfs::test
