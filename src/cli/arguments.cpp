@@ -31,6 +31,8 @@ constexpr const char* mount_description =
 constexpr const char* mount_footer =
     "Other commands:\n"
     "  ckptfs run SOURCE -- COMMAND              mounts for as long as COMMAND runs\n"
+    "  ckptfs run --in-place SOURCE --world-size=N -- COMMAND\n"
+    "                                            shows SOURCE so, in its own place and writable, to COMMAND alone\n"
     "  ckptfs inspect SOURCE [--json]            what the checkpoint is\n"
     "  ckptfs verify SOURCE [--world-size=N]     whether it is whole, and whether its view is right\n"
     "  ckptfs check SOURCE --world-size=N --ds-config=FILE\n"
@@ -45,7 +47,8 @@ constexpr const char* run_description =
     "unmounts.\n"
     "Signals and the exit status pass through. Processes of one machine that ask for the same view share one mount.\n"
     "--world-size=auto takes WORLD_SIZE, else SLURM_NTASKS, else the number of visible GPUs.\n"
-    "Without --world-size and --view the mount shows a directory for each view: world-size-<N>/, weights/ and others.";
+    "Without --world-size and --view the mount shows a directory for each view: world-size-<N>/, weights/ and others.\n"
+    "--in-place: COMMAND alone sees SOURCE re-cut, and writes it, where it always was; it is made if it is not there.";
 
 constexpr const char* run_footer =
     "Exit status: COMMAND's; 128+n if signal n ended it; 126 if it cannot be run, 127 if there is none.\n"

@@ -62,8 +62,9 @@ std::vector<std::string> candidates(const std::string& name) {
     std::string_view rest = path == nullptr ? "/bin:/usr/bin" : path;
     for (bool is_last = false; !is_last;) {
         const std::size_t colon = rest.find(':');
-        const std::string directory(rest.substr(0, colon));
-        result.push_back(directory.empty() ? name : directory + "/" + name);
+        std::string place(rest.substr(0, colon));  // of no length: the working directory
+        place.append(place.empty() ? "" : "/").append(name);
+        result.push_back(std::move(place));
         is_last = colon == std::string_view::npos;
         rest = is_last ? "" : rest.substr(colon + 1);
     }
