@@ -24,6 +24,9 @@ namespace ckptfs {
 class FileSystem::Implementation {
  public:
     Implementation(std::shared_ptr<SourceTree> tree, const FileSystemOptions& options);
+    Implementation(const Implementation&) = delete;
+    Implementation& operator=(const Implementation&) = delete;
+    ~Implementation() { mount_.inodes().clear(); }  // nodes may refer to all that is here
 
     void adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag);
 

@@ -86,6 +86,13 @@ void InodeTable::retire(const Identity& identity, const Node& node) {
     }
 }
 
+void InodeTable::clear() {
+    std::unordered_map<std::uint64_t, Slot> released;  // destroyed after the lock
+    const std::lock_guard lock(mutex_);
+    released.swap(slots_);
+    numbers_.clear();
+}
+
 std::size_t InodeTable::size() const {
     const std::shared_lock lock(mutex_);
     return slots_.size();

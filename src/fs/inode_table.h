@@ -28,6 +28,8 @@ class InodeTable {
     /// What `node` stands for is gone, and file systems give its identity to what they make next: that gets a number
     /// of its own, while the one of `node` leads to it until it is forgotten. No-op where another has the identity.
     void retire(const Identity& identity, const Node& node);
+    /// As if all were forgotten: when nobody asks any more.
+    void clear();
     [[nodiscard]] std::size_t size() const;
 
  private:

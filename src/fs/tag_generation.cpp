@@ -82,8 +82,11 @@ Result<std::vector<Permissions>> TagGeneration::find_passages() const {
     std::vector<Permissions> all;
     for (const std::string& name : shards_.names) {
         const std::string path = join_path(path_, name);
-        CKPTFS_ASSIGN(const FileInfo info, tree_->source().stat(path));
-        if (info.type != FileType::symlink) {
+        const auto info = tree_->source().stat(path);
+        if (!info && info.error().code() != ErrorCode::not_found) {  // nobody goes to what is gone
+            return info.error();
+        }
+        if (!info || info->type != FileType::symlink) {
             continue;
         }
         CKPTFS_ASSIGN(const std::string real, tree_->source().resolve(path));

@@ -68,13 +68,25 @@ EntryPlace WritableDirectory::place_in(const std::string& path, std::uint64_t in
     return {shared_from_this(), inode, path, std::string(name), join_path(path, name)};
 }
 
-Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::string_view name) {
-    const std::string path = this->path();
-    if (!mount().tree().is_still_in_place(path)) {
-        return Errno{ESTALE};
+Outcome<std::string> WritableDirectory::path_for_lookup(bool for_shards) {
+    auto last = path();
+    const auto tag = for_shards && last.ok() ? mount().tags().find(key()) : nullptr;
+    if (!for_shards || !last.ok() || (tag && tag->path() == last.value)) {
+        return last;
     }
+    const auto found = locate();  // one of the two is out of date, or nobody has asked yet
+    return found.ok() ? Outcome(found.value.place.path) : Errno{found.error};
+}
+
+Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::string_view name) {
+    const bool is_shard = mount().is_shard(name);
+    const auto known = path_for_lookup(is_shard);
+    if (!known.ok() || !mount().tree().is_still_in_place(known.value)) {
+        return Errno{known.ok() ? ESTALE : known.error};
+    }
+    const std::string& path = known.value;
     Lifetime lifetime = freshness;
-    if (const auto tag = tag_for(path, name)) {
+    if (const auto tag = is_shard ? kept_tag(path) : nullptr) {
         const auto looked = tag->look();
         if (!looked.ok()) {
             return Errno{looked.error};
@@ -174,6 +186,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
     const auto node =
         std::dynamic_pointer_cast<WritableFile>(mount().tree().inodes().find(created.entry.attributes.inode));
     if (!node) {
+        mount().tree().inodes().forget(created.entry.attributes.inode, 1);  // the kernel is not told of it
         return Errno{ESTALE};
     }
     created.bytes = node->opened(std::move(opened.value), info.value, writes(flags) ? tag : nullptr);
@@ -289,8 +302,11 @@ Outcome<Done> WritableDirectory::remove_directory(std::string_view name, const C
 
 Outcome<Done> WritableDirectory::empty(const std::string& path, const Caller& caller) {
     const auto info = mount().source().stat(path);
-    const auto tag = info ? mount().tags().find({info->stamp.device, info->stamp.inode}) : nullptr;
-    return tag && tag->path() == path ? tag->remove_hidden(caller) : Outcome<Done>(Done{});
+    if (!info) {
+        return Done{};  // what comes next says why
+    }
+    const WritableTags::Key key{info->stamp.device, info->stamp.inode};
+    return mount().tags().find(key) ? mount().tags().at(key, path)->remove_hidden(caller) : Outcome<Done>(Done{});
 }
 
 Outcome<Done> WritableDirectory::sync_directory(bool data_only) {

@@ -18,9 +18,7 @@ class WritableDirectory final : public WritableNode, public std::enable_shared_f
     /// SOURCE itself.
     explicit WritableDirectory(WritableMount& mount);
 
-    /// Where it was found last.
-    [[nodiscard]] std::string path() const { return last_place().path; }
-    /// Of this directory, which is at `path`, where an entry `name` counts for it; nullptr: it does not.
+    /// Of this directory, which was just seen at `path`, where an entry `name` counts for it; nullptr: it does not.
     [[nodiscard]] std::shared_ptr<WritableTag> tag_for(const std::string& path, std::string_view name);
 
     [[nodiscard]] Outcome<Found> locate() override;
@@ -53,14 +51,15 @@ class WritableDirectory final : public WritableNode, public std::enable_shared_f
     /// Of the entry `name` of this directory, which is at `path`, with that inode.
     [[nodiscard]] EntryPlace place_in(const std::string& path, std::uint64_t inode, std::string_view name);
     [[nodiscard]] std::shared_ptr<WritableTag> kept_tag(const std::string& path);
+    /// Where it was found last, and with `for_shards` where its tag is, too.
+    [[nodiscard]] Outcome<std::string> path_for_lookup(bool for_shards);
     /// What `make` makes of SOURCE's path for the new entry `name`. `is_new`: the first name of what it makes.
     template <class Make>
     Outcome<LookedUpEntry> make(std::uint64_t inode, std::string_view name, const Caller& caller, bool is_new,
                                 Make make);
     /// Whether what is called `name` may be renamed, or be in the way of it.
     [[nodiscard]] static Outcome<Done> may_leave(WritableTag* tag, std::string_view name);
-    [[nodiscard]] static Outcome<Done> may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags,
-                                                       const Caller& caller);
+    [[nodiscard]] static Outcome<Done> may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags);
     /// Where the directory at `path` shows nothing any more, nothing is left in it.
     [[nodiscard]] Outcome<Done> empty(const std::string& path, const Caller& caller);
     /// The node of what is there now; nullptr: the kernel has none.

@@ -108,8 +108,9 @@ std::vector<std::shared_ptr<const SourceHandle>> WritableFile::handles() {
 
 Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHandle* handle,
                                              const AttributeChange& change, const Caller& caller) {
-    const auto place = last_place();
-    const auto tag = change.size ? place.directory->tag_for(place.directory_path, place.name) : nullptr;
+    const auto found = change.size ? locate() : Errno{ESTALE};
+    const EntryPlace& place = found.value.place;
+    const auto tag = found.ok() ? place.directory->tag_for(place.directory_path, place.name) : nullptr;
     if (tag && handle == nullptr && *change.size != 0) {
         if (const auto used = tag->may_be_used(place.name); !used.ok()) {
             return Errno{used.error};

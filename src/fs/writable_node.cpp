@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <utility>
 
 #include "fs/attributes.h"
@@ -14,6 +15,8 @@ namespace {
 
 /// Names of one file that are remembered.
 constexpr std::size_t most_names = 8;
+/// Names in a path that SOURCE can be asked for.
+constexpr std::size_t deepest = PATH_MAX / 2;
 
 }  // namespace
 
@@ -31,22 +34,31 @@ bool WritableNode::is_same(const FileInfo& info) const {
     return info.stamp.device == device_ && info.stamp.inode == source_inode_ && info.type == type_;
 }
 
-EntryPlace WritableNode::place_of(const Name& name) {
-    EntryPlace place{name.directory, name.directory_inode, name.directory->path(), name.name, ""};
-    place.path = join_path(place.directory_path, place.name);
-    return place;
+Outcome<EntryPlace> WritableNode::place_of(const Name& name) {
+    auto directory = name.directory->path();
+    if (!directory.ok()) {
+        return Errno{directory.error};
+    }
+    std::string path = join_path(directory.value, name.name);
+    return EntryPlace{name.directory, name.directory_inode, std::move(directory.value), name.name, std::move(path)};
 }
 
-EntryPlace WritableNode::last_place() const {
-    Name name;
-    {
-        const std::lock_guard lock(mutex_);
-        if (names_.empty()) {
-            return {};
+std::optional<WritableNode::Name> WritableNode::last_name() const {
+    const std::lock_guard lock(mutex_);
+    return names_.empty() ? std::nullopt : std::optional(names_.front());
+}
+
+Outcome<std::string> WritableNode::path() const {
+    std::string path;
+    auto name = last_name();
+    for (std::size_t depth = 0; name; ++depth) {
+        if (depth == deepest) {
+            return Errno{ESTALE};
         }
-        name = names_.front();
+        path = path.empty() ? name->name : join_path(name->name, path);
+        name = name->directory->last_name();
     }
-    return place_of(name);
+    return path;
 }
 
 void WritableNode::found_at(const EntryPlace& place) {
@@ -74,9 +86,12 @@ Outcome<WritableNode::Found> WritableNode::locate() {
     }
     for (const Name& name : names) {
         auto place = place_of(name);
-        const auto info = mount_.source().stat(place.path);
+        if (!place.ok()) {
+            continue;
+        }
+        const auto info = mount_.source().stat(place.value.path);
         if (info && is_same(*info)) {
-            return Found{std::move(place), *info};
+            return Found{std::move(place.value), *info};
         }
         if (!info && info.error().code() != ErrorCode::not_found) {
             return answer_of_source(info.error());

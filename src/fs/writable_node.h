@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ class WritableNode : public Node {
     };
     /// ESTALE: it is not where it was found.
     [[nodiscard]] virtual Outcome<Found> locate();
+    /// Where it was found last. ESTALE: below itself, by what others have renamed between two lookups.
+    [[nodiscard]] Outcome<std::string> path() const;
     /// It is there now.
     void found_at(const EntryPlace& place);
     /// It is nowhere any more, whatever comes to be where it was.
@@ -48,8 +51,6 @@ class WritableNode : public Node {
 
     [[nodiscard]] WritableMount& mount() const { return mount_; }
     [[nodiscard]] bool is_same(const FileInfo& info) const;
-    /// Where it was found last.
-    [[nodiscard]] EntryPlace last_place() const;
     /// Handles of it that are open, for when it has no name any more.
     [[nodiscard]] virtual std::vector<std::shared_ptr<const SourceHandle>> handles() { return {}; }
 
@@ -59,7 +60,9 @@ class WritableNode : public Node {
         std::uint64_t directory_inode;
         std::string name;
     };
-    [[nodiscard]] static EntryPlace place_of(const Name& name);
+    [[nodiscard]] static Outcome<EntryPlace> place_of(const Name& name);
+    /// nullopt: of SOURCE itself.
+    [[nodiscard]] std::optional<Name> last_name() const;
     [[nodiscard]] Outcome<FileInfo> info_now();
 
     WritableMount& mount_;

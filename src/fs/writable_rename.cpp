@@ -24,8 +24,7 @@ Outcome<Done> WritableDirectory::may_leave(WritableTag* tag, std::string_view na
     return Done{};
 }
 
-Outcome<Done> WritableDirectory::may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags,
-                                                 const Caller& caller) {
+Outcome<Done> WritableDirectory::may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags) {
     if ((flags & RENAME_EXCHANGE) != 0) {
         return may_leave(tag, name);
     }
@@ -36,7 +35,7 @@ Outcome<Done> WritableDirectory::may_be_replaced(WritableTag* tag, std::string_v
     if (!kind.ok() || ((flags & RENAME_NOREPLACE) != 0 && is_taken(kind.value))) {
         return Errno{kind.ok() ? EEXIST : kind.error};
     }
-    return tag->end_removal(caller);
+    return Done{};
 }
 
 Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view name, Node& target,
@@ -58,12 +57,18 @@ Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view na
     if (auto allowed = may_leave(from_tag.get(), name); !allowed.ok()) {
         return allowed;
     }
-    if (auto allowed = may_be_replaced(to_tag.get(), new_name, flags, caller); !allowed.ok()) {
+    if (auto allowed = may_be_replaced(to_tag.get(), new_name, flags); !allowed.ok()) {
         return allowed;
     }
-    const auto replaced = (flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) == 0 ? mount().leaving(to.path) : nullptr;
+    for (const auto& tag : {to_tag, from_tag}) {
+        if (auto ended = tag ? tag->end_removal(caller) : Outcome<Done>(Done{}); !ended.ok()) {
+            return ended;
+        }
+    }
+    const bool replaces = (flags & (RENAME_EXCHANGE | RENAME_NOREPLACE)) == 0;
+    const auto replaced = replaces ? mount().leaving(to.path) : nullptr;
     auto renamed = mount().writer().rename(from.path, to.path, flags, caller);
-    if (!renamed.ok() && (renamed.error == ENOTEMPTY || renamed.error == EEXIST) && empty(to.path, caller).ok()) {
+    if (replaces && (renamed.error == ENOTEMPTY || renamed.error == EEXIST) && empty(to.path, caller).ok()) {
         renamed = mount().writer().rename(from.path, to.path, flags, caller);
     }
     if (!renamed.ok()) {

@@ -3,40 +3,14 @@
 
 #include <fcntl.h>
 
-#include <algorithm>
 #include <cerrno>
-#include <iterator>
 #include <utility>
-#include <vector>
 
 #include "fs/mount_tree.h"
 #include "fs/source_tree.h"
 #include "fs/standing_view.h"
 
 namespace ckptfs {
-namespace {
-
-/// The shards in `directory` now, also where it is no longer recognised as a tag.
-TagGeneration::Shards shards_in(const SourceDirectory& directory, const SourceDirectory::Snapshot& snapshot) {
-    if (snapshot.generation) {
-        return snapshot.generation->shards();
-    }
-    TagGeneration::Shards shards;
-    shards.names = directory.tree().reader().shard_files(snapshot.entries);
-    std::sort(shards.names.begin(), shards.names.end());
-    for (const std::string& name : shards.names) {
-        shards.stamps.push_back(stamp_of(directory.tree().source(), directory.child(name)));
-    }
-    return shards;
-}
-
-/// Whether a file is the one of that stamp, whatever has been done to its attributes and other names.
-bool is_same_file(const FileStamp& now, const FileStamp& then) {
-    return now.device == then.device && now.inode == then.inode && now.size == then.size &&
-           now.mtime_ns == then.mtime_ns;
-}
-
-}  // namespace
 
 ShownTag::Name ShownTag::kind_of(std::string_view name) const {
     if (!files) {
@@ -65,11 +39,9 @@ std::shared_ptr<SourceDirectory> WritableTag::directory() const {
 void WritableTag::move_to(std::shared_ptr<SourceDirectory> directory) {
     directory->expire();
     std::shared_ptr<const TagFiles> released;  // destroyed after the lock
-    std::shared_ptr<const Removal> ended;
     const std::lock_guard lock(mutex_);
     directory_.swap(directory);
     released.swap(files_);
-    ended.swap(removal_);
 }
 
 Outcome<ShownTag> WritableTag::look() {
@@ -91,9 +63,10 @@ Outcome<ShownTag> WritableTag::look() {
         return Errno{going_on.error};
     }
     if (going_on.value) {
-        shown.files = going_on.value->files;
-        shown.content = going_on.value->content;
-        shown.removed = {going_on.value, &going_on.value->removed};
+        const auto here = removal_here(going_on.value, **snapshot, directory);
+        shown.files = here->files;
+        shown.content = here->content;
+        shown.removed = {here, &here->removed};
         return shown;
     }
     const auto& generation = (*snapshot)->generation;
@@ -189,28 +162,6 @@ void WritableTag::note_new_attributes() const {
     directory->expire();
 }
 
-Outcome<Done> WritableTag::end_removal(const Caller& caller) {
-    const std::lock_guard alone(changing_);
-    if (!last_removal()) {
-        return Done{};
-    }
-    directory()->expire();
-    const auto looked = look();
-    const ShownTag& shown = looked.value;
-    if (!looked.ok() || !shown.removed) {
-        return Errno{looked.error};
-    }
-    Removal removal = removal_of(shown);
-    NameSet names;
-    std::copy_if(shown.removed->begin(), shown.removed->end(), std::inserter(names, names.end()),
-                 [&](const std::string& name) { return shown.content->shards.contains(name); });
-    const auto removed = remove_shards(removal, std::move(names), caller);
-    if (removed.ok()) {
-        note_change();
-    }
-    return Errno{removed.error};
-}
-
 Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, std::uint32_t mode,
                                      const Caller& caller) {
     if (const auto ended = end_removal(caller); !ended.ok()) {
@@ -226,147 +177,6 @@ Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, st
     return Done{};
 }
 
-Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller) {
-    const std::lock_guard alone(changing_);
-    for (bool is_of_now = false;; is_of_now = true) {
-        const auto looked = look();
-        if (!looked.ok()) {
-            return Errno{looked.error};
-        }
-        const ShownTag& shown = looked.value;
-        const auto kind = shown.kind_of(name);
-        if (kind == ShownTag::Name::hidden || kind == ShownTag::Name::removed) {
-            return Errno{ENOENT};
-        }
-        if (!shown.files) {
-            auto removed = writer_->remove_file(directory()->child(name), caller);
-            if (removed.ok()) {
-                note_change();
-            }
-            return removed;
-        }
-        Removal removal = removal_of(shown);
-        if (kind == ShownTag::Name::plain) {  // it belongs to the save
-            return remove_passed_through(std::move(removal), name, caller);
-        }
-        const auto set = shown.content->view->file_set(name);
-        if (!set) {
-            return Errno{EROFS};
-        }
-        if (removal.left[*set] == 1) {
-            if (!is_of_now) {
-                directory()->expire();
-                continue;
-            }
-            const auto removed = remove_shards(removal, shards_of(removal, *set), caller);
-            if (!removed.ok() || !removed.value) {
-                return Errno{removed.ok() ? ESTALE : removed.error};
-            }
-        }
-        --removal.left[*set];
-        removal.removed.insert(name);
-        remember(std::move(removal));
-        return Done{};
-    }
-}
-
-Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
-    const std::lock_guard alone(changing_);
-    if (!last_removal()) {
-        return Done{};
-    }
-    directory()->expire();
-    const auto looked = look();
-    const ShownTag& shown = looked.value;
-    if (!looked.ok() || !shown.removed) {
-        return Errno{looked.error};
-    }
-    Removal removal = removal_of(shown);
-    const auto directory = this->directory();
-    const auto entries = directory->tree().source().list(directory->path());
-    if (!entries) {
-        return Done{};  // the removal of the directory says why
-    }
-    NameSet names;
-    for (const DirectoryEntry& entry : *entries) {
-        if (!shown.content->shards.contains(entry.name) || removal.gone.contains(entry.name)) {
-            return Done{};  // it is seen
-        }
-        names.insert(entry.name);
-    }
-    const bool is_seen_empty =
-        std::all_of(removal.left.begin(), removal.left.end(), [](const auto& set) { return set.second == 0; });
-    return is_seen_empty ? Errno{remove_shards(removal, std::move(names), caller).error} : Outcome<Done>(Done{});
-}
-
-Outcome<bool> WritableTag::remove_shards(Removal& removal, NameSet names, const Caller& caller) {
-    if (names.empty()) {
-        return true;
-    }
-    const auto directory = this->directory();
-    Outcome<bool> removed = true;
-    removal.going = std::move(names);
-    remember(removal);  // before: that they vanish is no news to others
-    for (const std::string& name : removal.going) {
-        removed = is_as_read(removal, name);
-        if (!removed.ok() || !removed.value) {
-            break;
-        }
-        const auto one = writer_->remove_file(directory->child(name), caller);
-        if (!one.ok() && one.error != ENOENT) {
-            removed = Errno{one.error};
-            break;
-        }
-        removal.gone.insert(name);
-    }
-    removal.going.clear();
-    directory->expire();  // before anybody compares with what is gone
-    remember(removal);
-    if (removed.ok() && !removed.value) {
-        std::shared_ptr<const Removal> ended;  // destroyed after the lock
-        const std::lock_guard lock(mutex_);
-        ended.swap(removal_);
-    }
-    return removed;
-}
-
-Outcome<Done> WritableTag::remove_passed_through(Removal removal, const std::string& name, const Caller& caller) {
-    removal.going = {name};
-    remember(removal);
-    auto removed = writer_->remove_file(directory()->child(name), caller);
-    removal.going.clear();
-    if (removed.ok()) {
-        removal.gone.insert(name);
-    }
-    directory()->expire();
-    remember(std::move(removal));
-    return removed;
-}
-
-Outcome<bool> WritableTag::is_as_read(const Removal& removal, const std::string& name) const {
-    const auto& shards = removal.files->generation().shards();
-    const auto at = std::lower_bound(shards.names.begin(), shards.names.end(), name);
-    if (at == shards.names.end() || *at != name) {
-        return false;
-    }
-    const auto directory = this->directory();
-    const auto info = directory->tree().source().stat_target(directory->child(name));
-    if (!info) {
-        return info.error().code() == ErrorCode::not_found ? Outcome(true) : answer_of_source(info.error());
-    }
-    return is_same_file(info->stamp, shards.stamps[static_cast<std::size_t>(at - shards.names.begin())]);
-}
-
-NameSet WritableTag::shards_of(const Removal& removal, std::size_t set) {
-    NameSet names;
-    for (const std::string& shard : removal.content->shards) {
-        if (!removal.gone.contains(shard) && removal.content->view->file_set(shard) == set) {
-            names.insert(shard);
-        }
-    }
-    return names;
-}
-
 bool WritableTag::is_busy() {
     if (is_being_written()) {
         return true;
@@ -380,87 +190,6 @@ bool WritableTag::is_being_written() {
     const auto at = now();
     const std::lock_guard lock(mutex_);
     return writers_ > 0 || (changed_at_ && at - *changed_at_ < settled_age);
-}
-
-std::shared_ptr<const WritableTag::Removal> WritableTag::last_removal() {
-    const std::lock_guard lock(mutex_);
-    return removal_;
-}
-
-Outcome<std::shared_ptr<const WritableTag::Removal>> WritableTag::removal_in(const Snapshot& snapshot,
-                                                                             std::shared_ptr<const Removal> removal) {
-    if (!removal) {
-        return removal;
-    }
-    if (now() - removal->last < removal_memory) {
-        const auto is_left = is_what_is_left(shards_in(*directory(), snapshot), *removal);
-        if (!is_left.ok()) {
-            return Errno{is_left.error};
-        }
-        if (is_left.value) {
-            return removal;
-        }
-    }
-    const std::lock_guard lock(mutex_);
-    if (removal_ == removal) {
-        removal_ = nullptr;
-    }
-    return removal_;  // it may have gone on meanwhile
-}
-
-Outcome<bool> WritableTag::is_what_is_left(const TagGeneration::Shards& shards, const Removal& removal) const {
-    const auto& before = removal.files->generation().shards();
-    std::size_t at = 0;
-    const auto skip_gone = [&] {
-        while (at < before.names.size() &&
-               (removal.gone.contains(before.names[at]) || removal.going.contains(before.names[at]))) {
-            ++at;
-        }
-    };
-    for (std::size_t i = 0; i < shards.names.size(); ++i) {
-        if (removal.going.contains(shards.names[i])) {
-            continue;
-        }
-        skip_gone();
-        if (at == before.names.size() || before.names[at] != shards.names[i]) {
-            return false;
-        }
-        if (before.stamps[at] != shards.stamps[i]) {
-            const auto directory = this->directory();
-            const auto info = directory->tree().source().stat_target(directory->child(shards.names[i]));
-            if (!info && info.error().code() != ErrorCode::not_found) {
-                return answer_of_source(info.error());
-            }
-            if (!info || info->stamp != before.stamps[at]) {
-                return false;
-            }
-        }
-        ++at;
-    }
-    skip_gone();
-    return at == before.names.size();
-}
-
-WritableTag::Removal WritableTag::removal_of(const ShownTag& shown) {
-    if (const auto removal = last_removal(); removal && removal->files == shown.files) {
-        return *removal;
-    }
-    Removal removal{
-        .files = shown.files, .content = shown.content, .removed = {}, .left = {}, .gone = {}, .going = {}, .last = {}};
-    const View& view = *shown.content->view;
-    for (std::size_t i = 0; i < view.file_count(); ++i) {
-        if (const auto set = view.file_set(view.file_name(i))) {
-            ++removal.left[*set];
-        }
-    }
-    return removal;
-}
-
-void WritableTag::remember(Removal removal) {
-    removal.last = now();
-    auto next = std::make_shared<const Removal>(std::move(removal));  // the last one is destroyed after the lock
-    const std::lock_guard lock(mutex_);
-    removal_.swap(next);
 }
 
 }  // namespace ckptfs

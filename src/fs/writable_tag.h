@@ -61,7 +61,7 @@ class WritableTag {
 
     [[nodiscard]] std::string path() const { return directory()->path(); }
     [[nodiscard]] std::shared_ptr<SourceDirectory> directory() const;
-    /// The directory was renamed.
+    /// The directory was renamed. What was removed of the tag stays so.
     void move_to(std::shared_ptr<SourceDirectory> directory);
 
     /// Reads the tag where that is due. An error: SOURCE does not say what is there, so that nobody knows what a name
@@ -117,6 +117,11 @@ class WritableTag {
     /// What `removal`, which was the last one before that look at SOURCE, has come to; nullptr: it has ended.
     [[nodiscard]] Outcome<std::shared_ptr<const Removal>> removal_in(const Snapshot& snapshot,
                                                                      std::shared_ptr<const Removal> removal);
+    /// `removal` with the view that can be read where `directory`, which `snapshot` is of, is now: after a rename, as
+    /// long as all of SOURCE's shards are there. Else the view stays what it was, and only its names are of use.
+    [[nodiscard]] std::shared_ptr<const Removal> removal_here(std::shared_ptr<const Removal> removal,
+                                                              const Snapshot& snapshot,
+                                                              const std::shared_ptr<SourceDirectory>& directory);
     /// Of the tag that is shown; the one that goes on, if there is one.
     [[nodiscard]] Removal removal_of(const ShownTag& shown);
     void remember(Removal removal);

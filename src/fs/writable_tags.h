@@ -21,7 +21,7 @@ class WritableTags {
     /// Device and inode; zeros for SOURCE itself.
     using Key = std::pair<std::uint64_t, std::uint64_t>;
 
-    /// One object for the directory `key`, which is at `path` now. Does not look at the source.
+    /// One object for the directory `key`, which somebody has just seen at `path`. Does not look at the source.
     [[nodiscard]] std::shared_ptr<WritableTag> at(const Key& key, const std::string& path);
     /// nullptr: nobody has asked for it.
     [[nodiscard]] std::shared_ptr<WritableTag> find(const Key& key);

@@ -104,11 +104,12 @@ Outcome<std::vector<std::string>> WritableViewFile::shards() {
     }
     const auto& view = *shown.content->view;
     const auto set = view.file_set(name_);
+    const auto directory = tag_->directory();  // where it is now
     std::vector<std::string> paths;
     std::vector<std::string> others;
     for (const std::string& shard : shown.content->shards) {
         if (set && view.file_set(shard) == set) {
-            (view.find(shard) ? paths : others).push_back(shown.files->directory()->child(shard));
+            (view.find(shard) ? paths : others).push_back(directory->child(shard));
         }
     }
     paths.insert(paths.end(), others.begin(), others.end());

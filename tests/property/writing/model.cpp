@@ -71,10 +71,6 @@ WritingModel::TagState& WritingModel::state(std::size_t node, const std::string&
     if (!state) {
         state = std::make_shared<TagState>();
     }
-    if (state->path != path) {
-        state->removal.reset();
-        state->path = path;
-    }
     return *state;
 }
 
@@ -335,7 +331,7 @@ int WritingModel::rename_file(std::size_t node, const std::string& tag, const st
     if (kind == Kind::shown) {
         return EROFS;
     }
-    if (is_shard(new_name)) {
+    if (is_shard(name) || is_shard(new_name)) {
         end_removal(node, tag);
     }
     set(tag, new_name, files.at(name).text);

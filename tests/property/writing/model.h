@@ -73,7 +73,6 @@ class WritingModel {
         std::int64_t last_ms = 0;
     };
     struct TagState {
-        std::string path;  // when somebody looked last: a removal does not go along
         int writers = 0;
         std::optional<std::int64_t> changed_at_ms;
         std::optional<Removal> removal;

@@ -72,6 +72,20 @@ TEST(InodeTable, GivesARetiredIdentityANumberOfItsOwn) {
     EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
 }
 
+TEST(InodeTable, LetsGoOfAllAtOnce) {
+    InodeTable table;
+    const auto node = some_node();
+    const std::weak_ptr<Node> gone = table.remember({100, 1}, some_node()) == 100U ? table.find(100) : nullptr;
+    EXPECT_EQ(table.remember({200, 1}, node), 200U);
+    table.retire({200, 1}, *node);
+    table.clear();
+    EXPECT_TRUE(gone.expired());
+    EXPECT_EQ(node.use_count(), 1);
+    EXPECT_EQ(table.size(), 0U);
+    EXPECT_FALSE(table.find(Identity{100, 1}));
+    EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
+}
+
 TEST(InodeTable, ReservedNumbersAreNotGivenOut) {
     InodeTable table;
     for (const std::uint64_t inode : {std::uint64_t{0}, root_inode, unknown_inode}) {

@@ -31,12 +31,13 @@ class WritableTest : public ::testing::Test {
     void SetUp() override { ASSERT_TRUE(log::to_file(log_ / "log").ok()); }
     void TearDown() override { log::to_stderr(); }
 
-    std::unique_ptr<FileSystem> make(std::uint64_t world_size, bool in_place = false) {
+    std::unique_ptr<FileSystem> make(std::uint64_t world_size, bool in_place = false, bool allow_other = false) {
         const auto source = io::DirectorySource::open_directory(directory_.path(), calls_).value();
         FileSystemOptions options;
         options.request = ViewRequest::at_world_size(world_size);
         options.writer = source->writer();
         options.in_place = in_place;
+        options.allow_other = allow_other;
         options.now = [this] { return std::chrono::steady_clock::time_point(std::chrono::milliseconds(now_ms_)); };
         // Files have the time of the system, which does not stand still: they settle as fast as this clock goes.
         options.wall_now_ns = [this] { return system_time_ns() + std::int64_t{now_ms_ - start_ms} * 1'000'000; };

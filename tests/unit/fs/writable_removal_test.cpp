@@ -134,5 +134,16 @@ TEST_F(Removal, PassesOnWhatBelongsToTheSaveAndGoesWithIt) {
     EXPECT_EQ(reader_->reads(), 1);
 }
 
+TEST_F(Removal, GoesOnForOthersWhenShardsAreGone) {
+    file_system_ = make(own_size, false, true);
+    Program others(*file_system_);
+    ASSERT_EQ(others.unlink("tag/rank_0.shard"), 0);
+    ASSERT_EQ(others.unlink("tag/rank_1.shard"), 0);
+    pass(1'000);  // the ways to the shards are looked at again
+    EXPECT_EQ(others.read("tag/model.shard").value, cut("model.shard"));
+    EXPECT_EQ(others.remove_tree("tag"), 0);
+    EXPECT_THAT(in_source(), ElementsAre("other"));
+}
+
 }  // namespace
 }  // namespace writable_removal
