@@ -119,7 +119,7 @@ def test_an_aborted_mount_is_cleared(source, mounted):
     if control.exists():
         control.write_text("1")
     elif os.geteuid() == 0:  # nobody has mounted fusectl: see it in a mount namespace that ends with the command
-        subprocess.run(["unshare", "-m", "sh", "-c",
+        subprocess.run(["unshare", "-m", "--propagation", "slave", "sh", "-c",
                         f"mount -t fusectl none {control.parents[1]} && echo 1 > {control}"], check=True)
     else:
         pytest.skip(f"{control} is missing, and only root can mount fusectl")

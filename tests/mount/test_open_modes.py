@@ -313,7 +313,7 @@ def test_a_daemon_that_may_not_hand_files_over_moves_the_bytes_itself(tmp_path):
 echo written > "$3/f" && cat "$3/f" > "$3/g" && echo more >> "$3/f" || exit 11
 fusermount3 -u "$3"
 """
-    result = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script, "sh",
+    result = subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "--propagation", "slave", "sh", "-c", script, "sh",
                              binary(), source, point, log], capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr + log.read_text()
     assert (source / "f").read_text() == "written\nmore\n"
