@@ -26,10 +26,14 @@ def run(request):
     yield from run_as(request.param)
 
 
+among_shared_mounts = pytest.mark.parametrize("run", ["root", "root among shared mounts", "user"], indirect=True)
+
+
 def listing(run, *more, options=AT_3, **where):
     return run(*shell("ls " + " ".join(more or [f"{{}}/{TAG}"])), options=options, **where)
 
 
+@among_shared_mounts
 def test_the_command_sees_it_recut_and_nobody_else_does(run):
     before = sorted(os.listdir(run.source / TAG))
     process = run.start(*shell(f'echo "$CKPTFS_VIEW {{}} --path={{}}/x"; ls {{}}/{TAG}; touch {run.home}/inside; '
@@ -164,6 +168,7 @@ def test_another_world_size_is_another_mount_of_the_same_directory(run):
     assert {size: shards(process.communicate(timeout=60)[0]) for size, process in runs.items()} == {2: 2, 3: 3}
 
 
+@among_shared_mounts
 def test_a_killed_run_leaves_the_directory_to_the_command(run):
     process = run.start(*shell(f"touch {run.home}/ready; {WAIT_FOR_A_FILE.format(run.home / 'go')}; "
                                f"ls {{}}/{TAG} > {{}}/listing"), options=AT_3)
@@ -176,6 +181,7 @@ def test_a_killed_run_leaves_the_directory_to_the_command(run):
     assert shards((run.source / "listing").read_text()) == 3
 
 
+@among_shared_mounts
 def test_a_dead_daemon_is_an_error_in_the_command_and_nothing_outside(run):
     process = run.start(*shell(f"touch {run.home}/ready; {WAIT_FOR_A_FILE.format(run.home / 'go')}; ls {{}} 2>&1; "
                                f"{run.user.program} inspect {{}}"), options=AT_3)
@@ -193,6 +199,7 @@ def test_a_dead_daemon_is_an_error_in_the_command_and_nothing_outside(run):
     wait_until(run.is_clean, "nothing is left")
 
 
+@among_shared_mounts
 def test_what_the_command_leaves_running_keeps_nothing(run):
     result = run("sh", "-c", "sleep 60 > /dev/null 2>&1 & echo $!", options=AT_3)
     try:
@@ -200,6 +207,15 @@ def test_what_the_command_leaves_running_keeps_nothing(run):
         wait_until(run.is_clean, "nothing is left")
     finally:
         os.kill(int(result.stdout), signal.SIGKILL)
+
+
+def test_the_directory_itself_stays(run):
+    """A mount point cannot be removed, and what is moved over its border is copied, as from one file system to another."""
+    result = run(*shell(f"rm -r {{}}/{TAG} && ! rmdir {{}}; touch {{}}/file && mv {{}}/file {run.home}/moved && ls {{}}"), options=AT_3)
+    assert (result.returncode, result.stdout) == (0, "latest\n"), result
+    assert "Device or resource busy" in result.stderr
+    assert os.listdir(run.source) == ["latest"]
+    assert (run.home / "moved").exists()
 
 
 def test_ids_stay_what_they_are(run):

@@ -16,7 +16,7 @@ __all__ = ["ORDINARY", "WAIT_FOR_A_FILE", "Runs", "Somebody", "processes_naming"
 
 WAIT_FOR_A_FILE = "while [ ! -e {} ]; do sleep 0.02; done"
 VARIABLES_OF_JOBS = ("WORLD_SIZE", "SLURM_NTASKS", "SLURM_NNODES", "CUDA_VISIBLE_DEVICES")
-ORDINARY = 1234  # a user who is known in the namespace of Ordinary alone
+ORDINARY = 1234  # a user who is known in the namespace of a Guest alone
 
 
 def shell(text):
@@ -62,15 +62,16 @@ class Somebody:
         return found
 
 
-class Ordinary(Somebody):
-    """A user who is not root, in a mount namespace of this test, where /dev/fuse is open to users, as udev makes it,
-    and fusermount3 finds a name for the user."""
+class Guest(Somebody):
+    """Somebody in a mount namespace of this test, whose mounts are shared, as systemd makes them. There, /dev/fuse is open
+    to users, as udev makes it, and fusermount3 finds a name for ORDINARY."""
 
-    uid = gid = ORDINARY
-    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}  # root's own may lead to places that only root may search
+    # root's own may lead to places that only root may search
+    environment = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
 
-    def __init__(self, place):
+    def __init__(self, place, uid):
         super().__init__()
+        self.uid = self.gid = uid
         device = place / "fuse"
         os.mknod(device, 0o666 | stat.S_IFCHR, os.stat("/dev/fuse").st_rdev)
         device.chmod(0o666)
@@ -81,13 +82,14 @@ class Ordinary(Somebody):
         users.write_text(pathlib.Path("/etc/passwd").read_text() + f"trainer:x:{ORDINARY}:{ORDINARY}::/:/bin/sh\n")
         users.chmod(0o644)
         binds = [(device, "/dev/fuse"), (users, "/etc/passwd"), (binary(), self.program)]
-        script = "".join(f"mount --bind '{what}' '{where}' && " for what, where in binds) + "echo ready && exec sleep infinity"
+        script = "".join(f"mount --bind '{what}' '{where}' && " for what, where in binds) + \
+            "mount --make-rshared / && echo ready && exec sleep infinity"
         self.holder = subprocess.Popen(["unshare", "--mount", "--propagation", "slave", "sh", "-c", script],
                                        stdout=subprocess.PIPE, text=True)
         assert self.holder.stdout.readline() == "ready\n"
         self.mounts_file = f"/proc/{self.holder.pid}/mounts"
-        self.prefix = ("nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", "--", "setpriv", f"--reuid={ORDINARY}",
-                       f"--regid={ORDINARY}", "--clear-groups", "--")
+        self.prefix = ("nsenter", f"--mount=/proc/{self.holder.pid}/ns/mnt", "--", "setpriv", f"--reuid={uid}",
+                       f"--regid={uid}", "--clear-groups", "--")
 
     def end(self):
         self.holder.kill()
@@ -96,11 +98,11 @@ class Ordinary(Somebody):
 
 @contextlib.contextmanager
 def user_of_the_tests(who, place):
-    """`who`: "root" or "user". `place`: a directory that everybody may search."""
+    """`who`: "root", "root among shared mounts" or "user". `place`: a directory that everybody may search."""
     if who == "root":
         yield Somebody()
         return
-    user = Ordinary(place)
+    user = Guest(place, ORDINARY if who == "user" else 0)
     try:
         yield user
     finally:
