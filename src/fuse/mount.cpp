@@ -206,7 +206,8 @@ class OwnMount {
         }
     }
 
-    [[nodiscard]] bool is_on(const std::string& device) const { return device == device_; }
+    /// Where the mount could not be found, nothing can be told from it.
+    [[nodiscard]] bool is_on(const std::string& device) const { return device_.empty() || device == device_; }
 
     [[nodiscard]] bool is_covered() const {
         const auto entry = mounted_on(mount_point_);

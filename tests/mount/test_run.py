@@ -1,6 +1,7 @@
 """`ckptfs run`: a command with a view that lives as long as it does, shared with others, and nothing left behind."""
 import concurrent.futures
 import contextlib
+import errno
 import os
 import pathlib
 import signal
@@ -250,11 +251,26 @@ def serving_daemon(run):
     return daemon
 
 
+def kill_daemon(run):
+    """Returns when it is gone: as long as it dies, its lock says that it serves."""
+    (view,) = run.views()
+    os.kill(serving_daemon(run), signal.SIGKILL)
+
+    def is_gone():
+        try:
+            os.statvfs(view)
+        except OSError as failure:
+            return failure.errno == errno.ENOTCONN
+        return False
+
+    wait_until(is_gone, "the daemon ends")
+
+
 def test_a_crashed_daemon_is_replaced(run, tmp_path):
     first = run.start(*shell(f"touch {tmp_path}/ready; {WAIT_FOR_A_FILE.format(tmp_path / 'go')}; cat {{}}/latest"),
                       options=["--world-size=2"])
     started(tmp_path / "ready")
-    os.kill(serving_daemon(run), signal.SIGKILL)
+    kill_daemon(run)
     second = run("cat", "{}/latest", options=["--world-size=2"])
     assert (second.returncode, second.stdout) == (0, TAG), second
     (tmp_path / "go").touch()
@@ -266,7 +282,7 @@ def test_a_crashed_daemon_is_replaced(run, tmp_path):
 def test_a_crashed_daemons_mount_is_cleared_by_the_last_user(run, tmp_path):
     process = run.start(*shell(f"touch {tmp_path}/ready; {WAIT_FOR_A_FILE.format(tmp_path / 'go')}; cat {{}}/latest"))
     started(tmp_path / "ready")
-    os.kill(serving_daemon(run), signal.SIGKILL)
+    kill_daemon(run)
     (tmp_path / "go").touch()
     _, error = process.communicate(timeout=60)
     assert process.returncode == 1
