@@ -6,6 +6,7 @@
 #include <mutex>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "fs/writable_node.h"
 
@@ -62,8 +63,8 @@ class WritableDirectory final : public WritableNode, public std::enable_shared_f
     [[nodiscard]] static Outcome<Done> may_be_replaced(WritableTag* tag, std::string_view name, unsigned flags);
     /// Where the directory at `path` shows nothing any more, nothing is left in it.
     [[nodiscard]] Outcome<Done> empty(const std::string& path, const Caller& caller);
-    /// The node of what is there now; nullptr: the kernel has none.
-    std::shared_ptr<WritableNode> note_renamed(const EntryPlace& place);
+    /// The node of what is there now (nullptr: the kernel has none), and whether that is a directory.
+    std::pair<std::shared_ptr<WritableNode>, bool> note_renamed(const EntryPlace& place);
 
     bool is_root_;
     std::mutex mutex_;

@@ -1,6 +1,7 @@
 // Renaming within SOURCE, and what the inodes that the kernel has are called afterwards.
 #include <cerrno>
 #include <cstdio>
+#include <utility>
 
 #include "fs/writable_directory.h"
 #include "fs/writable_view_file.h"
@@ -74,12 +75,15 @@ Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view na
     if (!renamed.ok()) {
         return renamed;
     }
-    if (const auto now = note_renamed(to); replaced && replaced != now) {
+    const bool exchanges = (flags & RENAME_EXCHANGE) != 0;
+    const auto [now, is_directory] = note_renamed(to);
+    if (replaced && replaced != now) {
         mount().tags().forget(replaced->key());
         mount().retire(replaced);
     }
-    if ((flags & RENAME_EXCHANGE) != 0) {
-        note_renamed(from);
+    const bool other_is_directory = exchanges && note_renamed(from).second;
+    if (is_directory || other_is_directory) {
+        mount().source().note_rename(from.path, to.path, exchanges);
     }
     for (const auto& tag : {from_tag, to_tag}) {
         if (tag) {
@@ -89,13 +93,13 @@ Outcome<Done> WritableDirectory::rename(std::uint64_t inode, std::string_view na
     return Done{};
 }
 
-std::shared_ptr<WritableNode> WritableDirectory::note_renamed(const EntryPlace& place) {
+std::pair<std::shared_ptr<WritableNode>, bool> WritableDirectory::note_renamed(const EntryPlace& place) {
     const auto info = mount().source().stat(place.path);
     auto node = info ? mount().known(*info) : nullptr;
     if (node) {
         node->found_at(place);
     }
-    return node;
+    return {std::move(node), info && info->type == FileType::directory};
 }
 
 }  // namespace ckptfs

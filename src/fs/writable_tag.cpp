@@ -177,13 +177,17 @@ Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, st
     return Done{};
 }
 
-bool WritableTag::is_busy() {
+bool WritableTag::tidy() {
     if (is_being_written()) {
         return true;
     }
+    std::shared_ptr<const Removal> ended;  // destroyed after the lock
     const auto at = now();
     const std::lock_guard lock(mutex_);
-    return removal_ && at - removal_->last < removal_memory;
+    if (removal_ && at - removal_->last >= removal_memory) {
+        ended.swap(removal_);
+    }
+    return removal_ != nullptr;
 }
 
 bool WritableTag::is_being_written() {

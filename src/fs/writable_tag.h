@@ -95,8 +95,9 @@ class WritableTag {
     /// Before the directory goes: where all that is left in it is hidden, that is removed.
     Outcome<Done> remove_hidden(const Caller& caller);
 
-    /// Whether something is remembered that no look at SOURCE would tell.
-    [[nodiscard]] bool is_busy();
+    /// Lets go of a removal that does not go on, and with it of the tag. Whether something is remembered still that no
+    /// look at SOURCE would tell.
+    bool tidy();
 
  private:
     using Snapshot = SourceDirectory::Snapshot;

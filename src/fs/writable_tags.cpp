@@ -42,7 +42,8 @@ void WritableTags::tidy() {
     std::vector<std::shared_ptr<WritableTag>> released;  // destroyed after the lock
     const std::lock_guard lock(mutex_);
     std::erase_if(tags_, [&](auto& item) {
-        const bool is_unused = item.second.use_count() == 1 && !item.second->is_busy();
+        const bool is_busy = item.second->tidy();
+        const bool is_unused = item.second.use_count() == 1 && !is_busy;
         if (is_unused) {
             released.push_back(std::move(item.second));
         }

@@ -43,6 +43,10 @@ void CountingSource::refresh() const {
 void CountingSource::release_unused() const {
     inner_->release_unused();
 }
+void CountingSource::note_rename(const std::string& from, const std::string& to, bool exchanged) const {
+    inner_->note_rename(from, to, exchanged);
+}
+
 Result<SourceStatistics> CountingSource::statistics() const {
     return inner_->statistics();
 }

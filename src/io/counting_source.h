@@ -36,6 +36,7 @@ class CountingSource final : public Source {
     [[nodiscard]] std::string display(std::string_view path) const override;
     void refresh() const override;
     void release_unused() const override;
+    void note_rename(const std::string& from, const std::string& to, bool exchanged) const override;
     Result<SourceStatistics> statistics() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;

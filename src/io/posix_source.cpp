@@ -15,6 +15,7 @@
 #include "io/directory_writer.h"
 #include "io/file_status.h"
 #include "io/link_walk.h"
+#include "io/renames.h"
 #include "io/root_directory.h"
 #include "util/checked.h"
 #include "util/path.h"
@@ -50,6 +51,7 @@ class DirectorySource::State {
     [[nodiscard]] RootDirectory& root() const { return *root_; }
     [[nodiscard]] DescriptorPool& pool() const { return *pool_; }
     [[nodiscard]] std::shared_ptr<const SourceWriter> writer() const { return directory_writer(calls_, root_, pool_); }
+    [[nodiscard]] Renames& renames() { return renames_; }
     std::uint64_t next_file() { return files_.fetch_add(1, std::memory_order_relaxed); }
 
     [[nodiscard]] std::string display(std::string_view path) const {
@@ -140,6 +142,7 @@ class DirectorySource::State {
     const std::shared_ptr<const SystemCalls> calls_;
     const std::shared_ptr<RootDirectory> root_;
     const std::shared_ptr<DescriptorPool> pool_;
+    Renames renames_;
     std::atomic<std::uint64_t> files_{0};
 };
 
@@ -156,6 +159,7 @@ class DirectorySource::PinnedFile final : public File {
     /// Takes the generation that is there now.
     Result<void> pin() {
         CKPTFS_ASSIGN(root_, state_->root().descriptor());
+        renames_before_ = state_->renames().count();
         // Asked before it is opened: opening a device can have effects, opening a fifo would wake its writer.
         std::string real;
         CKPTFS_ASSIGN(const struct stat before, state_->target_status(root_, path_, real));
@@ -249,7 +253,7 @@ class DirectorySource::PinnedFile final : public File {
             return pooled;
         }
         std::string real;
-        const auto status = state_->target_status(root_, path_, real);
+        const auto status = state_->target_status(root_, state_->renames().follow(path_, renames_before_), real);
         if (!status) {
             return gone_or(status.error());
         }
@@ -271,6 +275,7 @@ class DirectorySource::PinnedFile final : public File {
     const std::string name_;
     const std::uint64_t id_;
     SharedFd root_;  // the directory that the path is relative to
+    std::uint64_t renames_before_ = 0;
     struct stat pinned_ {};
 };
 
@@ -314,6 +319,10 @@ void DirectorySource::refresh() const {
 
 void DirectorySource::release_unused() const {
     state_->pool().close_unused();
+}
+
+void DirectorySource::note_rename(const std::string& from, const std::string& to, bool exchanged) const {
+    state_->renames().note(from, to, exchanged);
 }
 
 Result<SourceStatistics> DirectorySource::statistics() const {

@@ -40,6 +40,7 @@ class DirectorySource final : public Source {
     void refresh() const override;
     /// Descriptors that were not used since the last call.
     void release_unused() const override;
+    void note_rename(const std::string& from, const std::string& to, bool exchanged) const override;
     Result<SourceStatistics> statistics() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;

@@ -164,8 +164,20 @@ TEST_F(RecutTag, MovesWithItsDirectory) {
     EXPECT_EQ(program_.rename("new", "newer"), 0);
     EXPECT_EQ(program_.read("newer/tag/rank_1.shard").value, cut("rank_1.shard"));
     EXPECT_EQ(file_system_->lookup(inode, "readme").error, 0);  // by an old directory handle
+    file_system_->tidy();
+    file_system_->tidy();  // nothing stays open that was not used
     EXPECT_EQ(program_.read_from(notes).value, "kept");
     EXPECT_EQ(program_.read_from(shard).value, cut("rank_1.shard"));
+}
+
+TEST_F(RecutTag, IsNotWhatIsMadeInItsPlace) {
+    const auto known = program_.stat("tag/rank_0.shard").value.inode;
+    ASSERT_EQ(program_.rename("tag", "away"), 0);
+    ASSERT_EQ(program_.mkdir("tag"), 0);
+    EXPECT_FALSE(program_.exists("tag/rank_0.shard"));
+    EXPECT_EQ(file_system_->open(known, O_RDONLY, program_.user()).error, ESTALE);
+    EXPECT_EQ(program_.write("tag/rank_0.shard", "2 s2 rank 0", O_WRONLY | O_CREAT | O_EXCL), 0);
+    EXPECT_EQ(program_.read("away/rank_0.shard").value, cut("rank_0.shard"));
 }
 
 TEST_F(RecutTag, ExchangesItsDirectory) {

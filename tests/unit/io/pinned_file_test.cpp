@@ -98,6 +98,39 @@ TEST_F(PinnedFileTest, DescriptorsThatNobodyUsesAreClosed) {
     EXPECT_EQ(*read_all(*idle), "abc") << "it is opened again";
 }
 
+TEST_F(PinnedFileTest, AFileIsFoundAgainInADirectoryThatWasRenamed) {
+    const auto path = [&](const std::string& name) { return directory_ / name; };
+    std::filesystem::create_directories(path("a/b"));
+    std::filesystem::create_directory(path("other"));
+    directory_.write("a/b/file", "abc");
+    directory_.write("other/file", "xyz");
+    const auto tree = source();
+    const auto file = *tree->open("a/b/file");
+    const auto closed = [&] {
+        tree->release_unused();
+        tree->release_unused();
+        EXPECT_EQ(tree->open_descriptors(), 0U);
+        return read_all(*file);
+    };
+    std::filesystem::rename(path("a/b"), path("a/c"));
+    tree->note_rename("a/b", "a/c", false);
+    EXPECT_EQ(*closed(), "abc");
+    std::filesystem::rename(path("a"), path("d"));
+    tree->note_rename("a", "d", false);
+    EXPECT_EQ(*closed(), "abc");
+    std::filesystem::rename(path("other"), path("x"));
+    std::filesystem::rename(path("d"), path("other"));
+    std::filesystem::rename(path("x"), path("d"));
+    tree->note_rename("other", "d", true);
+    EXPECT_EQ(*closed(), "abc");
+    const auto later = *tree->open("other/c/file");  // to which none of this has happened
+    tree->release_unused();
+    tree->release_unused();
+    EXPECT_EQ(*read_all(*later), "abc");
+    std::filesystem::rename(path("other"), path("e"));  // by somebody else
+    EXPECT_EQ(closed().error().code(), ErrorCode::stale);
+}
+
 TEST_F(PinnedFileTest, ALeaseOfAFileIsWaitedFor) {
     directory_.write("file", "abc");
     calls_->open_errno = EAGAIN;
