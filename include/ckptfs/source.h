@@ -95,8 +95,8 @@ class Source {
     /// keeps its disk as long as one is open.
     virtual void release_unused() const {}
 
-    /// This program has renamed a directory; `exchanged`: what was at `to` is at `from` now. Files that are open in them
-    /// stay what they are.
+    /// This program has renamed a directory; `exchanged`: what was at `to` is at `from` now. Files that are open in
+    /// them stay what they are.
     virtual void note_rename(const std::string& /*from*/, const std::string& /*to*/, bool /*exchanged*/) const {}
 
     /// Of where the root is now. `unsupported` where that is no file system.
