@@ -58,19 +58,16 @@ TEST_F(WritableFiles, KeepTheirInodeWhateverIsWritten) {
     EXPECT_EQ(program_.stat("d").value.nlink, source_stat("d").st_nlink);
 }
 
-/// What is made after something was removed, where SOURCE gives it the number that is free now.
+/// What is made after something was removed. Most file systems give it the number that is free now, unless another
+/// process takes that first; what is expected holds in either case.
 class ReusedNumber : public WritableTest {
  protected:
     /// Of `path`, which `make` has made before, after `leave`, which has it go, and `make_next`, which makes `next`.
     template <class Leave, class MakeNext>
     void expect_another_inode(const std::string& path, const std::string& next, Leave leave, MakeNext make_next) {
         const auto before = program_.stat(path).value.inode;
-        const auto number = source_stat(path).st_ino;
         ASSERT_EQ(leave(), 0);
         ASSERT_EQ(make_next(), 0);
-        if (source_stat(next).st_ino != number) {
-            GTEST_SKIP() << "the file system of the temporary directory does not use numbers again";
-        }
         const auto now = program_.stat(next).value.inode;
         EXPECT_NE(now, before);
         EXPECT_EQ(program_.stat(next).value.inode, now);
