@@ -1,16 +1,17 @@
 #!/usr/bin/env python3
 """What a save through a writable mount costs against a save into SOURCE itself: 4 ranks that save one checkpoint together (95 million
 parameters, 1.3 GB, unless told otherwise), and one of them alone, each with and without fsync, in every way in which the kernel may keep the
-data. Exit code 0 when the expectations of the project hold, or are not asked for.
+data. SOURCE lies where `--directory` says, and in memory, where no disk disturbs the comparison. Exit code 0 when the expectations of the
+project hold, or are not asked for.
 """
 import contextlib
 from dataclasses import dataclass, field
 import os
 import pathlib
 import platform
+import random
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -35,6 +36,7 @@ SAVES = {(writers, is_synced): f"{writers} rank{'s' * (writers > 1)}{', fsync' *
 
 @dataclass
 class Measured:
+    kind: str  # of file system
     nbytes: dict = field(default_factory=dict)  # writers -> bytes that they save
     seconds: dict = field(default_factory=dict)  # (way, (writers, is_synced)) -> one for each repetition
     processor: dict = field(default_factory=dict)  # way -> seconds of processor time that the daemon took for all of them
@@ -47,27 +49,28 @@ class Measured:
 
 def main(arguments=None):
     options = parse_arguments(arguments)
-    with tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=options.directory) as scratch:
-        measured = measure(options, scratch)
-        kind = file_system(scratch)
-    text = "\n".join(table(measured, options))
+    files = list(large_checkpoint.contents(bench_resume.model(options)))
+    measured = [measure(files, directory, options.repetitions) for directory in (options.directory, options.memory)]
+    text = "\n\n".join("\n".join(table(m, options.repetitions)) for m in measured)
     print(text)
-    missed = expectations_missed(measured)
+    missed = [f"SOURCE on {m.kind}, {line}" for m in measured for line in expectations_missed(m)]
     for line in missed:
         print(f"NOT AS EXPECTED: {line}")
     if options.report:
-        write_report(options, measured, kind, text, missed)
+        write_report(options, measured[0], text, missed)
     return 1 if missed and options.check else 0
 
 
 def parse_arguments(arguments):
-    return bench_resume.parser(__doc__).parse_args(arguments)
+    made = bench_resume.parser(__doc__)
+    made.add_argument("--memory", default="/dev/shm", help="a directory that lies in memory")
+    return made.parse_args(arguments)
 
 
-def measure(options, scratch):
+def measure(files, directory, repetitions):
     """All mounts at once, each of a SOURCE of its own; the ranks save in each in turn."""
-    files = list(large_checkpoint.contents(bench_resume.model(options)))
     with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=directory))
         roots, mounts = {}, {}
         for number, (way, io) in enumerate(WAYS.items()):
             roots[way] = f"{scratch}/source{number}"
@@ -75,8 +78,8 @@ def measure(options, scratch):
             if io:
                 mounts[way] = stack.enter_context(mounting.mounted(roots[way], large_checkpoint.RANKS, "--writable", f"--io={io}"))
                 roots[way] = mounts[way].path
-        answers = ranks.run_ranks(large_checkpoint.RANKS, lambda rank: save_everywhere(rank, files, roots, options.repetitions), timeout=7200)
-        measured = Measured()
+        answers = ranks.run_ranks(large_checkpoint.RANKS, lambda rank: save_everywhere(rank, files, roots, repetitions), timeout=7200)
+        measured = Measured(file_system(scratch))
         for turn, save, way in answers[0][0]:
             spans = [spans[turn, save, way] for spans, _ in answers if (turn, save, way) in spans]
             if turn:  # the first one warms up
@@ -94,8 +97,8 @@ def save_everywhere(rank, files, roots, repetitions):
     for turn in range(repetitions + 1):
         for save in SAVES:
             writers, is_synced = save
-            # The order alternates, so that neither always follows the other.
-            for way in sorted(roots, reverse=bool(turn % 2)):
+            # In another order each time, the same for all ranks, so that none always follows the same other.
+            for way in random.Random(f"{turn} {save}").sample(sorted(roots), len(roots)):
                 tag = pathlib.Path(roots[way], "global_step1")
                 if rank == 0:
                     tag.mkdir()
@@ -123,12 +126,12 @@ def write(own, tag, is_synced):
     return start, time.perf_counter()
 
 
-def table(m, options):
-    lines = ["| | " + " | ".join(f"{title} | times as long" for title in SAVES.values()) + " | processor time of the daemon, per GB |",
+def table(m, repetitions):
+    lines = [f"| SOURCE on {m.kind} | " + " | ".join(f"{title} | times as long" for title in SAVES.values()) + " | processor time of the daemon, per GB |",
              "| --- |" + " --- |" * (2 * len(SAVES) + 1)]
     for way in WAYS:
         cells = [cell for save in SAVES for cell in (bench_resume.spread(m.seconds[way, save]), f"{m.ratio(way, save):.2f}" if way != DIRECT else "")]
-        total = 2 * (options.repetitions + 1) * sum(m.nbytes.values())
+        total = 2 * (repetitions + 1) * sum(m.nbytes.values())
         processor = f"{m.processor[way] / (total / 1e9):.2f} s" if way in m.processor else ""
         lines.append(f"| {way} | " + " | ".join(cells) + f" | {processor} |")
     return lines
@@ -141,17 +144,24 @@ def expectations_missed(m):
 
 
 def file_system(directory):
-    return subprocess.run(["stat", "-f", "-c", "%T", directory], check=True, capture_output=True, text=True).stdout.strip()
+    device = os.stat(directory).st_dev
+    with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
+        for line in mounts:
+            fields, _, kind = line.partition(" - ")
+            if fields.split()[2] == f"{os.major(device)}:{os.minor(device)}":
+                return kind.split()[0]
+    raise LookupError(f"{directory} is in no mount")
 
 
-def write_report(options, m, kind, text, missed):
+def write_report(options, m, text, missed):
     one, all_of_them = (f"{m.nbytes[writers] / 1e9:.2f} GB" for writers in (1, large_checkpoint.RANKS))
     lines = ["# What a save through a writable mount costs", "",
              "Written by `tests/bench/bench_writing.py --report docs/benchmark-writing.md`: one run, every number from it; median (least to most) of",
-             f"{options.repetitions} repetitions, ways in alternating order, and the median of the ratios of neighbours. {os.cpu_count()} cores, "
+             f"{options.repetitions} repetitions, ways in random order, and the median of the ratios within a repetition. {os.cpu_count()} cores, "
              f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory,",
-             f"{platform.system()} {platform.release()}, SOURCE on {kind}, torch {torch.__version__}. {large_checkpoint.RANKS} ranks save {all_of_them} "
-             f"together with `torch.save`; one rank alone {one}.", "",
+             f"{platform.system()} {platform.release()}, torch {torch.__version__}. {large_checkpoint.RANKS} ranks save {all_of_them} together with "
+             f"`torch.save`; one rank alone {one}. `mount` is",
+             "`--io=auto`: files that are written are the kernel's own to write where it offers passthrough to this user and on this file system.", "",
              text, ""]
     if missed:
         lines += ["Expected, and not so in this run:", "", *(f"* {line}" for line in missed), ""]

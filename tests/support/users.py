@@ -35,7 +35,7 @@ def let_users_mount(directory):
         return
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.unshare(CLONE_NEWNS) == 0, os.strerror(ctypes.get_errno())
-    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "--make-rslave", "/"], check=True)
     subprocess.run(["mount", "-t", "tmpfs", "none", directory], check=True)
     os.mknod(f"{directory}/fuse", stat.S_IFCHR | 0o600, os.stat("/dev/fuse").st_rdev)
     os.chmod(f"{directory}/fuse", 0o666)
