@@ -49,6 +49,7 @@ class Measured:
 
 def main(arguments=None):
     options = parse_arguments(arguments)
+    load = os.getloadavg()[0]
     files = list(large_checkpoint.contents(bench_resume.model(options)))
     measured = [measure(files, directory, options.repetitions) for directory in (options.directory, options.memory)]
     text = "\n\n".join("\n".join(table(m, options.repetitions)) for m in measured)
@@ -57,7 +58,7 @@ def main(arguments=None):
     for line in missed:
         print(f"NOT AS EXPECTED: {line}")
     if options.report:
-        write_report(options, measured[0], text, missed)
+        write_report(options, measured[0], load, text, missed)
     return 1 if missed and options.check else 0
 
 
@@ -153,12 +154,12 @@ def file_system(directory):
     raise LookupError(f"{directory} is in no mount")
 
 
-def write_report(options, m, text, missed):
+def write_report(options, m, load, text, missed):
     one, all_of_them = (f"{m.nbytes[writers] / 1e9:.2f} GB" for writers in (1, large_checkpoint.RANKS))
     lines = ["# What a save through a writable mount costs", "",
              "Written by `tests/bench/bench_writing.py --report docs/benchmark-writing.md`: one run, every number from it; median (least to most) of",
              f"{options.repetitions} repetitions, ways in random order, and the median of the ratios within a repetition. {os.cpu_count()} cores, "
-             f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory,",
+             f"{psutil.virtual_memory().total / 2**30:.0f} GiB of memory, load {load:.1f} when it began,",
              f"{platform.system()} {platform.release()}, torch {torch.__version__}. {large_checkpoint.RANKS} ranks save {all_of_them} together with "
              f"`torch.save`; one rank alone {one}. `mount` is",
              "`--io=auto`: files that are written are the kernel's own to write where it offers passthrough to this user and on this file system.", "",

@@ -166,7 +166,9 @@ def expected_trees(model, journal):
 
 
 def is_between(found, before, after, under_way):
-    """Of a write that was cut short any part may be there."""
+    """Of a write that was cut short any part may be there, and of a removal of several files some."""
+    if under_way is not None and under_way[0] in ("unlink", "rmdir"):
+        return after.items() <= found.items() <= before.items()
     if under_way is None or under_way[0] != "write":
         return found in (before, after)
     path = under_way[1]
