@@ -34,6 +34,15 @@ TEST_P(PlainTag, IsReadAsItIs) {
     EXPECT_EQ(program_.read("tag/rank_9.shard").error, ENOENT);
 }
 
+TEST_P(PlainTag, IsKnownForAsLongAsItWasLookedAt) {
+    ASSERT_TRUE(program_.exists("tag/rank_0.shard"));
+    pass(400);
+    const auto tag = program_.stat("tag").value.inode;
+    EXPECT_NEAR(file_system_->lookup(tag, "rank_0.shard").value.entry_lifetime.count(), 0.6, 1e-6);
+    ASSERT_EQ(program_.write("tag/notes", "no shard"), 0);
+    EXPECT_NEAR(file_system_->lookup(tag, "notes").value.entry_lifetime.count(), 1, 1e-6);
+}
+
 TEST_P(PlainTag, IsWrittenInPlace) {
     EXPECT_EQ(program_.write("tag/rank_0.shard", "X", O_RDWR), 0);
     EXPECT_EQ(source_text("tag/rank_0.shard"), "X" + first_.substr(1));

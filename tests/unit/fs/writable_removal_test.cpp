@@ -115,6 +115,17 @@ TEST_F(Removal, LosesOneFileThatIsMadeAnew) {
                                                                  "rank_2.shard", "rank_3.shard", "readme"));
 }
 
+TEST_F(Removal, IsNotEndedByWhatIsNotMade) {
+    EXPECT_EQ(program_.unlink("tag/rank_0.shard"), 0);
+    const auto tag = program_.stat("tag").value.inode;
+    const Caller& user = program_.user();
+    EXPECT_EQ(file_system_->create(tag, "rank_3.shard", O_WRONLY | O_CREAT | O_EXCL, 0644, user).error, EEXIST);
+    EXPECT_EQ(file_system_->mkdir(tag, "rank_1.shard", 0755, user).error, EEXIST);
+    EXPECT_EQ(file_system_->rename(root_inode, "other", tag, "rank_3.shard", RENAME_NOREPLACE, user).error, EEXIST);
+    EXPECT_FALSE(program_.exists("tag/rank_0.shard"));
+    EXPECT_EQ(source_text("tag/rank_0.shard"), "4 s1 rank 0");
+}
+
 TEST_F(Removal, LosesOneFileThatIsReplaced) {
     EXPECT_EQ(program_.unlink("tag/rank_0.shard"), 0);
     EXPECT_EQ(program_.write("tag/.tmp", "2 s2 rank 0"), 0);

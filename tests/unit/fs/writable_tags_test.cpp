@@ -1,6 +1,7 @@
 // What each operation makes of a tag that is cut for another world size, and shown as a view.
 #include <sys/xattr.h>
 
+#include <array>
 #include <cstdio>
 
 #include "writable_fixture.h"
@@ -68,6 +69,18 @@ TEST_F(RecutTag, GetsARankThatItLacks) {
     EXPECT_EQ(source_text("tag/rank_5.shard"), "6 s2 rank 5");
     EXPECT_EQ(source_stat("tag/rank_5.shard").st_mode & 07777U, 0640U);
     EXPECT_EQ(source_text("tag/rank_3.shard"), "4 s1 rank 3");
+}
+
+TEST_F(RecutTag, HasTheNameTakenOfARankThatSourceLacks) {
+    file_system_ = make(6);
+    Program larger(*file_system_);
+    const auto tag = larger.stat("tag").value.inode;
+    const Caller& user = larger.user();
+    EXPECT_EQ(file_system_->create(tag, "rank_5.shard", O_WRONLY | O_CREAT | O_EXCL, 0644, user).error, EEXIST);
+    EXPECT_EQ(file_system_->mknod(tag, "rank_5.shard", S_IFREG | 0644, 0, user).error, EEXIST);
+    EXPECT_EQ(file_system_->rename(root_inode, "other", tag, "rank_5.shard", RENAME_NOREPLACE, user).error, EEXIST);
+    EXPECT_FALSE(in_source("tag").contains("rank_5.shard"));
+    EXPECT_EQ(larger.read("tag/rank_5.shard").value, cut_text("rank_5.shard", 6, 4, "s1"));
 }
 
 TEST_F(RecutTag, IsSavedAnewByTruncateToNothing) {
@@ -251,6 +264,28 @@ TEST_F(RecutTag, HasTheExtendedAttributesOfAllItsShards) {
     EXPECT_EQ(file_system_->getxattr(now, "system.posix_acl_access", user).error, ENODATA);
     EXPECT_TRUE(file_system_->removexattr(now, "user.x", user).ok());
     EXPECT_LT(::getxattr((directory_ / "tag/rank_2.shard").c_str(), "user.x", nullptr, 0), 0);
+}
+
+TEST_F(RecutTag, ShowsNoAccessControlLists) {
+    constexpr std::array<std::uint16_t, 22> acl{2,    0,                  // the version
+                                                1,    6, 0xffff, 0xffff,  // its owner
+                                                2,    4, 12345,  0,       // a user
+                                                4,    4, 0xffff, 0xffff,  // its group
+                                                0x10, 4, 0xffff, 0xffff,  // the mask
+                                                0x20, 4, 0xffff, 0xffff};
+    constexpr const char* name = "system.posix_acl_access";
+    for (const auto* shard : {"tag/rank_0.shard", "tag/rank_1.shard"}) {
+        if (::setxattr((directory_ / shard).c_str(), name, acl.data(), sizeof acl, 0) != 0) {
+            GTEST_SKIP() << "the temporary directory has no access control lists";
+        }
+    }
+    pass(1'000);
+    const auto inode = program_.stat("tag/rank_0.shard").value.inode;
+    EXPECT_EQ(file_system_->getxattr(inode, name, program_.user()).error, ENODATA);
+    EXPECT_THAT(file_system_->listxattr(inode, program_.user()).value, ::testing::Not(::testing::Contains(name)));
+    ASSERT_EQ(program_.truncate("tag/model.shard", 0), 0);
+    const auto own = program_.stat("tag/rank_0.shard").value.inode;
+    EXPECT_EQ(file_system_->getxattr(own, name, program_.user()).value.size(), sizeof acl);
 }
 
 TEST_F(RecutTag, OpensByAnEntryOfTheLastSecond) {
