@@ -119,6 +119,17 @@ int execute(const std::vector<std::string>& places, char* const* arguments, char
     return is_refused ? EACCES : errno;
 }
 
+/// What this process does itself with a signal must not become of one that is meant for the program.
+void leave_signals_to_the_program() {
+    for (int number = 1; number <= SIGRTMAX; ++number) {
+        struct sigaction action {};
+        if (::sigaction(number, nullptr, &action) == 0 && action.sa_handler != SIG_IGN &&
+            action.sa_handler != SIG_DFL) {
+            ::signal(number, SIG_DFL);
+        }
+    }
+}
+
 [[noreturn]] void become(const Program& program, const SignalMask& mask, int pipe) noexcept {
     std::vector<std::string> words = program.arguments;
     std::vector<std::string> variables = environment_with(program.environment);
@@ -126,6 +137,7 @@ int execute(const std::vector<std::string>& places, char* const* arguments, char
     if (program.inherited >= 0 && ::fcntl(program.inherited, F_DUPFD, first_inherited) < 0) {
         ::fcntl(program.inherited, F_SETFD, 0);
     }
+    leave_signals_to_the_program();
     ::pthread_sigmask(SIG_SETMASK, &mask.get(), nullptr);
     if (program.prepare) {
         if (const auto prepared = program.prepare(); !prepared) {

@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -157,7 +158,10 @@ class Runs:
     def end(self):
         for process in self.started:
             if process.poll() is None:
-                process.kill()
+                command = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                for left in [process.pid, *map(int, command)]:  # which would go on, and keep the pipes open
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(left, signal.SIGKILL)
             process.communicate()
 
 

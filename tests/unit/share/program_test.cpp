@@ -22,6 +22,8 @@ using testing::HasSubstr;
 
 class RunProgram : public testing::Test {
  protected:
+    ~RunProgram() override { ::pthread_sigmask(SIG_SETMASK, &mask_.get(), nullptr); }
+
     Result<ProgramEnd> run(std::vector<std::string> arguments, std::function<Result<void>()> prepare = {}) {
         return run_program({.arguments = std::move(arguments),
                             .environment = {{"CKPTFS_TEST_VARIABLE", "given"}},
@@ -40,7 +42,15 @@ class RunProgram : public testing::Test {
         return directory_ / name;
     }
 
-    const SignalMask mask_;
+    /// Other tests of this program have left signals blocked.
+    static SignalMask with_nothing_blocked() {
+        sigset_t none{};
+        sigemptyset(&none);
+        ::pthread_sigmask(SIG_SETMASK, &none, nullptr);
+        return {};
+    }
+
+    const SignalMask mask_ = with_nothing_blocked();
     ckptfs::test::TemporaryDirectory directory_;
 };
 
@@ -74,7 +84,22 @@ TEST_F(RunProgram, IsLookedUpAsExecvpDoes) {
 }
 
 TEST_F(RunProgram, HasTheSignalsThatThisProcessHad) {
-    EXPECT_EQ(exit_code_of({"sh", "-c", "grep -q '^SigBlk:\t0*$' /proc/self/status"}), 0);
+    EXPECT_EQ(exit_code_of({"sh", "-c", "grep -q '^SigBlk:\t0*$' /proc/$$/status"}), 0);
+}
+
+// One that comes before the program is there would otherwise be lost in a handler of this process.
+TEST_F(RunProgram, IsEndedByASignalThatComesBeforeItIsThere) {
+    struct sigaction before {};
+    struct sigaction handled {};
+    handled.sa_handler = [](int) {};
+    ::sigaction(SIGTERM, &handled, &before);
+    const auto ended = run({"true"}, []() -> Result<void> {
+        ::kill(::getpid(), SIGTERM);
+        return {};
+    });
+    ::sigaction(SIGTERM, &before, nullptr);
+    ASSERT_TRUE(ended.ok());
+    EXPECT_EQ(ended->exit_code, program_signalled + SIGTERM);
 }
 
 TEST_F(RunProgram, IsNotWaitedForByWayOfItsChildren) {
