@@ -84,7 +84,7 @@ TEST_F(RunProgram, IsLookedUpAsExecvpDoes) {
 }
 
 TEST_F(RunProgram, HasTheSignalsThatThisProcessHad) {
-    EXPECT_EQ(exit_code_of({"sh", "-c", "grep -q '^SigBlk:\t0*$' /proc/$$/status"}), 0);
+    EXPECT_EQ(exit_code_of({"sh", "-c", "grep -q '^SigBlk:\t0*$' /proc/self/status"}), 0);
 }
 
 // One that comes before the program is there would otherwise be lost in a handler of this process.
