@@ -21,7 +21,7 @@ case "${1:-}" in
     --tests)
         # DeepSpeed builds its CPU operators when they are first used: python3-dev.
         packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14
-                   clang-tidy-14 ccache git procps util-linux python3-venv python3-dev)
+                   clang-tidy-14 ccache e2fsprogs git mount procps util-linux python3-venv python3-dev)
         ;;
     --libtorch) packages+=(libtorch-dev) ;;
     *) die "unknown option '$1'" ;;
