@@ -74,10 +74,7 @@ std::shared_ptr<TagGeneration> SourceDirectory::last_generation() {
     return snapshot_ ? snapshot_->generation : nullptr;
 }
 
-std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<DirectoryEntry>& entries) const {
-    if (!tree_->reader().recognises(entries)) {
-        return nullptr;
-    }
+TagGeneration::Shards SourceDirectory::shards_among(const std::vector<DirectoryEntry>& entries) const {
     TagGeneration::Shards shards;
     shards.names = tree_->reader().shard_files(entries);
     std::sort(shards.names.begin(), shards.names.end());
@@ -85,7 +82,12 @@ std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<
     for (const auto& name : shards.names) {
         shards.stamps.push_back(stamp_of(tree_->source(), child(name)));
     }
-    return std::make_shared<TagGeneration>(tree_, path_, std::move(shards));
+    return shards;
+}
+
+std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<DirectoryEntry>& entries) const {
+    return tree_->reader().recognises(entries) ? std::make_shared<TagGeneration>(tree_, path_, shards_among(entries))
+                                               : nullptr;
 }
 
 }  // namespace ckptfs

@@ -36,6 +36,8 @@ class SourceDirectory {
     /// The path of an entry of it.
     [[nodiscard]] std::string child(std::string_view name) const;
 
+    /// Of these entries of it, with stamps taken now.
+    [[nodiscard]] TagGeneration::Shards shards_among(const std::vector<DirectoryEntry>& entries) const;
     /// At most `freshness` old. Lists the directory and takes the stamps of a tag's shards, but reads nothing.
     Result<std::shared_ptr<const Snapshot>> current();
     /// What find_current_tag() says of this directory, as often as there is another snapshot.

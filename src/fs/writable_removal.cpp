@@ -14,16 +14,7 @@ namespace {
 
 /// The shards in `directory` now, also where it is no longer recognised as a tag.
 TagGeneration::Shards shards_in(const SourceDirectory& directory, const SourceDirectory::Snapshot& snapshot) {
-    if (snapshot.generation) {
-        return snapshot.generation->shards();
-    }
-    TagGeneration::Shards shards;
-    shards.names = directory.tree().reader().shard_files(snapshot.entries);
-    std::sort(shards.names.begin(), shards.names.end());
-    for (const std::string& name : shards.names) {
-        shards.stamps.push_back(stamp_of(directory.tree().source(), directory.child(name)));
-    }
-    return shards;
+    return snapshot.generation ? snapshot.generation->shards() : directory.shards_among(snapshot.entries);
 }
 
 /// Whether a file is the one of that stamp, whatever has been done to its attributes and other names.
@@ -36,11 +27,7 @@ bool is_same_file(const FileStamp& now, const FileStamp& then) {
 
 Outcome<Done> WritableTag::end_removal(const Caller& caller) {
     const std::lock_guard alone(changing_);
-    if (!last_removal()) {
-        return Done{};
-    }
-    directory()->expire();
-    const auto looked = look();
+    const auto looked = look_at_removal();
     const ShownTag& shown = looked.value;
     if (!looked.ok() || !shown.removed) {
         return Errno{looked.error};
@@ -102,11 +89,7 @@ Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller)
 
 Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
     const std::lock_guard alone(changing_);
-    if (!last_removal()) {
-        return Done{};
-    }
-    directory()->expire();
-    const auto looked = look();
+    const auto looked = look_at_removal();
     const ShownTag& shown = looked.value;
     if (!looked.ok() || !shown.removed) {
         return Errno{looked.error};
@@ -195,6 +178,14 @@ NameSet WritableTag::shards_of(const Removal& removal, std::size_t set) {
         }
     }
     return names;
+}
+
+Outcome<ShownTag> WritableTag::look_at_removal() {
+    if (!last_removal()) {
+        return ShownTag{};
+    }
+    directory()->expire();
+    return look();
 }
 
 std::shared_ptr<const WritableTag::Removal> WritableTag::last_removal() {

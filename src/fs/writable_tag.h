@@ -115,6 +115,8 @@ class WritableTag {
     [[nodiscard]] TimePoint now() const { return directory()->tree().now(); }
     [[nodiscard]] bool is_being_written();
     [[nodiscard]] std::shared_ptr<const Removal> last_removal();
+    /// look(), at SOURCE as it is now, where a removal goes on; nothing is `removed` where none does.
+    [[nodiscard]] Outcome<ShownTag> look_at_removal();
     /// What `removal`, which was the last one before that look at SOURCE, has come to; nullptr: it has ended.
     [[nodiscard]] Outcome<std::shared_ptr<const Removal>> removal_in(const Snapshot& snapshot,
                                                                      std::shared_ptr<const Removal> removal);

@@ -5,22 +5,13 @@
 #include <cstdlib>
 #include <memory>
 
+#include "util/timespec.h"
+
 namespace ckptfs {
 namespace {
 
 constexpr std::size_t page_nbytes = 4096;
 constexpr std::size_t max_read_nbytes = std::size_t{1} << 20U;
-constexpr std::int64_t ns_per_s = 1'000'000'000;
-
-timespec to_timespec(std::int64_t ns) {
-    auto seconds = ns / ns_per_s;
-    auto rest = ns % ns_per_s;
-    if (rest < 0) {
-        rest += ns_per_s;
-        --seconds;
-    }
-    return {static_cast<time_t>(seconds), static_cast<long>(rest)};
-}
 
 }  // namespace
 
@@ -91,10 +82,6 @@ fuse_entry_param to_entry(const LookedUpEntry& found) {
     entry.entry_timeout = found.entry_lifetime.count();
     entry.attr_timeout = found.attributes_lifetime.count();
     return entry;
-}
-
-std::int64_t to_ns(const timespec& at) {
-    return at.tv_sec * ns_per_s + at.tv_nsec;
 }
 
 std::span<std::byte> reply_buffer(std::size_t nbytes) {

@@ -38,8 +38,6 @@ void reply_attributes(fuse_req_t request, const Outcome<FileAttributes>& outcome
 mode_t type_bits(FileType type);
 struct stat to_stat(const Attributes& attributes);
 fuse_entry_param to_entry(const LookedUpEntry& found);
-/// Nanoseconds since the epoch.
-std::int64_t to_ns(const timespec& at);
 
 /// Of this thread, until the next call; shorter than `nbytes` where there is no memory.
 std::span<std::byte> reply_buffer(std::size_t nbytes);

@@ -14,6 +14,7 @@
 
 #include "fuse/replies.h"
 #include "fuse/request_caller.h"
+#include "util/timespec.h"
 
 namespace ckptfs {
 namespace {

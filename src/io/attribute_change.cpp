@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "io/retried.h"
+#include "util/timespec.h"
 
 namespace ckptfs::io {
 namespace {
@@ -22,20 +23,10 @@ using Times = std::array<timespec, 2>;
 constexpr std::uint32_t unchanged_id = std::numeric_limits<std::uint32_t>::max();
 
 timespec time_of(const std::optional<AttributeChange::Time>& time) {
-    constexpr std::int64_t ns_per_second = 1'000'000'000;
     if (!time) {
         return {0, UTIME_OMIT};
     }
-    if (time->is_now) {
-        return {0, UTIME_NOW};
-    }
-    std::int64_t seconds = time->ns / ns_per_second;
-    std::int64_t ns = time->ns % ns_per_second;
-    if (ns < 0) {  // before the epoch
-        --seconds;
-        ns += ns_per_second;
-    }
-    return {seconds, ns};
+    return time->is_now ? timespec{0, UTIME_NOW} : to_timespec(time->ns);
 }
 
 /// Each of the calls answers as the system does.

@@ -3,19 +3,16 @@
 
 #include <cstdint>
 
+#include "util/timespec.h"
+
 namespace ckptfs::io {
 namespace {
 
-constexpr std::int64_t ns_per_second = 1'000'000'000;
 constexpr std::uint32_t permission_bits = 07777;
 
-std::int64_t nanoseconds(const timespec& time) {
-    return static_cast<std::int64_t>(time.tv_sec) * ns_per_second + static_cast<std::int64_t>(time.tv_nsec);
-}
-
 FileStamp stamp_of(const struct stat& status) {
-    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), nanoseconds(status.st_mtim),
-            nanoseconds(status.st_ctim)};
+    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), to_ns(status.st_mtim),
+            to_ns(status.st_ctim)};
 }
 
 }  // namespace
@@ -52,7 +49,7 @@ FileInfo info_of(const struct stat& status) {
     info.gid = status.st_gid;
     info.nlink = status.st_nlink;
     info.device = status.st_rdev;
-    info.atime_ns = nanoseconds(status.st_atim);
+    info.atime_ns = to_ns(status.st_atim);
     info.blocks = static_cast<std::uint64_t>(status.st_blocks);
     return info;
 }

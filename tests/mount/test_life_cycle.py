@@ -1,17 +1,17 @@
 """From mount to unmount, as a daemon and in the foreground, and everything that stops a mount from coming up."""
 import contextlib
-import ctypes
+import errno
 import os
 import pathlib
 import shlex
 import signal
-import struct
 import subprocess
 import time
 
 import pytest
 
 from mount_fixtures import Mount, binary, daemons_naming, mounts_below, require_fuse, unmount, wait_until
+from seccomp import refuse_system_call
 
 TAG = "global_step2"
 MOUNT_POINT_EXIT = 6
@@ -290,21 +290,8 @@ CLOSE_RANGE = 436  # its number on every architecture
 
 
 def without_close_range():
-    """In a child before exec: close_range() fails with ENOSYS from here on."""
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-    errno_enosys = 0x00050000 | 38
-    # struct sock_filter: load the number; if it is close_range go on, else skip one; ENOSYS; allow.
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in (
-        (0x20, 0, 0, 0), (0x15, 0, 1, CLOSE_RANGE), (0x06, 0, 0, errno_enosys), (0x06, 0, 0, 0x7fff0000)))
-    memory = ctypes.create_string_buffer(code, len(code))
-    program = Program(len(code) // 8, ctypes.addressof(memory))
-    libc = ctypes.CDLL(None, use_errno=True)
-    if os.geteuid() != 0 and libc.prctl(38, 1, 0, 0, 0) != 0:  # PR_SET_NO_NEW_PRIVS
-        raise OSError(ctypes.get_errno(), "prctl")
-    if libc.prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        raise OSError(ctypes.get_errno(), "seccomp")
+    """In a child before exec: close_range() fails from here on, as on an older kernel."""
+    refuse_system_call(CLOSE_RANGE, errno.ENOSYS)
 
 
 def test_the_callers_descriptors_are_let_go_without_close_range(source, point):

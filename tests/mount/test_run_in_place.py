@@ -1,14 +1,14 @@
 """`ckptfs run --in-place`: COMMAND alone sees the directory re-cut and writes into it, as root and as an ordinary user."""
-import ctypes
+import errno
 import os
 import shutil
 import signal
-import struct
 
 import pytest
 
 from mount_fixtures import DATA, wait_until
 from runs import WAIT_FOR_A_FILE, processes_naming, run_as, shell, started
+from seccomp import refuse_system_call
 
 TAG = "global_step2"
 SAVED_AT_3 = DATA / "stage2_bf16_ws4_at_ws3" / TAG
@@ -307,18 +307,8 @@ UNSHARE = {"x86_64": 272, "aarch64": 97}[os.uname().machine]
 
 
 def without_unshare():
-    """In a child before exec: unshare() fails with EPERM from here on, as under a container's filter."""
-    class Program(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
-
-    errno_eperm = 0x00050000 | 1
-    # struct sock_filter: load the number; if it is unshare go on, else skip one; EPERM; allow.
-    code = b"".join(struct.pack("HBBI", *instruction) for instruction in (
-        (0x20, 0, 0, 0), (0x15, 0, 1, UNSHARE), (0x06, 0, 0, errno_eperm), (0x06, 0, 0, 0x7fff0000)))
-    memory = ctypes.create_string_buffer(code, len(code))
-    program = Program(len(code) // 8, ctypes.addressof(memory))
-    if ctypes.CDLL(None, use_errno=True).prctl(22, 2, ctypes.byref(program), 0, 0) != 0:  # PR_SET_SECCOMP, SECCOMP_MODE_FILTER
-        raise OSError(ctypes.get_errno(), "seccomp")
+    """In a child before exec: unshare() fails from here on, as under a container's filter."""
+    refuse_system_call(UNSHARE, errno.EPERM)
 
 
 @pytest.mark.parametrize("run", ["user"], indirect=True)  # root needs no user namespace
