@@ -13,7 +13,9 @@ target_link_libraries(ckptfs_library INTERFACE ckptfs_view ckptfs_io)
 if(TARGET ckptfs)
   install(TARGETS ckptfs RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 endif()
-install(TARGETS ckptfs_torch_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ckptfs)
+if(TARGET ckptfs_torch_module)
+  install(TARGETS ckptfs_torch_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ckptfs)
+endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ckptfs ${PROJECT_BINARY_DIR}/include/ckptfs
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(TARGETS ckptfs_library ${ckptfs_library_layers} EXPORT ckptfs-targets

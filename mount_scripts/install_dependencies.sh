@@ -2,8 +2,8 @@
 # Installs the Debian packages that are missing, and only those:
 #   install_dependencies.sh            what building and mounting needs
 #   install_dependencies.sh --tests    and what tests/run.sh needs
-#   install_dependencies.sh --libtorch Debian's libtorch too, whatever Python has
-# libtorch is the active Python's if it has torch, else Debian's libtorch-dev (--tests brings a Python with torch of its own).
+#   install_dependencies.sh --libtorch and Debian's libtorch (1.3 GB), which `ckptfs verify` of views needs
+# A torch that the active Python has serves as well as Debian's libtorch (--tests brings a Python with torch of its own).
 set -euo pipefail
 
 die() {
@@ -13,11 +13,7 @@ die() {
 
 packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev zlib1g-dev)
 case "${1:-}" in
-    "")
-        if ! python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null; then
-            packages+=(libtorch-dev)
-        fi
-        ;;
+    "") ;;
     --tests)
         # DeepSpeed builds its CPU operators when they are first used: python3-dev.
         packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14

@@ -113,7 +113,8 @@ Result<std::shared_ptr<const TorchModule>> TorchModule::load_from(
     }
     return Error(ErrorCode::not_found,
                  std::string("the libtorch module '") + module_file_name + "' is not in " + searched +
-                     "; install ckptfs whole (cmake --install), or put the module from its build beside the program");
+                     ": it is built where CMake finds libtorch (Debian's libtorch-dev, a Python with torch, or "
+                     "-DTorch_ROOT=DIR) and installed with the program (cmake --install)");
 }
 
 std::string_view TorchModule::torch_version() const {

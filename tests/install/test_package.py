@@ -12,7 +12,8 @@ EXPECTED = REPOSITORY / "tests/data/zero/stage1_fp16_ws2_at_ws3/global_step2"
 
 
 def run(*command, **options):
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    done = subprocess.run([str(part) for part in command], text=True, check=False, **options)
     assert done.returncode == 0, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout
 
@@ -48,7 +49,31 @@ def test_verify_says_what_is_wrong_without_the_module(prefix, tmp_path):
     run("cp", prefix / "bin/ckptfs", lonely)
     done = subprocess.run([lonely, "verify", SAMPLE, "--world-size=3"], capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert "ckptfs_torch.so" in done.stderr + done.stdout
+    assert "'ckptfs_torch.so' is not in" in done.stderr
+    assert "libtorch-dev" in done.stderr and "-DTorch_ROOT=DIR" in done.stderr
+
+
+def test_torch_is_not_needed_to_build(tmp_path):
+    """Nothing but the module is left out, and CMake says so."""
+    configure = ("cmake", "-G", "Ninja", "-S", REPOSITORY, "-B")
+    without = run(*configure, tmp_path / "without", "-DCMAKE_DISABLE_FIND_PACKAGE_Torch=ON", stderr=subprocess.STDOUT)
+    assert "the module ckptfs_torch is not built" in without
+    with_torch = run(*configure, tmp_path / "with", stderr=subprocess.STDOUT)
+    assert "is not built" not in with_torch
+    left_out = targets(tmp_path / "with") - targets(tmp_path / "without")
+    assert left_out == {"ckptfs_torch_module"}
+
+
+def test_a_torch_that_is_named_must_be_there(tmp_path):
+    done = subprocess.run(["cmake", "-G", "Ninja", "-S", REPOSITORY, "-B", tmp_path / "build", f"-DTorch_ROOT={tmp_path}"],
+                          capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert f"Torch_ROOT is {tmp_path}" in done.stderr
+
+
+def targets(build):
+    lines = run("cmake", "--build", build, "--target", "help").splitlines()
+    return {line.split(":")[0] for line in lines if line.startswith("ckptfs") and line.endswith(": phony")}
 
 
 def test_a_program_builds_against_it(prefix, tmp_path):
