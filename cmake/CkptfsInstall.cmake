@@ -2,13 +2,13 @@
 include(CMakePackageConfigHelpers)
 
 # The layers a program needs to open a view without a mount, bottom up.
-set(ckptfs_library_layers ckptfs_util ckptfs_io ckptfs_extent ckptfs_request ckptfs_model ckptfs_pt ckptfs_safetensors
+set(ckptfs_library_layers ckptfs_util ckptfs_io ckptfs_extent ckptfs_request ckptfs_fs ckptfs_model ckptfs_pt ckptfs_safetensors
     ckptfs_zero ckptfs_view)
 set(ckptfs_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ckptfs)
 
 add_library(ckptfs_library INTERFACE)
 set_target_properties(ckptfs_library PROPERTIES EXPORT_NAME ckptfs)
-target_link_libraries(ckptfs_library INTERFACE ckptfs_view ckptfs_io)
+target_link_libraries(ckptfs_library INTERFACE ckptfs_view ckptfs_fs ckptfs_io)
 
 if(TARGET ckptfs)
   install(TARGETS ckptfs RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
+#include "ckptfs/view_request.h"
 
 namespace ckptfs {
 
@@ -19,5 +21,14 @@ Result<std::shared_ptr<const Source>> open_directory(const std::string& path);
 /// the checkpoint. A tag keeps the Files of the Source that it was read from, not the Source: it may be used for as
 /// long as those Files may, under open_directory() without limit.
 [[nodiscard]] std::unique_ptr<TagReader> zero_tag_reader();
+
+/// What a read-only mount of `source` shows under `request`, read in this process: the same names, types, sizes, modes,
+/// times and inodes, and the same bytes. A change of `source` is seen as in a mount, within a second; open() looks
+/// anew. Opening a file of a tag that cannot be shown is an error that says why; so is following a symbolic link that
+/// leads out of what is shown. Files that are open may outlive it. Without a request its root has a directory for each
+/// name of a request, of which only some are listed. `invalid_argument` for a request without a name.
+Result<std::shared_ptr<const Source>> open_view(std::shared_ptr<const Source> source,
+                                                std::shared_ptr<const TagReader> reader,
+                                                const std::optional<ViewRequest>& request);
 
 }  // namespace ckptfs

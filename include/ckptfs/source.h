@@ -71,6 +71,15 @@ class File {
     /// Fills `out` whole with the bytes from `offset` on, or fails: there are no short reads.
     /// `stale` when the file behind it is no longer the generation that was opened, `invalid_argument` past the end.
     virtual Result<void> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
+
+    /// Lets the system copy `nbytes` from `offset` on into the descriptor `target` from `target_offset` on, without
+    /// their passing through this process: file systems that can share the blocks. False where it does not, whatever
+    /// the reason, `target`'s disk being full among them; a part may have been written then, and who reads and writes
+    /// instead learns whose error it was. Errors are those of read(): they are the source's.
+    virtual Result<bool> copy_to(std::uint64_t /*offset*/, std::uint64_t /*nbytes*/, int /*target*/,
+                                 std::uint64_t /*target_offset*/) const {
+        return false;
+    }
 };
 
 /// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself; ".." is refused.

@@ -1,4 +1,4 @@
-// ckptfs SOURCE MOUNTPOINT: finds a whole tag, then hands over to the file system and the mount.
+// ckptfs SOURCE MOUNTPOINT: opens SOURCE, and hands what is shown of it over to the mount.
 #include <atomic>
 #include <filesystem>
 #include <ostream>
@@ -6,14 +6,12 @@
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
+#include "cli/shown.h"
 #include "cli/view_options.h"
-#include "fs/file_system.h"
 #include "fuse/job_signals.h"
 #include "fuse/mount_point.h"
-#include "report/survey.h"
 #include "util/log.h"
 #include "util/text.h"
-#include "view/catalogue.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
@@ -58,7 +56,13 @@ class Mounting {
         CKPTFS_ASSIGN(const auto opened, open_source());
         CKPTFS_TRY(environment_.check_mount_point(options));
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
-        CKPTFS_ASSIGN(const auto file_system, file_system_over(opened, reader));
+        const ShowOptions shown{.source = arguments_.source,
+                                .target = arguments_.target,
+                                .allow_empty = arguments_.allow_empty,
+                                .allow_other = arguments_.allow_other,
+                                .in_place = arguments_.in_place};
+        CKPTFS_ASSIGN(const auto file_system,
+                      show(opened, reader, shown, [this](const std::string& message) { warn(message); }));
         return environment_.mount_and_serve(*file_system, options, [&] {
             log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
             if (!is_logged && ends_ == MountEnds::by_signals) {  // the standard error of a COMMAND is its own
@@ -77,76 +81,6 @@ class Mounting {
         }
         CKPTFS_ASSIGN(auto source, open_checkpoint(environment_, arguments_.source));
         return WritableSource{std::move(source), nullptr};
-    }
-
-    /// It alone has the tag that was found: one that is removed later is to leave memory.
-    Result<std::unique_ptr<FileSystem>> file_system_over(const WritableSource& opened,
-                                                         const std::shared_ptr<const TagReader>& reader) {
-        CKPTFS_ASSIGN(const auto whole, find_tag(*opened.source, *reader));
-        FileSystemOptions options;
-        options.writer = opened.writer;
-        options.in_place = arguments_.in_place;
-        options.request = arguments_.target.request;
-        options.catalogue_entries = view::catalogue_guard();
-        options.allow_other = arguments_.allow_other;
-        const std::filesystem::path path = std::filesystem::path(arguments_.source).lexically_normal();
-        const std::string name = (path.has_filename() ? path : path.parent_path()).filename().string();
-        options.source_name = name.empty() ? options.source_name : name;
-        CKPTFS_ASSIGN(auto file_system, FileSystem::create(opened.source, reader, std::move(options)));
-        if (whole.tag) {
-            file_system->adopt(whole.directory, whole.tag);
-        }
-        return file_system;
-    }
-
-    /// A tag of a certain name may lie deeper than others.
-    [[nodiscard]] report::SurveyExtent extent(const TagReader& reader) const {
-        const auto& target = arguments_.target;
-        const bool is_by_name =
-            target.names.tag || (target.request && !reader.placement(*target.request).in_place_of_holder_of.empty());
-        return is_by_name ? report::SurveyExtent::all : report::SurveyExtent::nearest;
-    }
-
-    /// Of --tag, where there are tags at all.
-    Result<void> expect_tag(const Source& source, const TagReader& reader, const report::Survey& found) {
-        const auto& tag = arguments_.target.names.tag;
-        if (!tag || found.tags.empty()) {
-            return {};
-        }
-        CKPTFS_ASSIGN(const auto without, report::holders_without(source, reader, found, *tag));
-        for (const std::string& holder : without) {
-            log::warn(in_quotes(source.display(holder)) + " has no tag " + in_quotes(*tag) +
-                      ": the weights there are those of its current tag");
-        }
-        return {};
-    }
-
-    /// Without a tag where none is needed.
-    Result<report::WholeTag> find_tag(const Source& source, const TagReader& reader) {
-        CKPTFS_ASSIGN(const auto found, report::survey(source, reader, extent(reader)));
-        CKPTFS_TRY(expect_tag(source, reader, found));
-        std::vector<Error> broken;
-        auto whole = report::first_whole_tag(source, reader, found, broken, arguments_.target.request);
-        if (!whole && !arguments_.allow_empty) {
-            return whole.error();
-        }
-        for (const Error& problem : found.problems) {
-            warn(problem.message());
-        }
-        for (const Error& problem : broken) {
-            warn(problem.message() + (arguments_.writable ? " (this tag is shown as it is)"
-                                                          : " (the files of this tag cannot be opened in the mount)"));
-        }
-        if (!whole && broken.empty() && !arguments_.writable) {  // else a job may just begin
-            warn(whole.error().message());
-        }
-        if (!whole) {
-            return report::WholeTag{};
-        }
-        for (const std::string& warning : whole->tag->warnings()) {
-            warn(warning);
-        }
-        return *whole;
     }
 
     /// In the log, and in front of whoever waits for the shell's prompt.

@@ -69,19 +69,21 @@ Outcome<LookedUpEntry> MirroredDirectory::unshown_beside(std::string_view name,
     if (!info) {
         return answer_of_source(info.error());
     }
-    const auto report = [current, files] {
+    const auto refuse = [current, files] {
         if (files) {
-            files->report_problem();
-        } else if (!current->reported.exchange(true)) {
+            return files->refuse();
+        }
+        if (!current->reported.exchange(true)) {
             log::error(current->problem->message());
         }
+        return Errno{EIO, std::make_shared<const Error>(*current->problem)};
     };
     const auto is_still = [holder = source_, current, files] {
         return files ? is_current(*files) && is_current_tag_of(*holder, files->generation())
                      : is_still_without_tag(*holder, *current);
     };
     return unshown_entry(mount_, request_, join_path(place(), name), *info, files ? files->generation().signature() : 0,
-                         {.report = report, .is_current = is_still});
+                         {.refuse = refuse, .is_current = is_still});
 }
 
 void MirroredDirectory::list_held(const std::shared_ptr<const Snapshot>& snapshot, std::vector<DirectoryEntry>& entries,

@@ -64,7 +64,7 @@ class StaticDirectoryNode final : public Node {
     Outcome<FileAttributes> attributes(std::uint64_t inode) override {
         const auto info = info_of_source(mount_);
         return info.ok() ? Outcome(FileAttributes{passed_through_attributes(info.value, inode), freshness})
-                         : Errno{info.error};
+                         : info.failure();
     }
     Outcome<LookedUpEntry> lookup(std::uint64_t inode, std::string_view name) override {
         const auto found = tree_->find(path_, name);
@@ -86,7 +86,7 @@ Outcome<LookedUpEntry> static_entry(MountTree& mount, const std::shared_ptr<cons
                                     const std::string& path, const ViewEntry& found, std::uint64_t parent) {
     auto info = info_of_source(mount);
     if (!info.ok()) {
-        return Errno{info.error};
+        return info.failure();
     }
     IdentityHasher identity;
     identity.add("static").add(path);
@@ -104,7 +104,7 @@ Outcome<LookedUpEntry> static_entry(MountTree& mount, const std::shared_ptr<cons
     }
     const auto attributes = node->attributes(unknown_inode);
     if (!attributes.ok()) {
-        return Errno{attributes.error};
+        return attributes.failure();
     }
     LookedUpEntry looked_up;
     looked_up.attributes = attributes.value.attributes;
@@ -150,7 +150,7 @@ CatalogueNode::CatalogueNode(MountTree& mount, std::vector<StaticEntry> entries)
 Outcome<FileAttributes> CatalogueNode::attributes(std::uint64_t inode) {
     const auto info = info_of_source(mount_);
     return info.ok() ? Outcome(FileAttributes{passed_through_attributes(info.value, inode), freshness})
-                     : Errno{info.error};
+                     : info.failure();
 }
 
 Outcome<LookedUpEntry> CatalogueNode::lookup(std::uint64_t inode, std::string_view name) {
@@ -162,8 +162,7 @@ Outcome<LookedUpEntry> CatalogueNode::lookup(std::uint64_t inode, std::string_vi
         return Errno{ENOENT};
     }
     const auto info = info_of_source(mount_);
-    return info.ok() ? mirrored_entry(mount_, "", *request, inode, info.value, mount_.source_root())
-                     : Errno{info.error};
+    return info.ok() ? mirrored_entry(mount_, "", *request, inode, info.value, mount_.source_root()) : info.failure();
 }
 
 Outcome<Listing> CatalogueNode::list() {

@@ -5,7 +5,9 @@
 
 #include <cerrno>
 #include <exception>
+#include <filesystem>
 #include <new>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -50,6 +52,14 @@ std::int64_t system_time_ns() {
 
 void sleep_for(std::chrono::milliseconds duration) {
     std::this_thread::sleep_for(duration);
+}
+
+std::string name_of_source(const std::string& path) {
+    std::error_code failure;  // of a working directory that is gone: the path says what it says
+    const std::filesystem::path absolute = std::filesystem::absolute(path, failure);
+    const std::filesystem::path normal = (failure ? std::filesystem::path(path) : absolute).lexically_normal();
+    std::string name = (normal.has_filename() ? normal : normal.parent_path()).filename().string();
+    return name.empty() ? FileSystemOptions().source_name : name;
 }
 
 Result<std::unique_ptr<FileSystem>> FileSystem::create(std::shared_ptr<const Source> source,
@@ -100,6 +110,10 @@ Outcome<OpenedFile> FileSystem::open(std::uint64_t inode) noexcept {
 
 Outcome<OpenedFile> FileSystem::open(std::uint64_t inode, int flags, const Caller& caller) noexcept {
     return guarded("open", [&] { return implementation_->open(inode, flags, &caller); });
+}
+
+Outcome<std::shared_ptr<const File>> FileSystem::open_file(std::uint64_t inode) noexcept {
+    return guarded("open", [&] { return implementation_->open_file(inode); });
 }
 
 Outcome<std::size_t> FileSystem::read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept {

@@ -53,6 +53,9 @@ struct FileSystemOptions {
     std::function<void(std::chrono::milliseconds)> sleep = sleep_for;
 };
 
+/// What a SOURCE at `path` is called.
+[[nodiscard]] std::string name_of_source(const std::string& path);
+
 struct Attributes {
     std::uint64_t inode = 0;
     FileType type = FileType::other;  ///< fifos, devices and sockets: shown, never opened
@@ -131,6 +134,9 @@ class FileSystem {
     Outcome<std::string> readlink(std::uint64_t inode) noexcept;
 
     Outcome<OpenedFile> open(std::uint64_t inode) noexcept;
+    /// For who reads in this process: what open() reads from, without a handle. Usable without this object. Not of a
+    /// mount that can be written.
+    Outcome<std::shared_ptr<const File>> open_file(std::uint64_t inode) noexcept;
     /// `flags`, as open(2) takes them. ESTALE where the name now stands for something else, so that the kernel asks for
     /// it again: it does so by itself, and the program that opens never sees it.
     Outcome<OpenedFile> open(std::uint64_t inode, int flags, const Caller& caller) noexcept;

@@ -103,9 +103,18 @@ Outcome<OpenedFile> FileSystem::Implementation::open(std::uint64_t inode, int fl
     }
     auto bytes = caller == nullptr ? node->open() : node->open_for(flags, *caller);
     if (!bytes.ok()) {
-        return Errno{bytes.error};
+        return bytes.failure();
     }
     return insert(std::move(bytes.value));
+}
+
+Outcome<std::shared_ptr<const File>> FileSystem::Implementation::open_file(std::uint64_t inode) {
+    const auto node = node_of(inode);
+    if (!node) {
+        return Errno{ESTALE};
+    }
+    auto bytes = node->open();
+    return bytes.ok() ? Outcome(std::move(bytes.value.file)) : bytes.failure();
 }
 
 OpenedFile FileSystem::Implementation::insert(OpenedBytes bytes) {
@@ -154,7 +163,7 @@ Outcome<std::uint64_t> FileSystem::Implementation::opendir(std::uint64_t inode) 
     }
     auto listing = node->list();
     if (!listing.ok()) {
-        return Errno{listing.error};
+        return listing.failure();
     }
     auto opened = std::make_shared<OpenDirectory>();
     opened->inode = inode;
@@ -214,7 +223,7 @@ Outcome<CreatedFile> FileSystem::Implementation::create(std::uint64_t parent, st
                                                         std::uint32_t mode, const Caller& caller) {
     auto created = on_node(parent, name, [&](Node& node) { return node.create(parent, name, flags, mode, caller); });
     if (!created.ok()) {
-        return Errno{created.error};
+        return created.failure();
     }
     return CreatedFile{created.value.entry, insert(std::move(created.value.bytes))};
 }

@@ -37,6 +37,7 @@ class FileSystem::Implementation {
 
     /// `caller`: nullptr for one who only reads.
     Outcome<OpenedFile> open(std::uint64_t inode, int flags, const Caller* caller);
+    Outcome<std::shared_ptr<const File>> open_file(std::uint64_t inode);
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
     void release(std::uint64_t handle) { files_.erase(handle); }
 

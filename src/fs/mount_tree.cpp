@@ -19,17 +19,21 @@ bool is_everyday(int reason) {
     return std::find(everyday.begin(), everyday.end(), reason) != everyday.end();
 }
 
+Errno failure_of(const Error& error) {
+    return {errno_of(error), std::make_shared<const Error>(error)};
+}
+
 }  // namespace
 
 Errno answer(const Error& error) {
     if (error.code() != ErrorCode::not_found && error.code() != ErrorCode::stale) {
         log::error(error.message());
     }
-    return Errno{errno_of(error)};
+    return failure_of(error);
 }
 
 Errno answer_of_source(const Error& error) {
-    return is_everyday(error.system_errno()) ? Errno{errno_of(error)} : answer(error);
+    return is_everyday(error.system_errno()) ? failure_of(error) : answer(error);
 }
 
 MountTree::MountTree(std::shared_ptr<SourceTree> tree, bool has_request, std::string source_name)

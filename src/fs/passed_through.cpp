@@ -60,10 +60,7 @@ class BrokenShard final : public PassedThrough {
                 std::shared_ptr<const TagFiles> files)
         : PassedThrough(std::move(directory), std::move(path), info), files_(std::move(files)) {}
 
-    Outcome<OpenedBytes> open() override {
-        files_->report_problem();
-        return Errno{EIO};
-    }
+    Outcome<OpenedBytes> open() override { return files_->refuse(); }
 
  private:
     std::shared_ptr<const TagFiles> files_;

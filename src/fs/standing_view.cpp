@@ -31,7 +31,7 @@ Outcome<Attributes> attributes_of(const MountTree& mount, const StandingView& st
         return answer(size.error());
     }
     const auto info = info_of(mount, standing, view, index);
-    return info.ok() ? Outcome(virtual_attributes(info.value, inode, *size)) : Errno{info.error};
+    return info.ok() ? Outcome(virtual_attributes(info.value, inode, *size)) : info.failure();
 }
 
 class VirtualFileNode final : public Node {
@@ -45,7 +45,7 @@ class VirtualFileNode final : public Node {
             return Errno{ESTALE};
         }
         const auto found = attributes_of(mount_, standing_, *content->view, index_, inode);
-        return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : Errno{found.error};
+        return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
     }
 
     // The kernel may come here by an entry of the last second; ESTALE makes it look the name up again. The stamps are
@@ -94,7 +94,7 @@ class ViewDirectoryNode final : public Node {
     Outcome<LookedUpEntry> lookup(std::uint64_t inode, std::string_view name) override {
         const auto now = standing_now();
         if (!now.ok()) {
-            return Errno{now.error};
+            return now.failure();
         }
         const StandingView& standing = now.value.first;
         const auto content = standing.files->content();
@@ -108,7 +108,7 @@ class ViewDirectoryNode final : public Node {
             if (ViewDirectories(names).find(path) != nullptr) {
                 return view_directory_entry(mount_, standing, path, now.value.second, inode);
             }
-            return not_shown(*standing.files, names.empty() ? EIO : ENOENT);
+            return names.empty() ? standing.files->refuse() : Errno{ENOENT};
         }
         const auto& tag = standing.files->directory()->path();
         const auto info = mount_.source().stat(tag);
@@ -122,7 +122,7 @@ class ViewDirectoryNode final : public Node {
     Outcome<Listing> list() override {
         const auto now = standing_now();
         if (!now.ok()) {
-            return Errno{now.error};
+            return now.failure();
         }
         const StandingView& standing = now.value.first;
         const auto content = standing.files->content();
@@ -135,7 +135,7 @@ class ViewDirectoryNode final : public Node {
             const ViewDirectories directories(unshown_names());
             const auto* found = directories.find(path_);
             if (found == nullptr || found->empty()) {
-                return not_shown(*standing.files, EIO);
+                return standing.files->refuse();
             }
             for (const ViewEntry& entry : *found) {
                 entries->push_back({entry.name, entry.file ? FileType::regular : FileType::directory});
@@ -169,12 +169,6 @@ class ViewDirectoryNode final : public Node {
     [[nodiscard]] std::vector<std::string> unshown_names() const {
         return mount_.reader().names_of_unshown(standing_.files->request());
     }
-    static Errno not_shown(const TagFiles& files, int reason) {
-        if (reason == EIO) {
-            files.report_problem();
-        }
-        return Errno{reason};
-    }
 
     MountTree& mount_;
     StandingView standing_;
@@ -193,8 +187,7 @@ class UnshownFileNode final : public Node {
         if (!unshown_.is_current()) {
             return Errno{ESTALE};
         }
-        unshown_.report();
-        return Errno{EIO};
+        return unshown_.refuse();
     }
 
  private:
@@ -217,7 +210,7 @@ bool is_current(const TagFiles& files) {
 }
 
 Unshown unshown(const std::shared_ptr<const TagFiles>& files) {
-    return {.report = [files] { files->report_problem(); }, .is_current = [files] { return is_current(*files); }};
+    return {.refuse = [files] { return files->refuse(); }, .is_current = [files] { return is_current(*files); }};
 }
 
 Outcome<FileInfo> info_of(const MountTree& mount, const StandingView& standing, const View& view, std::size_t index) {
@@ -270,7 +263,7 @@ Outcome<LookedUpEntry> view_file_entry(MountTree& mount, const StandingView& sta
     }
     const auto attributes = attributes_of(mount, standing, *content->view, index, unknown_inode);
     if (!attributes.ok()) {
-        return Errno{attributes.error};
+        return attributes.failure();
     }
     const auto identity = identity_of_files(mount, standing).add(name).identity();
     LookedUpEntry entry;
@@ -293,7 +286,7 @@ Outcome<LookedUpEntry> view_directory_entry(MountTree& mount, const StandingView
     auto node = std::make_shared<ViewDirectoryNode>(mount, standing, std::string(path), parent);
     const auto attributes = node->attributes(unknown_inode);
     if (!attributes.ok()) {
-        return Errno{attributes.error};
+        return attributes.failure();
     }
     LookedUpEntry entry;
     entry.attributes = attributes.value.attributes;

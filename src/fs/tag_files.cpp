@@ -1,6 +1,7 @@
 // Made when somebody looks into a tag, and let go of with it.
 #include "fs/tag_files.h"
 
+#include <cerrno>
 #include <utility>
 
 #include "fs/source_directory.h"
@@ -52,8 +53,18 @@ void TagFiles::report_problem() const {
     const auto shown = content();
     const auto& problem = shown->problem;
     if (problem && !reported_.exchange(true)) {
-        log::error(generation_->display() + " cannot be shown as " + request_.name() + ": " + problem->message());
+        log::error(not_shown(*problem).message());
     }
+}
+
+Errno TagFiles::refuse() const {
+    report_problem();
+    const auto shown = content();
+    return {EIO, shown->problem ? std::make_shared<const Error>(not_shown(*shown->problem)) : nullptr};
+}
+
+Error TagFiles::not_shown(const Error& problem) const {
+    return problem.within(generation_->display() + " cannot be shown as " + request_.name());
 }
 
 }  // namespace ckptfs

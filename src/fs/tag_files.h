@@ -11,6 +11,7 @@
 
 #include "ckptfs/view.h"
 #include "fs/tag_generation.h"
+#include "util/outcome.h"
 
 namespace ckptfs {
 
@@ -39,11 +40,15 @@ class TagFiles {
     [[nodiscard]] const std::shared_ptr<SourceDirectory>& directory() const { return directory_; }
     /// One line in the log, on the first call.
     void report_problem() const;
+    /// That, and the answer to who opens what the problem keeps from being shown.
+    [[nodiscard]] Errno refuse() const;
 
  private:
     std::shared_ptr<SourceDirectory> directory_;
     std::shared_ptr<TagGeneration> generation_;
     ViewRequest request_;
+
+    [[nodiscard]] Error not_shown(const Error& problem) const;
 
     mutable std::mutex mutex_;
     mutable std::shared_ptr<const Content> content_;

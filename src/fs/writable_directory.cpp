@@ -40,7 +40,7 @@ Outcome<FileAttributes> WritableDirectory::attributes(std::uint64_t inode) {
     }
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     const auto reached = mount().tree().as_reached("", found.value.info);
     return reached ? Outcome(FileAttributes{writable_attributes(*reached, inode), freshness}) : answer(reached.error());
@@ -75,7 +75,7 @@ Outcome<std::string> WritableDirectory::path_for_lookup(bool for_shards) {
         return last;
     }
     const auto found = locate();  // one of the two is out of date, or nobody has asked yet
-    return found.ok() ? Outcome(found.value.place.path) : Errno{found.error};
+    return found.ok() ? Outcome(found.value.place.path) : found.failure();
 }
 
 Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::string_view name) {
@@ -89,7 +89,7 @@ Outcome<LookedUpEntry> WritableDirectory::lookup(std::uint64_t inode, std::strin
     if (const auto tag = is_shard ? kept_tag(path) : nullptr) {
         const auto looked = tag->look();
         if (!looked.ok()) {
-            return Errno{looked.error};
+            return looked.failure();
         }
         const ShownTag& shown = looked.value;
         lifetime = shown.lifetime;
@@ -123,7 +123,7 @@ Outcome<Listing> WritableDirectory::list() {
     if (!mount().tree().reader().shard_files(*entries).empty()) {
         const auto looked = kept_tag(path)->look();
         if (!looked.ok()) {
-            return Errno{looked.error};
+            return looked.failure();
         }
         const ShownTag& shown = looked.value;
         std::erase_if(*entries,
@@ -149,14 +149,14 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
                                                 std::uint32_t mode, const Caller& caller) {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     const EntryPlace place = place_in(found.value.place.path, inode, name);
     const auto tag = tag_for(place.directory_path, name);
     if (tag) {
         const auto kind = tag->kind_of(name);
         if (!kind.ok()) {
-            return Errno{kind.error};
+            return kind.failure();
         }
         if ((flags & O_EXCL) != 0 && is_taken(kind.value)) {
             return Errno{EEXIST};
@@ -166,7 +166,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
             return Errno{ESTALE};  // the kernel looks it up, and opens it
         }
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {
-            return Errno{ended.error};
+            return ended.failure();
         }
     }
     auto opened = mount().writer().open(place.path, flags | O_CREAT, mode, caller);
@@ -176,7 +176,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
     }
     const auto info = opened.value->info();
     if (!info.ok()) {
-        return Errno{info.error};
+        return info.failure();
     }
     if ((flags & O_EXCL) != 0) {
         mount().retire(mount().known(info.value));
@@ -201,7 +201,7 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
                                                bool is_new, Make make) {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     const EntryPlace place = place_in(found.value.place.path, inode, name);
     const auto tag = tag_for(place.directory_path, name);
@@ -211,11 +211,11 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
             return Errno{kind.ok() ? EEXIST : kind.error};
         }
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {
-            return Errno{ended.error};
+            return ended.failure();
         }
     }
     if (const auto made = make(place.path); !made.ok()) {
-        return Errno{made.error};
+        return made.failure();
     }
     if (tag) {
         tag->note_change();
@@ -252,7 +252,7 @@ Outcome<LookedUpEntry> WritableDirectory::make_link(std::uint64_t inode, std::st
     }
     const auto from = node->locate();
     if (!from.ok()) {
-        return Errno{from.error};
+        return from.failure();
     }
     return make(inode, name, caller, false, [&](const std::string& path) {
         return mount().writer().make_link(path, from.value.place.path, caller);
@@ -262,7 +262,7 @@ Outcome<LookedUpEntry> WritableDirectory::make_link(std::uint64_t inode, std::st
 Outcome<Done> WritableDirectory::remove_file(std::string_view name, const Caller& caller) {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     const std::string& directory = found.value.place.path;
     const std::string path = join_path(directory, name);
@@ -278,7 +278,7 @@ Outcome<Done> WritableDirectory::remove_file(std::string_view name, const Caller
 Outcome<Done> WritableDirectory::remove_directory(std::string_view name, const Caller& caller) {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     const std::string& directory = found.value.place.path;
     const std::string path = join_path(directory, name);
@@ -312,10 +312,10 @@ Outcome<Done> WritableDirectory::empty(const std::string& path, const Caller& ca
 Outcome<Done> WritableDirectory::sync_directory(bool data_only) {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     const auto opened = mount().writer().open(found.value.place.path, O_RDONLY | O_DIRECTORY, 0, OwnCaller());
-    return opened.ok() ? opened.value->sync(data_only) : Errno{opened.error};
+    return opened.ok() ? opened.value->sync(data_only) : opened.failure();
 }
 
 }  // namespace ckptfs

@@ -37,7 +37,7 @@ Outcome<OpenedBytes> WritableFile::open() {
 Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     if (found.value.info.type != FileType::regular) {
         return Errno{ENXIO};
@@ -48,12 +48,12 @@ Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
     const bool takes_over = (flags & O_TRUNC) != 0 || (flags & O_ACCMODE) == O_WRONLY;
     if (tag && !takes_over) {
         if (const auto used = tag->may_be_used(place.name); !used.ok()) {
-            return Errno{used.error};
+            return used.failure();
         }
     }
     if (tag && writes(flags)) {
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {
-            return Errno{ended.error};
+            return ended.failure();
         }
     }
     // Truncated only when it is known to be this file.
@@ -70,12 +70,12 @@ Outcome<OpenedBytes> WritableFile::open_for(int flags, const Caller& caller) {
     }
     if (info.ok() && truncates && deferred != 0) {
         if (const auto cut = handle->change({.size = 0}, caller); !cut.ok()) {
-            return Errno{cut.error};
+            return cut.failure();
         }
         info = handle->info();
     }
     if (!info.ok()) {
-        return Errno{info.error};
+        return info.failure();
     }
     return this->opened(std::move(handle), info.value, writes(flags) ? tag : nullptr);
 }
@@ -113,12 +113,12 @@ Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHa
     const auto tag = found.ok() ? place.directory->tag_for(place.directory_path, place.name) : nullptr;
     if (tag && handle == nullptr && *change.size != 0) {
         if (const auto used = tag->may_be_used(place.name); !used.ok()) {
-            return Errno{used.error};
+            return used.failure();
         }
     }
     if (tag) {
         if (const auto ended = tag->end_removal(caller); !ended.ok()) {
-            return Errno{ended.error};
+            return ended.failure();
         }
     }
     auto changed = WritableNode::change(inode, handle, change, caller);
@@ -131,7 +131,7 @@ Outcome<FileAttributes> WritableFile::change(std::uint64_t inode, const SourceHa
 Outcome<std::string> WritableLink::read_link() {
     const auto found = locate();
     if (!found.ok()) {
-        return Errno{found.error};
+        return found.failure();
     }
     auto text = mount().source().read_link(found.value.place.path);
     return text ? Outcome(std::move(text).value()) : answer_of_source(text.error());

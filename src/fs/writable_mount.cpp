@@ -81,7 +81,7 @@ Outcome<bool> WritableMount::is_shown_as_link(const EntryPlace& place) const {
 Outcome<LookedUpEntry> WritableMount::link_entry(const EntryPlace& place, const FileInfo& info) {
     const auto is_shown = is_shown_as_link(place);
     if (!is_shown.ok()) {
-        return Errno{is_shown.error};
+        return is_shown.failure();
     }
     if (is_shown.value) {
         return remember<WritableLink>(place, info);

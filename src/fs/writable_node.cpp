@@ -37,7 +37,7 @@ bool WritableNode::is_same(const FileInfo& info) const {
 Outcome<EntryPlace> WritableNode::place_of(const Name& name) {
     auto directory = name.directory->path();
     if (!directory.ok()) {
-        return Errno{directory.error};
+        return directory.failure();
     }
     std::string path = join_path(directory.value, name.name);
     return EntryPlace{name.directory, name.directory_inode, std::move(directory.value), name.name, std::move(path)};
@@ -110,12 +110,12 @@ Outcome<FileInfo> WritableNode::info_now() {
             return info;
         }
     }
-    return Errno{found.error};
+    return found.failure();
 }
 
 Outcome<FileAttributes> WritableNode::attributes(std::uint64_t inode) {
     const auto info = info_now();
-    return info.ok() ? Outcome(FileAttributes{writable_attributes(info.value, inode), freshness}) : Errno{info.error};
+    return info.ok() ? Outcome(FileAttributes{writable_attributes(info.value, inode), freshness}) : info.failure();
 }
 
 Outcome<FileAttributes> WritableNode::change(std::uint64_t inode, const SourceHandle* handle,
@@ -126,7 +126,7 @@ Outcome<FileAttributes> WritableNode::change(std::uint64_t inode, const SourceHa
     } else if (const auto found = locate(); found.ok()) {
         changed = mount_.writer().change(found.value.place.path, change, caller);
     } else {
-        changed = Errno{found.error};
+        changed = found.failure();
         for (const auto& open : handles()) {
             changed = open->change(change, caller);
             if (changed.ok() || changed.error != EINVAL) {  // EINVAL: its size, where it is open for reading
@@ -134,29 +134,29 @@ Outcome<FileAttributes> WritableNode::change(std::uint64_t inode, const SourceHa
             }
         }
     }
-    return changed.ok() ? attributes(inode) : Errno{changed.error};
+    return changed.ok() ? attributes(inode) : changed.failure();
 }
 
 Outcome<std::vector<std::byte>> WritableNode::attribute(const std::string& name, const Caller& caller) {
     const auto found = locate();
-    return found.ok() ? mount_.writer().attribute(found.value.place.path, name, caller) : Errno{found.error};
+    return found.ok() ? mount_.writer().attribute(found.value.place.path, name, caller) : found.failure();
 }
 
 Outcome<std::vector<std::string>> WritableNode::attribute_names(const Caller& caller) {
     const auto found = locate();
-    return found.ok() ? mount_.writer().attributes(found.value.place.path, caller) : Errno{found.error};
+    return found.ok() ? mount_.writer().attributes(found.value.place.path, caller) : found.failure();
 }
 
 Outcome<Done> WritableNode::set_attribute(const std::string& name, std::span<const std::byte> value, int flags,
                                           const Caller& caller) {
     const auto found = locate();
     return found.ok() ? mount_.writer().set_attribute(found.value.place.path, name, value, flags, caller)
-                      : Errno{found.error};
+                      : found.failure();
 }
 
 Outcome<Done> WritableNode::remove_attribute(const std::string& name, const Caller& caller) {
     const auto found = locate();
-    return found.ok() ? mount_.writer().remove_attribute(found.value.place.path, name, caller) : Errno{found.error};
+    return found.ok() ? mount_.writer().remove_attribute(found.value.place.path, name, caller) : found.failure();
 }
 
 }  // namespace ckptfs

@@ -30,7 +30,7 @@ Outcome<Done> WritableTag::end_removal(const Caller& caller) {
     const auto looked = look_at_removal();
     const ShownTag& shown = looked.value;
     if (!looked.ok() || !shown.removed) {
-        return Errno{looked.error};
+        return looked.failure();
     }
     Removal removal = removal_of(shown);
     NameSet names;
@@ -40,7 +40,7 @@ Outcome<Done> WritableTag::end_removal(const Caller& caller) {
     if (removed.ok()) {
         note_change();
     }
-    return Errno{removed.error};
+    return removed.failure();
 }
 
 Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller) {
@@ -48,7 +48,7 @@ Outcome<Done> WritableTag::remove(const std::string& name, const Caller& caller)
     for (bool is_of_now = false;; is_of_now = true) {
         const auto looked = look();
         if (!looked.ok()) {
-            return Errno{looked.error};
+            return looked.failure();
         }
         const ShownTag& shown = looked.value;
         const auto kind = shown.kind_of(name);
@@ -92,7 +92,7 @@ Outcome<Done> WritableTag::remove_hidden(const Caller& caller) {
     const auto looked = look_at_removal();
     const ShownTag& shown = looked.value;
     if (!looked.ok() || !shown.removed) {
-        return Errno{looked.error};
+        return looked.failure();
     }
     Removal removal = removal_of(shown);
     const auto directory = this->directory();
@@ -127,7 +127,7 @@ Outcome<bool> WritableTag::remove_shards(Removal& removal, NameSet names, const 
         }
         const auto one = writer_->remove_file(directory->child(name), caller);
         if (!one.ok() && one.error != ENOENT) {
-            removed = Errno{one.error};
+            removed = one.failure();
             break;
         }
         removal.gone.insert(name);
@@ -201,7 +201,7 @@ Outcome<std::shared_ptr<const WritableTag::Removal>> WritableTag::removal_in(con
     if (now() - removal->last < removal_memory) {
         const auto is_left = is_what_is_left(shards_in(*directory(), snapshot), *removal);
         if (!is_left.ok()) {
-            return Errno{is_left.error};
+            return is_left.failure();
         }
         if (is_left.value) {
             return removal;

@@ -11,7 +11,7 @@ namespace ckptfs {
 Outcome<Done> WritableDirectory::may_leave(WritableTag* tag, std::string_view name) {
     const auto kind = tag == nullptr ? Outcome(ShownTag::Name::plain) : tag->kind_of(name);
     if (!kind.ok()) {
-        return Errno{kind.error};
+        return kind.failure();
     }
     switch (kind.value) {
         case ShownTag::Name::shown:

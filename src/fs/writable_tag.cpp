@@ -60,7 +60,7 @@ Outcome<ShownTag> WritableTag::look() {
     shown.lifetime = remaining((*snapshot)->checked_at, now());
     const auto going_on = removal_in(**snapshot, std::move(removal));
     if (!going_on.ok()) {
-        return Errno{going_on.error};
+        return going_on.failure();
     }
     if (going_on.value) {
         const auto here = removal_here(going_on.value, **snapshot, directory);
@@ -89,13 +89,13 @@ Outcome<ShownTag> WritableTag::look() {
 
 Outcome<ShownTag::Name> WritableTag::kind_of(std::string_view name) {
     const auto shown = look();
-    return shown.ok() ? Outcome(shown.value.kind_of(name)) : Errno{shown.error};
+    return shown.ok() ? Outcome(shown.value.kind_of(name)) : shown.failure();
 }
 
 Outcome<Done> WritableTag::may_be_used(std::string_view name) {
     const auto shown = look();
     if (!shown.ok()) {
-        return Errno{shown.error};
+        return shown.failure();
     }
     if (shown.value.kind_of(name) != ShownTag::Name::plain) {
         return Errno{ESTALE};
@@ -171,7 +171,7 @@ Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, st
     const auto opened =
         writer_->open(directory()->child(name), O_WRONLY | O_CREAT | (truncates ? O_TRUNC : 0), mode, caller);
     if (!opened.ok() && opened.error != ELOOP) {  // a symbolic link, which whoever writes follows by himself
-        return Errno{opened.error};
+        return opened.failure();
     }
     note_change();
     return Done{};

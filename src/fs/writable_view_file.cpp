@@ -30,7 +30,7 @@ Outcome<Attributes> attributes_of_shown(const WritableMount& mount, const Standi
     }
     const auto info = info_of(mount.tree(), standing, view, index);
     if (!info.ok()) {
-        return Errno{info.error};
+        return info.failure();
     }
     auto attributes = virtual_attributes(info.value, inode, *size);
     attributes.mode = info.value.mode;  // who may write the shards may write anew what is cut from them
@@ -49,13 +49,13 @@ Outcome<FileAttributes> WritableViewFile::attributes(std::uint64_t inode) {
         return Errno{ESTALE};
     }
     const auto found = attributes_of_shown(mount_, standing_, *content->view, index_, inode);
-    return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : Errno{found.error};
+    return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
 }
 
 Outcome<Done> WritableViewFile::check_shown() {
     const auto kind = tag_->kind_of(name_);
     if (!kind.ok()) {
-        return Errno{kind.error};
+        return kind.failure();
     }
     return kind.value == ShownTag::Name::shown ? Outcome<Done>(Done{}) : Errno{ESTALE};
 }
@@ -63,7 +63,7 @@ Outcome<Done> WritableViewFile::check_shown() {
 Outcome<OpenedBytes> WritableViewFile::open() {
     // The kernel may come here by an entry of the last second; ESTALE makes it look the name up again.
     if (const auto shown = check_shown(); !shown.ok()) {
-        return Errno{shown.error};
+        return shown.failure();
     }
     if (!tag_->is_current(standing_.files)) {
         return Errno{ESTALE};
@@ -120,7 +120,7 @@ template <class Set>
 Outcome<Done> WritableViewFile::on_shards(Set set) {
     const auto paths = shards();
     if (!paths.ok()) {
-        return Errno{paths.error};
+        return paths.failure();
     }
     tag_->note_new_attributes();
     Outcome<Done> done = Done{};
@@ -147,7 +147,7 @@ Outcome<FileAttributes> WritableViewFile::change(std::uint64_t inode, const Sour
     const auto changed =
         on_shards([&](const std::string& path) { return mount_.writer().change(path, change, caller); });
     if (!changed.ok()) {
-        return Errno{changed.error};
+        return changed.failure();
     }
     auto result = attributes(inode);
     if (result.ok()) {
@@ -172,13 +172,13 @@ Outcome<std::vector<std::byte>> WritableViewFile::attribute(const std::string& n
         return Errno{ENODATA};
     }
     const auto paths = shards();
-    return paths.ok() ? mount_.writer().attribute(paths.value.front(), name, caller) : Errno{paths.error};
+    return paths.ok() ? mount_.writer().attribute(paths.value.front(), name, caller) : paths.failure();
 }
 
 Outcome<std::vector<std::string>> WritableViewFile::attribute_names(const Caller& caller) {
     const auto paths = shards();
     if (!paths.ok()) {
-        return Errno{paths.error};
+        return paths.failure();
     }
     auto names = mount_.writer().attributes(paths.value.front(), caller);
     std::erase_if(names.value, [](const std::string& name) { return is_acl(name); });
@@ -205,7 +205,7 @@ Outcome<LookedUpEntry> writable_view_entry(WritableMount& mount, std::shared_ptr
     const View& view = *shown.content->view;
     const auto attributes = attributes_of_shown(mount, standing, view, index, unknown_inode);
     if (!attributes.ok()) {
-        return Errno{attributes.error};
+        return attributes.failure();
     }
     auto name = view.file_name(index);
     const auto identity = identity_of_shown(mount, shown).add(name).identity();

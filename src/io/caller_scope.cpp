@@ -85,7 +85,7 @@ Outcome<std::shared_ptr<const Caller>> remember(const Caller& caller) {
     if (must_become(caller)) {
         auto found = caller.groups();
         if (!found.ok()) {
-            return Errno{found.error};
+            return found.failure();
         }
         groups = std::move(found.value);
     }

@@ -58,7 +58,7 @@ class DirectoryWriter final : public SourceWriter {
                                                                     const Caller& caller) const override {
         const auto opener = remember(caller);
         if (!opener.ok()) {
-            return Errno{opener.error};
+            return opener.failure();
         }
         UniqueFd fd;
         const Umask umask = (flags & O_CREAT) != 0 ? Umask::applied : Umask::unused;
@@ -67,7 +67,7 @@ class DirectoryWriter final : public SourceWriter {
             return fd.valid() ? 0 : fd.get();
         });
         if (!opened.ok()) {
-            return Errno{opened.error};
+            return opened.failure();
         }
         return std::shared_ptr<const SourceHandle>(
             std::make_shared<const SourceFile>(std::move(fd), (flags & O_APPEND) != 0, calls_, pool_, opener.value));
@@ -129,7 +129,7 @@ class DirectoryWriter final : public SourceWriter {
         const auto found = on_entry(path, caller, [&](const std::string& entry, int /*fd*/) {
             return fill(value, [&] { return ::getxattr(entry.c_str(), name.c_str(), value.data(), value.size()); });
         });
-        return found.ok() ? Outcome(std::move(value)) : Errno{found.error};
+        return found.ok() ? Outcome(std::move(value)) : found.failure();
     }
 
     [[nodiscard]] Outcome<std::vector<std::string>> attributes(const std::string& path,
@@ -139,7 +139,7 @@ class DirectoryWriter final : public SourceWriter {
             return fill(text, [&] { return ::listxattr(entry.c_str(), text.data(), text.size()); });
         });
         if (!found.ok()) {
-            return Errno{found.error};
+            return found.failure();
         }
         std::vector<std::string> names;
         for (auto at = text.begin(); at != text.end();) {  // each name ends with a 0

@@ -14,6 +14,8 @@
 
 namespace ckptfs::io {
 
+class DirectoryState;
+
 /// The least that a process must be allowed to have open: half of it is for the pool, and every thread that reads may
 /// open one more.
 inline constexpr std::uint64_t least_descriptors = 64;
@@ -57,12 +59,9 @@ class DirectorySource final : public Source {
     [[nodiscard]] std::size_t descriptor_capacity() const;
 
  private:
-    class State;
-    class PinnedFile;
+    explicit DirectorySource(std::shared_ptr<DirectoryState> state);
 
-    explicit DirectorySource(std::shared_ptr<State> state);
-
-    std::shared_ptr<State> state_;
+    std::shared_ptr<DirectoryState> state_;
 };
 
 }  // namespace ckptfs::io

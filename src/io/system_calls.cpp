@@ -163,6 +163,13 @@ ssize_t SystemCalls::write_otherwise_at(int fd, const std::byte* data, std::size
     return or_errno(::pwritev2(fd, &one, 1, static_cast<off_t>(offset.value_or(0)), how));
 }
 
+ssize_t SystemCalls::copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
+                                std::size_t nbytes) const {
+    auto from_at = static_cast<off64_t>(from_offset);
+    auto to_at = static_cast<off64_t>(to_offset);
+    return or_errno(::copy_file_range(from, &from_at, to, &to_at, nbytes, 0));
+}
+
 int SystemCalls::set_appending(int fd, bool appends) const {
     const int flags = ::fcntl(fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
     if (flags < 0) {

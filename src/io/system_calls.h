@@ -71,6 +71,9 @@ class SystemCalls {
     /// if it does not.
     virtual ssize_t write_otherwise_at(int fd, const std::byte* data, std::size_t nbytes,
                                        std::optional<std::uint64_t> offset) const;
+    /// Of one file to another within the kernel.
+    virtual ssize_t copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
+                               std::size_t nbytes) const;
     /// Whether writes to `fd` append. Answers 0.
     virtual int set_appending(int fd, bool appends) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;

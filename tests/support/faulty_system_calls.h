@@ -83,6 +83,17 @@ class FaultySystemCalls final : public io::SystemCalls {
         return SystemCalls::read_at(fd, buffer, std::min<std::size_t>(nbytes, longest_read), offset);
     }
 
+    ssize_t copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
+                       std::size_t nbytes) const override {
+        if (take(interrupted_copies)) {
+            return -EINTR;
+        }
+        if (take(failing_copies)) {
+            return -copy_errno;
+        }
+        return SystemCalls::copy_range(from, from_offset, to, to_offset, std::min<std::size_t>(nbytes, longest_copy));
+    }
+
     int stat_descriptor(int fd, struct stat& out) const override {
         if (take(failing_stats)) {
             return -EIO;
@@ -125,14 +136,18 @@ class FaultySystemCalls final : public io::SystemCalls {
     mutable std::atomic<int> interrupted_reads{0};
     mutable std::atomic<int> failing_reads{0};
     mutable std::atomic<int> empty_reads{0};
+    mutable std::atomic<int> interrupted_copies{0};
+    mutable std::atomic<int> failing_copies{0};
     mutable std::atomic<int> failing_stats{0};
     mutable std::atomic<int> failing_lists{0};
     mutable std::atomic<int> interrupted_writes{0};
     mutable std::atomic<int> working_writes{INT_MAX};  ///< until all fail
     int open_errno = EMFILE;
     int read_errno = EIO;
+    int copy_errno = EXDEV;
     int write_errno = ENOSPC;
     std::size_t longest_read = SIZE_MAX;
+    std::size_t longest_copy = SIZE_MAX;
     std::size_t longest_write = SIZE_MAX;
     std::uint64_t descriptor_limit = 1024;
     bool writes_otherwise = true;  ///< than the descriptor is open for, as Linux does since 6.9

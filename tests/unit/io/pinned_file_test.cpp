@@ -81,6 +81,49 @@ TEST_F(PinnedFileTest, ARemovedFileIsGoneHoweverManyLinksItHad) {
     EXPECT_EQ(tree->open_descriptors(), 0U) << "its disk is kept";
 }
 
+TEST_F(PinnedFileTest, TheSystemCopiesARangeIntoADescriptor) {
+    const std::string bytes = test::random_bytes(300'000, 1);
+    directory_.write("file", bytes);
+    directory_.write("copy", "front");
+    const auto file = *source()->open("file");
+    const UniqueFd copy(::open((directory_ / "copy").c_str(), O_RDWR));
+    calls_->longest_copy = 7'000;
+    calls_->interrupted_copies = 1;
+    const auto copied = file->copy_to(11, 250'000, copy.get(), 5);
+    ASSERT_TRUE(copied.ok()) << copied.error().message();
+    EXPECT_TRUE(*copied);
+    EXPECT_EQ(test::file_bytes(directory_ / "copy"), "front" + bytes.substr(11, 250'000));
+    EXPECT_TRUE(*file->copy_to(300'000, 0, copy.get(), 0));
+    EXPECT_EQ(file->copy_to(300'000, 1, copy.get(), 0).error().code(), ErrorCode::invalid_argument);
+}
+
+TEST_F(PinnedFileTest, WhatTheSystemDoesNotCopyIsLeftToTheReader) {
+    directory_.write("file", "abc");
+    directory_.write("copy", "");
+    const auto file = *source()->open("file");
+    const UniqueFd copy(::open((directory_ / "copy").c_str(), O_RDWR));
+    for (const int failure : {EXDEV, EOPNOTSUPP, EINVAL, ENOSPC, EIO}) {
+        calls_->copy_errno = failure;
+        calls_->failing_copies = 1;
+        const auto copied = file->copy_to(0, 3, copy.get(), 0);
+        ASSERT_TRUE(copied.ok()) << failure << ": " << copied.error().message();
+        EXPECT_FALSE(*copied) << failure;
+    }
+    EXPECT_FALSE(*file->copy_to(0, 3, -1, 0)) << "no descriptor";
+    EXPECT_TRUE(*file->copy_to(0, 3, copy.get(), 0));
+}
+
+TEST_F(PinnedFileTest, WhatHasChangedIsNotCopied) {
+    directory_.write("file", "abc");
+    directory_.write("copy", "");
+    const auto file = *source()->open("file");
+    const UniqueFd copy(::open((directory_ / "copy").c_str(), O_RDWR));
+    directory_.write("file", "longer");
+    EXPECT_EQ(file->copy_to(0, 3, copy.get(), 0).error().code(), ErrorCode::stale);
+    directory_.write("file", "");
+    EXPECT_EQ(file->copy_to(0, 3, copy.get(), 0).error().code(), ErrorCode::stale);
+}
+
 TEST_F(PinnedFileTest, DescriptorsThatNobodyUsesAreClosed) {
     directory_.write("idle", "abc");
     directory_.write("busy", "abc");

@@ -1,0 +1,37 @@
+// What a SOURCE shows under a command line: one answer for all commands, with a mount and without.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "ckptfs/result.h"
+#include "ckptfs/source.h"
+#include "ckptfs/view.h"
+#include "cli/arguments.h"
+#include "cli/environment.h"
+#include "fs/file_system.h"
+#include "fs/view_tree.h"
+
+namespace ckptfs::cli {
+
+struct ShowOptions {
+    std::string source;  ///< its path
+    TargetArguments target;
+    bool allow_empty = false;  ///< also while there is no whole tag
+    bool allow_other = false;
+    bool in_place = false;
+};
+
+/// Receives a sentence about what was found.
+using Warn = std::function<void(const std::string& message)>;
+
+/// Looks for the tag to start from. Fails where there is none that can be shown, unless `allow_empty` says otherwise.
+Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std::shared_ptr<const TagReader>& reader,
+                                         const ShowOptions& options, const Warn& warn);
+
+/// The same, opened and read in this process.
+Result<std::shared_ptr<const ViewTree>> open_shown(const ShowOptions& options, const Environment& environment,
+                                                   const Warn& warn);
+
+}  // namespace ckptfs::cli
