@@ -1,4 +1,4 @@
-# ckptfs_layer(NAME DEPENDENCIES...): the static library ckptfs_NAME from src/NAME/*.cpp (main.cpp is a program's, not a layer's).
+# ckptfs_layer(NAME DEPENDENCIES...): the static library ckptfs_NAME from src/NAME/*.cpp.
 # ckptfs_warnings(TARGET): the project's warnings and sanitizers for one target.
 
 function(ckptfs_warnings target)
@@ -23,7 +23,6 @@ endfunction()
 
 function(ckptfs_layer name)
   file(GLOB sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/src/${name}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/main\\.cpp$")
   if(sources)
     set(scope PUBLIC)
     add_library(ckptfs_${name} STATIC ${sources})

@@ -1,16 +1,13 @@
-// Parsing with CLI11; its exceptions end here, and its messages are replaced where they are not clear.
+// One command line for each command.
 #include "cli/arguments.h"
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <map>
-#include <memory>
 #include <utility>
 
-#include "ckptfs/version.h"
+#include "cli/command_line.h"
 #include "cli/mount_options.h"
-#include "request/world_size.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -53,80 +50,6 @@ constexpr const char* run_description =
 constexpr const char* run_footer =
     "Exit status: COMMAND's; 128+n if signal n ended it; 126 if it cannot be run, 127 if there is none.\n"
     "What keeps ckptfs itself from mounting has the exit status of `ckptfs --help`, and a line `ckptfs: ...`.";
-
-/// What CLI11 fills in, before it is checked.
-struct Strings {
-    std::string source;
-    std::string mount_point;
-    std::string world_size;
-    std::string dp_size;
-    std::string config_file;
-    std::string sub_group_size;
-    std::string rank_values_of;
-    std::string log_file;
-    std::string io = "auto";
-    std::string tag;
-    bool accept_mixed = false;
-    bool allow_empty = false;
-    bool writable = false;
-    std::string mount_options;
-};
-
-/// CLI11's help with a usage line of our own.
-class UsageFormatter final : public CLI::Formatter {
- public:
-    explicit UsageFormatter(std::string usage) : usage_(std::move(usage)) { column_width(28); }
-
-    std::string make_usage(const CLI::App* /*app*/, std::string /*name*/) const override {
-        return "\nUsage: " + usage_ + "\n";
-    }
-
- private:
-    std::string usage_;
-};
-
-Error usage_error(const std::string& message) {
-    return {ErrorCode::invalid_argument, message};
-}
-
-/// Runs CLI11. An empty optional: parsed; a text: --help or --version.
-Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> arguments, const char* usage) {
-    app.formatter(std::make_shared<UsageFormatter>(usage));
-    app.set_help_flag("-h,--help", "Print this help and exit");
-    app.set_version_flag("-V,--version", std::string("ckptfs ") + version);
-    app.allow_extras();
-    std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the end
-    try {
-        app.parse(std::move(arguments));
-    } catch (const CLI::CallForHelp&) {
-        return std::optional(Text{app.help()});
-    } catch (const CLI::CallForVersion&) {
-        return std::optional(Text{std::string("ckptfs ") + version + "\n"});
-    } catch (const CLI::ArgumentMismatch& failure) {
-        const std::string text = failure.what();
-        const std::string name = text.substr(0, text.find(':'));
-        const CLI::Option* option = app.get_option_no_throw(name);
-        const bool is_single = option == nullptr || option->get_items_expected_max() <= 1;
-        return usage_error("option " + name + " needs a value" + (is_single ? ", and may be given once" : "") +
-                           "; usage: " + usage);
-    } catch (const CLI::ParseError& failure) {
-        return usage_error(printable(failure.what()) + "; usage: " + usage);
-    }
-    const std::vector<std::string> extras = app.remaining();
-    if (extras.empty()) {
-        return std::optional<Text>();
-    }
-    const std::string& extra = extras.front();
-    const char* what = extra.starts_with("-") && extra.size() > 1 ? "unknown option " : "unexpected argument ";
-    return usage_error(what + in_quotes(extra) + "; usage: " + usage);
-}
-
-Result<void> expect_given(const std::string& value, const char* name, const char* usage) {
-    if (value.empty()) {
-        return usage_error(std::string(name) + " is missing; usage: " + usage);
-    }
-    return {};
-}
 
 /// Replaces every -o by the options of ckptfs that it holds. `others`: collects what else stands there.
 Result<std::vector<std::string>> expand_mount_options(const std::vector<std::string>& arguments,
@@ -172,110 +95,6 @@ Result<IoMode> parse_io_mode(const std::string& text) {
     }
     return mode->second;
 }
-
-/// In plain decimal digits, as far as Python's and JSON's integers are read here.
-std::optional<std::uint64_t> parse_count(const std::string& text) {
-    std::uint64_t value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool whole = !text.empty() && failure == std::errc() && end == text.data() + text.size();
-    return whole && value <= INT64_MAX ? std::optional(value) : std::nullopt;
-}
-
-/// A count of elements, as integers are written: DeepSpeed's own default, 1e9, has ten digits.
-Result<std::uint64_t> parse_sub_group_size(const std::string& text) {
-    if (const auto value = parse_count(text)) {
-        return *value;
-    }
-    return usage_error("the sub-group size " + in_quotes(text) +
-                       " is not a number of elements in decimal digits; give zero_optimization.sub_group_size of "
-                       "the run that will resume");
-}
-
-Result<std::uint64_t> parse_rank(const std::string& text) {
-    if (const auto value = parse_count(text)) {
-        return *value;
-    }
-    return usage_error("--rank-values-of is " + in_quotes(text) +
-                       ", but must be the number of a data-parallel rank of the checkpoint in decimal digits");
-}
-
-/// The options that say which view is meant.
-class TargetOptions {
- public:
-    enum class SubGroupSize : unsigned char { option, of_config };
-
-    /// `tag`: nullopt for a command that takes world sizes alone.
-    TargetOptions(CLI::App& app, Strings& strings, const char* description, std::optional<ViewOptionsParser::Tag> tag,
-                  SubGroupSize sub_group_size = SubGroupSize::option)
-        : strings_(strings),
-          world_size_(app.add_option("--world-size", strings.world_size, description)->type_name("N")),
-          dp_size_(app.add_option("--dp-size", strings.dp_size,
-                                  "The same in data-parallel ranks: N over the model-parallel degree")
-                       ->type_name("D")) {
-        if (tag) {
-            view_.emplace(app, *tag);
-        }
-        app.add_option(
-               "--ds-config", strings.config_file,
-               "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
-            ->type_name("FILE");
-        app.add_flag("--accept-mixed", strings.accept_mixed,
-                     "Accept a tag whose files look like those of two saves, although each of them is whole");
-        rank_values_of_ = app.add_option("--rank-values-of", strings.rank_values_of,
-                                         "Give every rank the values that data-parallel rank R keeps for itself alone")
-                              ->type_name("R");
-        if (sub_group_size == SubGroupSize::option) {
-            sub_group_size_ = app.add_option("--sub-group-size", strings.sub_group_size,
-                                             "sub_group_size of the run that will resume, under stage 3")
-                                  ->type_name("S");
-        }
-    }
-
-    [[nodiscard]] Result<TargetArguments> parse(bool may_be_of_job = false) const {
-        TargetArguments result;
-        result.config_file = strings_.config_file;
-        if (sub_group_size_ != nullptr && sub_group_size_->count() > 0) {
-            CKPTFS_ASSIGN(result.sub_group_size, parse_sub_group_size(strings_.sub_group_size));
-        }
-        result.read.accept_mixed = strings_.accept_mixed;
-        if (rank_values_of_->count() > 0) {
-            CKPTFS_ASSIGN(result.read.rank_values_of, parse_rank(strings_.rank_values_of));
-        }
-        if (world_size_->count() > 0 && dp_size_->count() > 0) {
-            return usage_error("--world-size and --dp-size say the same thing in two ways; give one of them");
-        }
-        const bool has_world_size = world_size_->count() > 0 || dp_size_->count() > 0;
-        if (view_) {
-            if (view_->has_view() && has_world_size) {
-                return usage_error(
-                    "--view says which view is meant, a world size's among them; give it without "
-                    "--world-size and --dp-size");
-            }
-            CKPTFS_ASSIGN(result.request, view_->request());
-        }
-        if (may_be_of_job && strings_.world_size == "auto") {
-            result.of_job = true;
-        } else if (has_world_size) {
-            const bool counts_data_parallel = dp_size_->count() > 0;
-            CKPTFS_ASSIGN(const std::uint64_t world_size,
-                          parse_world_size(counts_data_parallel ? strings_.dp_size : strings_.world_size));
-            result.request = ViewRequest::at_world_size(world_size, counts_data_parallel);
-        }
-        if (view_) {
-            const auto asked_for = result.of_job ? std::optional(ViewRequest::at_world_size(1)) : result.request;
-            CKPTFS_ASSIGN(result.names, view_->arguments(asked_for));
-        }
-        return result;
-    }
-
- private:
-    const Strings& strings_;
-    const CLI::Option* world_size_;
-    const CLI::Option* dp_size_;
-    const CLI::Option* rank_values_of_ = nullptr;
-    const CLI::Option* sub_group_size_ = nullptr;
-    std::optional<ViewOptionsParser> view_;
-};
 
 /// What all commands that mount take.
 class MountingOptions {

@@ -10,7 +10,7 @@
 #include "ckptfs/result.h"
 #include "ckptfs/view_request.h"
 #include "cli/view_arguments.h"
-#include "fuse/mount.h"
+#include "host/mount_options.h"
 #include "zero/read_options.h"
 
 namespace ckptfs::cli {

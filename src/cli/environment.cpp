@@ -1,19 +1,13 @@
-// The hooks of the real program: directories, libtorch's module, FUSE and fork.
+// Directories and libtorch's module, as they are.
 #include "cli/environment.h"
-
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
-#include <iostream>
 #include <optional>
 #include <system_error>
 
 #include "ckptfs/open.h"
-#include "fuse/mount_point.h"
-#include "io/posix_source.h"
-#include "util/log.h"
+#include "host/mount_point.h"
 #include "util/text.h"
 #include "zero/file_names.h"
 
@@ -32,13 +26,6 @@ Result<void> read_with_module(const File& file, const TorchModule::ChunkVisitor&
 std::optional<std::string> variable(const std::string& name) {
     const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nobody sets any
     return value == nullptr ? std::nullopt : std::optional<std::string>(value);
-}
-
-bool lead_to_the_same(int one, int other) {
-    struct stat first {};
-    struct stat second {};
-    return ::fstat(one, &first) == 0 && ::fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
-           first.st_ino == second.st_ino;
 }
 
 }  // namespace
@@ -85,7 +72,7 @@ Result<WritableSource> open_writable_checkpoint(const Environment& environment, 
     return environment.open_writable_source(path, is_held);
 }
 
-Environment real_environment() {
+Environment environment_without_mounts(std::ostream& out, std::ostream& error) {
     std::error_code failure;
     auto working_directory = std::filesystem::current_path(failure);
     if (failure) {
@@ -95,26 +82,12 @@ Environment real_environment() {
         CKPTFS_TRY(absolute_path(path, working_directory));
         return ckptfs::open_directory(path);
     };
-    const auto open_writable_source = [working_directory](const std::string& path,
-                                                          bool is_held) -> Result<WritableSource> {
-        CKPTFS_TRY(absolute_path(path, working_directory));
-        using io::DirectorySource, io::RootIs;
-        CKPTFS_ASSIGN(auto source, DirectorySource::open_directory(path, is_held ? RootIs::held : RootIs::followed));
-        auto writer = source->writer();
-        return WritableSource{std::move(source), std::move(writer)};
-    };
-    return Environment{.out = std::cout,
-                       .error = std::cerr,
+    return Environment{.out = out,
+                       .error = error,
                        .working_directory = std::move(working_directory),
                        .variable = variable,
-                       .streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO),
                        .open_source = open_source,
-                       .open_writable_source = open_writable_source,
-                       .read_with_torch = read_with_module,
-                       .log_to_syslog = log::to_syslog,
-                       .check_mount_point = ckptfs::check_mount_point,
-                       .mount_and_serve = ckptfs::mount_and_serve,
-                       .daemonise = ckptfs::daemonise};
+                       .read_with_torch = read_with_module};
 }
 
 }  // namespace ckptfs::cli

@@ -9,8 +9,9 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
-#include "fuse/daemon.h"
-#include "fuse/mount.h"
+#include "fs/file_system.h"
+#include "host/daemon.h"
+#include "host/mount_options.h"
 #include "io/source_writer.h"
 #include "share/job_world_size.h"
 #include "torch/torch_loader.h"
@@ -30,22 +31,28 @@ struct Environment {
     share::Variables variable;
     /// Whether `out` and `error` lead to the same place, so that whoever reads one reads the other too.
     bool streams_are_one = false;
+    bool error_is_terminal = false;
+    /// The signal that asks a long command to end, 0 while none does. nullptr: the command looks for signals of the
+    /// process itself.
+    std::function<int()> interrupted = nullptr;
 
     std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
-    /// `is_held`: for good, whatever its path may name later.
-    std::function<Result<WritableSource>(const std::string& path, bool is_held)> open_writable_source;
     /// TorchModule::read_all_records of the module, which is loaded at the first call.
     std::function<Result<void>(const File& file, const TorchModule::ChunkVisitor& visit)> read_with_torch;
 
+    // What mounting takes; nullptr, all of them, where it is not for this process to mount.
+
+    /// `is_held`: for good, whatever its path may name later.
+    std::function<Result<WritableSource>(const std::string& path, bool is_held)> open_writable_source = nullptr;
     /// Sends the log to syslog; false where nobody listens.
-    std::function<bool()> log_to_syslog;
-    std::function<Result<void>(const MountOptions& options)> check_mount_point;
+    std::function<bool()> log_to_syslog = nullptr;
+    std::function<Result<void>(const MountOptions& options)> check_mount_point = nullptr;
     std::function<Result<void>(FileSystem& file_system, const MountOptions& options,
                                const std::function<void()>& on_ready)>
-        mount_and_serve;
+        mount_and_serve = nullptr;
     std::function<StartReport(const std::function<StartReport(const std::function<void()>& ready)>& body,
                               StartExitCodes codes)>
-        daemonise;
+        daemonise = nullptr;
 };
 
 /// `path` must not be a file, of which the error says which directory to give, nor lie in a mount over its own source.
@@ -58,7 +65,7 @@ Result<WritableSource> open_writable_checkpoint(const Environment& environment, 
 /// `path` made absolute; `invalid_argument` where that takes a working directory that is gone.
 Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory);
 
-/// The real world.
-Environment real_environment();
+/// The real world, but for mounting.
+Environment environment_without_mounts(std::ostream& out, std::ostream& error);
 
 }  // namespace ckptfs::cli

@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "ckptfs/result.h"
-#include "fuse/daemon.h"
+#include "host/daemon.h"
 
 namespace ckptfs::cli {
 

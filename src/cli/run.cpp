@@ -21,16 +21,25 @@ namespace {
 struct Runner {
     const Environment& environment;
 
-    StartReport operator()(const MountArguments& arguments) const { return mount(arguments, environment); }
+    StartReport operator()(const MountArguments& arguments) const {
+        return environment.mount_and_serve ? mount(arguments, environment) : refused();
+    }
     StartReport operator()(const InspectArguments& arguments) const {
         return report_of(inspect(arguments, environment));
     }
     StartReport operator()(const VerifyArguments& arguments) const { return report_of(verify(arguments, environment)); }
     StartReport operator()(const CheckArguments& arguments) const { return report_of(check(arguments, environment)); }
-    StartReport operator()(const RunArguments& arguments) const { return run_with_view(arguments, environment); }
+    StartReport operator()(const RunArguments& arguments) const {
+        return environment.mount_and_serve ? run_with_view(arguments, environment) : refused();
+    }
     StartReport operator()(const Text& text) const {
         environment.out << text.text;
         return {};
+    }
+
+    static StartReport refused() {
+        return report_of(Error(ErrorCode::invalid_argument,
+                               "this command mounts, which is not done within another program: run `ckptfs` for it"));
     }
 };
 

@@ -11,7 +11,7 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/mount_identity.h"
-#include "fuse/job_signals.h"
+#include "host/job_signals.h"
 #include "share/job_world_size.h"
 #include "share/private_mount.h"
 #include "share/program.h"

@@ -26,8 +26,8 @@
 
 #include "fuse/adapter.h"
 #include "fuse/housekeeping.h"
-#include "fuse/mount_point.h"
 #include "fuse/own_signals.h"
+#include "host/mount_point.h"
 #include "util/log.h"
 
 namespace ckptfs {

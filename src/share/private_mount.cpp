@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <system_error>
 
-#include "fuse/mount_point.h"
+#include "host/mount_point.h"
 #include "share/user_namespace.h"
 #include "util/text.h"
 

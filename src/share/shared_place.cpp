@@ -13,7 +13,7 @@
 #include <utility>
 
 #include "fs/identity.h"
-#include "fuse/mount_point.h"
+#include "host/mount_point.h"
 #include "util/text.h"
 
 namespace ckptfs::share {

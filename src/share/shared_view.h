@@ -9,7 +9,7 @@
 #include <variant>
 
 #include "ckptfs/result.h"
-#include "fuse/daemon.h"
+#include "host/daemon.h"
 #include "io/unique_fd.h"
 #include "share/file_lock.h"
 #include "share/shared_place.h"

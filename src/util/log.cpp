@@ -18,17 +18,25 @@ namespace {
 
 constexpr const char* pattern = "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v";
 
+/// nullptr: nobody reads it. Not spdlog's default one, which a program that uses ckptfs as a library may have.
+std::shared_ptr<spdlog::logger>& current_logger() {
+    static std::shared_ptr<spdlog::logger> logger;
+    return logger;
+}
+
 void install(spdlog::sink_ptr sink, const char* format) {
     auto logger = std::make_shared<spdlog::logger>("ckptfs", std::move(sink));
     logger->set_pattern(format);
     logger->flush_on(spdlog::level::info);
     logger->set_error_handler([](const std::string&) {});
-    spdlog::set_default_logger(std::move(logger));
+    current_logger() = std::move(logger);
 }
 
 void write(spdlog::level::level_enum level, std::string_view message) noexcept {
     try {
-        spdlog::log(level, "{}", printable(message));
+        if (const auto& logger = current_logger()) {
+            logger->log(level, "{}", printable(message));
+        }
     } catch (...) {  // NOLINT(bugprone-empty-catch): a log line that cannot be written is lost, by design
     }
 }

@@ -1,4 +1,5 @@
-// The log: one line an event, to the file, journal or stream that the command line chose.
+// The log: one line an event, to the file, journal or stream that the command line of a mount chose. Without a mount
+// there is none: what is to be said is in errors, or goes to whoever asked.
 #pragma once
 
 #include <string>
@@ -13,7 +14,9 @@ void info(std::string_view message) noexcept;
 void warn(std::string_view message) noexcept;
 void error(std::string_view message) noexcept;
 
-/// To standard error (the start).
+// Where it goes from now on; to be called while nobody writes. At the start it is lost.
+
+/// To standard error.
 void to_stderr();
 /// Appends to `path`; made absolute by the caller.
 Result<void> to_file(const std::string& path);

@@ -54,13 +54,13 @@ class Harness {
             .variable = [](const std::string&) { return std::nullopt; },
             .streams_are_one = streams_are_one,
             .open_source = ckptfs::open_directory,
+            .read_with_torch = read_with_torch,
             .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
                 held = is_held;
                 CKPTFS_ASSIGN(auto source, io::DirectorySource::open_directory(path));
                 auto writer = source->writer();
                 return WritableSource{std::move(source), std::move(writer)};
             },
-            .read_with_torch = read_with_torch,
             .log_to_syslog =
                 [this] {
                     log::to_stderr();

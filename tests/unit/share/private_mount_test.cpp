@@ -7,7 +7,7 @@
 
 #include <filesystem>
 
-#include "fuse/mount_point.h"
+#include "host/mount_point.h"
 #include "share/program.h"
 #include "support/temporary_directory.h"
 

@@ -1,5 +1,5 @@
 // Everything that can be wrong with a mount point, each in a sentence that says what to do.
-#include "fuse/mount_point.h"
+#include "host/mount_point.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -23,8 +23,6 @@
 #include <string_view>
 #include <system_error>
 #include <utility>
-
-#include "fuse/mount.h"
 
 namespace ckptfs {
 namespace {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ckptfs/result.h"
+#include "host/mount_options.h"
 
 namespace ckptfs {
 
@@ -24,6 +25,12 @@ std::optional<MountEntry> mounted_on(const std::string& real_mount_point);
 /// Whether `path`, which is absolute, can be a source: `invalid_argument` where it lies in a mount of ckptfs that
 /// covers the very directory that it shows, and `mount` where the daemon of that is gone.
 Result<void> check_not_in_place(const std::string& path);
+
+/// Whether `mount_point` can be mounted on: an existing, empty directory that is no stale mount, no mount of ckptfs,
+/// and neither inside `source` nor a directory that contains it; and, with allow_other, whether fuse.conf allows that.
+/// With in_place, whether both paths are the same directory. Both are absolute. The error (`mount`, or
+/// `invalid_argument` where the options do not go together) says what to do.
+Result<void> check_mount_point(const MountOptions& options);
 
 /// What to do where mounting was refused; empty where nothing that can be seen from here explains it.
 std::string mount_advice();

@@ -1,5 +1,5 @@
 // A thread that takes the signals synchronously: a handler could not write to the log.
-#include "fuse/job_signals.h"
+#include "host/job_signals.h"
 
 #include <pthread.h>
 

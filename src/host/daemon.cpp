@@ -1,5 +1,5 @@
 // Fork first, report through a pipe, let go of the shell.
-#include "fuse/daemon.h"
+#include "host/daemon.h"
 
 #include <dirent.h>
 #include <fcntl.h>

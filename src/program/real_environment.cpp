@@ -1,0 +1,47 @@
+// The hooks of the real program: standard streams, FUSE and fork. It stands outside the layer cli, which a library that
+// needs no libfuse has too.
+#include "program/real_environment.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <iostream>
+#include <memory>
+#include <utility>
+
+#include "fuse/mount.h"
+#include "host/mount_point.h"
+#include "io/posix_source.h"
+#include "util/log.h"
+
+namespace ckptfs {
+namespace {
+
+bool lead_to_the_same(int one, int other) {
+    struct stat first {};
+    struct stat second {};
+    return ::fstat(one, &first) == 0 && ::fstat(other, &second) == 0 && first.st_dev == second.st_dev &&
+           first.st_ino == second.st_ino;
+}
+
+}  // namespace
+
+cli::Environment real_environment() {
+    cli::Environment environment = cli::environment_without_mounts(std::cout, std::cerr);
+    environment.streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO);
+    environment.open_writable_source = [working_directory = environment.working_directory](
+                                           const std::string& path, bool is_held) -> Result<cli::WritableSource> {
+        CKPTFS_TRY(cli::absolute_path(path, working_directory));
+        using io::DirectorySource, io::RootIs;
+        CKPTFS_ASSIGN(auto source, DirectorySource::open_directory(path, is_held ? RootIs::held : RootIs::followed));
+        auto writer = source->writer();
+        return cli::WritableSource{std::move(source), std::move(writer)};
+    };
+    environment.log_to_syslog = log::to_syslog;
+    environment.check_mount_point = check_mount_point;
+    environment.mount_and_serve = mount_and_serve;
+    environment.daemonise = daemonise;
+    return environment;
+}
+
+}  // namespace ckptfs
