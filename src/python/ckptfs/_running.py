@@ -1,0 +1,128 @@
+"""Runs a command of the library: its streams, its exit status as an exception, and KeyboardInterrupt."""
+from __future__ import annotations
+
+import ctypes
+import errno
+import threading
+import warnings
+from collections.abc import Callable, Sequence
+
+from . import _library
+from .errors import CheckpointWarning, Error, ErrorCode, error_of
+
+# The exit statuses of docs/cli.md, with the errno that says the same.
+_STATUSES: dict[int, tuple[ErrorCode, int]] = {
+    1: (ErrorCode.VERIFICATION, errno.EIO),
+    2: (ErrorCode.INVALID_ARGUMENT, errno.EINVAL),
+    3: (ErrorCode.NOT_A_CHECKPOINT, errno.ENOENT),
+    4: (ErrorCode.DAMAGED, errno.EIO),
+    5: (ErrorCode.UNSUPPORTED, errno.EIO),
+    6: (ErrorCode.MOUNT, errno.EIO),
+    7: (ErrorCode.IO, errno.EIO),
+}
+
+_PREFIX = "ckptfs: "
+_WARNING = "ckptfs: warning: "
+
+
+class Done:
+    """How a command ended, and what it said: `out` on standard output, the rest as warnings and as error()."""
+
+    def __init__(self, status: int, out: str, said: str) -> None:
+        self.status = status
+        self.out = out
+        self.warnings: list[str] = []
+        self._problems: list[str] = []
+        for line in said.splitlines():
+            if line.startswith(_WARNING):
+                self.warnings.append(line[len(_WARNING):])
+            elif line.startswith(_PREFIX):
+                self._problems.append(line[len(_PREFIX):])
+
+    def error(self) -> Error:
+        """Of a command that failed."""
+        code, number = _STATUSES.get(self.status, (ErrorCode.INTERNAL, errno.EIO))
+        message = "\n".join(self._problems) or f"the command ended with status {self.status}, and did not say why"
+        return error_of(code, number, message)
+
+    def expect_success(self) -> Done:
+        """Raises the error of a command that failed; issues the warnings of one that did not."""
+        if self.status != 0:
+            raise self.error()
+        for warning in self.warnings:
+            warnings.warn(warning, CheckpointWarning, stacklevel=4)
+        return self
+
+
+def run(words: Sequence[str], *, reader: _library.Reader | None = None,
+        show: Callable[[str], object] | None = None) -> Done:
+    """Runs the command to its end. `show` is called with each line of standard error, on another thread.
+
+    A KeyboardInterrupt, and an exception of `show`, stops the command, and is raised when it has stopped.
+    """
+    running = _Running(words, reader, show)
+    running.start()
+    interrupt: KeyboardInterrupt | None = None
+    while True:
+        try:
+            running.ended.wait()
+            break
+        except KeyboardInterrupt as failure:
+            interrupt = failure
+            running.interrupted = True
+    running.join()
+    if interrupt is not None:
+        raise interrupt
+    if running.failure is not None:
+        raise running.failure
+    return Done(running.status, running.out.decode("utf-8", "surrogateescape"),
+                running.said.decode("utf-8", "surrogateescape"))
+
+
+class _Running(threading.Thread):
+    """On a thread of its own, as signals are handled between two steps of Python on the main one alone."""
+
+    def __init__(self, words: Sequence[str], reader: _library.Reader | None, show: Callable[[str], object] | None) -> None:
+        super().__init__(name="ckptfs-command", daemon=True)
+        self.status = 0
+        self.out = bytearray()
+        self.said = bytearray()
+        self.failure: BaseException | None = None
+        self.interrupted = False
+        self.ended = threading.Event()
+        self._words = words
+        self._reader = reader
+        self._show = show
+        self._shown = 0
+
+    def run(self) -> None:
+        streams = _library.Streams(None, _library.StreamCallback(self._take_out),
+                                   _library.StreamCallback(self._take_said),
+                                   _library.InterruptedCallback(self._is_interrupted))
+        try:
+            self.status = _library.library().command(self._words, streams, self._reader)
+        except BaseException as failure:
+            self.failure = failure
+        finally:
+            self.ended.set()
+
+    def _take_out(self, _: object, address: int, nbytes: int) -> int:
+        self.out += ctypes.string_at(address, nbytes)
+        return 0
+
+    def _take_said(self, _: object, address: int, nbytes: int) -> int:
+        self.said += ctypes.string_at(address, nbytes)
+        if self._show is None:
+            return 0
+        try:
+            while (end := self.said.find(b"\n", self._shown)) >= 0:
+                line = self.said[self._shown:end].decode("utf-8", "surrogateescape")
+                self._shown = end + 1
+                self._show(line)
+        except BaseException as failure:
+            self.failure = failure
+            self.interrupted = True
+        return 0
+
+    def _is_interrupted(self, _: object) -> int:
+        return int(self.interrupted)

@@ -1,0 +1,90 @@
+"""The commands that mount nothing, as functions: `inspect`, `verify`, `check`, `export`."""
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from . import _options
+from ._running import run
+from .errors import VerificationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from ._options import PathLike, ViewOptions
+
+__all__ = ["check", "export", "inspect", "verify"]
+
+_FOUND_PROBLEMS = (1, 5)  # exit statuses of verify
+_OF_EXPORT = frozenset({"jobs", "memory", "verify"})
+
+
+def inspect(source: PathLike, **options: Unpack[ViewOptions]) -> dict[str, Any]:
+    """What the checkpoint at `source` is: the object of `ckptfs inspect --json`, described in docs/cli.md.
+
+    With `world_size` or `view` also how it is shown then. Reads metadata, and a sample of the weights.
+    Raises Error where no tag is whole.
+    """
+    return inspect_words(os.fspath(source), _options.parse("inspect", options))
+
+
+def inspect_words(source: str, options: _options.Options) -> dict[str, Any]:
+    """inspect() with words of the command line."""
+    with options.for_command() as words:
+        done = run(["inspect", source, "--json", *words])
+    description: dict[str, Any] = json.loads(done.expect_success().out)
+    return description
+
+
+def check(source: PathLike, world_size: int, ds_config: PathLike | Mapping[str, Any]) -> dict[str, Any]:
+    """Whether a DeepSpeed config resumes the checkpoint at `world_size` ranks: the object of `ckptfs check --json`.
+
+    `agrees` among it is the answer: a config that does not agree is no exception.
+    """
+    options = _options.parse("check", {"world_size": world_size, "ds_config": ds_config})
+    with options.for_command() as words:
+        done = run(["check", os.fspath(source), "--json", *words])
+    if done.status != 1 or not done.out:
+        done.expect_success()
+    answer: dict[str, Any] = json.loads(done.out)
+    return answer
+
+
+def verify(source: PathLike, **options: Unpack[ViewOptions]) -> str:
+    """Reads every byte of the checkpoint, and of the view that `options` name, and returns what was read, tag by tag.
+
+    The files of a view are read a second time by the installed torch, which has to find the same. `tag`: only this one.
+    Raises VerificationError, with that text as `report`, where there is a problem: who goes on after verify() goes on with a
+    checkpoint that is whole.
+    """
+    from . import second_reader
+    with _options.parse("verify", options).for_command() as words:
+        done = run(["verify", os.fspath(source), *words], reader=second_reader.table())
+    if done.status in _FOUND_PROBLEMS and done.out:
+        found = done.error()
+        raise VerificationError(str(found), found.code, found.errno or errno.EIO, done.out)
+    return done.expect_success().out
+
+
+def export(source: PathLike, destination: PathLike, *, jobs: int | None = None, memory: int | str | None = None,
+           verify: bool = False, progress: bool | Callable[[str], object] = False, **options: Unpack[ViewOptions]) -> None:
+    """Writes the files of a view to the directory `destination`, which is there as a whole or not at all.
+
+    `jobs`: files and ranges at once. `memory`: for buffers, in bytes or as "1GiB". `verify`: read back what was written.
+    `progress`: True prints it to standard error; a function is called with each line, on another thread. A second call goes
+    on where one was stopped, be it by KeyboardInterrupt.
+    """
+    parsed = _options.parse("export", {**options, "jobs": jobs, "memory": memory, "verify": verify}, _OF_EXPORT)
+    show = _print if progress is True else progress or None
+    with parsed.for_command() as words:
+        quiet = [] if show else ["--quiet"]
+        done = run(["export", os.fspath(source), os.fspath(destination), *quiet, *words], show=show)
+    done.expect_success()
+
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
