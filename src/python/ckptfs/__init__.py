@@ -15,23 +15,13 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ._options import ViewOptions as ViewOptions
-    from .commands import check as check
-    from .commands import export as export
-    from .commands import inspect as inspect
-    from .commands import verify as verify
-    from .errors import CheckpointWarning as CheckpointWarning
-    from .errors import Error as Error
-    from .errors import ErrorCode as ErrorCode
-    from .errors import VerificationError as VerificationError
-    from .files import ViewFile as ViewFile
-    from .files import ViewReader as ViewReader
-    from .mounting import Mount as Mount
-    from .mounting import mount as mount
-    from .tensors import TensorInfo as TensorInfo
-    from .tensors import tensor as tensor
-    from .tree import DirEntry as DirEntry
-    from .tree import Tree as Tree
+    from ._options import ViewOptions
+    from .commands import check, export, inspect, verify
+    from .errors import CheckpointWarning, Error, ErrorCode, VerificationError
+    from .files import ViewFile, ViewReader
+    from .mounting import Mount, mount
+    from .tensors import TensorInfo, tensor
+    from .tree import DirEntry, Tree
     from .tree import open_tree as open
 
     __version__: str
@@ -58,7 +48,8 @@ _PLACES = {
     "verify": ("commands", "verify"),
 }
 
-__all__ = sorted(_PLACES)  # noqa: PLE0605
+__all__ = ["CheckpointWarning", "DirEntry", "Error", "ErrorCode", "Mount", "TensorInfo", "Tree", "VerificationError",
+           "ViewFile", "ViewOptions", "ViewReader", "check", "export", "inspect", "mount", "open", "tensor", "verify"]
 
 
 def __getattr__(name: str) -> object:

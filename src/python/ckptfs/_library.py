@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
 from typing import Any
 
-from .errors import Error, ErrorCode, error_of
+from .errors import Error, ErrorCode, error_of, numbered
 
 INTERFACE_VERSION = 1
 READER_INTERFACE_VERSION = 1
@@ -192,7 +192,7 @@ class Library:
 
     def _check(self, status: int, failure: Failure) -> None:
         if status != 0:
-            raise error_of(failure.code, failure.system_errno, _text(self._taken(c_void_p(failure.message))))
+            raise error_of(numbered(failure.code), failure.system_errno, _text(self._taken(c_void_p(failure.message))))
 
     def _taken(self, text: c_void_p) -> bytes:
         """A text that the library made for its caller."""

@@ -7,33 +7,40 @@ import errno as numbers
 __all__ = ["CheckpointWarning", "Error", "ErrorCode", "VerificationError"]
 
 
-class ErrorCode(enum.IntEnum):
-    """What the caller can do about an error, rather than where it came from. The numbers are those of the C interface."""
+class ErrorCode(str, enum.Enum):
+    """What the caller can do about an error, rather than where it came from: `error.code == "stale"`."""
 
-    INVALID_ARGUMENT = 0
+    INVALID_ARGUMENT = "invalid_argument"
     """Something impossible was asked for: correct the call."""
-    NOT_A_CHECKPOINT = 1
+    NOT_A_CHECKPOINT = "not_a_checkpoint"
     """Nothing here that ckptfs knows: point it elsewhere."""
-    INCOMPLETE = 2
+    INCOMPLETE = "incomplete"
     """Files are missing or cut short: wait for the save, or take another tag."""
-    DAMAGED = 3
+    DAMAGED = "damaged"
     """Bytes contradict themselves (zip, pickle, CRC): restore the file."""
-    INCONSISTENT = 4
+    INCONSISTENT = "inconsistent"
     """Files are whole but belong to different saves."""
-    UNSUPPORTED = 5
+    UNSUPPORTED = "unsupported"
     """A layout on the closed list of docs/support.md."""
-    STALE = 6
+    STALE = "stale"
     """The source changed under an open file: open it again."""
-    NOT_FOUND = 7
+    NOT_FOUND = "not_found"
     """No such file."""
-    IO = 8
+    IO = "io"
     """The operating system said no; `errno` tells what."""
-    MOUNT = 9
+    MOUNT = "mount"
     """A mount cannot be made."""
-    VERIFICATION = 10
-    """`verify` found a difference, `check` a disagreement."""
-    INTERNAL = 11
-    """A bug in ckptfs."""
+    VERIFICATION = "verification"
+    """`verify` found a difference."""
+    INTERNAL = "internal"
+    """A bug in ckptfs, or a package that is not whole."""
+
+    def __str__(self) -> str:
+        return str(self.value)
+
+
+# As the C interface numbers them.
+_BY_NUMBER = tuple(ErrorCode)
 
 
 class Error(OSError):
@@ -103,7 +110,12 @@ _BY_ERRNO: dict[int, type[Error]] = {
 }
 
 
-def error_of(code: int, errno: int, message: str) -> Error:
-    """The exception for a failure of the C interface."""
+def numbered(code: int) -> ErrorCode:
+    """The code that has this number in the C interface."""
+    return _BY_NUMBER[code] if 0 <= code < len(_BY_NUMBER) else ErrorCode.INTERNAL
+
+
+def error_of(code: ErrorCode, errno: int, message: str) -> Error:
+    """The exception that says the same."""
     kind = InvalidArgument if code == ErrorCode.INVALID_ARGUMENT else _BY_ERRNO.get(errno, Error)
-    return kind(message, ErrorCode(code), numbers.EINVAL if kind is InvalidArgument else errno)
+    return kind(message, code, numbers.EINVAL if kind is InvalidArgument else errno)

@@ -64,7 +64,7 @@ class CkptfsFileSystem(AbstractFileSystem):
             except FileNotFoundError:
                 pass  # it leads nowhere: what there is to say is the link's own
         kind = "directory" if modes.S_ISDIR(found.st_mode) else "file" if modes.S_ISREG(found.st_mode) else "other"
-        answer = {"name": name, "size": 0 if kind == "directory" else found.st_size, "type": kind, "islink": is_link,
+        answer: dict[str, Any] = {"name": name, "size": 0 if kind == "directory" else found.st_size, "type": kind, "islink": is_link,
                   "mode": found.st_mode, "uid": found.st_uid, "gid": found.st_gid, "mtime": found.st_mtime,
                   "created": found.st_ctime, "ino": found.st_ino, "nlink": found.st_nlink}
         if is_link:
@@ -90,11 +90,11 @@ class CkptfsFileSystem(AbstractFileSystem):
         found = self.info(path)
         return f"{found['ino']}-{found['size']}-{found['mtime']}"
 
-    def _open(self, path: str, mode: str = "rb", block_size: int | None = None, **_: Any) -> ViewReader:
+    def _open(self, path: str, mode: str = "rb", **_: Any) -> ViewReader:
         if mode != "rb":
             self._read_only(path)
-        _, tree, below = self._place(path)
-        return tree.open(below, block_size or -1)
+        tree, below = self._place(path)[1:]
+        return tree.open(below)
 
     def _place(self, path: str) -> tuple[str, Tree, str]:
         """The path without its protocol, the tree of its source, and the path in that."""

@@ -7,6 +7,7 @@ process, however that one ends.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
@@ -155,4 +156,4 @@ def _own_status() -> dict[str, str]:
 def _explained(error: Error) -> Error:
     """With what is known of this machine, where the mount itself failed."""
     known = obstacle() if error.code == ErrorCode.MOUNT else None
-    return error if known is None else Error(f"{error}; {known}", error.code, error.errno)
+    return error if known is None else Error(f"{error}; {known}", error.code, error.errno or errno.EIO)

@@ -152,7 +152,8 @@ class Tree:
         Links to directories are not followed. Names that are taken out of the list of directories are not walked.
         """
         directory = os.fspath(top)
-        directories, others = [], []
+        directories: list[str] = []
+        others: list[str] = []
         for entry in self.scandir(directory):
             (directories if entry.is_dir() else others).append(entry.name)
         yield directory, directories, others
@@ -199,7 +200,10 @@ class Tree:
     def open(self, path: PathLike, buffering: Literal[0]) -> ViewFile: ...
 
     @overload
-    def open(self, path: PathLike, buffering: int = -1) -> ViewReader: ...
+    def open(self, path: PathLike, buffering: Literal[-1] = -1) -> ViewReader: ...
+
+    @overload
+    def open(self, path: PathLike, buffering: int) -> ViewFile | ViewReader: ...
 
     def open(self, path: PathLike, buffering: int = -1) -> ViewFile | ViewReader:
         """Opens a file for reading bytes, as open(path, "rb", buffering) does; works with whatever takes a file object.

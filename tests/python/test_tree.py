@@ -1,0 +1,213 @@
+"""A tree is what a mount shows: every entry of it, by each of its methods."""
+import os
+import stat
+
+import ckptfs
+import pytest
+from conftest import TAG
+
+VIEWS = [{"world_size": 3}, {"dp_size": 2}, {"view": "weights"}, {"view": "weights-fp32-bin"}, {"view": "states"},
+         {"view": "universal"}, {}]
+
+
+def words(options):
+    return [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+
+
+def everything_below(root, scandir, lstat, stat_of, readlink, read):
+    """Path -> what there is to say of it. Links are not followed on the way, but each is looked through once."""
+    found = {}
+    waiting = [""]
+    while waiting:
+        directory = waiting.pop()
+        for entry in scandir(directory):
+            path = os.path.join(directory, entry.name)
+            own = lstat(path)
+            described = [signature(own)]
+            if stat.S_ISLNK(own.st_mode):
+                described.append(readlink(path))
+                try:
+                    described.append(signature(stat_of(path)))
+                except OSError as failure:
+                    described.append(failure.errno)
+            elif stat.S_ISDIR(own.st_mode):
+                waiting.append(path)
+            else:
+                try:
+                    described.append(read(path))
+                except OSError as failure:
+                    described.append(failure.errno)
+            assert (entry.is_symlink(), entry.is_dir(follow_symlinks=False), entry.is_file(follow_symlinks=False)) == (
+                stat.S_ISLNK(own.st_mode), stat.S_ISDIR(own.st_mode), stat.S_ISREG(own.st_mode))
+            found[path] = described
+    return found
+
+
+def signature(found):
+    return (found.st_mode, found.st_ino, found.st_nlink, found.st_uid, found.st_gid, found.st_size, found.st_blocks,
+            found.st_mtime_ns, found.st_ctime_ns)
+
+
+@pytest.mark.parametrize("options", VIEWS, ids=lambda options: "-".join(map(str, options.values())) or "catalogue")
+def test_every_entry_is_the_mounts(source, mounted, options):
+    mount = mounted(source, *words(options))
+    with ckptfs.open(source, **options) as tree:
+        shown = everything_below("", tree.scandir, tree.lstat, tree.stat, tree.readlink, tree.read_bytes)
+        expected = everything_below(
+            "", lambda path: list(os.scandir(mount.path / path)), lambda path: os.lstat(mount.path / path),
+            lambda path: os.stat(mount.path / path), lambda path: os.readlink(mount.path / path),
+            lambda path: (mount.path / path).read_bytes())
+        mount.may_log_errors(".*")  # what cannot be shown cannot be opened in either
+        assert len(expected) > 10
+        assert shown.keys() == expected.keys()
+        without_inodes = {path: [own[:1] + own[2:], *rest] for path, (own, *rest) in expected.items()}
+        assert {path: [own[:1] + own[2:], *rest] for path, (own, *rest) in shown.items()} == without_inodes
+        assert [(top, sorted(names), sorted(files)) for top, names, files in tree.walk()] == [
+            (os.path.relpath(top, mount.path).removeprefix("."), sorted(names), sorted(files))
+            for top, names, files in ordered_walk(mount.path, tree)]
+
+
+def ordered_walk(root, tree):
+    """os.walk() in the order of the tree's own listings."""
+    found = {os.path.relpath(top, root).removeprefix("."): (top, names, files) for top, names, files in os.walk(root)}
+    return [found[top] for top, _, _ in tree.walk()]
+
+
+def test_questions_about_paths(tree):
+    assert tree.exists("latest") and tree.isfile("latest") and not tree.isdir("latest")
+    assert tree.isdir("") and tree.isdir("/") and tree.isdir(TAG) and tree.isdir(f"/{TAG}/")
+    assert not tree.exists("absent") and not tree.exists("latest/below") and not tree.isfile("absent")
+    assert tree.islink("last.ckpt") and tree.isdir("last.ckpt") and tree.readlink("last.ckpt") == "nested"
+    assert tree.islink("dangling") and not tree.exists("dangling")
+    assert not tree.islink("latest") and not tree.islink("absent")
+    assert sorted(tree.listdir("last.ckpt")) == sorted(tree.listdir("nested"))
+    assert tree.read_bytes("last.ckpt/deep er/f,i\\le") == b"content" * 20000
+    assert tree.read_bytes(os.fsdecode(b"nested/latin-\xe4")) == b"a name that is no UTF-8"
+
+
+def test_entries_follow_links_when_asked(tree):
+    entries = {entry.name: entry for entry in tree.scandir()}
+    assert entries["last.ckpt"].is_dir() and not entries["last.ckpt"].is_dir(follow_symlinks=False)
+    assert entries["shard"].is_file() and entries["shard"].is_symlink()
+    assert not entries["dangling"].is_file() and not entries["dangling"].is_dir()
+    assert entries["shard"].stat().st_size == tree.stat(f"{TAG}/mp_rank_00_model_states.pt").st_size
+    assert stat.S_ISLNK(entries["shard"].stat(follow_symlinks=False).st_mode)
+    assert os.fspath(entries[TAG]) == TAG and TAG in repr(entries[TAG])
+    below = tree.scandir("nested")[0]
+    assert tree.isdir(below) or tree.isfile(below)
+
+
+def test_what_is_not_there(tree):
+    with pytest.raises(FileNotFoundError) as raised:
+        tree.stat("absent")
+    assert isinstance(raised.value, ckptfs.Error) and raised.value.code == "not_found"
+    with pytest.raises(FileNotFoundError):
+        tree.open("absent")
+    with pytest.raises(FileNotFoundError):
+        tree.listdir("absent")
+    with pytest.raises(NotADirectoryError):
+        tree.listdir("latest")
+    with pytest.raises(NotADirectoryError):
+        tree.stat("latest/below")
+    with pytest.raises(IsADirectoryError):
+        tree.open(TAG)
+    with pytest.raises(OSError):
+        tree.readlink("latest")
+    with pytest.raises(ValueError):
+        tree.stat("a\0b")
+
+
+def test_stat_has_what_os_stat_has(tree, source):
+    found, own = tree.stat("secret"), os.stat(source / "secret")
+    assert isinstance(found, os.stat_result)
+    for name in ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_mtime", "st_mtime_ns", "st_ctime_ns"):
+        assert getattr(found, name) & ~0o222 == getattr(own, name) & ~0o222 if name == "st_mode" else (
+            getattr(found, name) == getattr(own, name))
+    assert found[stat.ST_MTIME] == int(own.st_mtime)
+
+
+def test_saying_what_is_wrong_with_a_source(tmp_path, checkpoint):
+    with pytest.raises(FileNotFoundError):
+        ckptfs.open(tmp_path / "absent", world_size=2)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ckptfs.Error) as raised:
+        ckptfs.open(tmp_path / "empty", world_size=2)
+    assert raised.value.code == ckptfs.ErrorCode.NOT_A_CHECKPOINT
+    ckptfs.open(tmp_path / "empty", world_size=2, allow_empty=True).close()
+    with pytest.raises(ValueError) as raised:
+        ckptfs.open(checkpoint(), world_size=0)
+    assert raised.value.code == "invalid_argument"
+    with pytest.raises(ValueError):
+        ckptfs.open(checkpoint(name="other"), view="nonsense")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'worldsize'"):
+        ckptfs.open(tmp_path, worldsize=3)
+    with pytest.raises(TypeError, match="dtype cannot be"):
+        ckptfs.open(tmp_path, dtype=object())
+
+
+def test_a_broken_tag_is_said_so(checkpoint):
+    root = checkpoint()
+    shard = next((root / TAG).glob("*optim_states.pt"))
+    shard.unlink()
+    with pytest.raises(ckptfs.Error) as raised:
+        ckptfs.open(root, world_size=3)
+    assert raised.value.code == ckptfs.ErrorCode.INCOMPLETE and shard.name in str(raised.value)
+
+
+def test_warnings_are_pythons(checkpoint):
+    root = checkpoint()
+    os.rename(root / TAG, root / "whole")
+    (root / "latest").write_text("broken")
+    (root / "broken").mkdir()
+    (root / "broken" / "mp_rank_00_model_states.pt").write_bytes(b"no zip")
+    with pytest.warns(ckptfs.CheckpointWarning, match="broken") as caught:
+        tree = ckptfs.open(root, world_size=3)
+    assert caught[0].filename == __file__
+    with tree:
+        assert tree.exists("whole")
+        with pytest.raises(ckptfs.Error) as raised:
+            tree.open("broken/mp_rank_00_model_states.pt")
+        assert raised.value.errno == 5
+
+
+def test_a_closed_tree(tree):
+    file = tree.open("latest")
+    tree.close()
+    tree.close()
+    assert tree.closed and "(closed)" in repr(tree)
+    assert file.read() == TAG.encode()
+    for use in (lambda: tree.stat(""), lambda: tree.listdir(), lambda: tree.open("latest"), tree.__enter__,
+                lambda: tree.tensor("x")):
+        with pytest.raises(ValueError, match="closed"):
+            use()
+
+
+def test_options_are_the_programs(checkpoint, tmp_path):
+    root = checkpoint()
+    with ckptfs.open(root, view="weights", strip_prefix=["blocks."], rename={"^head": "tail"}, max_shard_size="1KB",
+                     dtype="bf16", trainable_only=True) as tree:
+        names = [name for name in tree.listdir() if name.endswith(".safetensors")]
+        assert len(names) > 1
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    for given in (config, str(config), {}, {"zero_optimization": {"stage": 2}}):
+        with ckptfs.open(root, world_size=2, ds_config=given) as tree:
+            assert tree.isdir(TAG)
+    assert not list(tmp_path.glob("ckptfs-*.json"))
+    with pytest.raises(ckptfs.Error):
+        ckptfs.open(root, world_size=2, ds_config=tmp_path / "absent.json")
+    assert ckptfs.open(root, world_size=2).source == str(root)
+
+
+def test_a_save_is_seen_by_the_next_open(checkpoint):
+    import shutil
+    root, other = checkpoint(), checkpoint("stage2_bf16_ws4_at_ws3", "other")
+    with ckptfs.open(root, world_size=2) as tree:
+        before = tree.listdir()
+        shutil.copytree(other / TAG, root / "another")
+        import time
+        end = time.monotonic() + 60
+        while "another" not in tree.listdir() and time.monotonic() < end:
+            time.sleep(0.05)
+        assert sorted(tree.listdir()) == sorted([*before, "another"])
+        assert len([name for name in tree.listdir("another") if "optim" in name]) == 2
