@@ -68,7 +68,7 @@ class Mount:
             assert process.stdin is not None and process.stdout is not None
             try:
                 with process.stdout:
-                    place = process.stdout.read()
+                    place = _up_to_null(process.stdout)
             except BaseException:
                 _end(process, os.getpid())
                 raise
@@ -81,7 +81,7 @@ class Mount:
             raise _explained(done.error())
         for warning in done.warnings:
             warnings.warn(warning, CheckpointWarning, stacklevel=3)
-        self.path = pathlib.Path(os.fsdecode(place.rstrip(b"\0")))
+        self.path = pathlib.Path(os.fsdecode(place))
         self._finalizer = weakref.finalize(self, _end, process, os.getpid())
 
     def close(self) -> None:
@@ -103,6 +103,17 @@ class Mount:
 
     def __repr__(self) -> str:
         return f"<ckptfs.Mount '{self.path}'{' (closed)' if self.closed else ''}>"
+
+
+def _up_to_null(stream: IO[bytes]) -> bytes:
+    """What comes before the first null byte; nothing where the end comes first."""
+    taken = b""
+    while not taken.endswith(b"\0"):
+        byte = stream.read(1)
+        if not byte:
+            return b""
+        taken += byte
+    return taken[:-1]
 
 
 def _end(process: subprocess.Popen[bytes], pid: int) -> None:
