@@ -36,12 +36,12 @@ def main() -> NoReturn:
 
 def _verify(arguments: Sequence[str]) -> int:
     """In this process, where torch is."""
-    streams = _library.Streams(None, _library.StreamCallback(_writer(1)), _library.StreamCallback(_writer(2)),
+    streams = _library.Streams(None, _library.StreamCallback(_Writer(1)), _library.StreamCallback(_Writer(2)),
                                _library.InterruptedCallback(lambda _: 0))
     return _library.library().command(arguments, streams, second_reader.table())
 
 
-class _writer:  # noqa: N801
+class _Writer:
     """Writes to a descriptor, whole."""
 
     def __init__(self, descriptor: int) -> None:
