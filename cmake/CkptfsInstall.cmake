@@ -16,8 +16,8 @@ if(TARGET ckptfs_torch_module)
 endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ckptfs ${PROJECT_BINARY_DIR}/include/ckptfs
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
-install(TARGETS ckptfs_library ${ckptfs_library_layers} EXPORT ckptfs-targets
-  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+install(TARGETS ckptfs_library ${ckptfs_library_layers} ckptfs_shared EXPORT ckptfs-targets
+  ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT ckptfs-targets NAMESPACE ckptfs:: DESTINATION ${ckptfs_package_dir})
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/ckptfs-config.cmake.in ckptfs-config.cmake

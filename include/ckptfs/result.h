@@ -10,7 +10,8 @@
 
 namespace ckptfs {
 
-/// What the caller can do about an error, rather than where it came from.
+/// What the caller can do about an error, rather than where it came from. The numbers are those of enum ckptfs_code
+/// (ckptfs.h), and stay.
 enum class ErrorCode {
     invalid_argument,  ///< the user asked for something impossible: correct the call
     not_a_checkpoint,  ///< nothing here that ckptfs knows: point it elsewhere

@@ -18,6 +18,7 @@ constexpr const char* run_usage =
     "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [--in-place] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
+constexpr const char* shown_usage = "[--world-size=N | --view=NAME] and options that go with them";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
 constexpr const char* mount_description =
@@ -273,6 +274,17 @@ Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
         return parse_check({arguments.begin() + 1, arguments.end()});
     }
     return parse_mount(arguments);
+}
+
+Result<ShownArguments> parse_shown_options(const std::vector<std::string>& options) {
+    Strings strings;
+    CLI::App app("Options that say what is shown.");
+    const ShownOptions shown(app, strings);
+    CKPTFS_ASSIGN(const auto text, run_parser(app, options, shown_usage));
+    if (text) {
+        return usage_error(std::string("--help and --version say nothing of what is shown; usage: ") + shown_usage);
+    }
+    return shown.parse();
 }
 
 }  // namespace ckptfs::cli

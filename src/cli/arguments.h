@@ -52,6 +52,13 @@ struct RunArguments {
     std::vector<std::string> command;
 };
 
+/// What is shown of a source without a mount.
+struct ShownArguments {
+    std::string source;
+    TargetArguments target;
+    bool allow_empty = false;  ///< also while there is no whole checkpoint
+};
+
 struct InspectArguments {
     std::string source;
     TargetArguments target;
@@ -80,5 +87,8 @@ using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, V
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments);
+
+/// Options alone that say what is shown; `source` is left empty. The same errors.
+Result<ShownArguments> parse_shown_options(const std::vector<std::string>& options);
 
 }  // namespace ckptfs::cli

@@ -160,4 +160,20 @@ Result<TargetArguments> TargetOptions::parse(bool may_be_of_job) const {
     return result;
 }
 
+ShownOptions::ShownOptions(CLI::App& app, Strings& strings)
+    : strings_(strings),
+      target_(app, strings, "Number of ranks to show the checkpoint at, 1 to 1,048,576",
+              ViewOptionsParser::Tag::current_one) {
+    app.add_flag("--allow-empty", strings.allow_empty,
+                 "Go on even while SOURCE holds no whole checkpoint: what there is can be looked at");
+}
+
+Result<ShownArguments> ShownOptions::parse() const {
+    ShownArguments result;
+    result.source = strings_.source;
+    result.allow_empty = strings_.allow_empty;
+    CKPTFS_ASSIGN(result.target, target_.parse());
+    return result;
+}
+
 }  // namespace ckptfs::cli

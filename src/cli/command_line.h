@@ -58,4 +58,16 @@ class TargetOptions {
     std::optional<ViewOptionsParser> view_;
 };
 
+/// The options of commands that show a view without a mount. Outlives the parsing.
+class ShownOptions {
+ public:
+    ShownOptions(CLI::App& app, Strings& strings);
+
+    [[nodiscard]] Result<ShownArguments> parse() const;
+
+ private:
+    const Strings& strings_;
+    TargetOptions target_;
+};
+
 }  // namespace ckptfs::cli

@@ -56,9 +56,7 @@ class Mounting {
         CKPTFS_ASSIGN(const auto opened, open_source());
         CKPTFS_TRY(environment_.check_mount_point(options));
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
-        const ShowOptions shown{.source = arguments_.source,
-                                .target = arguments_.target,
-                                .allow_empty = arguments_.allow_empty,
+        const ShowOptions shown{.shown = {arguments_.source, arguments_.target, arguments_.allow_empty},
                                 .allow_other = arguments_.allow_other,
                                 .in_place = arguments_.in_place};
         CKPTFS_ASSIGN(const auto file_system,

@@ -5,9 +5,11 @@
 #include <csignal>
 #include <exception>
 #include <new>
+#include <optional>
 #include <ostream>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <variant>
 
 #include "cli/arguments.h"
@@ -18,39 +20,48 @@
 namespace ckptfs::cli {
 namespace {
 
+/// Runs the command that was chosen, and keeps why it failed.
 struct Runner {
     const Environment& environment;
+    std::optional<Error>& failed;
 
-    StartReport operator()(const MountArguments& arguments) const {
-        return environment.mount_and_serve ? mount(arguments, environment) : refused();
+    StartReport operator()(const MountArguments& arguments) {
+        return environment.mount_and_serve ? mount(arguments, environment) : refuse();
     }
-    StartReport operator()(const InspectArguments& arguments) const {
-        return report_of(inspect(arguments, environment));
+    StartReport operator()(const RunArguments& arguments) {
+        return environment.mount_and_serve ? run_with_view(arguments, environment) : refuse();
     }
-    StartReport operator()(const VerifyArguments& arguments) const { return report_of(verify(arguments, environment)); }
-    StartReport operator()(const CheckArguments& arguments) const { return report_of(check(arguments, environment)); }
-    StartReport operator()(const RunArguments& arguments) const {
-        return environment.mount_and_serve ? run_with_view(arguments, environment) : refused();
-    }
-    StartReport operator()(const Text& text) const {
+    StartReport operator()(const InspectArguments& arguments) { return report(inspect(arguments, environment)); }
+    StartReport operator()(const VerifyArguments& arguments) { return report(verify(arguments, environment)); }
+    StartReport operator()(const CheckArguments& arguments) { return report(check(arguments, environment)); }
+    StartReport operator()(const Text& text) {
         environment.out << text.text;
         return {};
     }
 
-    static StartReport refused() {
-        return report_of(Error(ErrorCode::invalid_argument,
-                               "this command mounts, which is not done within another program: run `ckptfs` for it"));
+    StartReport refuse() {
+        return report(Error(ErrorCode::invalid_argument,
+                            "this command mounts, which is not done within another program: run `ckptfs` for it"));
+    }
+    StartReport report(const Result<void>& result) {
+        if (!result) {
+            failed = result.error();
+        }
+        return report_of(result);
     }
 };
 
-StartReport run_command(const std::vector<std::string>& arguments, const Environment& environment) {
+StartReport run_command(const std::vector<std::string>& arguments, const Environment& environment,
+                        std::optional<Error>& failed) {
+    Runner runner{environment, failed};
     const auto parsed = parse_arguments(arguments);
     if (!parsed) {
-        return report_of(parsed.error());
+        return runner.report(parsed.error());
     }
-    StartReport report = std::visit(Runner{environment}, *parsed);
+    StartReport report = std::visit(runner, *parsed);
     if (!environment.out.flush() && report.exit_code == 0) {
-        return report_of(Error(ErrorCode::io, "standard output cannot be written: what it holds is cut short", EIO));
+        return runner.report(
+            Error(ErrorCode::io, "standard output cannot be written: what it holds is cut short", EIO));
     }
     return report;
 }
@@ -79,14 +90,20 @@ Result<void> without_exceptions(const std::function<Result<void>()>& body) noexc
     }
 }
 
-int run(const std::vector<std::string>& arguments, const Environment& environment) noexcept {
+int run(const std::vector<std::string>& arguments, const Environment& environment,
+        std::optional<Error>* failed) noexcept {
     StartReport report;
+    std::optional<Error> error;
     const auto finished = without_exceptions([&]() -> Result<void> {
-        report = run_command(arguments, environment);
+        report = run_command(arguments, environment, error);
         return {};
     });
     if (!finished) {
+        error = finished.error();
         report = report_of(finished);
+    }
+    if (failed != nullptr) {
+        *failed = std::move(error);
     }
     if (report.signal != 0) {
         ::raise(report.signal);  // who is to end by a signal is seen to

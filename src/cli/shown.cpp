@@ -28,8 +28,8 @@ class Showing {
         CKPTFS_ASSIGN(const auto found, report::survey(source_, reader_, extent()));
         CKPTFS_TRY(expect_tag(found));
         std::vector<Error> broken;
-        auto whole = report::first_whole_tag(source_, reader_, found, broken, options_.target.request);
-        if (!whole && !options_.allow_empty) {
+        auto whole = report::first_whole_tag(source_, reader_, found, broken, options_.shown.target.request);
+        if (!whole && !options_.shown.allow_empty) {
             return whole.error();
         }
         for (const Error& problem : found.problems) {
@@ -54,7 +54,7 @@ class Showing {
  private:
     /// A tag of a certain name may lie deeper than others.
     [[nodiscard]] report::SurveyExtent extent() const {
-        const auto& target = options_.target;
+        const auto& target = options_.shown.target;
         const bool is_by_name =
             target.names.tag || (target.request && !reader_.placement(*target.request).in_place_of_holder_of.empty());
         return is_by_name ? report::SurveyExtent::all : report::SurveyExtent::nearest;
@@ -62,7 +62,7 @@ class Showing {
 
     /// Of --tag, where there are tags at all.
     Result<void> expect_tag(const report::Survey& found) {
-        const auto& tag = options_.target.names.tag;
+        const auto& tag = options_.shown.target.names.tag;
         if (!tag || found.tags.empty()) {
             return {};
         }
@@ -90,10 +90,10 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
     FileSystemOptions shown;
     shown.writer = opened.writer;
     shown.in_place = options.in_place;
-    shown.request = options.target.request;
+    shown.request = options.shown.target.request;
     shown.catalogue_entries = view::catalogue_guard();
     shown.allow_other = options.allow_other;
-    shown.source_name = name_of_source(options.source);
+    shown.source_name = name_of_source(options.shown.source);
     CKPTFS_ASSIGN(auto file_system, FileSystem::create(opened.source, reader, std::move(shown)));
     if (whole.tag) {
         file_system->adopt(whole.directory, whole.tag);
@@ -101,14 +101,14 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
     return file_system;
 }
 
-Result<std::shared_ptr<const ViewTree>> open_shown(const ShowOptions& options, const Environment& environment,
+Result<std::shared_ptr<const ViewTree>> open_shown(const ShownArguments& arguments, const Environment& environment,
                                                    const Warn& warn) {
-    CKPTFS_ASSIGN(const auto view_options, read_view_options(options.target));
-    CKPTFS_ASSIGN(const auto source, open_checkpoint(environment, options.source));
-    ShowOptions absolute = options;
-    CKPTFS_ASSIGN(absolute.source, absolute_path(options.source, environment.working_directory));
-    CKPTFS_ASSIGN(auto file_system, show({source, nullptr}, view::zero_tag_reader(view_options), absolute, warn));
-    return std::make_shared<const ViewTree>(std::move(file_system), name_of_view(*source, options.target.request));
+    CKPTFS_ASSIGN(const auto view_options, read_view_options(arguments.target));
+    CKPTFS_ASSIGN(const auto source, open_checkpoint(environment, arguments.source));
+    ShowOptions options{.shown = arguments};
+    CKPTFS_ASSIGN(options.shown.source, absolute_path(arguments.source, environment.working_directory));
+    CKPTFS_ASSIGN(auto file_system, show({source, nullptr}, view::zero_tag_reader(view_options), options, warn));
+    return std::make_shared<const ViewTree>(std::move(file_system), name_of_view(*source, arguments.target.request));
 }
 
 }  // namespace ckptfs::cli

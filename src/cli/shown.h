@@ -15,10 +15,9 @@
 
 namespace ckptfs::cli {
 
+/// Beyond what is shown, who may see it.
 struct ShowOptions {
-    std::string source;  ///< its path
-    TargetArguments target;
-    bool allow_empty = false;  ///< also while there is no whole tag
+    ShownArguments shown;
     bool allow_other = false;
     bool in_place = false;
 };
@@ -31,7 +30,7 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
                                          const ShowOptions& options, const Warn& warn);
 
 /// The same, opened and read in this process.
-Result<std::shared_ptr<const ViewTree>> open_shown(const ShowOptions& options, const Environment& environment,
+Result<std::shared_ptr<const ViewTree>> open_shown(const ShownArguments& arguments, const Environment& environment,
                                                    const Warn& warn);
 
 }  // namespace ckptfs::cli

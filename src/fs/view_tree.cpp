@@ -223,7 +223,7 @@ auto ViewTree::at(const std::string& path, LastLink last_link, const char* actio
     using Value = Result<decltype(Answer::value)>;
     if (leaves_root(path) || path.starts_with('/')) {
         return Value(Error(ErrorCode::invalid_argument, "'" + path + "' does not name anything below '" + name_ +
-                                                            "': give a path from there, without '..'"));
+                                                            "': give a path relative to that, without '..'"));
     }
     const auto answer_of = [&](bool relies_on_entries) -> Answer {
         Walk walk(*this, relies_on_entries);

@@ -4,13 +4,14 @@
 #include <dlfcn.h>
 
 #include <array>
+#include <cerrno>
 #include <exception>
 #include <mutex>
 #include <optional>
 #include <string>
 #include <system_error>
 
-#include "torch/torch_module.h"
+#include "ckptfs/torch_module.h"
 
 namespace ckptfs {
 namespace {
@@ -105,16 +106,19 @@ Result<std::shared_ptr<const TorchModule>> TorchModule::load_from(
         if (symbol == nullptr) {
             return Error(ErrorCode::internal, "'" + path.string() + "' is not a ckptfs module: " + dl_error());
         }
-        const CkptfsTorchModule* module = reinterpret_cast<decltype(&ckptfs_torch_module)>(symbol)();
-        if (module->interface_version != ckptfs_torch_interface_version) {
-            return Error(ErrorCode::internal, "'" + path.string() + "' belongs to another version of ckptfs");
-        }
-        return std::shared_ptr<const TorchModule>(new TorchModule(module));
+        return of(*reinterpret_cast<decltype(&ckptfs_torch_module)>(symbol)(), "'" + path.string() + "'");
     }
     return Error(ErrorCode::not_found,
                  std::string("the libtorch module '") + module_file_name + "' is not in " + searched +
                      ": it is built where CMake finds libtorch (Debian's libtorch-dev, a Python with torch, or "
                      "-DTorch_ROOT=DIR) and installed with the program (cmake --install)");
+}
+
+Result<std::shared_ptr<const TorchModule>> TorchModule::of(const CkptfsTorchModule& module, const std::string& name) {
+    if (module.interface_version != CKPTFS_TORCH_INTERFACE_VERSION) {
+        return Error(ErrorCode::internal, name + " belongs to another version of ckptfs");
+    }
+    return std::shared_ptr<const TorchModule>(new TorchModule(&module));
 }
 
 std::string_view TorchModule::torch_version() const {
@@ -126,11 +130,15 @@ Result<void> TorchModule::read_all_records(const File& file, const ChunkVisitor&
     const CkptfsTorchFile input{&exchange, file.size(), &read_from_file};
     const CkptfsTorchSink sink{&exchange, &give_to_visitor};
     std::array<char, 1024> message{};
-    if (module_->read_all_records(&input, &sink, message.data(), message.size()) == 0) {
+    const int outcome = module_->read_all_records(&input, &sink, message.data(), message.size());
+    if (outcome == CKPTFS_TORCH_READ) {
         return {};
     }
     if (exchange.error) {
         return *std::move(exchange.error);
+    }
+    if (outcome == CKPTFS_TORCH_UNUSABLE) {
+        return Error(ErrorCode::io, "'" + file.name() + "' cannot be read a second time: " + message.data(), ENOENT);
     }
     return Error(ErrorCode::damaged, "'" + file.name() + "' is refused by libtorch: " + message.data());
 }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -32,6 +33,10 @@ class TorchModule {
     /// From the first of `directories` that has it.
     static Result<std::shared_ptr<const TorchModule>> load_from(const std::vector<std::filesystem::path>& directories);
 
+    /// Of whoever has one, which stays as long as this is used. `name`: for the message where it is of another version
+    /// (`internal`).
+    static Result<std::shared_ptr<const TorchModule>> of(const CkptfsTorchModule& module, const std::string& name);
+
     /// Beside the running program (the build tree), then in lib/ckptfs of the prefix that it is installed in, then
     /// where this build installs it (programs that use ckptfs as a library).
     [[nodiscard]] static std::vector<std::filesystem::path> default_directories();
@@ -40,8 +45,8 @@ class TorchModule {
     [[nodiscard]] std::string_view torch_version() const;
 
     /// Opens `file` through libtorch's PyTorchStreamReader and reads every record to its end.
-    /// `damaged` with libtorch's words where it refuses the file; errors of `file` and of `visit` come back as they
-    /// are.
+    /// `damaged` with libtorch's words where it refuses the file, `io` where it cannot read any; errors of `file` and
+    /// of `visit` come back as they are.
     Result<void> read_all_records(const File& file, const ChunkVisitor& visit = {}) const;
 
  private:

@@ -1,6 +1,7 @@
 """The installed tree: what is in it, that it works where it lies, and that a program can be built against it."""
 import os
 import pathlib
+import re
 import subprocess
 
 import pytest
@@ -83,6 +84,35 @@ def test_a_program_builds_against_it(prefix, tmp_path):
     lines = run(tmp_path / "consumer", SAMPLE, "global_step2", 3).splitlines()
     names = sorted(line.split()[0] for line in lines)
     assert names == sorted(path.name for path in EXPECTED.iterdir())
+
+
+def test_the_shared_library_needs_no_fuse_and_shows_its_functions_alone(prefix):
+    library = next(prefix.glob("**/libckptfs.so"))
+    needed = {line.split("[")[1].rstrip("]") for line in run("readelf", "-d", library).splitlines() if "(NEEDED)" in line}
+    program = {line.split("[")[1].rstrip("]") for line in run("readelf", "-d", prefix / "bin/ckptfs").splitlines()
+               if "(NEEDED)" in line}
+    assert any(name.startswith("libfuse3") for name in program), "the name that is looked for is right"
+    assert not any("fuse" in name or "torch" in name or "c10" in name for name in needed)
+    exported = {line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()}
+    header = (prefix / "include/ckptfs/ckptfs.h").read_text(encoding="utf-8")
+    declared = set(re.findall(r"^[a-z][\w ]*[ *](ckptfs_\w+)\(", header, re.MULTILINE))
+    assert exported == declared
+    assert "ckptfs_command" in declared and len(declared) >= 14
+
+
+def test_a_program_in_c99_reads_a_view(prefix, tmp_path):
+    directory = next(prefix.glob("**/libckptfs.so")).parent
+    run("cc", "-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-I", prefix / "include", "-o", tmp_path / "reader",
+        REPOSITORY / "tests/install/consumer/reader.c", "-L", directory, "-lckptfs", f"-Wl,-rpath,{directory}")
+    lines = run(tmp_path / "reader", SAMPLE, "global_step2", "--world-size=3").splitlines()
+    found = {line.split()[0]: line.split()[1:] for line in lines}
+    assert set(found) == {path.name for path in EXPECTED.iterdir()}
+    for path in EXPECTED.iterdir():
+        assert found[path.name] == [str(path.stat().st_size), "virtual"]
+    done = subprocess.run([tmp_path / "reader", SAMPLE, "nowhere", "--world-size=3"], capture_output=True, text=True,
+                          check=False)
+    assert done.returncode == 1
+    assert "nowhere' cannot be listed: No such file or directory" in done.stderr
 
 
 def project_version():

@@ -1,6 +1,6 @@
 // The module ckptfs_torch: PyTorch's own reader behind the C interface. The only file of the product that knows
 // libtorch.
-#include "torch/torch_module.h"
+#include "ckptfs/torch_module.h"
 
 #include <c10/util/Exception.h>
 #include <caffe2/serialize/inline_container.h>
@@ -10,6 +10,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -97,16 +98,19 @@ void write_error(const char* message, char* error, std::size_t error_nbytes) {
 int read_all_records(const CkptfsTorchFile* file, const CkptfsTorchSink* sink, char* error, std::size_t error_nbytes) {
     try {
         read_records(*file, *sink);
-        return 0;
+        return CKPTFS_TORCH_READ;
+    } catch (const std::bad_alloc&) {
+        write_error("no memory is left", error, error_nbytes);
+        return CKPTFS_TORCH_UNUSABLE;
     } catch (const c10::Error& failure) {
         write_error(failure.what_without_backtrace(), error, error_nbytes);
     } catch (const std::exception& failure) {
         write_error(failure.what(), error, error_nbytes);
     }
-    return 1;
+    return CKPTFS_TORCH_REFUSED;
 }
 
-constexpr CkptfsTorchModule module{ckptfs_torch_interface_version, CKPTFS_TORCH_VERSION, &read_all_records};
+constexpr CkptfsTorchModule module{CKPTFS_TORCH_INTERFACE_VERSION, CKPTFS_TORCH_VERSION, &read_all_records};
 
 }  // namespace
 

@@ -1,0 +1,101 @@
+// A command line of the program, run within another program.
+#include <algorithm>
+#include <array>
+#include <csignal>
+#include <memory>
+#include <ostream>
+#include <streambuf>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "c/failure.h"
+#include "ckptfs/ckptfs.h"
+#include "cli/environment.h"
+#include "cli/exit_code.h"
+#include "cli/run.h"
+
+namespace ckptfs::c {
+namespace {
+
+/// Hands what is written to a function.
+class CallbackBuffer final : public std::streambuf {
+ public:
+    CallbackBuffer(int (*take)(void* context, const char* bytes, size_t nbytes), void* context)
+        : take_(take), context_(context) {
+        setp(buffer_.data(), buffer_.data() + buffer_.size());
+    }
+
+ protected:
+    int_type overflow(int_type character) override {
+        if (sync() != 0) {
+            return traits_type::eof();
+        }
+        if (!traits_type::eq_int_type(character, traits_type::eof())) {
+            sputc(traits_type::to_char_type(character));
+        }
+        return traits_type::not_eof(character);
+    }
+
+    std::streamsize xsputn(const char* bytes, std::streamsize count) override {
+        if (count <= epptr() - pptr()) {
+            return std::streambuf::xsputn(bytes, count);
+        }
+        return sync() == 0 && give(bytes, static_cast<std::size_t>(count)) ? count : 0;
+    }
+
+    int sync() override {
+        const bool given = give(pbase(), static_cast<std::size_t>(pptr() - pbase()));
+        setp(buffer_.data(), buffer_.data() + buffer_.size());
+        return given ? 0 : -1;
+    }
+
+ private:
+    [[nodiscard]] bool give(const char* bytes, std::size_t nbytes) const {
+        return nbytes == 0 || take_ == nullptr || take_(context_, bytes, nbytes) == 0;
+    }
+
+    int (*take_)(void* context, const char* bytes, size_t nbytes);
+    void* context_;
+    std::array<char, 1024> buffer_{};
+};
+
+Result<void> run(const std::vector<std::string>& words, const ckptfs_streams& streams, const CkptfsTorchModule* reader,
+                 int& status) {
+    CallbackBuffer out_buffer(streams.out, streams.context);
+    CallbackBuffer error_buffer(streams.error, streams.context);
+    std::ostream out(&out_buffer);
+    std::ostream error(&error_buffer);
+    cli::Environment environment = cli::environment_without_mounts(out, error);
+    environment.interrupted = [&streams] {
+        return streams.interrupted != nullptr && streams.interrupted(streams.context) != 0 ? SIGINT : 0;
+    };
+    if (reader != nullptr) {
+        const auto module = TorchModule::of(*reader, "the reader that is to read views a second time");
+        if (!module) {
+            status = cli::status_of(cli::exit_code_of(module.error().code()));
+            error << "ckptfs: " << module.error().message() << std::endl;
+            return module.error();
+        }
+        environment.read_with_torch = [module = *module](const File& file, const TorchModule::ChunkVisitor& visit) {
+            return module->read_all_records(file, visit);
+        };
+    }
+    std::optional<Error> failed;
+    status = cli::run(words, environment, &failed);
+    error.flush();
+    return failed ? Result<void>(std::move(*failed)) : Result<void>();
+}
+
+}  // namespace
+}  // namespace ckptfs::c
+
+int ckptfs_command(const char* const* words, size_t word_count, const ckptfs_streams* streams,
+                   const struct CkptfsTorchModule* reader, ckptfs_failure* failure) {
+    int status = ckptfs::cli::status_of(ckptfs::cli::ExitCode::internal);
+    ckptfs::c::guarded(failure, [&] {
+        const ckptfs_streams none{};
+        return ckptfs::c::run({words, words + word_count}, streams != nullptr ? *streams : none, reader, status);
+    });
+    return status;
+}
