@@ -11,7 +11,7 @@ die() {
     exit 1
 }
 
-packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libspdlog-dev zlib1g-dev)
+packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libspdlog-dev zlib1g-dev)
 case "${1:-}" in
     "") ;;
     --tests)

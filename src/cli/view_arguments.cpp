@@ -49,8 +49,8 @@ Result<WeightsContainer> parse_container(const std::string& text) {
     return refused("--container is " + in_quotes(text) + ", but must be safetensors or bin");
 }
 
-Result<void> expect_regex(const char* option, const std::string& pattern, ExpressionUse use) {
-    const auto expression = compile_expression(pattern, use);
+Result<void> expect_regex(const char* option, const std::string& pattern) {
+    const auto expression = NameExpression::compile(pattern, ExpressionOf::user);
     if (!expression.ok()) {
         return refused(std::string(option) + " is " + in_quotes(pattern) + ", which " +
                        printable(expression.error().message()));
@@ -76,7 +76,7 @@ Result<view::Rename> parse_rename(const std::string& text) {
                        ", but must be REGEX=REPLACEMENT, such as '^model\\.=transformer.'");
     }
     view::Rename rename{text.substr(0, equals), text.substr(equals + 1)};
-    CKPTFS_TRY(expect_regex("--rename", rename.pattern, ExpressionUse::replacing));
+    CKPTFS_TRY(expect_regex("--rename", rename.pattern));
     return rename;
 }
 
@@ -199,7 +199,7 @@ Result<ViewArguments> ViewOptionsParser::arguments(const std::optional<ViewReque
         result.renames.push_back(std::move(rename));
     }
     if (parameters_option_->count() > 0) {
-        CKPTFS_TRY(expect_regex("--parameters", parameters_, ExpressionUse::finding));
+        CKPTFS_TRY(expect_regex("--parameters", parameters_));
         result.parameters = parameters_;
     }
     result.trainable_only = trainable_only_;

@@ -1,130 +1,121 @@
-// What is allowed in an expression, and how it is matched.
+// What an expression may cost, and how PCRE2 is asked.
+#define PCRE2_CODE_UNIT_WIDTH 8
 #include "util/name_expression.h"
 
-#include <algorithm>
-#include <vector>
+#include <pcre2.h>
+
+#include <array>
+#include <new>
 
 namespace ckptfs {
 namespace {
 
-bool is_digit(char c) {
-    return c >= '0' && c <= '9';
+constexpr std::size_t largest_expression = 1'000;
+constexpr std::uint32_t most_heap_kib = 32 << 10;
+
+PCRE2_SPTR8 bytes_of(const std::string& text) {
+    return reinterpret_cast<PCRE2_SPTR8>(text.data());
 }
 
-/// The digits at `at`, which moves behind them; not above `largest_expression` + 1.
-std::size_t read_count(std::string_view pattern, std::size_t& at) {
-    std::size_t count = 0;
-    for (; at < pattern.size() && is_digit(pattern[at]); ++at) {
-        count = std::min(count * 10 + static_cast<std::size_t>(pattern[at] - '0'), largest_expression + 1);
+template <class T>
+std::shared_ptr<T> owned(T* made, void (*release)(T*)) {
+    if (made == nullptr) {
+        throw std::bad_alloc();
     }
-    return count;
+    return {made, release};
 }
 
-struct Syntax {
-    bool looks_ahead_within_look_ahead = false;
-    bool has_lazy_repetition = false;
-};
-
-/// The index of the last character of the class that begins at `at`.
-std::size_t end_of_class(std::string_view pattern, std::size_t at) {
-    for (++at; at < pattern.size() && pattern[at] != ']'; ++at) {
-        if (pattern[at] == '\\') {
-            ++at;
-        } else if (pattern[at] == '[' && at + 1 < pattern.size() &&
-                   std::string_view(".:=").find(pattern[at + 1]) != std::string_view::npos) {
-            const std::size_t end = pattern.find(std::string{pattern[at + 1], ']'}, at + 2);
-            at = end == std::string_view::npos ? pattern.size() : end + 1;
-        }
-    }
-    return at;
+std::string message_of(int code) {
+    std::array<PCRE2_UCHAR8, 256> text{};
+    pcre2_get_error_message_8(code, text.data(), text.size());
+    return reinterpret_cast<const char*>(text.data());
 }
 
-Syntax syntax_of(std::string_view pattern) {
-    Syntax syntax;
-    std::vector<bool> open_groups;  // by depth: whether it looks ahead
-    bool after_repetition = false;
-    for (std::size_t i = 0; i < pattern.size(); ++i) {
-        const char c = pattern[i];
-        syntax.has_lazy_repetition = syntax.has_lazy_repetition || (c == '?' && after_repetition);
-        after_repetition = c == '*' || c == '+' || c == '?' || c == '}';
-        if (c == '\\') {
-            ++i;
-        } else if (c == '[') {
-            i = end_of_class(pattern, i);
-        } else if (c == '(') {
-            const std::string_view opening = pattern.substr(i, 3);
-            const bool looks_ahead = opening == "(?=" || opening == "(?!";
-            const bool is_within = std::find(open_groups.begin(), open_groups.end(), true) != open_groups.end();
-            syntax.looks_ahead_within_look_ahead = syntax.looks_ahead_within_look_ahead || (looks_ahead && is_within);
-            open_groups.push_back(looks_ahead);
-            if (opening.starts_with("(?")) {
-                i += 2;
-            }
-        } else if (c == ')' && !open_groups.empty()) {
-            open_groups.pop_back();
-        }
-    }
-    return syntax;
+/// Callers may share it: it is never changed.
+std::shared_ptr<pcre2_match_context_8> limits_for(ExpressionOf whose) {
+    auto limits = owned(pcre2_match_context_create_8(nullptr), &pcre2_match_context_free_8);
+    pcre2_set_match_limit_8(limits.get(), whose == ExpressionOf::checkpoint ? 10'000 : 100'000);
+    pcre2_set_heap_limit_8(limits.get(), most_heap_kib);
+    return limits;
 }
 
-Result<void> check(std::string_view pattern, ExpressionUse use) {
-    if (size_of_expression(pattern) > largest_expression) {
-        return Error(ErrorCode::unsupported, "is too large: its length times its counts, as in {3}, may be " +
-                                                 std::to_string(largest_expression) + " at most");
+pcre2_match_context_8* limits_of(ExpressionOf whose) {
+    static const auto of_checkpoint = limits_for(ExpressionOf::checkpoint);
+    static const auto of_user = limits_for(ExpressionOf::user);
+    return (whose == ExpressionOf::checkpoint ? of_checkpoint : of_user).get();
+}
+
+Error failure_of(int code, const std::string& name) {
+    if (code == PCRE2_ERROR_MATCHLIMIT || code == PCRE2_ERROR_HEAPLIMIT || code == PCRE2_ERROR_DEPTHLIMIT) {
+        return {ErrorCode::unsupported, "takes too many steps on the name '" + name.substr(0, 64) +
+                                            (name.size() > 64 ? "…" : "") +
+                                            "'; say what may be repeated only once, as in '(a|b)*' for '(a*|b*)*'"};
     }
-    const bool may_look_ahead = use != ExpressionUse::of_checkpoint;
-    if (!may_look_ahead &&
-        (pattern.find("(?=") != std::string_view::npos || pattern.find("(?!") != std::string_view::npos)) {
-        return Error(ErrorCode::unsupported, "looks ahead, which is not supported here");
-    }
-    const Syntax syntax = syntax_of(pattern);
-    if (syntax.looks_ahead_within_look_ahead) {
-        return Error(ErrorCode::unsupported,
-                     "looks ahead within a look-ahead, which can take for ever; write one after the other");
-    }
-    if (use == ExpressionUse::replacing && syntax.has_lazy_repetition) {
-        return Error(ErrorCode::unsupported,
-                     "has a lazy repetition, as in '.*?', but the longest match is what is replaced; say what may be "
-                     "repeated, as in '[^.]*'");
-    }
-    return {};
+    return {ErrorCode::invalid_argument, "cannot be matched with a name: " + message_of(code)};
 }
 
 }  // namespace
 
-std::size_t size_of_expression(std::string_view pattern) {
-    // Counts are taken wherever they stand, also where '{' stands for itself: never too small a size.
-    std::size_t size = std::min(pattern.size(), largest_expression + 1);
-    for (std::size_t i = 0; i < pattern.size();) {
-        if (pattern[i++] != '{') {
-            continue;
-        }
-        std::size_t count = read_count(pattern, i);
-        if (i < pattern.size() && pattern[i] == ',') {
-            ++i;
-            count = i < pattern.size() && is_digit(pattern[i]) ? std::max(count, read_count(pattern, i)) : count + 1;
-        }
-        size = std::min(size * std::max<std::size_t>(count, 1), largest_expression + 1);
+Result<NameExpression> NameExpression::compile(const std::string& pattern, ExpressionOf whose) {
+    const auto context = owned(pcre2_compile_context_create_8(nullptr), &pcre2_compile_context_free_8);
+    pcre2_set_max_pattern_length_8(context.get(), largest_expression);
+    int failure = 0;
+    std::size_t at = 0;
+    pcre2_code_8* code =
+        pcre2_compile_8(bytes_of(pattern), pattern.size(), PCRE2_NEVER_UTF, &failure, &at, context.get());
+    if (code != nullptr) {
+        return NameExpression(owned(code, &pcre2_code_free_8), whose);
     }
-    return size;
+    if (failure == PCRE2_ERROR_PATTERN_STRING_TOO_LONG || failure == PCRE2_ERROR_PATTERN_TOO_LARGE) {
+        return Error(ErrorCode::invalid_argument, "is too large: " + message_of(failure));
+    }
+    return Error(ErrorCode::invalid_argument,
+                 "is no regular expression: " + message_of(failure) + ", at character " + std::to_string(at));
 }
 
-Result<std::regex> compile_expression(const std::string& pattern, ExpressionUse use) {
-    CKPTFS_TRY(check(pattern, use));
-    // libstdc++'s matcher without backtracking.
-    auto flags = std::regex::ECMAScript | std::regex_constants::__polynomial;
-    if (use != ExpressionUse::replacing) {
-        flags |= std::regex::nosubs;
+Result<bool> NameExpression::match(const std::string& name, unsigned options) const {
+    const auto found = owned(pcre2_match_data_create_from_pattern_8(code_.get(), nullptr), &pcre2_match_data_free_8);
+    const int groups =
+        pcre2_match_8(code_.get(), bytes_of(name), name.size(), 0, options, found.get(), limits_of(whose_));
+    if (groups < 0 && groups != PCRE2_ERROR_NOMATCH) {
+        return failure_of(groups, name);
     }
-    try {
-        return std::regex(pattern, flags);
-    } catch (const std::regex_error& error) {
-        if (error.code() == std::regex_constants::error_complexity) {
-            return Error(ErrorCode::unsupported,
-                         "has a back-reference, as '\\1', which can take for ever; write out what it stands for");
+    return groups >= 0;
+}
+
+Result<bool> NameExpression::finds(const std::string& name) const {
+    return match(name, 0);
+}
+
+Result<bool> NameExpression::begins(const std::string& name) const {
+    return match(name, PCRE2_ANCHORED);
+}
+
+Result<std::string> NameExpression::replaced(const std::string& name, const std::string& replacement) const {
+    std::string result(name.size() + replacement.size(), '\0');
+    for (bool again = true;; again = false) {
+        std::size_t nbytes = result.size() + 1;  // with the terminating zero, whose place every string has
+        const int status = pcre2_substitute_8(
+            code_.get(), bytes_of(name), name.size(), 0,
+            PCRE2_SUBSTITUTE_GLOBAL | PCRE2_SUBSTITUTE_UNSET_EMPTY | PCRE2_SUBSTITUTE_OVERFLOW_LENGTH, nullptr,
+            limits_of(whose_), bytes_of(replacement), replacement.size(),
+            reinterpret_cast<PCRE2_UCHAR8*>(result.data()), &nbytes);
+        if (status == PCRE2_ERROR_NOMEMORY && again) {
+            result.resize(nbytes - 1);
+            continue;
         }
-        return Error(ErrorCode::invalid_argument, std::string("is no regular expression: ") + error.what());
+        if (status < 0) {
+            return failure_of(status, name);
+        }
+        result.resize(nbytes);
+        return result;
     }
+}
+
+std::size_t NameExpression::nbytes() const {
+    std::size_t nbytes = 0;
+    pcre2_pattern_info_8(code_.get(), PCRE2_INFO_SIZE, &nbytes);
+    return nbytes;
 }
 
 }  // namespace ckptfs

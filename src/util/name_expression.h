@@ -1,33 +1,49 @@
-// Regular expressions that names are matched with, where neither may be trusted.
+// Regular expressions that names are matched with, where neither may be trusted: PCRE2, which gives up where it would
+// take for ever.
 #pragma once
 
 #include <cstddef>
-#include <regex>
+#include <memory>
 #include <string>
-#include <string_view>
 
 #include "ckptfs/result.h"
 
+struct pcre2_real_code_8;
+
 namespace ckptfs {
 
-/// Of an expression, counted as size_of_expression() counts. The matcher calls itself for parts of an expression, in
-/// less than 512 KiB of stack at this size, however long the name is.
-constexpr std::size_t largest_expression = 1'000;
-
-/// Characters, each as often as counted repetitions write it out: of "(a{3}){5}" 15 times 9, as if every count stood
-/// within every other. Stops counting beyond `largest_expression`.
-std::size_t size_of_expression(std::string_view pattern);
-
-enum class ExpressionUse {
-    of_checkpoint,  ///< from a file: may not look ahead
-    finding,        ///< may look ahead, but not within a look-ahead
-    replacing,      ///< as finding, and keeps groups; lazy repetition is refused, since the longest match is taken
+/// Whose expression it is decides how much may be spent on a name.
+enum class ExpressionOf {
+    checkpoint,  ///< one of many from a file: 10,000 steps, which is less than a millisecond
+    user,        ///< 100,000 steps from each place of a name
 };
 
-/// ECMAScript's syntax without back-references. Nothing is tried twice at a place of the name: time grows with the
-/// product of the expression's size and the name's length when the match must begin where the name does, with the
-/// square of the length otherwise, and with one more power of both where the expression looks ahead. A message goes on
-/// after "the expression '…' ". `unsupported` for what would take longer or is too large, else `invalid_argument`.
-Result<std::regex> compile_expression(const std::string& pattern, ExpressionUse use);
+/// A regular expression as Perl and, but for rare things, Python write it, of at most 1,000 bytes. Names are bytes: no
+/// letter outside ASCII is one to `\w`. Immutable; copies share what was compiled.
+class NameExpression {
+ public:
+    /// `invalid_argument` for what is no expression or too large. The message goes on after "the expression '…' ".
+    static Result<NameExpression> compile(const std::string& pattern, ExpressionOf whose);
+
+    /// Whether it matches somewhere in `name`. `unsupported` where that takes more steps than may be spent, as with all
+    /// below.
+    [[nodiscard]] Result<bool> finds(const std::string& name) const;
+    /// Whether it matches from the beginning of `name` on, to its end only where the expression says so.
+    [[nodiscard]] Result<bool> begins(const std::string& name) const;
+    /// `name` with every match replaced, in which `$1` and `${1}` are a group and `$$` a dollar. `invalid_argument` for
+    /// a replacement that names a group which is not there.
+    [[nodiscard]] Result<std::string> replaced(const std::string& name, const std::string& replacement) const;
+
+    /// Memory that it takes.
+    [[nodiscard]] std::size_t nbytes() const;
+
+ private:
+    NameExpression(std::shared_ptr<const pcre2_real_code_8> code, ExpressionOf whose)
+        : code_(std::move(code)), whose_(whose) {}
+    [[nodiscard]] Result<bool> match(const std::string& name, unsigned options) const;
+
+    std::shared_ptr<const pcre2_real_code_8> code_;
+    ExpressionOf whose_;
+};
 
 }  // namespace ckptfs

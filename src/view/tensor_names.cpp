@@ -1,19 +1,20 @@
 // Patterns applied to names.
 #include "view/tensor_names.h"
 
-#include "util/name_expression.h"
-
 namespace ckptfs::view {
 namespace {
 
-/// A match may begin anywhere in a name: time grows with the square of its length.
+/// A match may begin anywhere in a name: time grows with its length.
 constexpr std::size_t longest_matched_name = 512;
 
-Result<std::regex> compiled(const std::string& pattern, const std::string& option, ExpressionUse use) {
-    auto expression = compile_expression(pattern, use);
+Error failed(const char* option, const std::string& pattern, const Error& error) {
+    return {error.code(), "'" + pattern + "', which " + option + " gives, " + error.message()};
+}
+
+Result<NameExpression> compiled(const std::string& pattern, const char* option) {
+    auto expression = NameExpression::compile(pattern, ExpressionOf::user);
     if (!expression.ok()) {
-        return Error(ErrorCode::invalid_argument,
-                     "'" + pattern + "', which " + option + " gives, " + expression.error().message());
+        return failed(option, pattern, expression.error());
     }
     return expression;
 }
@@ -27,11 +28,6 @@ Result<void> check_length(const std::string& name) {
     return {};
 }
 
-Error too_complex(const std::string& name, const std::regex_error& error) {
-    return {ErrorCode::invalid_argument,
-            "a pattern of --rename or --parameters cannot be matched with '" + name + "': " + error.what()};
-}
-
 }  // namespace
 
 Result<TensorNames> TensorNames::create(const ViewOptions& options, const std::vector<std::string>& default_prefixes) {
@@ -39,11 +35,12 @@ Result<TensorNames> TensorNames::create(const ViewOptions& options, const std::v
     names.prefixes_ = options.strip_prefixes.empty() ? default_prefixes : options.strip_prefixes;
     std::erase(names.prefixes_, "");
     for (const Rename& rename : options.renames) {
-        CKPTFS_ASSIGN(std::regex pattern, compiled(rename.pattern, "--rename", ExpressionUse::replacing));
-        names.renames_.emplace_back(std::move(pattern), rename.replacement);
+        CKPTFS_ASSIGN(NameExpression pattern, compiled(rename.pattern, "--rename"));
+        names.renames_.emplace_back(std::move(pattern), rename);
     }
     if (options.parameters) {
-        CKPTFS_ASSIGN(names.parameters_, compiled(*options.parameters, "--parameters", ExpressionUse::finding));
+        CKPTFS_ASSIGN(NameExpression pattern, compiled(*options.parameters, "--parameters"));
+        names.parameters_.emplace(std::move(pattern), *options.parameters);
     }
     return names;
 }
@@ -59,13 +56,13 @@ Result<std::string> TensorNames::shown(const std::string& name) const {
             }
         }
     }
-    for (const auto& [pattern, replacement] : renames_) {
+    for (const auto& [expression, rename] : renames_) {
         CKPTFS_TRY(check_length(result));
-        try {
-            result = std::regex_replace(result, pattern, replacement);
-        } catch (const std::regex_error& error) {
-            return too_complex(name, error);
+        auto renamed = expression.replaced(result, rename.replacement);
+        if (!renamed.ok()) {
+            return failed("--rename", rename.pattern + "=" + rename.replacement, renamed.error());
         }
+        result = *std::move(renamed);
     }
     return result;
 }
@@ -75,11 +72,12 @@ Result<bool> TensorNames::is_selected(const std::string& name) const {
         return true;
     }
     CKPTFS_TRY(check_length(name));
-    try {
-        return std::regex_search(name, *parameters_);
-    } catch (const std::regex_error& error) {
-        return too_complex(name, error);
+    const auto& [expression, pattern] = *parameters_;
+    const auto found = expression.finds(name);
+    if (!found.ok()) {
+        return failed("--parameters", pattern, found.error());
     }
+    return found;
 }
 
 }  // namespace ckptfs::view

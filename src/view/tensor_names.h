@@ -2,12 +2,12 @@
 #pragma once
 
 #include <optional>
-#include <regex>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "ckptfs/result.h"
+#include "util/name_expression.h"
 #include "view/view_options.h"
 
 namespace ckptfs::view {
@@ -16,7 +16,7 @@ namespace ckptfs::view {
 class TensorNames {
  public:
     /// `default_prefixes` are taken off names where the options name none. `invalid_argument` for a pattern that
-    /// compile_expression() refuses.
+    /// NameExpression refuses.
     static Result<TensorNames> create(const ViewOptions& options, const std::vector<std::string>& default_prefixes);
 
     /// What wrappers put before every name of a model: DataParallel's and DeepSpeed's, torch.compile's, Lightning's.
@@ -25,7 +25,7 @@ class TensorNames {
     }
 
     /// Prefixes come off first, again and again, then every --rename is applied. `unsupported` for a name that is too
-    /// long for a pattern.
+    /// long for a pattern or takes it too many steps.
     [[nodiscard]] Result<std::string> shown(const std::string& name) const;
     /// Whether --parameters finds something in `name`, which is the checkpoint's own. Errors as shown().
     [[nodiscard]] Result<bool> is_selected(const std::string& name) const;
@@ -34,8 +34,8 @@ class TensorNames {
     TensorNames() = default;
 
     std::vector<std::string> prefixes_;
-    std::vector<std::pair<std::regex, std::string>> renames_;
-    std::optional<std::regex> parameters_;
+    std::vector<std::pair<NameExpression, Rename>> renames_;
+    std::optional<std::pair<NameExpression, std::string>> parameters_;
 };
 
 }  // namespace ckptfs::view

@@ -221,7 +221,8 @@ class ContentMaker {
             for (const zero::Field& field : fields) {
                 CKPTFS_TRY(patterns.add(field.node->text));
             }
-            if (!patterns.matches(name).empty()) {
+            CKPTFS_ASSIGN(const std::vector<std::size_t> found, patterns.matches(name));
+            if (!found.empty()) {
                 return entry.node;
             }
         }

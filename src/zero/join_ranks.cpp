@@ -188,7 +188,8 @@ Result<SliceRules> rules_of(const model::Checkpoint& content, const Family& fami
     }
     const Field field{info, {path, "universal_checkpoint_info"}};
     CKPTFS_ASSIGN(SliceRules rules, SliceRules::read(field, degree));
-    if (const auto pattern = rules.unmatched(parameter_names(content))) {
+    CKPTFS_ASSIGN(const auto pattern, rules.unmatched(parameter_names(content)));
+    if (pattern) {
         return field.place.inconsistent("the pattern '" + *pattern +
                                         "' matches no parameter, so that it was written for other names");
     }

@@ -1,17 +1,15 @@
-// Whole names go into a table, what is left to <regex>.
+// Whole names go into a table, what is left to PCRE2.
 #include "zero/name_patterns.h"
 
 #include <algorithm>
 #include <cctype>
-
-#include "util/name_expression.h"
+#include <optional>
 
 namespace ckptfs::zero {
 namespace {
 
 constexpr std::size_t most_expressions = 1'000;
-/// Of all of them, as size_of_expression() counts: each of their characters may be compared with each of every name.
-constexpr std::size_t largest_expressions = 10'000;
+constexpr std::size_t most_expressions_nbytes = 4 << 20;
 
 /// The name that "^name$" matches alone; '\' makes the next character, which is no letter or digit, stand for itself.
 std::optional<std::string> whole_name(std::string_view pattern) {
@@ -44,28 +42,31 @@ Result<void> NamePatterns::add(std::string_view pattern) {
         whole_names_[*std::move(name)].push_back(number);
         return {};
     }
-    const std::size_t size = size_of_expression(pattern);
-    if (others_.size() == most_expressions || others_size_ + size > largest_expressions) {
-        return Error(ErrorCode::unsupported, "it has more than " + std::to_string(most_expressions) +
-                                                 " expressions, or such as are larger than " +
-                                                 std::to_string(largest_expressions) + " together");
-    }
-    auto expression = compile_expression(texts_.back(), ExpressionUse::of_checkpoint);
+    auto expression = NameExpression::compile(texts_.back(), ExpressionOf::checkpoint);
     if (!expression.ok()) {
         return Error(ErrorCode::unsupported, "the expression '" + texts_.back() + "' " + expression.error().message());
     }
+    others_nbytes_ += expression->nbytes();
+    if (others_.size() == most_expressions || others_nbytes_ > most_expressions_nbytes) {
+        return Error(ErrorCode::unsupported, "it has more than " + std::to_string(most_expressions) +
+                                                 " expressions, or such as take more than " +
+                                                 std::to_string(most_expressions_nbytes) + " bytes together");
+    }
     others_.emplace_back(number, *std::move(expression));
-    others_size_ += size;
     return {};
 }
 
-std::vector<std::size_t> NamePatterns::matches(const std::string& name) const {
+Result<std::vector<std::size_t>> NamePatterns::matches(const std::string& name) const {
     std::vector<std::size_t> found;
     if (const auto whole = whole_names_.find(name); whole != whole_names_.end()) {
         found = whole->second;
     }
     for (const auto& [number, expression] : others_) {
-        if (std::regex_search(name, expression, std::regex_constants::match_continuous)) {
+        const auto begins = expression.begins(name);
+        if (!begins) {
+            return Error(begins.error().code(), "the expression '" + texts_[number] + "' " + begins.error().message());
+        }
+        if (*begins) {
             found.push_back(number);
         }
     }

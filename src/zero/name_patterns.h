@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <optional>
-#include <regex>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "ckptfs/result.h"
+#include "util/name_expression.h"
 
 namespace ckptfs::zero {
 
@@ -18,12 +17,12 @@ namespace ckptfs::zero {
 /// beginning, to its end only where the pattern says so.
 class NamePatterns {
  public:
-    /// `unsupported` for a pattern that is larger than a name needs, for more of them than a model needs, for
-    /// look-aheads and back-references, and for syntax that ECMAScript does not share with Python.
+    /// `unsupported` for a pattern that is larger than a name needs, for more of them than a model needs, and for the
+    /// little of Python's syntax that PCRE2 lacks.
     Result<void> add(std::string_view pattern);
 
-    /// The numbers of those that match, in order.
-    [[nodiscard]] std::vector<std::size_t> matches(const std::string& name) const;
+    /// The numbers of those that match, in order. `unsupported` where one takes more than a name is worth.
+    [[nodiscard]] Result<std::vector<std::size_t>> matches(const std::string& name) const;
     [[nodiscard]] const std::string& text(std::size_t pattern) const { return texts_[pattern]; }
     [[nodiscard]] std::size_t size() const { return texts_.size(); }
 
@@ -31,8 +30,8 @@ class NamePatterns {
     std::vector<std::string> texts_;
     /// Of "^name$", which DeepSpeed writes for every parameter: found without trying each.
     std::unordered_map<std::string, std::vector<std::size_t>> whole_names_;
-    std::vector<std::pair<std::size_t, std::regex>> others_;
-    std::size_t others_size_ = 0;
+    std::vector<std::pair<std::size_t, NameExpression>> others_;
+    std::size_t others_nbytes_ = 0;
 };
 
 }  // namespace ckptfs::zero

@@ -234,17 +234,18 @@ Result<AffineSlices> SliceRules::read_affine_map(const Field& map) const {
 }
 
 Result<std::optional<std::size_t>> SliceRules::match(const NamePatterns& patterns, const std::string& name) const {
-    const std::vector<std::size_t> found = patterns.matches(name);
+    CKPTFS_ASSIGN(const std::vector<std::size_t> found, patterns.matches(name));
     if (found.size() > 1) {
         return place_.inconsistent("both '" + patterns.text(found[0]) + "' and '" + patterns.text(found[1]) +
                                    "' match " + name);
     }
-    return found.empty() ? std::nullopt : std::optional(found.front());
+    return found.empty() ? std::optional<std::size_t>() : std::optional(found.front());
 }
 
 Result<SliceRule> SliceRules::rule_of(const std::string& name) const {
     SliceRule rule;
-    if (const std::vector<std::size_t> refused = refused_.matches(name); !refused.empty()) {
+    CKPTFS_ASSIGN(const std::vector<std::size_t> refused, refused_.matches(name));
+    if (!refused.empty()) {
         return Error(ErrorCode::unsupported, place_.file + ": " + place_.field + " says that " + name +
                                                  " cannot be made whole: " + refusal_reasons_[refused.front()]);
     }
@@ -260,7 +261,7 @@ Result<SliceRule> SliceRules::rule_of(const std::string& name) const {
     CKPTFS_ASSIGN(const auto averaged, match(averaged_, name));
     CKPTFS_ASSIGN(const auto halves, match(halves_, name));
     CKPTFS_ASSIGN(const auto rows, match(rows_, name));
-    const std::vector<std::size_t> sub_parameters = sub_parameters_.matches(name);
+    CKPTFS_ASSIGN(const std::vector<std::size_t> sub_parameters, sub_parameters_.matches(name));
     if (affine) {
         rule.form = affine_maps_[*affine];
     } else if (replicated) {
@@ -277,21 +278,22 @@ Result<SliceRule> SliceRules::rule_of(const std::string& name) const {
     return rule;
 }
 
-std::optional<std::string> SliceRules::unmatched(const std::vector<std::string>& names) const {
+Result<std::optional<std::string>> SliceRules::unmatched(const std::vector<std::string>& names) const {
     for (const NamePatterns* patterns : {&replicated_, &averaged_, &rows_, &vocabulary_, &halves_, &sub_parameters_}) {
         std::vector<bool> used(patterns->size(), false);
         for (const std::string& name : names) {
-            for (const std::size_t pattern : patterns->matches(name)) {
+            CKPTFS_ASSIGN(const std::vector<std::size_t> found, patterns->matches(name));
+            for (const std::size_t pattern : found) {
                 used[pattern] = true;
             }
         }
         for (std::size_t i = 0; i < used.size(); ++i) {
             if (!used[i]) {
-                return patterns->text(i);
+                return std::optional(patterns->text(i));
             }
         }
     }
-    return std::nullopt;
+    return std::optional<std::string>();
 }
 
 }  // namespace ckptfs::zero

@@ -73,7 +73,7 @@ class SliceRules {
     Result<SliceRule> rule_of(const std::string& name) const;
 
     /// A pattern that none of `names` matches: then they are other names than those that the rules were written for.
-    [[nodiscard]] std::optional<std::string> unmatched(const std::vector<std::string>& names) const;
+    [[nodiscard]] Result<std::optional<std::string>> unmatched(const std::vector<std::string>& names) const;
 
  private:
     static Result<void> read_patterns(const Field& info, std::string_view key, NamePatterns& out);
