@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -191,7 +192,7 @@ bool let_go_of_the_shell(int pipe) {
     if (pipe != kept_pipe) {
         ::dup3(pipe, kept_pipe, O_CLOEXEC);
     }
-    if (::close_range(kept_pipe + 1, UINT_MAX, 0) != 0) {
+    if (::syscall(SYS_close_range, kept_pipe + 1, UINT_MAX, 0) != 0) {  // glibc knows it from 2.34 on
         close_one_by_one(kept_pipe + 1);
     }
     ::signal(SIGPIPE, SIG_IGN);  // a parent that is gone is found by writing to it

@@ -27,12 +27,12 @@
 namespace ckptfs {
 namespace {
 
-std::string quoted(const std::string& path) {
+std::string quoted_path(const std::string& path) {
     return "'" + path + "'";
 }
 
 Error cannot(const std::string& mount_point, const std::string& why) {
-    return {ErrorCode::mount, "cannot mount on " + quoted(mount_point) + ": " + why};
+    return {ErrorCode::mount, "cannot mount on " + quoted_path(mount_point) + ": " + why};
 }
 
 bool daemon_is_gone(int reason) {
@@ -41,7 +41,8 @@ bool daemon_is_gone(int reason) {
 
 Error stale_mount(const std::string& mount_point) {
     return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: fusermount3 -u " +
-                                   quoted(mount_point) + " (-uz where somebody still has a file or directory of it)");
+                                   quoted_path(mount_point) +
+                                   " (-uz where somebody still has a file or directory of it)");
 }
 
 Result<void> check_is_directory(const std::string& mount_point) {
@@ -84,9 +85,9 @@ Result<void> check_not_mounted(const std::string& mount_point, const std::string
         if (::statvfs(mount_point.c_str(), &unused) != 0 && daemon_is_gone(errno)) {
             return stale_mount(mount_point);
         }
-        return cannot(mount_point, quoted(found->source) +
+        return cannot(mount_point, quoted_path(found->source) +
                                        " is mounted there already; unmount it with: fusermount3 -u " +
-                                       quoted(mount_point));
+                                       quoted_path(mount_point));
     }
     return {};
 }
@@ -113,8 +114,8 @@ bool lies_within(const std::string& inner, const std::string& outer) {
 
 Result<void> check_apart(const MountOptions& options, const std::string& source, const std::string& mount_point) {
     const auto clash = [&](const char* relation) {
-        return Error(ErrorCode::invalid_argument, "cannot mount on " + quoted(options.mount_point) + ": it " +
-                                                      relation + " the source " + quoted(options.source) +
+        return Error(ErrorCode::invalid_argument, "cannot mount on " + quoted_path(options.mount_point) + ": it " +
+                                                      relation + " the source " + quoted_path(options.source) +
                                                       "; choose a directory outside it");
     };
     if (lies_within(mount_point, source)) {
@@ -143,7 +144,7 @@ Result<void> check_empty(const std::string& mount_point) {
         const std::string_view name = static_cast<const char*>(entry->d_name);
         if (name != "." && name != "..") {
             return cannot(mount_point,
-                          "it is not empty (it holds " + quoted(std::string(name)) + "); name an empty directory");
+                          "it is not empty (it holds " + quoted_path(std::string(name)) + "); name an empty directory");
         }
     }
     return {};
@@ -178,8 +179,8 @@ Result<std::string> real_path(const std::string& path) {
     const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);
     if (!real) {
         const int reason = errno;
-        return Error(ErrorCode::io, quoted(path) + " cannot be resolved: " + std::generic_category().message(reason),
-                     reason);
+        return Error(ErrorCode::io,
+                     quoted_path(path) + " cannot be resolved: " + std::generic_category().message(reason), reason);
     }
     return std::string(real.get());
 }
@@ -219,16 +220,16 @@ Result<void> check_not_in_place(const std::string& path) {
     }
     struct statvfs unused {};
     if (::statvfs(at.c_str(), &unused) != 0 && daemon_is_gone(errno)) {
-        return Error(ErrorCode::mount, quoted(at) +
+        return Error(ErrorCode::mount, quoted_path(at) +
                                            " is covered by a mount of ckptfs over itself whose daemon is gone; in the "
                                            "COMMAND of `ckptfs run --in-place` end COMMAND and run it again, else "
                                            "clear it with: fusermount3 -u " +
-                                           quoted(at));
+                                           quoted_path(at));
     }
-    return Error(ErrorCode::invalid_argument, quoted(path) + " lies in a mount of ckptfs over " + quoted(at) +
+    return Error(ErrorCode::invalid_argument, quoted_path(path) + " lies in a mount of ckptfs over " + quoted_path(at) +
                                                   " itself, which shows its checkpoints re-cut: do this outside of "
                                                   "the COMMAND of `ckptfs run --in-place`, or after fusermount3 -u " +
-                                                  quoted(at));
+                                                  quoted_path(at));
 }
 
 bool unmount_lazily(const std::string& mount_point) {
@@ -308,8 +309,9 @@ Result<void> check_mount_point(const MountOptions& options) {
     CKPTFS_TRY(check_not_mounted(options.mount_point, mount_point));
     if (options.in_place) {
         if (!are_the_same(source, mount_point)) {
-            return Error(ErrorCode::invalid_argument, "cannot mount " + quoted(options.source) + " over itself: " +
-                                                          quoted(options.mount_point) + " is another directory by now");
+            return Error(ErrorCode::invalid_argument, "cannot mount " + quoted_path(options.source) +
+                                                          " over itself: " + quoted_path(options.mount_point) +
+                                                          " is another directory by now");
         }
     } else {
         CKPTFS_TRY(check_apart(options, source, mount_point));
