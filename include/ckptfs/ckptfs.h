@@ -113,6 +113,8 @@ typedef struct ckptfs_streams {
     int (*error)(void* context, const char* bytes, size_t nbytes);
     /* Another number than 0 ends the command soon. Called from any of its threads, several times a second. */
     int (*interrupted)(void* context);
+    /* Whether both lead to one terminal or file, where nobody reads a sentence twice. */
+    int streams_are_one;
 } ckptfs_streams;
 
 /* Runs a command line (without the program's name) that mounts nothing, such as inspect, check, verify, ls or cat, as

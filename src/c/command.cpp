@@ -67,6 +67,7 @@ Result<void> run(const std::vector<std::string>& words, const ckptfs_streams& st
     std::ostream out(&out_buffer);
     std::ostream error(&error_buffer);
     cli::Environment environment = cli::environment_without_mounts(out, error);
+    environment.streams_are_one = streams.streams_are_one != 0;
     environment.interrupted = [&streams] {
         return streams.interrupted != nullptr && streams.interrupted(streams.context) != 0 ? SIGINT : 0;
     };

@@ -3,7 +3,9 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <map>
+#include <string_view>
 #include <utility>
 
 #include "cli/command_line.h"
@@ -18,6 +20,8 @@ constexpr const char* run_usage =
     "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [--in-place] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
+constexpr const char* list_usage = "ckptfs ls SOURCE [PATH] [-l] [-R] [--world-size=N | --view=NAME]";
+constexpr const char* cat_usage = "ckptfs cat SOURCE PATH [--world-size=N | --view=NAME]";
 constexpr const char* shown_usage = "[--world-size=N | --view=NAME] and options that go with them";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
@@ -35,7 +39,9 @@ constexpr const char* mount_footer =
     "  ckptfs verify SOURCE [--world-size=N]     whether it is whole, and whether its view is right\n"
     "  ckptfs check SOURCE --world-size=N --ds-config=FILE\n"
     "                                            whether that config resumes it, and which batch sizes keep the batch\n"
-    "A SOURCE with the name of a command is written ./run, ./inspect, ./verify or ./check.\n\n"
+    "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
+    "                                            what a mount would show, without one\n"
+    "A SOURCE with the name of a command is written with ./ in front, such as ./run.\n\n"
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
     "Exit status: 0 success, 1 verify or check found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
@@ -258,20 +264,75 @@ Result<Arguments> parse_check(const std::vector<std::string>& arguments) {
     return Arguments(std::move(result));
 }
 
+/// Of `ls` and `cat`: SOURCE and a path in what is shown of it.
+class ShownPathOptions {
+ public:
+    ShownPathOptions(CLI::App& app, Strings& strings, const char* path_description)
+        : strings_(strings), shown_(app, strings) {
+        app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+        app.add_option("PATH", strings.path, path_description)->type_name("");
+    }
+
+    [[nodiscard]] Result<void> parse(ShownArguments& shown, std::string& path) const {
+        CKPTFS_ASSIGN(shown, shown_.parse());
+        path = strings_.path;
+        return {};
+    }
+
+ private:
+    const Strings& strings_;
+    ShownOptions shown_;
+};
+
+Result<Arguments> parse_list(const std::vector<std::string>& arguments) {
+    ListArguments result;
+    Strings strings;
+    CLI::App app(
+        "Lists what a mount of SOURCE would show, without one: the names in its directory PATH, one a line, the root's "
+        "without PATH.");
+    app.add_flag("-l,--long", result.is_long, "With mode, size in bytes and time (UTC), and where links lead");
+    app.add_flag("-R,--recursive", result.is_recursive, "And all that lies below, as paths");
+    const ShownPathOptions options(app, strings, "Directory or file, as in the mount");
+    CKPTFS_ASSIGN(auto text, run_parser(app, arguments, list_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "SOURCE", list_usage));
+    CKPTFS_TRY(options.parse(result.shown, result.path));
+    return Arguments(std::move(result));
+}
+
+Result<Arguments> parse_cat(const std::vector<std::string>& arguments) {
+    CatArguments result;
+    Strings strings;
+    CLI::App app("Writes to standard output the bytes that the file PATH has in a mount of SOURCE, without a mount.");
+    const ShownPathOptions options(app, strings, "File, as in the mount");
+    CKPTFS_ASSIGN(auto text, run_parser(app, arguments, cat_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "SOURCE", cat_usage));
+    CKPTFS_TRY(expect_given(strings.path, "PATH", cat_usage));
+    CKPTFS_TRY(options.parse(result.shown, result.path));
+    return Arguments(std::move(result));
+}
+
+struct Command {
+    std::string_view name;
+    Result<Arguments> (*parse)(const std::vector<std::string>& arguments);
+};
+
+constexpr std::array commands{Command{"run", parse_run},       Command{"inspect", parse_inspect},
+                              Command{"verify", parse_verify}, Command{"check", parse_check},
+                              Command{"ls", parse_list},       Command{"cat", parse_cat}};
+
 }  // namespace
 
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
-    if (!arguments.empty() && arguments.front() == "run") {
-        return parse_run({arguments.begin() + 1, arguments.end()});
-    }
-    if (!arguments.empty() && arguments.front() == "inspect") {
-        return parse_inspect({arguments.begin() + 1, arguments.end()});
-    }
-    if (!arguments.empty() && arguments.front() == "verify") {
-        return parse_verify({arguments.begin() + 1, arguments.end()});
-    }
-    if (!arguments.empty() && arguments.front() == "check") {
-        return parse_check({arguments.begin() + 1, arguments.end()});
+    for (const Command& command : commands) {
+        if (!arguments.empty() && arguments.front() == command.name) {
+            return command.parse({arguments.begin() + 1, arguments.end()});
+        }
     }
     return parse_mount(arguments);
 }

@@ -77,12 +77,25 @@ struct CheckArguments {
     bool json = false;
 };
 
+struct ListArguments {
+    ShownArguments shown;
+    std::string path;  ///< "": the root
+    bool is_long = false;
+    bool is_recursive = false;
+};
+
+struct CatArguments {
+    ShownArguments shown;
+    std::string path;
+};
+
 /// --help or --version: what to print.
 struct Text {
     std::string text;
 };
 
-using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments, Text>;
+using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments,
+                               ListArguments, CatArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.

@@ -31,6 +31,12 @@ Result<void> verify(const VerifyArguments& arguments, const Environment& environ
 /// Prints what a config must agree with to resume the checkpoint. `verification` where it does not.
 Result<void> check(const CheckArguments& arguments, const Environment& environment);
 
+/// Prints the names in a directory of what a mount would show, or more of each.
+Result<void> list(const ListArguments& arguments, const Environment& environment);
+
+/// Prints the bytes of a file of what a mount would show.
+Result<void> concatenate(const CatArguments& arguments, const Environment& environment);
+
 /// What `body` throws, as an error: `io` where the system has no memory or no thread for it, else `internal`.
 [[nodiscard]] Result<void> without_exceptions(const std::function<Result<void>()>& body) noexcept;
 

@@ -34,6 +34,8 @@ struct Runner {
     StartReport operator()(const InspectArguments& arguments) { return report(inspect(arguments, environment)); }
     StartReport operator()(const VerifyArguments& arguments) { return report(verify(arguments, environment)); }
     StartReport operator()(const CheckArguments& arguments) { return report(check(arguments, environment)); }
+    StartReport operator()(const ListArguments& arguments) { return report(list(arguments, environment)); }
+    StartReport operator()(const CatArguments& arguments) { return report(concatenate(arguments, environment)); }
     StartReport operator()(const Text& text) {
         environment.out << text.text;
         return {};

@@ -53,6 +53,7 @@ class Harness {
             .working_directory = std::filesystem::path(temporary_.path()),
             .variable = [](const std::string&) { return std::nullopt; },
             .streams_are_one = streams_are_one,
+            .interrupted = interrupted,
             .open_source = ckptfs::open_directory,
             .read_with_torch = read_with_torch,
             .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
@@ -117,6 +118,7 @@ class Harness {
 
     std::function<Result<void>(const File&, const TorchModule::ChunkVisitor&)> read_with_torch = read_records;
     bool streams_are_one = false;
+    std::function<int()> interrupted = nullptr;
     bool has_syslog = true;
     Result<void> check_result;
     Result<void> serve_result;
