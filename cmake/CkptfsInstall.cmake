@@ -10,15 +10,18 @@ add_library(ckptfs_library INTERFACE)
 set_target_properties(ckptfs_library PROPERTIES EXPORT_NAME ckptfs)
 target_link_libraries(ckptfs_library INTERFACE ckptfs_view ckptfs_fs ckptfs_io)
 
-install(TARGETS ckptfs RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS ckptfs RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 if(TARGET ckptfs_torch_module)
-  install(TARGETS ckptfs_torch_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ckptfs)
+  install(TARGETS ckptfs_torch_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ckptfs COMPONENT torch)
 endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ckptfs ${PROJECT_BINARY_DIR}/include/ckptfs
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
 install(TARGETS ckptfs_library ${ckptfs_library_layers} ckptfs_shared EXPORT ckptfs-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT ckptfs-targets NAMESPACE ckptfs:: DESTINATION ${ckptfs_package_dir})
+
+add_custom_target(uninstall COMMENT "Removing what the last cmake --install put there"
+  COMMAND ${CMAKE_COMMAND} -DMANIFEST=${PROJECT_BINARY_DIR}/install_manifest.txt -P ${PROJECT_SOURCE_DIR}/cmake/CkptfsUninstall.cmake)
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/ckptfs-config.cmake.in ckptfs-config.cmake
   INSTALL_DESTINATION ${ckptfs_package_dir})

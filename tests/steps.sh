@@ -158,6 +158,26 @@ step_readme() {
     run_pytest readme tests/readme
 }
 
+# The file that is given away, installed: by itself, and beside what the tests' environment has.
+step_wheel() {
+    mount_scripts/build_wheel.sh
+    local clean=build/wheel/clean beside=build/wheel/beside
+    python3 -m venv --clear $clean
+    $clean/bin/pip install -q dist/ckptfs-*.whl
+    CKPTFS_WHEEL_VENV=$PWD/$clean run_pytest wheel.file tests/wheel
+    # torch is the one of the tests' environment: 200 MB that need not be there twice.
+    python3 -m venv --clear $beside
+    python3 -c 'import site; print(site.getsitepackages()[0])' > "$(echo $beside/lib/python3.*/site-packages)/tests.pth"
+    $beside/bin/pip install -q -r tests/python/requirements.txt dist/ckptfs-*.whl
+    PATH=$PWD/$beside/bin:$PATH VIRTUAL_ENV=$PWD/$beside run_pytest wheel.python tests/python
+}
+
+# As a package of Debian's: built, checked, and used in a Debian that has nothing else.
+step_deb() {
+    (cd $release && cpack -G DEB --config CPackConfig.cmake -B "$PWD/packages" > "$OLDPWD/$logs/cpack.log") || { cat $logs/cpack.log; return 1; }
+    CKPTFS_PACKAGES=$PWD/$release/packages run_pytest deb tests/deb
+}
+
 step_oracle() {
     python3 tests/oracle/run_oracle.py --jobs "$jobs" --junit "$logs/oracle.xml"
 }

@@ -71,7 +71,9 @@ std::vector<std::filesystem::path> TorchModule::default_directories() {
         directories.push_back(program.parent_path());
         directories.push_back((program.parent_path() / CKPTFS_MODULE_FROM_PROGRAM).lexically_normal());
     }
+#ifdef CKPTFS_MODULE_DIRECTORY
     directories.emplace_back(CKPTFS_MODULE_DIRECTORY);
+#endif
     return directories;
 }
 

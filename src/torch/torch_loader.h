@@ -38,7 +38,7 @@ class TorchModule {
     static Result<std::shared_ptr<const TorchModule>> of(const CkptfsTorchModule& module, const std::string& name);
 
     /// Beside the running program (the build tree), then in lib/ckptfs of the prefix that it is installed in, then
-    /// where this build installs it (programs that use ckptfs as a library).
+    /// where this build installs it, if it has one (programs that use ckptfs as a library).
     [[nodiscard]] static std::vector<std::filesystem::path> default_directories();
 
     /// Of the libtorch behind the module: "2.13.0".

@@ -72,6 +72,22 @@ def test_a_torch_that_is_named_must_be_there(tmp_path):
     assert f"Torch_ROOT is {tmp_path}" in done.stderr
 
 
+def test_what_was_installed_can_be_removed(tmp_path):
+    """And nothing else, wherever it lies."""
+    prefix = tmp_path / "ckptfs"
+    kept = {prefix / "include/ckptfs/mine.h", prefix / "bin/other"}
+    for file in kept:
+        file.parent.mkdir(parents=True)
+        file.touch()
+    run("cmake", "--install", BUILD, "--prefix", prefix)
+    assert {prefix / "bin/ckptfs", prefix / "lib/ckptfs/ckptfs_torch.so"} <= set(prefix.rglob("*"))
+    uninstall = ("cmake", "--build", BUILD, "--target", "uninstall")
+    assert "Removing" in run(*uninstall)
+    assert {path for path in prefix.rglob("*") if not path.is_dir()} == kept
+    assert not (prefix / "lib/ckptfs").exists()
+    assert "Not there" in run(*uninstall), "twice does no harm"
+
+
 def targets(build):
     lines = run("cmake", "--build", build, "--target", "help").splitlines()
     return {line.split(":")[0] for line in lines if line.startswith("ckptfs") and line.endswith(": phony")}

@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Leaves in dist/ the wheel of ckptfs, one file for every Python from 3.10 on and every x86-64 Linux with glibc 2.28 or newer,
+# and the sdist:
+#   build_wheel.sh            on Debian 12, x86-64, with what install_dependencies.sh installs; takes packages from Debian and PyPI
+# Compiler, libfuse and build are kept in build/wheel/; its source/ holds the source of the libfuse that is in the wheel.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+root=$PWD
+work=$root/build/wheel
+prefix=$work/prefix
+platform=manylinux_2_28_x86_64
+glibc=2.28
+
+die() {
+    echo "build_wheel.sh: $*" >&2
+    exit 1
+}
+
+step() { printf '== %s\n' "$*"; }
+
+logged() { # LOG COMMAND...: shows what a command says only if it fails
+    local log=$work/$1.log
+    shift
+    "$@" > "$log" 2>&1 || { cat "$log" >&2; die "'$*' failed; its output is above"; }
+}
+
+# The compiler and what packs: PyPI's.
+make_tools() {
+    local stamp
+    stamp=$work/venv/.complete-$(sha256sum < cmake/wheel/requirements.txt | cut -c 1-12)
+    if [[ ! -e $stamp ]]; then
+        python3 -m venv --clear "$work/venv"
+        logged pip "$work/venv/bin/pip" install -r cmake/wheel/requirements.txt
+        touch "$stamp"
+    fi
+    export PATH=$work/venv/bin:$PATH
+    zig=$("$work/venv/bin/python" -c 'import os, ziglang; print(os.path.dirname(ziglang.__file__))')
+    mkdir -p "$work/bin"
+    local tool
+    for tool in cc c++; do
+        write_tool $tool "$zig/zig $tool -target x86_64-linux-gnu.$glibc -g0"
+    done
+    for tool in ar ranlib; do
+        write_tool $tool "$zig/zig $tool"
+    done
+}
+
+write_tool() { # NAME COMMAND
+    local text
+    text=$(printf '#!/bin/sh\nexec %s "$@"\n' "$2")
+    [[ -x $work/bin/$1 && $(cat "$work/bin/$1") == "$text" ]] || { printf '%s\n' "$text" > "$work/bin/$1"; chmod 755 "$work/bin/$1"; }
+}
+
+# Debian's libfuse wants its own, newer glibc; its source package does not.
+fetch_libfuse() {
+    local list apt=$work/apt
+    mkdir -p "$apt"/{sources,lists/partial,archives/partial} "$work/source"
+    # The machine's own sources of packages, asked for source packages.
+    for list in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+        case $list in
+            *.list) sed -nE 's/^deb(-src)?[[:space:]]/deb-src /p' "$list" > "$apt/sources/$(basename "$list")" 2>/dev/null || true ;;
+            *.sources) sed -E 's/^Types:.*/Types: deb-src/' "$list" > "$apt/sources/$(basename "$list")" ;;
+        esac
+    done
+    local options=(-qq -o Dir::Etc::SourceList=/dev/null -o "Dir::Etc::SourceParts=$apt/sources" -o "Dir::State::Lists=$apt/lists"
+        -o "Dir::Cache=$apt" -o Acquire::Retries=3 -o APT::Sandbox::User="$(id -un)")
+    logged apt-update apt-get "${options[@]}" update
+    (cd "$work/source" && logged apt-source apt-get "${options[@]}" source fuse3)
+    rm -rf "$apt"
+}
+
+make_libfuse() {
+    local source
+    if [[ ! -e $prefix/lib/libfuse3.so.3 ]]; then
+        rm -rf "$work/source"
+        fetch_libfuse
+        source=$(echo "$work"/source/fuse3-*/)
+        # fusermount3 is the system's: in /usr/bin everywhere, else on PATH.
+        logged meson-setup env CC="$work/bin/cc" AR="$work/bin/ar" meson setup "$work/source/build" "$source" --prefix="$prefix" \
+            --libdir=lib --buildtype=release --strip -Dbindir=/usr/bin -Dsbindir=/usr/sbin -Dutils=false -Dexamples=false \
+            -Dtests=false "-Dc_args=-ffile-prefix-map=$work=." -Dc_link_args=-Wl,--undefined-version
+        logged meson-install meson install -C "$work/source/build"
+        rm -rf "$work/source/build"
+    fi
+    [[ -e $prefix/lib/libfuse3.so.3 ]] || die "this Debian's libfuse has another soname than libfuse3.so.3; build the wheel on Debian 12"
+}
+
+# Headers without this machine's glibc beside them, and Debian's static libraries, which want no newer one.
+link_libraries() {
+    local name libraries=/usr/lib/x86_64-linux-gnu
+    mkdir -p "$prefix"/{include,lib/cmake/spdlog,lib/pkgconfig,share/cmake}
+    for name in spdlog fmt nlohmann CLI libdeflate.h pcre2.h; do
+        [[ -e /usr/include/$name ]] || die "/usr/include/$name is missing; run mount_scripts/install_dependencies.sh"
+        ln -sfn "/usr/include/$name" "$prefix/include/$name"
+    done
+    for name in libdeflate libpcre2-8; do
+        ln -sfn "$libraries/$name.a" "$prefix/lib/$name.a"
+        sed "s|^prefix=.*|prefix=$prefix|; s|^libdir=.*|libdir=$prefix/lib|; s|^includedir=.*|includedir=$prefix/include|" \
+            "$libraries/pkgconfig/$name.pc" > "$prefix/lib/pkgconfig/$name.pc"
+    done
+    cp cmake/wheel/spdlogConfig.cmake "$prefix/lib/cmake/spdlog/"
+    cp -r /usr/share/cmake/nlohmann_json /usr/share/cmake/CLI11 "$prefix/share/cmake/"
+}
+
+collect_licenses() {
+    local name out=$prefix/licenses fuse
+    fuse=$(cd "$work/source" && echo fuse3_*.dsc)
+    rm -rf "$out"
+    mkdir -p "$out"
+    fuse=${fuse#fuse3_}
+    sed "s/@FUSE_VERSION@/${fuse%.dsc}/" cmake/wheel/LICENSES.txt > "$out/BUNDLED.txt"
+    cp "$work"/source/fuse3-*/LGPL2.txt "$out/LGPL-2.1.txt"
+    cp "$work"/source/fuse3-*/LICENSE "$out/libfuse.txt"
+    for name in cli11 fmt nlohmann-json3 libdeflate libpcre2 spdlog; do
+        cp "$(echo /usr/share/doc/{,lib}$name-dev/copyright | tr ' ' '\n' | while read -r file; do [[ -e $file ]] && echo "$file"; done)" "$out/$name.txt"
+    done
+    cat "$zig"/lib/{libcxx,libcxxabi,libunwind}/LICENSE.TXT > "$out/libcxx.txt"
+}
+
+build_wheel() {
+    rm -rf "$work/built"
+    SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CMakeLists.txt) \
+        logged wheel "$work/venv/bin/pip" wheel --no-deps --no-build-isolation --wheel-dir "$work/built" . \
+        -C "build-dir=$work/cmake" -C "cmake.args=-GNinja" -C "cmake.define.CMAKE_TOOLCHAIN_FILE=$root/cmake/wheel/zig.cmake" \
+        -C "cmake.define.CKPTFS_WHEEL_BUNDLE=$prefix"
+    # Which Linux it runs on is said by what is in it, not by what it was built on.
+    auditwheel show --json "$work"/built/*.whl > "$work/audit.json"
+    python3 - "$work/audit.json" $platform <<'PYTHON'
+import json, sys
+print(json.load(open(sys.argv[1])))
+PYTHON
+    wheel tags --remove --platform-tag $platform "$work"/built/*.whl > "$work/tags.log"
+    mkdir -p dist
+    rm -f dist/ckptfs-*.whl dist/ckptfs-*.tar.gz
+    mv "$work"/built/*.whl dist/
+    logged sdist "$work/venv/bin/python" -m build --sdist --no-isolation --outdir dist .
+}
+
+[[ $# -eq 0 ]] || die "takes no arguments"
+[[ $(uname -m) == x86_64 ]] || die "builds for x86-64, on x86-64"
+mkdir -p "$work"
+step "Tools"
+make_tools
+step "libfuse"
+make_libfuse
+link_libraries
+collect_licenses
+step "ckptfs"
+build_wheel
+ls -l dist
