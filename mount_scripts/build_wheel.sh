@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Leaves in dist/ the wheel of ckptfs, one file for every Python from 3.10 on and every x86-64 Linux with glibc 2.28 or newer,
 # and the sdist:
-#   build_wheel.sh            on Debian 12, x86-64, with what install_dependencies.sh installs; takes packages from Debian and PyPI
+#   build_wheel.sh            on Debian 12, x86-64, after install_dependencies.sh --wheel; takes packages from Debian and PyPI
 # Compiler, libfuse and build are kept in build/wheel/; its source/ holds the source of the libfuse that is in the wheel.
 set -euo pipefail
 
@@ -91,7 +91,7 @@ link_libraries() {
     local name libraries=/usr/lib/x86_64-linux-gnu
     mkdir -p "$prefix"/{include,lib/cmake/spdlog,lib/pkgconfig,share/cmake}
     for name in spdlog fmt nlohmann CLI libdeflate.h pcre2.h; do
-        [[ -e /usr/include/$name ]] || die "/usr/include/$name is missing; run mount_scripts/install_dependencies.sh"
+        [[ -e /usr/include/$name ]] || die "/usr/include/$name is missing; run mount_scripts/install_dependencies.sh --wheel"
         ln -sfn "/usr/include/$name" "$prefix/include/$name"
     done
     for name in libdeflate libpcre2-8; do

@@ -2,6 +2,7 @@
 # Installs the Debian packages that are missing, and only those:
 #   install_dependencies.sh            what building and mounting needs
 #   install_dependencies.sh --tests    and what tests/run.sh needs
+#   install_dependencies.sh --wheel    and what build_wheel.sh needs
 #   install_dependencies.sh --libtorch and Debian's libtorch (1.3 GB), which `ckptfs verify` of views needs
 # A torch that the active Python has serves as well as Debian's libtorch (--tests brings a Python with torch of its own).
 set -euo pipefail
@@ -12,13 +13,16 @@ die() {
 }
 
 packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libspdlog-dev zlib1g-dev)
+wheel=(dpkg-dev python3-venv xz-utils)
 case "${1:-}" in
     "") ;;
     --tests)
         # DeepSpeed builds its CPU operators when they are first used: python3-dev.
         packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14
                    clang-tidy-14 ccache e2fsprogs git mount procps util-linux python3-venv python3-dev)
+        packages+=("${wheel[@]}" debootstrap file lintian)
         ;;
+    --wheel) packages+=("${wheel[@]}") ;;
     --libtorch) packages+=(libtorch-dev) ;;
     *) die "unknown option '$1'" ;;
 esac
