@@ -8,6 +8,7 @@
 
 #include "ckptfs/open.h"
 #include "host/mount_point.h"
+#include "io/whole_file.h"
 #include "util/text.h"
 #include "zero/file_names.h"
 
@@ -82,10 +83,15 @@ Environment environment_without_mounts(std::ostream& out, std::ostream& error) {
         CKPTFS_TRY(absolute_path(path, working_directory));
         return ckptfs::open_directory(path);
     };
+    const auto write_file = [working_directory](const std::string& path, std::string_view text) -> Result<void> {
+        CKPTFS_ASSIGN(const std::string absolute, absolute_path(path, working_directory));
+        return io::write_whole_file(absolute, text);
+    };
     return Environment{.out = out,
                        .error = error,
                        .working_directory = std::move(working_directory),
                        .variable = variable,
+                       .write_file = write_file,
                        .open_source = open_source,
                        .read_with_torch = read_with_module};
 }

@@ -1,11 +1,13 @@
 // Everything the commands do to the world goes through here, so that tests drive them in process.
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <functional>
 #include <iosfwd>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
@@ -32,9 +34,13 @@ struct Environment {
     /// Whether `out` and `error` lead to the same place, so that whoever reads one reads the other too.
     bool streams_are_one = false;
     bool error_is_terminal = false;
+    std::size_t columns = 80;  ///< of the terminal that `out` leads to; 80 where it leads to none
     /// The signal that asks a long command to end, 0 while none does. nullptr: the command looks for signals of the
     /// process itself.
     std::function<int()> interrupted = nullptr;
+
+    /// Writes a whole file, in the place of any that is there: it appears at `path` whole or not at all.
+    std::function<Result<void>(const std::string& path, std::string_view text)> write_file;
 
     std::function<Result<std::shared_ptr<const Source>>(const std::string& path)> open_source;
     /// TorchModule::read_all_records of the module, which is loaded at the first call.

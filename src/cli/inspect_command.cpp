@@ -7,6 +7,7 @@
 #include "cli/commands.h"
 #include "cli/view_options.h"
 #include "report/description.h"
+#include "report/picture.h"
 #include "report/resume_warnings.h"
 #include "report/survey.h"
 #include "util/text.h"
@@ -56,7 +57,9 @@ class Inspection {
             CKPTFS_TRY(look_at(tag));
         }
         mark_newest();
-        environment_.out << (arguments_.json ? report::as_json(description_) : report::as_text(description_));
+        environment_.out << (arguments_.json ? report::as_json(description_)
+                                             : report::as_text(description_, picture_ ? &*picture_ : nullptr,
+                                                               environment_.columns));
         if (description_.checkpoint) {
             return {};
         }
@@ -113,6 +116,7 @@ class Inspection {
         CKPTFS_ASSIGN(const auto dp_world_size,
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size(), options_));
         CKPTFS_ASSIGN(description_.cuts, report::describe_cuts(*checkpoint, *view, dp_world_size, options_));
+        CKPTFS_ASSIGN(picture_, report::make_picture(*checkpoint, dp_world_size, options_));
         description_.warnings =
             report::resume_warnings(*source_, directory, *checkpoint, description_.cuts->world_size);
         return {};
@@ -158,6 +162,7 @@ class Inspection {
     std::unique_ptr<TagReader> reader_;
     std::shared_ptr<view::FileCache> cache_ = std::make_shared<view::FileCache>();
     report::Description description_;
+    std::optional<report::Picture> picture_;  ///< of the re-cut, where one is asked for
     std::optional<Error> first_problem_;
 };
 

@@ -2,9 +2,11 @@
 // needs no libfuse has too.
 #include "program/real_environment.h"
 
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -24,11 +26,20 @@ bool lead_to_the_same(int one, int other) {
            first.st_ino == second.st_ino;
 }
 
+std::size_t terminal_columns() {
+    constexpr std::size_t usual = 80;
+    constexpr std::size_t least = 40;
+    struct winsize size {};
+    const bool is_known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return is_known ? std::max<std::size_t>(size.ws_col, least) : usual;
+}
+
 }  // namespace
 
 cli::Environment real_environment() {
     cli::Environment environment = cli::environment_without_mounts(std::cout, std::cerr);
     environment.streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO);
+    environment.columns = terminal_columns();
     environment.open_writable_source = [working_directory = environment.working_directory](
                                            const std::string& path, bool is_held) -> Result<cli::WritableSource> {
         CKPTFS_TRY(cli::absolute_path(path, working_directory));

@@ -1,9 +1,11 @@
 // What a view is made of: how it cuts the ranks anew, and which source files each virtual file comes from.
 #include <algorithm>
 #include <string>
+#include <unordered_map>
 #include <utility>
 
 #include "ckptfs/extent.h"
+#include "report/cut_file.h"
 #include "report/description.h"
 
 namespace ckptfs::report {
@@ -29,29 +31,6 @@ std::optional<std::uint64_t> rank_of(const zero::Written& checkpoint, const std:
     return std::nullopt;
 }
 
-CutFile describe_file(const zero::Written& checkpoint, const View& view, std::size_t index, const File& file) {
-    CutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
-    const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
-    if (virtual_file == nullptr) {
-        result.original = true;
-        return result;
-    }
-    for (const Piece& piece : virtual_file->pieces()) {
-        if (piece.kind != Piece::Kind::source) {
-            continue;
-        }
-        const std::string name = base_name(piece.file->name());
-        const auto part = std::find_if(result.parts.begin(), result.parts.end(),
-                                       [&](const CutPart& known) { return known.file == name; });
-        if (part == result.parts.end()) {
-            result.parts.push_back({name, rank_of(checkpoint, name), piece.length});
-        } else {
-            part->nbytes += piece.length;
-        }
-    }
-    return result;
-}
-
 Result<std::vector<CutFile>> describe_files(const zero::Written& checkpoint, const View& view) {
     std::vector<CutFile> files;
     for (std::size_t index = 0; index < std::min(view.file_count(), max_listed_files); ++index) {
@@ -62,6 +41,28 @@ Result<std::vector<CutFile>> describe_files(const zero::Written& checkpoint, con
 }
 
 }  // namespace
+
+CutFile describe_file(const zero::Written& checkpoint, const View& view, std::size_t index, const File& file) {
+    CutFile result{.name = view.file_name(index), .nbytes = file.size(), .original = false, .parts = {}};
+    const auto* virtual_file = dynamic_cast<const VirtualFile*>(&file);
+    if (virtual_file == nullptr) {
+        result.original = true;
+        return result;
+    }
+    std::unordered_map<const File*, std::size_t> known;
+    for (const Piece& piece : virtual_file->pieces()) {
+        if (piece.kind != Piece::Kind::source) {
+            continue;
+        }
+        const auto [part, is_new] = known.emplace(piece.file, result.parts.size());
+        if (is_new) {
+            const std::string name = base_name(piece.file->name());
+            result.parts.push_back({name, rank_of(checkpoint, name), 0});
+        }
+        result.parts[part->second].nbytes += piece.length;
+    }
+    return result;
+}
 
 Result<Cuts> describe_cuts(const zero::Written& checkpoint, const View& view, std::uint64_t dp_world_size,
                            const view::ViewOptions& options) {

@@ -147,7 +147,9 @@ Result<ShownView> describe_shown(const zero::Written& checkpoint, const View& vi
 using Show = std::function<Result<std::shared_ptr<const View>>(const ViewRequest& request)>;
 [[nodiscard]] std::vector<ViewAnswer> describe_views(std::uint64_t world_size, const Show& show);
 
-[[nodiscard]] std::string as_text(const Description& description);
+struct Picture;
+/// `picture`: of the re-cut, where there is one. Its lines are no longer than `columns`.
+[[nodiscard]] std::string as_text(const Description& description, const Picture* picture, std::size_t columns);
 [[nodiscard]] std::string as_json(const Description& description);
 
 }  // namespace ckptfs::report

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "report/description.h"
+#include "report/picture_text.h"
 #include "util/text.h"
 
 namespace ckptfs::report {
@@ -197,21 +198,13 @@ std::string views_text(const Description& description) {
     return "\nviews\n" + table(rows, {}, "  ");
 }
 
-std::string cuts_text(const Description& description) {
+std::string cuts_text(const Description& description, const Picture* picture, std::size_t columns) {
     const Cuts& cuts = *description.cuts;
     const CheckpointDescription& checkpoint = *description.checkpoint;
     std::ostringstream result;
     result << "\nre-cut from " << counted(checkpoint.world_size, "rank") << " to " << grouped(cuts.world_size) << "\n";
-    const std::string title = partition_title(checkpoint);
-    std::vector<std::vector<std::string>> groups{{"group", title, "padding", "", title, "padding"}};
-    for (std::size_t index = 0; index < cuts.groups.size(); ++index) {
-        const GroupCut& before = checkpoint.groups[index].cut;
-        const GroupCut& after = cuts.groups[index];
-        groups.push_back({group_name(checkpoint, checkpoint.groups[index]), partition(before),
-                          per_rank(before.padding_numel), "->", partition(after), per_rank(after.padding_numel)});
-    }
-    if (groups.size() > 1) {
-        result << table(groups, {true, true, false, false, true, false}, "  ") << "\n";
+    if (picture != nullptr && !picture->groups.empty()) {
+        result << as_text(*picture, columns) << "\n";
     }
     result << files_text(cuts.files, cuts.file_count);
     return result.str();
@@ -248,7 +241,7 @@ std::string warnings_text(const Description& description) {
 
 }  // namespace
 
-std::string as_text(const Description& description) {
+std::string as_text(const Description& description, const Picture* picture, std::size_t columns) {
     std::string result = line("source", printable(description.source));
     if (description.checkpoint) {
         result += checkpoint_text(description);
@@ -256,7 +249,7 @@ std::string as_text(const Description& description) {
     result += tags_text(description);
     result += views_text(description);
     if (description.cuts) {
-        result += cuts_text(description);
+        result += cuts_text(description, picture, columns);
     }
     if (description.shown) {
         const ShownView& shown = *description.shown;

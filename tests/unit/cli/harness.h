@@ -12,6 +12,7 @@
 #include "ckptfs/open.h"
 #include "cli/run.h"
 #include "io/posix_source.h"
+#include "io/whole_file.h"
 #include "support/records.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
@@ -53,7 +54,9 @@ class Harness {
             .working_directory = std::filesystem::path(temporary_.path()),
             .variable = [](const std::string&) { return std::nullopt; },
             .streams_are_one = streams_are_one,
+            .columns = columns,
             .interrupted = interrupted,
+            .write_file = io::write_whole_file,
             .open_source = ckptfs::open_directory,
             .read_with_torch = read_with_torch,
             .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
@@ -119,6 +122,7 @@ class Harness {
     std::function<Result<void>(const File&, const TorchModule::ChunkVisitor&)> read_with_torch = read_records;
     bool streams_are_one = false;
     std::function<int()> interrupted = nullptr;
+    std::size_t columns = 80;
     bool has_syslog = true;
     Result<void> check_result;
     Result<void> serve_result;

@@ -128,6 +128,22 @@ TEST(Inspect, RecutNamesTheRanksThatBytesComeFrom) {
     EXPECT_THAT(harness.out(), HasSubstr("the source's file as it is"));
 }
 
+TEST(Inspect, RecutIsDrawnAsWideAsTheTerminal) {
+    const auto bar = [](std::size_t columns) {
+        Harness harness;
+        harness.columns = columns;
+        EXPECT_EQ(harness.run({"inspect", "--world-size=3", (fixtures / "stage2_bf16_ws4").string()}), 0);
+        const std::string text = harness.out();
+        const std::size_t begin = text.rfind('\n', text.find("│█")) + 1;
+        return text.substr(begin, text.find('\n', begin) - begin);
+    };
+    EXPECT_THAT(bar(80), testing::StartsWith("  4 x "));
+    EXPECT_GT(bar(120).size(), bar(80).size());
+    Harness harness;
+    ASSERT_EQ(harness.run({"inspect", (fixtures / "stage2_bf16_ws4").string()}), 0);
+    EXPECT_THAT(harness.out(), testing::Not(HasSubstr("│"))) << "nothing is cut without a world size";
+}
+
 TEST(Inspect, ModelParallelFamiliesAreShownWithTheirDegrees) {
     Harness harness;
     const std::string source = (fixtures / "tensor_parallel_stage2_ws4").string();
