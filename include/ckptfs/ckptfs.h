@@ -9,6 +9,7 @@
 #ifndef CKPTFS_CKPTFS_H
 #define CKPTFS_CKPTFS_H
 
+/* NOLINTBEGIN(modernize-deprecated-headers,modernize-use-using,readability-identifier-naming): C */
 #include <stddef.h>
 #include <stdint.h>
 
@@ -111,7 +112,8 @@ typedef struct ckptfs_streams {
        Called from the calling thread. */
     int (*out)(void* context, const char* bytes, size_t nbytes);
     int (*error)(void* context, const char* bytes, size_t nbytes);
-    /* Another number than 0 ends the command soon. Called from any of its threads, several times a second. */
+    /* Another number than 0 ends the command soon, as a failure. Called from any of its threads, a few times a second
+       while it reads. */
     int (*interrupted)(void* context);
     /* Whether both lead to one terminal or file, where nobody reads a sentence twice. */
     int streams_are_one;
@@ -127,5 +129,6 @@ int ckptfs_command(const char* const* words, size_t word_count, const ckptfs_str
 #ifdef __cplusplus
 }
 #endif
+/* NOLINTEND(modernize-deprecated-headers,modernize-use-using,readability-identifier-naming) */
 
 #endif

@@ -3,8 +3,10 @@
 #ifndef CKPTFS_TORCH_MODULE_H
 #define CKPTFS_TORCH_MODULE_H
 
+/* NOLINTBEGIN(modernize-deprecated-headers): C */
 #include <stddef.h>
 #include <stdint.h>
+/* NOLINTEND(modernize-deprecated-headers) */
 
 #ifdef __cplusplus
 extern "C" {

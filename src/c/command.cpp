@@ -10,10 +10,12 @@
 #include <vector>
 
 #include "c/failure.h"
+#include "c/interruption.h"
 #include "ckptfs/ckptfs.h"
 #include "cli/environment.h"
 #include "cli/exit_code.h"
 #include "cli/run.h"
+#include "io/posix_source.h"
 
 namespace ckptfs::c {
 namespace {
@@ -68,8 +70,17 @@ Result<void> run(const std::vector<std::string>& words, const ckptfs_streams& st
     std::ostream error(&error_buffer);
     cli::Environment environment = cli::environment_without_mounts(out, error);
     environment.streams_are_one = streams.streams_are_one != 0;
-    environment.interrupted = [&streams] {
-        return streams.interrupted != nullptr && streams.interrupted(streams.context) != 0 ? SIGINT : 0;
+    const auto interruption = std::make_shared<const Interruption>([&streams] {  // which outlives what is read here
+        return streams.interrupted != nullptr && streams.interrupted(streams.context) != 0;
+    });
+    environment.interrupted = [interruption] { return interruption->is_wanted() ? SIGINT : 0; };
+    environment.open_source = [interruption, directory = environment.working_directory](
+                                  const std::string& path) -> Result<std::shared_ptr<const Source>> {
+        CKPTFS_TRY(cli::absolute_path(path, directory));
+        CKPTFS_ASSIGN(
+            std::shared_ptr<const Source> source,
+            io::DirectorySource::open_directory(path, std::make_shared<const InterruptibleCalls>(interruption)));
+        return source;
     };
     if (reader != nullptr) {
         const auto module = TorchModule::of(*reader, "the reader that is to read views a second time");
@@ -85,6 +96,11 @@ Result<void> run(const std::vector<std::string>& words, const ckptfs_streams& st
     std::optional<Error> failed;
     status = cli::run(words, environment, &failed);
     error.flush();
+    if (interruption->is_wanted() && status == cli::status_of(cli::ExitCode::verification)) {
+        // What could not be read is no problem of the checkpoint.
+        failed = Error(ErrorCode::io, "interrupted before anything was found", EINTR);
+        status = cli::status_of(cli::ExitCode::io);
+    }
     return failed ? Result<void>(std::move(*failed)) : Result<void>();
 }
 

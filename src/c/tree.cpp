@@ -62,7 +62,8 @@ ckptfs_attributes attributes_of(const FileInfo& info) {
     return attributes;
 }
 
-Result<void> open_tree(const char* source, std::vector<std::string> words, const cli::Warn& warn, ckptfs_tree** out) {
+Result<void> open_tree(const char* source, const std::vector<std::string>& words, const cli::Warn& warn,
+                       ckptfs_tree** out) {
     CKPTFS_ASSIGN(auto arguments, cli::parse_shown_options(words));
     arguments.source = source;
     std::ostream nowhere(nullptr);

@@ -260,8 +260,8 @@ void ViewTree::release_unused() const {
 }
 
 Result<SourceStatistics> ViewTree::statistics() const {
-    auto found = file_system_->statfs();
-    return found.ok() ? Result(std::move(found.value)) : error_of("", "asked for its file system", found.failure());
+    const auto found = file_system_->statfs();
+    return found.ok() ? Result(found.value) : error_of("", "asked for its file system", found.failure());
 }
 
 Result<FileInfo> ViewTree::info(const std::string& path, LastLink last_link) const {

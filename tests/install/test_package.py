@@ -69,7 +69,7 @@ def test_a_torch_that_is_named_must_be_there(tmp_path):
     done = subprocess.run(["cmake", "-G", "Ninja", "-S", REPOSITORY, "-B", tmp_path / "build", f"-DTorch_ROOT={tmp_path}"],
                           capture_output=True, text=True, check=False)
     assert done.returncode != 0
-    assert f"Torch_ROOT is {tmp_path}" in done.stderr
+    assert f"Torch_ROOT is {tmp_path}" in " ".join(done.stderr.split())  # CMake breaks lines
 
 
 def test_what_was_installed_can_be_removed(tmp_path):
@@ -111,7 +111,7 @@ def test_the_shared_library_needs_no_fuse_and_shows_its_functions_alone(prefix):
     assert not any("fuse" in name or "torch" in name or "c10" in name for name in needed)
     exported = {line.split()[-1] for line in run("nm", "-D", "--defined-only", library).splitlines()}
     header = (prefix / "include/ckptfs/ckptfs.h").read_text(encoding="utf-8")
-    declared = set(re.findall(r"^[a-z][\w ]*[ *](ckptfs_\w+)\(", header, re.MULTILINE))
+    declared = set(re.findall(r"^[a-z][\w *]*[ *](ckptfs_\w+)\(", header, re.MULTILINE))
     assert exported == declared
     assert "ckptfs_command" in declared and len(declared) >= 14
 

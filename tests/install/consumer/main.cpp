@@ -1,4 +1,5 @@
-// consumer CHECKPOINT TAG WORLD_SIZE: prints the name and size of every file that the tag has at that world size.
+// consumer CHECKPOINT TAG WORLD_SIZE: prints the name and size of every file that the tag has at that world size, which
+// a tree of what a mount shows must have too.
 #include <ckptfs/open.h>
 #include <ckptfs/version.h>
 
@@ -12,7 +13,8 @@ namespace {
 
 ckptfs::Result<void> print_view(const std::string& path, const std::string& tag_name, std::uint64_t world_size) {
     CKPTFS_ASSIGN(const auto source, ckptfs::open_directory(path));
-    const auto reader = ckptfs::zero_tag_reader();
+    const std::shared_ptr<const ckptfs::TagReader> reader = ckptfs::zero_tag_reader();
+    CKPTFS_ASSIGN(const auto tree, ckptfs::open_view(source, reader, ckptfs::ViewRequest::at_world_size(world_size)));
     const auto tag = reader->read(*source, tag_name);
     if (tag->problem() != nullptr) {
         return *tag->problem();
@@ -22,6 +24,10 @@ ckptfs::Result<void> print_view(const std::string& path, const std::string& tag_
         CKPTFS_ASSIGN(const auto file, view->open(i));
         std::vector<std::byte> bytes(file->size());
         CKPTFS_TRY(file->read(0, bytes));
+        CKPTFS_ASSIGN(const auto shown, tree->stat(tag_name + "/" + view->file_name(i)));
+        if (shown.stamp.size != bytes.size()) {
+            return ckptfs::Error(ckptfs::ErrorCode::internal, "the tree shows another size of " + view->file_name(i));
+        }
         std::cout << view->file_name(i) << ' ' << bytes.size() << '\n';
     }
     return {};

@@ -327,6 +327,25 @@ TEST(CInterface, OutputThatCannotBeWrittenFailsTheCommand) {
     EXPECT_THAT(taken(failure).message, HasSubstr("cannot be written"));
 }
 
+TEST(CInterface, ACommandEndsWhenItsCallerWantsItTo) {
+    for (const auto& words : {std::vector<std::string>{"verify", sample, "--world-size=3"},
+                              {"inspect", sample},
+                              {"cat", sample, "latest"}}) {
+        ckptfs_streams streams{};
+        streams.interrupted = [](void*) { return 1; };
+        ckptfs_failure failure{};
+        EXPECT_EQ(ckptfs_command(pointers(words).data(), words.size(), &streams, nullptr, &failure), 7)
+            << words.front();
+        const Failed failed = taken(failure);
+        EXPECT_EQ(failed.code, CKPTFS_IO) << failed.message;
+        EXPECT_THAT(failed.system_errno, testing::AnyOf(ECANCELED, EINTR, EIO)) << failed.message;
+        streams.interrupted = [](void*) { return 0; };
+        if (words.front() != "verify") {  // which takes a second reader
+            EXPECT_EQ(ckptfs_command(pointers(words).data(), words.size(), &streams, nullptr, nullptr), 0);
+        }
+    }
+}
+
 TEST(CInterface, VerifyReadsWithTheReaderThatItIsGiven) {
     const auto reader = [](const CkptfsTorchFile*, const CkptfsTorchSink*, char* error, std::size_t nbytes) {
         std::strncpy(error, "not today", nbytes);
