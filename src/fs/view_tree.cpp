@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t most_directories = 1024;
 constexpr unsigned most_links = 40;  // as the kernel has it
+constexpr std::chrono::seconds tidying_interval{2};
 
 FileInfo info_of_shown(const Attributes& shown) {
     FileInfo info;
@@ -213,7 +214,8 @@ ViewTree::ViewTree(std::unique_ptr<FileSystem> file_system, std::string name, st
     : file_system_(std::move(file_system)),
       name_(std::move(name)),
       now_(std::move(now)),
-      directories_(std::make_unique<Directories>()) {}
+      directories_(std::make_unique<Directories>()),
+      tidied_at_(now_()) {}
 
 ViewTree::~ViewTree() = default;
 
@@ -234,7 +236,16 @@ auto ViewTree::at(const std::string& path, LastLink last_link, const char* actio
     if (answer.error == ESTALE) {
         answer = answer_of(false);
     }
+    tidy_if_due();
     return answer.ok() ? Value(std::move(answer.value)) : Value(error_of(path, action, answer.failure()));
+}
+
+void ViewTree::tidy_if_due() const {
+    const std::unique_lock lock(tidying_, std::try_to_lock);
+    if (lock.owns_lock() && now_() - tidied_at_ >= tidying_interval) {
+        tidied_at_ = now_();
+        file_system_->tidy();
+    }
 }
 
 Error ViewTree::error_of(const std::string& path, const char* action, const Errno& failure) const {

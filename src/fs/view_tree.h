@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,7 +18,8 @@ namespace ckptfs {
 /// Does what the kernel does for the programs that read a mount: takes paths apart, follows symbolic links, relies on
 /// entries for as long as it may, and looks a name up again that turns out to have changed. Names, types, sizes, modes,
 /// times and inodes are those of the mount. open() hands out the file behind a name itself: a VirtualFile, or SOURCE's
-/// own. Directories that were looked at lately stay referenced, a bounded number of them, and nothing else.
+/// own. Directories that were looked at lately stay referenced, a bounded number of them, and nothing else. What a
+/// mount has a thread for, to let go of what nobody uses, is done now and then by whoever asks something.
 class ViewTree final : public Source {
  public:
     /// `file_system`: read-only. `name`: of its root, for messages. `now`: what lifetimes are measured with.
@@ -52,10 +54,14 @@ class ViewTree final : public Source {
     /// `action`: what cannot be done, as in "'path' cannot be opened".
     [[nodiscard]] Error error_of(const std::string& path, const char* action, const Errno& failure) const;
 
+    void tidy_if_due() const;
+
     std::unique_ptr<FileSystem> file_system_;
     std::string name_;
     std::function<TimePoint()> now_;
     std::unique_ptr<Directories> directories_;
+    mutable std::mutex tidying_;  // guards the next line; nobody waits for it
+    mutable TimePoint tidied_at_;
 };
 
 /// What messages call the root of a view of `source`: "/checkpoint (world-size-8)".

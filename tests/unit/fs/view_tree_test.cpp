@@ -251,6 +251,18 @@ TEST_F(ViewTreeTest, ATagStaysInMemoryAsLongAsItIsUsed) {
     EXPECT_EQ(reader_->reads(), 1);
 }
 
+TEST_F(ViewTreeTest, WhatNobodyUsesIsLetGoOfNowAndThen) {
+    const auto shown = tree();
+    EXPECT_TRUE(shown->stat("latest").ok());
+    EXPECT_EQ(source_->releases(), 0);
+    pass(2000);
+    EXPECT_TRUE(shown->stat("latest").ok());
+    EXPECT_TRUE(shown->stat("latest").ok());
+    EXPECT_EQ(source_->releases(), 1);
+    shown->release_unused();
+    EXPECT_EQ(source_->releases(), 2);
+}
+
 TEST_F(ViewTreeTest, ALongPathCostsWhatItsLastNameCosts) {
     std::string path = "plain";
     for (int depth = 0; depth < 20; ++depth) {
