@@ -6,6 +6,7 @@
 #include <functional>
 #include <iosfwd>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -57,7 +58,7 @@ struct Environment {
                                const std::function<void()>& on_ready)>
         mount_and_serve = nullptr;
     std::function<StartReport(const std::function<StartReport(const std::function<void()>& ready)>& body,
-                              StartExitCodes codes)>
+                              StartExitCodes codes, std::optional<int> kept)>
         daemonise = nullptr;
 };
 

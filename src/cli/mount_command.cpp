@@ -8,6 +8,7 @@
 #include "cli/exit_code.h"
 #include "cli/shown.h"
 #include "cli/view_options.h"
+#include "host/handed_over.h"
 #include "host/job_signals.h"
 #include "host/mount_point.h"
 #include "util/log.h"
@@ -33,7 +34,8 @@ Result<bool> start_log(const MountArguments& arguments, const Environment& envir
 /// Whether the mount point is SOURCE itself, under whatever name.
 bool is_covered(const MountArguments& arguments) {
     std::error_code no_directory;
-    return std::filesystem::equivalent(arguments.source, arguments.mount_point, no_directory);
+    return !descriptor_of(arguments.mount_point) &&
+           std::filesystem::equivalent(arguments.source, arguments.mount_point, no_directory);
 }
 
 class Mounting {
@@ -47,22 +49,30 @@ class Mounting {
         CKPTFS_ASSIGN(const auto target, read_view_options(arguments_.target));
         const MountOptions options{.source = arguments_.source,
                                    .mount_point = arguments_.mount_point,
+                                   .descriptor = descriptor_of(arguments_.mount_point),
                                    .io = arguments_.io,
                                    .allow_other = arguments_.allow_other,
                                    .writable = arguments_.writable,
                                    .in_place = arguments_.writable && is_covered(arguments_),
                                    .ends_by_own_signals = ends_ == MountEnds::by_own_signals,
                                    .kernel_options = arguments_.kernel_options};
+        if (options.descriptor) {  // SOURCE, looked into through a mount that nobody serves yet, would not answer
+            CKPTFS_TRY(environment_.check_mount_point(options));
+        }
         CKPTFS_ASSIGN(const auto opened, open_source());
-        CKPTFS_TRY(environment_.check_mount_point(options));
+        if (!options.descriptor) {
+            CKPTFS_TRY(environment_.check_mount_point(options));
+        }
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
         const ShowOptions shown{.shown = {arguments_.source, arguments_.target, arguments_.allow_empty},
-                                .allow_other = arguments_.allow_other,
+                                // What was mounted may let others in, whatever this command line says.
+                                .allow_other = arguments_.allow_other || options.descriptor,
                                 .in_place = arguments_.in_place};
         CKPTFS_ASSIGN(const auto file_system,
                       show(opened, reader, shown, [this](const std::string& message) { warn(message); }));
         return environment_.mount_and_serve(*file_system, options, [&] {
-            log::info("mounted " + arguments_.source + " on " + arguments_.mount_point);
+            log::info((options.descriptor ? "serving " + arguments_.source + " on " + name_of_mount(options)
+                                          : "mounted " + arguments_.source + " on " + arguments_.mount_point));
             if (!is_logged && ends_ == MountEnds::by_signals) {  // the standard error of a COMMAND is its own
                 environment_.error << "ckptfs: warning: there is no syslog here (/dev/log), so the log is lost; name a "
                                       "file for it with --log-file=FILE\n"
@@ -141,7 +151,7 @@ StartReport mount(const MountArguments& arguments, const Environment& environmen
         }
         return report_of(result);
     };
-    return environment.daemonise(body, start_exit_codes);
+    return environment.daemonise(body, start_exit_codes, descriptor_of(absolute.mount_point));
 }
 
 }  // namespace ckptfs::cli

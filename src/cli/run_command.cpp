@@ -118,7 +118,8 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
     codes.serves_others = true;
     const auto start = [&] {
         return environment.daemonise(
-            [&](const std::function<void()>& ready) { return serve(mounted, place, environment, ready); }, codes);
+            [&](const std::function<void()>& ready) { return serve(mounted, place, environment, ready); }, codes,
+            std::nullopt);
     };
     auto joined = share::SharedView::join(place, start);
     if (!joined) {

@@ -18,7 +18,11 @@ namespace ckptfs {
 namespace {
 
 void init(void* user_data, fuse_conn_info* connection) noexcept {
-    static_cast<Adapter*>(user_data)->negotiate(*connection);
+    auto& adapter = *static_cast<Adapter*>(user_data);
+    adapter.negotiate(*connection);
+    if (adapter.on_init) {
+        adapter.on_init();
+    }
 }
 
 void lookup(fuse_req_t request, fuse_ino_t parent, const char* name) noexcept {

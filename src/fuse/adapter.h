@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <functional>
 
 #include "fs/file_system.h"
 #include "fuse/init_hook.h"
@@ -23,7 +24,8 @@ class Adapter {
     const bool writable;
     InitHook init_hook;
     KernelBackingFiles backing_files;
-    OpenModes modes;  ///< of a mount that can be written
+    OpenModes modes;                ///< of a mount that can be written
+    std::function<void()> on_init;  ///< called, if set before the session serves, when the kernel has connected
 
     /// What is asked of the kernel, by libfuse itself where that can.
     void negotiate(fuse_conn_info& connection);
@@ -40,6 +42,7 @@ class Adapter {
     [[nodiscard]] bool maps_direct() const;
 
     const IoMode io_;
+    const bool is_handed_over_;
     std::atomic<bool> libfuse_maps_direct_ = false;
     std::atomic<bool> libfuse_passes_through_ = false;
 };

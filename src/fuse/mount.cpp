@@ -27,6 +27,7 @@
 #include "fuse/adapter.h"
 #include "fuse/housekeeping.h"
 #include "fuse/own_signals.h"
+#include "host/handed_over.h"
 #include "host/mount_point.h"
 #include "util/log.h"
 
@@ -293,6 +294,31 @@ class ReadinessProbe {
     std::thread thread_;
 };
 
+// Of a mount whose place is not known, so that nobody can look into it from outside: the kernel's first question is
+// being answered, and whoever looks into the mount waits for no more than that.
+class FirstAnswer {
+ public:
+    explicit FirstAnswer(const std::function<void()>& on_ready) : on_ready_(on_ready) {}
+
+    void give() noexcept {
+        try {
+            is_given_ = true;
+            on_ready_();
+        } catch (const std::exception& failure) {
+            log::error(failure.what());
+            failure_ = ENOMEM;
+            ::kill(::getpid(), SIGTERM);  // to the thread that serves
+        }
+    }
+    [[nodiscard]] bool is_given() const { return is_given_; }
+    [[nodiscard]] int failure() const { return failure_; }
+
+ private:
+    const std::function<void()>& on_ready_;
+    std::atomic<bool> is_given_ = false;
+    std::atomic<int> failure_ = 0;
+};
+
 int serve(fuse_session* session) {
     const std::unique_ptr<fuse_loop_config, decltype(&fuse_loop_cfg_destroy)> config(fuse_loop_cfg_create(),
                                                                                      &fuse_loop_cfg_destroy);
@@ -314,7 +340,13 @@ std::string reason_of(int outcome) {
 Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& options,
                              const std::function<void()>& on_ready) {
     CKPTFS_TRY(check_mount_point(options));
-    CKPTFS_ASSIGN(const std::string real_mount_point, real_path(options.mount_point));
+    const std::string name = name_of_mount(options);
+    std::string real_mount_point;  // unknown, and nobody's to unmount, where a descriptor was handed over
+    if (options.descriptor) {
+        CKPTFS_TRY(take_over(*options.descriptor));
+    } else {
+        CKPTFS_ASSIGN(real_mount_point, real_path(options.mount_point));
+    }
     const LibfuseMessages messages;
     LibfuseMessages::collect(true);
     Adapter adapter(file_system, options);
@@ -329,34 +361,43 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     if (fuse_set_signal_handlers(session.get()) != 0 ||
         fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
-        const std::string advice = mount_advice();
-        return Error(ErrorCode::mount, "mounting on '" + options.mount_point + "' failed: " +
-                                           LibfuseMessages::collected() + (advice.empty() ? "" : "; " + advice));
+        const std::string advice = options.descriptor ? "" : mount_advice();
+        return Error(ErrorCode::mount, "mounting on " + name + " failed: " + LibfuseMessages::collected() +
+                                           (advice.empty() ? "" : "; " + advice));
     }
     const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));
     adapter.backing_files.attach(fuse_session_fd(session.get()));
     LibfuseMessages::collect(false);
     const Housekeeping housekeeping(file_system);
-    ReadinessProbe probe(options.mount_point, own, on_ready);
-    const int outcome = probe.runs() ? serve(session.get()) : 0;
-    const int failure = probe.failure();
+    std::optional<ReadinessProbe> probe;
+    FirstAnswer first_answer(on_ready);
+    if (options.descriptor) {
+        adapter.on_init = [&first_answer] { first_answer.give(); };
+    } else {
+        probe.emplace(options.mount_point, own, on_ready);
+    }
+    const int outcome = !probe || probe->runs() ? serve(session.get()) : 0;
+    const int failure = probe ? probe->failure() : first_answer.failure();
     if (own.is_covered()) {
-        log::info("something else is mounted on '" + options.mount_point + "' by now, and stays");
+        log::info("something else is mounted on " + name + " by now, and stays");
         session.leave_mount_point();
     }
     session.unmount();  // before joining: a probe that still waits gets its error
-    probe.join();
+    probe.reset();
     own.clear_if_aborted();
     if (const auto count = adapter.modes.passed_through(); count > 0) {
         log::info("the kernel itself read and wrote what was opened " + std::to_string(count) + " times");
     }
     if (outcome < 0) {
-        return Error(ErrorCode::mount, "serving '" + options.mount_point + "' failed: " + reason_of(outcome));
+        return Error(ErrorCode::mount, "serving " + name + " failed: " + reason_of(outcome));
     }
     if (failure != 0) {
-        return Error(ErrorCode::mount, "the mount on '" + options.mount_point +
-                                           "' does not answer: " + std::generic_category().message(failure));
+        return Error(ErrorCode::mount, (options.descriptor ? "" : "the mount on ") + name +
+                                           " does not answer: " + std::generic_category().message(failure));
+    }
+    if (options.descriptor && !first_answer.is_given()) {
+        return Error(ErrorCode::mount, name + " was unmounted, or ckptfs told to end, before it was served");
     }
     return {};
 }

@@ -24,7 +24,8 @@ Adapter::Adapter(FileSystem& to_serve, const MountOptions& options)
       writable(options.writable),
       init_hook({.passthrough = wants_passthrough(options), .kills_privileges = options.writable}),
       modes(backing_files),
-      io_(options.io) {}
+      io_(options.io),
+      is_handed_over_(options.descriptor.has_value()) {}
 
 void Adapter::negotiate(fuse_conn_info& connection) {
     // Splicing is slower here, and turns a shrunk source into a shorter file.
@@ -39,6 +40,10 @@ void Adapter::negotiate(fuse_conn_info& connection) {
         // Attributes never change under an inode, so that asking for them before each cached read is of no use.
         wanted = FUSE_CAP_CACHE_SYMLINKS;
         unwanted |= FUSE_CAP_AUTO_INVAL_DATA;
+        if (is_handed_over_) {
+            // Has the kernel check permissions, should whoever mounted have left default_permissions out.
+            wanted |= FUSE_CAP_POSIX_ACL;
+        }
     }
     bool maps_direct = false;
     bool passes_through = false;

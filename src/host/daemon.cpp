@@ -162,7 +162,7 @@ class SignalsForChild {
 };
 
 // For a system or a sandbox without close_range().
-void close_one_by_one(int first) {
+void close_one_by_one(unsigned first, unsigned last) {
     std::vector<int> open;
     {
         const std::unique_ptr<DIR, int (*)(DIR*)> listing(::opendir("/proc/self/fd"), &::closedir);
@@ -174,26 +174,42 @@ void close_one_by_one(int first) {
         }
     }
     for (const int descriptor : open) {
-        if (descriptor >= first) {
+        const auto number = static_cast<unsigned>(descriptor);
+        if (number >= first && number <= last) {
             ::close(descriptor);
         }
     }
 }
 
-// The number that the pipe gets: the only descriptor left beside standard error.
-constexpr int kept_pipe = STDERR_FILENO + 1;
+void close_all(unsigned first, unsigned last) {
+    // glibc knows it from 2.34 on. NOLINTNEXTLINE(cppcoreguidelines-pro-type-vararg)
+    if (first <= last && ::syscall(SYS_close_range, first, last, 0) != 0) {
+        close_one_by_one(first, last);
+    }
+}
+
+// The number that the pipe gets: right behind standard error, and beside what is kept.
+int number_of_pipe(std::optional<int> kept) {
+    constexpr int first = STDERR_FILENO + 1;
+    return kept == first ? first + 1 : first;
+}
 
 // False where the caller's standard streams cannot be let go.
-bool let_go_of_the_shell(int pipe) {
+bool let_go_of_the_shell(int pipe, std::optional<int> kept) {
     ::setsid();
     if (::chdir("/") != 0) {
         std::perror("chdir");
     }
+    const int kept_pipe = number_of_pipe(kept);
     if (pipe != kept_pipe) {
         ::dup3(pipe, kept_pipe, O_CLOEXEC);
     }
-    if (::syscall(SYS_close_range, kept_pipe + 1, UINT_MAX, 0) != 0) {  // glibc knows it from 2.34 on
-        close_one_by_one(kept_pipe + 1);
+    const auto behind_pipe = static_cast<unsigned>(kept_pipe) + 1;
+    if (kept && *kept > kept_pipe) {
+        close_all(behind_pipe, static_cast<unsigned>(*kept) - 1);
+        close_all(static_cast<unsigned>(*kept) + 1, UINT_MAX);
+    } else {
+        close_all(behind_pipe, UINT_MAX);
     }
     ::signal(SIGPIPE, SIG_IGN);  // a parent that is gone is found by writing to it
     if (!point_input_at_null()) {
@@ -205,8 +221,8 @@ bool let_go_of_the_shell(int pipe) {
 
 }  // namespace
 
-StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body,
-                      StartExitCodes codes) {
+StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, StartExitCodes codes,
+                      std::optional<int> kept) {
     std::array<int, 2> pipe{};
     if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
         return {codes.refused,
@@ -243,8 +259,8 @@ StartReport daemonise(const std::function<StartReport(const std::function<void()
     }
 
     signals.restore();
-    int descriptor = kept_pipe;
-    if (!let_go_of_the_shell(pipe[1])) {
+    int descriptor = number_of_pipe(kept);
+    if (!let_go_of_the_shell(pipe[1], kept)) {
         const StartReport refused{codes.refused, "'/dev/null' cannot be opened: " + message_of(errno), 0};
         send(descriptor, refused);
         std::exit(refused.exit_code);  // NOLINT(concurrency-mt-unsafe): there are no threads yet

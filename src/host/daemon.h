@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 
 namespace ckptfs {
@@ -23,12 +24,13 @@ struct StartExitCodes {
 };
 
 /// Forks and runs `body` in the child, which has a session of its own, "/" as its directory, and no descriptor of the
-/// caller's but standard error until `ready` is called, which closes that too. Call it before any thread or file that
-/// the child needs exists, and with absolute paths only. In the parent: returns {0, ""} when the child calls `ready`,
-/// otherwise what `body` returned, or one of `codes` and what happened. In the child: never returns;
-/// exits with the code of `body`. SIGINT, SIGTERM and SIGHUP that come to the waiting parent go to the child too, and
-/// are reported when the child has ended; they stay blocked once `ready` has been called, for the parent to exit.
-/// Where the parent is gone, `ready` sends SIGTERM to the child itself, unless that serves others too.
-StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, StartExitCodes codes);
+/// caller's but `kept`, above standard error, and that itself until `ready` is called, which closes it. Call it before
+/// any thread or other file that the child needs exists, and with absolute paths only. In the parent: returns {0, ""}
+/// when the child calls `ready`, otherwise what `body` returned, or one of `codes` and what happened. In the child:
+/// never returns; exits with the code of `body`. SIGINT, SIGTERM and SIGHUP that come to the waiting parent go to the
+/// child too, and are reported when the child has ended; they stay blocked once `ready` has been called, for the parent
+/// to exit. Where the parent is gone, `ready` sends SIGTERM to the child itself, unless that serves others too.
+StartReport daemonise(const std::function<StartReport(const std::function<void()>& ready)>& body, StartExitCodes codes,
+                      std::optional<int> kept);
 
 }  // namespace ckptfs

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ enum class IoMode : std::uint8_t {
 struct MountOptions {
     std::string source;       ///< absolute; shown as the mounted device
     std::string mount_point;  ///< absolute
+    /// /dev/fuse, with which somebody else has mounted: it is served, and neither mounted nor unmounted here.
+    std::optional<int> descriptor;
     IoMode io = IoMode::automatic;
     bool allow_other = false;
     /// What the file system can be asked to change, it changes. Under allow_other only where this process is root's.

@@ -24,6 +24,8 @@
 #include <system_error>
 #include <utility>
 
+#include "host/handed_over.h"
+
 namespace ckptfs {
 namespace {
 
@@ -90,6 +92,10 @@ Result<void> check_not_mounted(const std::string& mount_point, const std::string
                                        quoted_path(mount_point));
     }
     return {};
+}
+
+bool starts_with_read_only(std::string_view options) {
+    return options == "ro" || options.starts_with("ro,");
 }
 
 // Whether walking up from `inner` to the root passes `outer`. By device and inode, so that bind mounts and other names
@@ -185,26 +191,33 @@ Result<std::string> real_path(const std::string& path) {
     return std::string(real.get());
 }
 
-std::optional<MountEntry> mounted_on(const std::string& real_mount_point) {
-    std::optional<MountEntry> found;
+std::vector<MountEntry> mounts_of_process(const std::function<bool(const MountEntry&)>& is_wanted) {
+    std::vector<MountEntry> found;
     std::ifstream mounts("/proc/self/mountinfo");
     std::string line;
     while (std::getline(mounts, line)) {
         // ID PARENT DEVICE ROOT MOUNTPOINT OPTIONS [TAG...] - TYPE SOURCE OPTIONS (see proc_pid_mountinfo(5))
         std::istringstream fields(line);
         std::string field;
-        std::string at;
+        std::string options;
         MountEntry entry;
-        fields >> field >> field >> entry.device >> field >> at;
+        fields >> field >> field >> entry.device >> field >> entry.point >> options;
         while (fields >> field && field != "-") {
         }
-        fields >> entry.type >> entry.source;
-        if (unescape(at) == real_mount_point) {
-            entry.source = unescape(entry.source);
-            found = std::move(entry);  // later lines lie above
+        fields >> entry.type >> entry.source >> field;
+        entry.point = unescape(entry.point);
+        entry.source = unescape(entry.source);
+        entry.is_read_only = starts_with_read_only(options) || starts_with_read_only(field);
+        if (is_wanted(entry)) {
+            found.push_back(std::move(entry));
         }
     }
     return found;
+}
+
+std::optional<MountEntry> mounted_on(const std::string& real_mount_point) {
+    auto found = mounts_of_process([&](const MountEntry& entry) { return entry.point == real_mount_point; });
+    return found.empty() ? std::nullopt : std::optional(std::move(found.back()));  // later lines lie above
 }
 
 Result<void> check_not_in_place(const std::string& path) {
@@ -303,6 +316,9 @@ std::string mount_advice() {
 }
 
 Result<void> check_mount_point(const MountOptions& options) {
+    if (options.descriptor) {
+        return check_handed_over(options);
+    }
     CKPTFS_TRY(check_is_directory(options.mount_point));
     CKPTFS_ASSIGN(const auto mount_point, real_path(options.mount_point));
     CKPTFS_ASSIGN(const auto source, real_path(options.source));

@@ -1,8 +1,10 @@
 // What the kernel says of mount points.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "ckptfs/result.h"
 #include "host/mount_options.h"
@@ -17,7 +19,12 @@ struct MountEntry {
     std::string device;  ///< "MAJOR:MINOR"
     std::string type;    ///< "fuse.ckptfs" for ours
     std::string source;
+    std::string point;
+    bool is_read_only = false;  ///< as it was mounted
 };
+
+/// Those of this process's mount namespace that `is_wanted`, the uppermost last.
+std::vector<MountEntry> mounts_of_process(const std::function<bool(const MountEntry&)>& is_wanted);
 
 /// The uppermost of the mounts on exactly `real_mount_point`: the one that unmounting would take.
 std::optional<MountEntry> mounted_on(const std::string& real_mount_point);
@@ -28,8 +35,9 @@ Result<void> check_not_in_place(const std::string& path);
 
 /// Whether `mount_point` can be mounted on: an existing, empty directory that is no stale mount, no mount of ckptfs,
 /// and neither inside `source` nor a directory that contains it; and, with allow_other, whether fuse.conf allows that.
-/// With in_place, whether both paths are the same directory. Both are absolute. The error (`mount`, or
-/// `invalid_argument` where the options do not go together) says what to do.
+/// With in_place, whether both paths are the same directory. Both are absolute. With a descriptor, whether that can be
+/// served (host/handed_over.h). The error (`mount`, or `invalid_argument` where the options do not go together) says
+/// what to do.
 Result<void> check_mount_point(const MountOptions& options);
 
 /// What to do where mounting was refused; empty where nothing that can be seen from here explains it.

@@ -97,6 +97,10 @@ CallerScope::CallerScope(const Caller& caller, Umask umask, Kept kept) {
         error_ = EOVERFLOW;
         return;
     }
+    if (::geteuid() != 0 && caller.is_known() && caller.uid() != ::geteuid()) {  // whom a mount let in by somebody else
+        error_ = EACCES;
+        return;
+    }
     if (umask == Umask::applied && !has_own_umask()) {
         error_ = errno;
         return;

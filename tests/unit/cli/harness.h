@@ -86,8 +86,9 @@ class Harness {
                 return {};
             },
             .daemonise =
-                [this](const auto& body, StartExitCodes codes) {
+                [this](const auto& body, StartExitCodes codes, std::optional<int> kept) {
                     ++daemons;
+                    kept_descriptor = kept;
                     EXPECT_EQ(codes.crashed, 70);
                     EXPECT_EQ(codes.refused, 7);
                     bool ready = false;
@@ -132,6 +133,7 @@ class Harness {
     std::optional<bool> held;  ///< how a source was opened that can be written
     std::vector<MountOptions> mounts;
     int daemons = 0;
+    std::optional<int> kept_descriptor;  ///< of the last daemon
 
  private:
     ckptfs::test::TemporaryDirectory temporary_;

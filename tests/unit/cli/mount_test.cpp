@@ -48,6 +48,22 @@ TEST_F(Mounting, DaemonisesAndHandsOverAbsolutePaths) {
     EXPECT_THAT(ckptfs::test::file_bytes((harness_.directory() / "log").string()), HasSubstr("mounted"));
 }
 
+TEST_F(Mounting, ADescriptorIsKeptAndCheckedBeforeTheSourceIsLookedAt) {
+    harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(harness_.run({"source", "/dev/fd/7", "--world-size=2", "--log-file=log"}), 0) << harness_.error();
+    EXPECT_EQ(harness_.kept_descriptor, 7);
+    ASSERT_THAT(harness_.mounts, SizeIs(1));
+    EXPECT_EQ(harness_.mounts.front().descriptor, 7);
+    EXPECT_THAT(ckptfs::test::file_bytes((harness_.directory() / "log").string()),
+                HasSubstr("on the file system of descriptor 7"));
+    harness_.mounts.clear();
+    harness_.check_result = Error(ErrorCode::mount, "not this one");
+    EXPECT_EQ(harness_.run({"absent", "/dev/fd/7", "--world-size=2"}), 6);
+    expect_refused(6, "not this one");
+    EXPECT_EQ(mount("source"), 6);
+    EXPECT_EQ(harness_.kept_descriptor, std::nullopt);
+}
+
 TEST_F(Mounting, SaysThatALogIsLostWhereNobodyCollectsIt) {
     harness_.copy("stage1_bf16_ws3");
     EXPECT_EQ(mount("source"), 0);
