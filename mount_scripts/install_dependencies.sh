@@ -4,6 +4,7 @@
 #   install_dependencies.sh --tests    and what tests/run.sh needs
 #   install_dependencies.sh --wheel    and what build_wheel.sh needs
 #   install_dependencies.sh --libtorch and Debian's libtorch (1.3 GB), which `ckptfs verify` of views needs
+#   install_dependencies.sh --missing  names what the first would install, one package a line, and installs nothing; `--missing --libtorch` the same of the third
 # A torch that the active Python has serves as well as Debian's libtorch (--tests brings a Python with torch of its own).
 set -euo pipefail
 
@@ -12,6 +13,11 @@ die() {
     exit 1
 }
 
+only_names=no
+if [[ ${1:-} == --missing ]]; then
+    only_names=yes
+    shift
+fi
 packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libspdlog-dev zlib1g-dev)
 wheel=(dpkg-dev python3-venv xz-utils)
 case "${1:-}" in
@@ -65,6 +71,10 @@ for package in "${packages[@]}"; do
     is_there "$package" || missing+=("$package")
 done
 
+if [[ $only_names == yes ]]; then
+    [[ ${#missing[@]} -eq 0 ]] || printf '%s\n' "${missing[@]}"
+    exit
+fi
 if [[ ${#missing[@]} -gt 0 ]]; then
     echo "Installing: ${missing[*]}"
     as_root apt-get -o Acquire::Retries=3 -qq update

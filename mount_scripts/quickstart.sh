@@ -1,17 +1,72 @@
 #!/usr/bin/env bash
 # Shows a ZeRO checkpoint at another world size, from nothing: installs what is missing, builds, mounts, explains.
-#   quickstart.sh [SOURCE [N]]     default: the sample in this directory, saved at 4 ranks, shown at 3
-#   quickstart.sh --unmount        unmounts what this user's earlier runs have left, and removes the mount points
+#   quickstart.sh [--with-verify] [SOURCE [N]]   default: the sample in this directory, saved at 4 ranks, shown at 3
+#   quickstart.sh --unmount                      unmounts what this user's earlier runs have left, and removes the mount points
+# --with-verify: installs libtorch too, if no torch is there, with which `ckptfs verify` reads views a second time.
 # Leaves the mount (below $TMPDIR or /tmp) and the build directory build/ behind, nothing else.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd -P)
 repository=$(dirname "$here")
 build=$repository/build
+build_cpu_seconds=230  # of a release build (CONTRIBUTING.md)
 
 die() {
     echo "quickstart: $*" >&2
     exit 1
+}
+
+has_torch() {
+    python3 -c 'import importlib.util as u, sys; sys.exit(u.find_spec("torch") is None)' 2>/dev/null
+}
+
+# What apt says of itself, where its lists are there; empty where not.
+disk_space() {  # disk_space PACKAGE...
+    LC_ALL=C apt-get -o Debug::NoLocking=1 --assume-no --no-install-recommends install "$@" 2>/dev/null |
+        sed -n 's/^After this operation, \(.*\) of additional disk space will be used\.$/\1/p'
+}
+
+announce() {
+    local cores missing space minutes
+    cores=$(nproc)
+    mapfile -t missing < <("$here/install_dependencies.sh" --missing "${libtorch[@]}")
+    if [[ ${#missing[@]} -gt 0 ]]; then
+        space=$(disk_space "${missing[@]}" || true)
+        [[ -n $space ]] || space="about 500 MB where no compiler is there${libtorch[*]:+, and 1.3 GB for libtorch}"
+        echo "installs  ${missing[*]}"
+        echo "          with apt-get$([[ $EUID -eq 0 ]] || echo " through sudo"): $space; a minute or two"
+    else
+        echo "installs  nothing: all that the build needs is there"
+    fi
+    if [[ -x $build/ckptfs ]]; then
+        echo "builds    what has changed since the last build in $build"
+    else
+        minutes=$(((build_cpu_seconds / cores + 59) / 60))
+        echo "builds    ckptfs in $build, 30 MB: about $minutes min on this machine's $cores processors"
+    fi
+    echo "mounts    $source_dir at world size $world_size, read-only, below ${TMPDIR:-/tmp}"
+}
+
+# Reads what the build prints, keeps it in a file, and shows how far it is: one line that is written over on a terminal, else a line now and then.
+show_progress() {  # show_progress FILE
+    local line percent shown=-1
+    while IFS= read -r line; do
+        printf '%s\n' "$line" >> "$1"
+        if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
+            percent=$((100 * BASH_REMATCH[1] / BASH_REMATCH[2]))
+        elif [[ $line =~ ^\[\ *([0-9]+)%\] ]]; then
+            percent=${BASH_REMATCH[1]}
+        else
+            continue
+        fi
+        if [[ -t 1 ]]; then
+            printf '\r%3d %%' "$percent"
+        elif ((percent / 20 > shown / 20 || shown < 0)); then
+            printf '%3d %%\n' "$percent"
+            shown=$percent
+        fi
+    done
+    [[ ! -t 1 ]] || printf '\r      \r'
 }
 
 unmount_all() {
@@ -29,12 +84,18 @@ unmount_all() {
     return $failed
 }
 
-[[ $# -le 2 ]] || die "usage: $0 [SOURCE [N]], or $0 --unmount"
+usage="usage: $0 [--with-verify] [SOURCE [N]], or $0 --unmount"
+libtorch=()
+if [[ ${1:-} == --with-verify ]]; then
+    shift
+    has_torch || libtorch=(--libtorch)
+fi
 if [[ ${1:-} == --unmount ]]; then
-    [[ $# -eq 1 ]] || die "usage: $0 --unmount"
+    [[ $# -eq 1 ]] || die "$usage"
     unmount_all
     exit
 fi
+[[ $# -le 2 && ${1:-} != -* ]] || die "$usage"
 source_dir=${1:-$here/sample}
 world_size=${2:-3}
 [[ -d $source_dir ]] || die "'$source_dir' is not a directory; give the directory that was passed to save_checkpoint()"
@@ -44,8 +105,11 @@ source_dir=$(cd "$source_dir" && pwd -P)
 
 step() { printf '\n== %s\n' "$*"; }
 
+step "What this does"
+announce
+
 step "Dependencies"
-"$here/install_dependencies.sh"
+"$here/install_dependencies.sh" "${libtorch[@]}"
 echo "complete"
 
 step "Build in $build"
@@ -63,8 +127,12 @@ settings=()
 {
     cmake -S "$repository" -B "$build" "${settings[@]}" &&
         cmake --build "$build" --target ckptfs --parallel "$(nproc)"
-} > "$log" 2>&1 || { cat "$log" >&2; die "the build failed; its output is above"; }
+} 2>&1 | show_progress "$log" || { cat "$log" >&2; die "the build failed; its output is above"; }
 "$build/ckptfs" --version
+[[ -e $build/ckptfs_torch.so ]] || cat <<TEXT
+Without torch, which is not there: \`ckptfs verify\` checks checkpoints, but cannot have their views read a second time, by PyTorch.
+Nothing else needs it. With it: $0 --with-verify
+TEXT
 
 step "The checkpoint, and how its ranks are re-cut"
 "$build/ckptfs" inspect "$source_dir" "--world-size=$world_size"

@@ -85,6 +85,8 @@ def test_says_what_it_could_not_unmount(directory):
     ((SAMPLE, "0"), "'0' is not a world size"),
     ((SAMPLE, "3", "4"), "usage:"),
     (("--unmount", "3"), "usage:"),
+    (("--with-verify", SAMPLE, "3", "4"), "usage:"),
+    (("--other",), "usage:"),
 ])
 def test_refuses_a_wrong_call_in_one_line(directory, arguments, message):
     done = quickstart(directory, *arguments)
