@@ -18,13 +18,13 @@ if [[ ${1:-} == --missing ]]; then
     only_names=yes
     shift
 fi
-packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libspdlog-dev zlib1g-dev)
+packages=(g++ cmake ninja-build pkg-config fuse3 libfuse3-dev nlohmann-json3-dev libcli11-dev libpcre2-dev libspdlog-dev libdeflate-dev)
 wheel=(dpkg-dev python3-venv xz-utils)
 case "${1:-}" in
     "") ;;
     --tests)
         # DeepSpeed builds its CPU operators when they are first used: python3-dev.
-        packages+=(libgtest-dev libgmock-dev libbenchmark-dev clang-14 libclang-rt-14-dev clang-format-14
+        packages+=(libgtest-dev libgmock-dev libbenchmark-dev zlib1g-dev clang-14 libclang-rt-14-dev clang-format-14
                    clang-tidy-14 ccache e2fsprogs git mount procps util-linux python3-venv python3-dev)
         packages+=("${wheel[@]}" debootstrap file lintian)
         ;;

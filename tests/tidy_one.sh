@@ -29,7 +29,7 @@ include_closure() {
 
 hash=$({
     clang-tidy-14 --version
-    dpkg-query -W libspdlog-dev nlohmann-json3-dev libcli11-dev libfuse3-dev libstdc++-12-dev 2>/dev/null || true
+    dpkg-query -W libspdlog-dev libdeflate-dev nlohmann-json3-dev libcli11-dev libfuse3-dev libstdc++-12-dev 2>/dev/null || true
     include_closure | sort | xargs cat .clang-tidy
 } | sha256sum | cut -c 1-32)
 

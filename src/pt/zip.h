@@ -27,9 +27,6 @@ struct Record {
 /// (non-zip) files and deflated members, `damaged` for everything that contradicts itself.
 Result<std::vector<Record>> read_directory(const File& file);
 
-/// As zip records carry it.
-[[nodiscard]] std::uint32_t crc32_of(std::string_view bytes);
-
 /// The bytes of one record, which the caller knows to be few enough for memory. Checks its CRC where the directory has
 /// one (and says `damaged` where it differs).
 Result<std::string> read_record(const File& file, const Record& record);

@@ -1,10 +1,9 @@
 // The directory of a zip file, every claim in it held against the local headers, the other entries and the file's size.
-#include <zlib.h>
-
 #include <algorithm>
 #include <unordered_set>
 #include <utility>
 
+#include "pt/crc32.h"
 #include "pt/damaged.h"
 #include "pt/zip.h"
 #include "pt/zip_end.h"
@@ -403,10 +402,6 @@ Result<std::string> read_record(const File& file, const Record& record) {
         return damaged(file, "the CRC of '" + record.name + "' does not match its bytes");
     }
     return bytes;
-}
-
-std::uint32_t crc32_of(std::string_view bytes) {
-    return static_cast<std::uint32_t>(::crc32_z(0, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size()));
 }
 
 }  // namespace ckptfs::pt

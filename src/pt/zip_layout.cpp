@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "pt/zip.h"
+#include "pt/crc32.h"
 #include "pt/zip_format.h"
 
 namespace ckptfs::pt {

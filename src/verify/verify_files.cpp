@@ -1,14 +1,13 @@
 // Record by record, in big blocks.
 #include "verify/verify_files.h"
 
-#include <zlib.h>
-
 #include <algorithm>
 #include <cstddef>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "pt/crc32.h"
 #include "pt/zip.h"
 #include "util/text.h"
 
@@ -32,11 +31,11 @@ class FileVerifier {
 
  private:
     Result<void> verify(const File& file, const pt::Record& record) {
-        uLong crc = ::crc32(0, nullptr, 0);
+        std::uint32_t crc = 0;
         for (std::uint64_t offset = 0; offset < record.nbytes; offset += block_nbytes) {
             const auto part = std::span(block_).first(std::min(block_nbytes, record.nbytes - offset));
             CKPTFS_TRY(file.read(record.data_offset + offset, part));
-            crc = ::crc32(crc, reinterpret_cast<const Bytef*>(part.data()), static_cast<uInt>(part.size()));
+            crc = pt::crc32_of(part, crc);
         }
         ++totals_.records;
         totals_.nbytes += record.nbytes;

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "pt/crc32.h"
 #include "support/archives.h"
 
 namespace ckptfs::pt {

@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include "pt/crc32.h"
 #include "pt/zip.h"
 #include "pt/zip_format.h"
 #include "support/archives.h"

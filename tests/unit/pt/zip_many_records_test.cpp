@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "pt/archive.h"
+#include "pt/crc32.h"
 #include "pt/zip_format.h"
 #include "support/archives.h"
 
