@@ -61,6 +61,8 @@ class VirtualFile final : public File {
     [[nodiscard]] const std::string& name() const override { return name_; }
     [[nodiscard]] std::uint64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override;
+    /// Of the piece there alone.
+    Result<FileRun> run_at(std::uint64_t offset) const override;
 
     /// In order; together they are the whole file.
     [[nodiscard]] const std::vector<Piece>& pieces() const { return list_.pieces(); }

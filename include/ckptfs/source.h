@@ -54,6 +54,14 @@ struct SourceStatistics {
     std::uint64_t max_name_nbytes = 0;
 };
 
+/// Bytes of a file that are alike.
+struct FileRun {
+    std::uint64_t nbytes = 0;
+    bool is_hole = false;  ///< zeros that nobody has to read; else anything
+
+    bool operator==(const FileRun&) const = default;
+};
+
 /// One generation of a file's bytes. Immutable and safe for concurrent use.
 class File {
  public:
@@ -80,6 +88,10 @@ class File {
                                  std::uint64_t /*target_offset*/) const {
         return false;
     }
+
+    /// What begins at `offset`, which lies inside, and how far it is known to go: at least a byte. Reads nothing. Where
+    /// nobody knows of holes, all is data. Errors are those of read().
+    virtual Result<FileRun> run_at(std::uint64_t offset) const { return FileRun{size() - offset, false}; }
 };
 
 /// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself; ".." is refused.

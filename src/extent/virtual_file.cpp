@@ -144,6 +144,21 @@ Result<void> VirtualFile::read(std::uint64_t offset, std::span<std::byte> out) c
     return gather.flush();
 }
 
+Result<FileRun> VirtualFile::run_at(std::uint64_t offset) const {
+    const auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
+    if (index == ends_.size()) {
+        return Error(ErrorCode::invalid_argument,
+                     "byte " + std::to_string(offset) + " of '" + name_ + "' lies behind its end");
+    }
+    const Piece& piece = pieces()[index];
+    const std::uint64_t left = ends_[index] - offset;
+    if (piece.kind != Piece::Kind::source) {
+        return FileRun{left, piece.kind == Piece::Kind::zeros};
+    }
+    CKPTFS_ASSIGN(const FileRun run, piece.file->run_at(piece.offset + piece.length - left));
+    return FileRun{std::min(run.nbytes, left), run.is_hole};
+}
+
 std::uint64_t VirtualFile::memory_nbytes() const {
     return sizeof(*this) + name_.capacity() + list_.literals().capacity() + pieces().capacity() * sizeof(Piece) +
            ends_.capacity() * sizeof(std::uint64_t);

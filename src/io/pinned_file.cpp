@@ -2,6 +2,7 @@
 #include "io/pinned_file.h"
 
 #include <fcntl.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -91,6 +92,24 @@ class PinnedFile final : public File {
         }
         CKPTFS_TRY(check_stamp(fd->get()));
         return true;
+    }
+
+    /// A file system that knows of no holes has one at the end alone.
+    Result<FileRun> run_at(std::uint64_t offset) const override {
+        CKPTFS_TRY(expect_within(offset, 1));
+        CKPTFS_ASSIGN(const SharedFd fd, descriptor());
+        const std::int64_t hole = state_->calls().seek(fd->get(), offset, SEEK_HOLE);
+        const bool is_hole = hole == static_cast<std::int64_t>(offset);
+        // -ENXIO: behind the last data.
+        const std::int64_t next = is_hole ? state_->calls().seek(fd->get(), offset, SEEK_DATA) : hole;
+        CKPTFS_TRY(check_stamp(fd->get()));
+        if (next > static_cast<std::int64_t>(offset)) {
+            return FileRun{std::min(static_cast<std::uint64_t>(next), size()) - offset, is_hole};
+        }
+        if (is_hole && next == -ENXIO) {
+            return FileRun{size() - offset, true};
+        }
+        return FileRun{size() - offset, false};
     }
 
  private:

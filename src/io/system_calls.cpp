@@ -170,6 +170,10 @@ ssize_t SystemCalls::copy_range(int from, std::uint64_t from_offset, int to, std
     return or_errno(::copy_file_range(from, &from_at, to, &to_at, nbytes, 0));
 }
 
+std::int64_t SystemCalls::seek(int fd, std::uint64_t offset, int whence) const {
+    return or_errno(::lseek(fd, static_cast<off_t>(offset), whence));
+}
+
 int SystemCalls::set_appending(int fd, bool appends) const {
     const int flags = ::fcntl(fd, F_GETFL);  // NOLINT(cppcoreguidelines-pro-type-vararg)
     if (flags < 0) {

@@ -74,6 +74,8 @@ class SystemCalls {
     /// Of one file to another within the kernel.
     virtual ssize_t copy_range(int from, std::uint64_t from_offset, int to, std::uint64_t to_offset,
                                std::size_t nbytes) const;
+    /// `whence`: SEEK_DATA or SEEK_HOLE; the answer is a position.
+    virtual std::int64_t seek(int fd, std::uint64_t offset, int whence) const;
     /// Whether writes to `fd` append. Answers 0.
     virtual int set_appending(int fd, bool appends) const;
     virtual ssize_t read_link_at(int directory, const char* path, char* buffer, std::size_t nbytes) const;

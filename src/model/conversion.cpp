@@ -286,6 +286,17 @@ Result<void> ConvertedFile::read(std::uint64_t offset, std::span<std::byte> out)
     return {};
 }
 
+Result<FileRun> ConvertedFile::run_at(std::uint64_t offset) const {
+    const std::uint64_t from_size = itemsize(from_);
+    const std::uint64_t to_size = itemsize(to_);
+    const std::uint64_t first = offset / to_size;
+    CKPTFS_ASSIGN(const FileRun run, source_->run_at(first * from_size));
+    // An element that a hole ends in is data.
+    const std::uint64_t numel = run.is_hole ? run.nbytes / from_size : (run.nbytes + from_size - 1) / from_size;
+    const bool is_hole = run.is_hole && numel > 0;
+    return FileRun{std::max<std::uint64_t>(numel, 1) * to_size - offset % to_size, is_hole};
+}
+
 Result<void> append_as(const Elements& elements, DType dtype, const std::string& name, PieceList& out,
                        Keepers& keepers) {
     if (elements.dtype() == dtype || elements.numel() == 0) {

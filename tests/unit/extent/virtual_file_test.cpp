@@ -218,6 +218,29 @@ TEST(VirtualFile, ManyThreadsReadAtOnce) {
     EXPECT_EQ(wrong, 0);
 }
 
+TEST(VirtualFile, RunsAreThoseOfThePieces) {
+    class WithHole final : public test::MemoryFile {
+     public:
+        using MemoryFile::MemoryFile;
+        [[nodiscard]] Result<FileRun> run_at(std::uint64_t offset) const override {
+            return offset < 20 ? FileRun{20 - offset, false} : FileRun{size() - offset, true};
+        }
+    };
+    const WithHole source(std::string(100, 'x'));
+    PieceList pieces;
+    pieces.add_literal("abc");
+    pieces.add_zeros(5);
+    pieces.add_source(&source, 10, 30);
+    const auto file = made(std::move(pieces));
+    EXPECT_EQ(*file->run_at(1), (FileRun{2, false}));
+    EXPECT_EQ(*file->run_at(3), (FileRun{5, true}));
+    EXPECT_EQ(*file->run_at(7), (FileRun{1, true}));
+    EXPECT_EQ(*file->run_at(9), (FileRun{9, false}));
+    EXPECT_EQ(*file->run_at(18), (FileRun{20, true}));
+    EXPECT_EQ(file->run_at(38).error().code(), ErrorCode::invalid_argument);
+    EXPECT_TRUE(source.calls().empty());
+}
+
 TEST(VirtualFile, MemoryCountsPiecesAndLiterals) {
     PieceList small;
     small.add_literal("x");

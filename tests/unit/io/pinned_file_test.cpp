@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 
 #include <array>
+#include <cerrno>
 #include <filesystem>
 #include <functional>
 #include <thread>
@@ -280,6 +281,43 @@ TEST_F(PinnedFileTest, ReadingWaits) {
     const auto tree = *DirectorySource::open_directory(directory_.path(), calls);
     ASSERT_TRUE(read_all(**tree->open("file")).ok());
     EXPECT_EQ(calls->flags & O_NONBLOCK, 0);
+}
+
+TEST_F(PinnedFileTest, HolesAreToldWithoutReading) {
+    constexpr std::uint64_t hole = std::uint64_t{1} << 20U;
+    directory_.write("file", "abc");
+    std::filesystem::resize_file(directory_ / "file", 2 * hole);
+    directory_.write("dense", std::string(8192, 'x'));
+    directory_.write("hole", "");
+    std::filesystem::resize_file(directory_ / "hole", hole);
+    const auto tree = source();
+    const auto file = *tree->open("file");
+    const FileRun data = *file->run_at(1);
+    EXPECT_FALSE(data.is_hole);
+    EXPECT_LT(data.nbytes, hole);
+    EXPECT_EQ(*file->run_at(1 + data.nbytes), (FileRun{2 * hole - 1 - data.nbytes, true}));
+    EXPECT_EQ(*file->run_at(2 * hole - 1), (FileRun{1, true}));
+    EXPECT_FALSE(file->run_at(2 * hole).ok());
+    EXPECT_EQ(*(*tree->open("dense"))->run_at(192), (FileRun{8000, false}));
+    EXPECT_EQ(*(*tree->open("hole"))->run_at(0), (FileRun{hole, true}));
+    EXPECT_EQ(calls_->reads, 0U);
+
+    directory_.write("dense", "another");
+    const auto stale = source()->open("dense");
+    directory_.write("dense", "a third");
+    ASSERT_TRUE(stale.ok());
+    EXPECT_EQ((*stale)->run_at(0).error().code(), ErrorCode::stale);
+}
+
+TEST_F(PinnedFileTest, WhereHolesAreNotKnownAllIsData) {
+    class WithoutHoles final : public SystemCalls {
+     public:
+        std::int64_t seek(int /*fd*/, std::uint64_t /*offset*/, int /*whence*/) const override { return -EINVAL; }
+    };
+    directory_.write("file", "");
+    std::filesystem::resize_file(directory_ / "file", 100'000);
+    const auto tree = *DirectorySource::open_directory(directory_.path(), std::make_shared<WithoutHoles>());
+    EXPECT_EQ(*(*tree->open("file"))->run_at(10), (FileRun{99'990, false}));
 }
 
 TEST_F(PinnedFileTest, ALimitOfDescriptorsThatIsTooLowIsNamed) {

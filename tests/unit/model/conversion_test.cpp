@@ -168,6 +168,22 @@ TEST(ConvertedFile, ReadsNoByteThatIsNotAskedFor) {
     EXPECT_EQ(source->calls(), (std::vector<test::ReadCall>{{200, 4}, {204, 4}}));
 }
 
+TEST(ConvertedFile, HolesAreThoseOfTheSource) {
+    class WithHole final : public test::MemoryFile {
+     public:
+        using MemoryFile::MemoryFile;
+        [[nodiscard]] Result<FileRun> run_at(std::uint64_t offset) const override {
+            return offset < 10 ? FileRun{10 - offset, false} : FileRun{size() - offset, true};
+        }
+    };
+    const auto file =
+        converted_file(std::make_shared<const WithHole>(std::string(40, 'x')), DType::float32, DType::bfloat16);
+    EXPECT_EQ(*file->run_at(0), (FileRun{6, false}));  // the hole begins inside the third element
+    EXPECT_EQ(*file->run_at(5), (FileRun{1, false}));
+    EXPECT_EQ(*file->run_at(6), (FileRun{14, true}));
+    EXPECT_EQ(*file->run_at(9), (FileRun{11, true}));
+}
+
 TEST(ConvertedFile, PassesErrorsOn) {
     auto source = std::make_shared<test::FaultyFile>(std::make_shared<const test::MemoryFile>(std::string(400, 'x')),
                                                      200, 4, Error(ErrorCode::stale, "gone"));
