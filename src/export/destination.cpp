@@ -1,0 +1,126 @@
+// Directories are compared by device and inode, so that no other name of one hides it.
+#include "export/destination.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+
+#include "util/text.h"
+
+namespace ckptfs::exporting {
+namespace {
+
+namespace fs = std::filesystem;
+
+Error refused(const std::string& message) {
+    return {ErrorCode::invalid_argument, message};
+}
+
+bool is_same(const struct stat& a, const struct stat& b) {
+    return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+/// Whether `directory`, or one above it, is `other`. `directory`: without symbolic links.
+bool lies_in(fs::path directory, const struct stat& other) {
+    while (true) {
+        struct stat status {};
+        if (::stat(directory.c_str(), &status) == 0 && is_same(status, other)) {
+            return true;
+        }
+        if (!directory.has_relative_path()) {
+            return false;
+        }
+        directory = directory.parent_path();
+    }
+}
+
+/// Of what is there: `exists` false where nothing is.
+struct Found {
+    bool exists = false;
+    struct stat status {};
+};
+
+Result<Found> look_at(const fs::path& path) {
+    Found found;
+    if (::lstat(path.c_str(), &found.status) == 0) {
+        found.exists = true;
+        return found;
+    }
+    if (errno == ENOENT) {
+        return found;
+    }
+    const int failure = errno;
+    return Error(ErrorCode::io,
+                 in_quotes(path.string()) + " cannot be looked up: " + std::generic_category().message(failure),
+                 failure);
+}
+
+/// `path` with the symbolic links in it followed, but for one at its end that leads nowhere.
+Result<fs::path> real_path_of(const std::string& path) {
+    fs::path given = fs::path(path).lexically_normal();
+    if (!given.has_filename()) {
+        given = given.parent_path();
+    }
+    if (!given.has_relative_path()) {
+        return refused("DEST is '/': give a directory that an export may make");
+    }
+    std::error_code failure;
+    if (const fs::path whole = fs::canonical(given, failure); !failure) {
+        return whole;
+    }
+    const fs::path parent = fs::canonical(given.parent_path(), failure);
+    if (failure) {
+        return refused("DEST cannot be made in " + in_quotes(given.parent_path().string()) + ": " + failure.message() +
+                       "; make that directory first");
+    }
+    return parent / given.filename();
+}
+
+Result<void> expect_apart(const fs::path& destination, const std::string& source) {
+    struct stat of_source {};
+    if (::stat(source.c_str(), &of_source) != 0) {
+        return {};  // the source's own error says more
+    }
+    if (lies_in(destination.parent_path(), of_source)) {
+        return refused("DEST " + in_quotes(destination.string()) + " lies in SOURCE " + in_quotes(source) +
+                       ", and would be a part of itself: give a directory outside");
+    }
+    std::error_code failure;
+    struct stat of_destination {};
+    const fs::path real_source = fs::canonical(source, failure);
+    if (!failure && ::stat(destination.c_str(), &of_destination) == 0 && lies_in(real_source, of_destination)) {
+        return refused("DEST " + in_quotes(destination.string()) + " holds SOURCE " + in_quotes(source) +
+                       ": give a directory apart from it");
+    }
+    return {};
+}
+
+}  // namespace
+
+Result<Destination> find_destination(const std::string& path, const std::string& source) {
+    CKPTFS_ASSIGN(const fs::path real, real_path_of(path));
+    CKPTFS_TRY(expect_apart(real, source));
+    Destination destination{real.string(), real.parent_path().string(), real.string() + ".partial"};
+    CKPTFS_ASSIGN(const Found found, look_at(real));
+    if (!found.exists) {
+        return destination;
+    }
+    std::error_code failure;
+    destination.is_taken = !S_ISDIR(found.status.st_mode) || !fs::is_empty(real, failure) || failure;
+    struct stat of_parent {};
+    if (!destination.is_taken && ::stat(destination.parent.c_str(), &of_parent) == 0 &&
+        of_parent.st_dev != found.status.st_dev) {
+        return refused("DEST " + in_quotes(destination.path) +
+                       " is a mount point, whose place nothing can take: give a directory in it");
+    }
+    return destination;
+}
+
+Error destination_is_taken(const Destination& destination) {
+    return refused("DEST " + in_quotes(destination.path) +
+                   " is there already, and is no empty directory: give another name, or remove it");
+}
+
+}  // namespace ckptfs::exporting

@@ -1,0 +1,85 @@
+// One step after another: look, compare with what an earlier run left, write, look again, give it its name.
+#include "export/export.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "export/destination.h"
+#include "export/partial.h"
+#include "export/plan.h"
+#include "export/read_files_back.h"
+#include "export/space.h"
+#include "export/tree_writer.h"
+#include "export/write_files.h"
+#include "util/text.h"
+
+namespace ckptfs::exporting {
+namespace {
+
+std::uint64_t finished_nbytes(const Plan& plan, const std::map<std::uint64_t, FinishedFile>& finished) {
+    std::uint64_t sum = 0;
+    for (const auto& [number, file] : finished) {
+        const FileSegments segments = plan.segments(number);
+        if (file.is_complete) {
+            sum += segments.file_nbytes;
+            continue;
+        }
+        for (const auto& [segment, parts] : file.segments) {
+            sum += segments.range(segment).nbytes();
+        }
+    }
+    return sum;
+}
+
+/// Files that were read whole before the source changed are not of the same moment as those that were planned.
+Result<void> expect_unchanged(const Source& tree, const ExportRequest& request, const Manifest& planned) {
+    CKPTFS_ASSIGN(const Plan now, make_plan(tree, request.segment_nbytes));
+    if (const auto difference = planned.difference(Manifest(request.version, request.settings, now))) {
+        return Error(ErrorCode::stale, in_quotes(tree.display("")) + " has changed meanwhile: the export " +
+                                           *difference + "; choose a tag that nobody writes (--tag=NAME)");
+    }
+    return {};
+}
+
+}  // namespace
+
+std::uint64_t buffer_nbytes(std::uint64_t memory_nbytes, std::size_t jobs) {
+    const std::uint64_t share = std::min(memory_nbytes / jobs, largest_buffer_nbytes);
+    return share < least_buffer_nbytes ? 0 : std::bit_floor(share);
+}
+
+Result<ExportSummary> export_tree(const ExportRequest& request, const WriteCalls& calls, Counters& counters,
+                                  const ExportHooks& hooks) {
+    CKPTFS_ASSIGN(const Destination destination, find_destination(request.destination, request.source_path));
+    const Source& tree = *request.tree;
+    CKPTFS_ASSIGN(const Plan plan, make_plan(tree, request.segment_nbytes));
+    const Manifest manifest(request.version, request.settings, plan);
+    CKPTFS_ASSIGN(Partial partial, Partial::open(calls, destination, manifest, hooks.warn));
+    ExportSummary summary{plan.files.size(), destination.path, partial.is_published()};
+    counters.total = plan.nbytes;
+    if (partial.is_published()) {
+        counters.earlier = plan.nbytes;
+        return summary;
+    }
+    for (const std::string& path : plan.left_out) {
+        hooks.warn(in_quotes(tree.display(path)) + " is a fifo, a socket or a device, and is left out");
+    }
+    counters.earlier = finished_nbytes(plan, partial.finished());
+    if (auto room = expect_space(tree, plan, partial.finished(), partial.content(), calls); !room) {
+        partial.abandon();
+        return room.error();
+    }
+    CKPTFS_TRY(make_directories(plan, partial.content(), calls));
+    counters.phase = Phase::writing;
+    const WorkSettings settings{request.jobs, buffer_nbytes(request.memory_nbytes, request.jobs), request.limits};
+    CKPTFS_TRY(write_files(tree, plan, partial, settings, calls, counters, hooks.stops));
+    if (request.verify) {
+        CKPTFS_TRY(read_files_back(tree, plan, partial, settings, calls, counters, hooks.stops));
+    }
+    CKPTFS_TRY(finish_tree(plan, partial.content(), calls));
+    CKPTFS_TRY(expect_unchanged(tree, request, manifest));
+    CKPTFS_TRY(partial.publish());
+    return summary;
+}
+
+}  // namespace ckptfs::exporting

@@ -1,0 +1,235 @@
+// A manifest says whose it is, a journal what is done; the content is made before the manifest, and leaves after all
+// else is on disk, so that each can be told from what is there.
+#include "export/partial.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <optional>
+#include <span>
+#include <utility>
+
+#include "util/text.h"
+
+namespace ckptfs::exporting {
+namespace {
+
+constexpr const char* content_name = "/content";
+constexpr const char* manifest_name = "/.ckptfs-export.manifest";
+constexpr const char* journal_name = "/.ckptfs-export.journal";
+constexpr const char* unfinished_suffix = ".new";
+
+constexpr mode_t private_directory = 0700;  // modes of the view are set at the end
+constexpr mode_t private_file = 0600;
+
+}  // namespace
+
+Partial::Partial(const WriteCalls& calls, const Destination& destination)
+    : calls_(&calls),
+      destination_(destination),
+      content_(destination.partial + content_name),
+      manifest_path_(destination.partial + manifest_name) {}
+
+Result<Partial> Partial::open(const WriteCalls& calls, const Destination& destination, const Manifest& manifest,
+                              const std::function<void(const std::string&)>& warn) {
+    Partial partial(calls, destination);
+    if (destination.is_taken && !partial.has(partial.manifest_path_)) {
+        return destination_is_taken(destination);
+    }
+    CKPTFS_TRY(partial.make_directory(destination.partial));
+    CKPTFS_TRY(partial.lock(warn));
+    const bool has_begun = partial.has(partial.manifest_path_);
+    if (has_begun) {
+        const auto same = partial.compare(manifest);
+        if (!same) {
+            return destination.is_taken ? destination_is_taken(destination) : same.error();
+        }
+    }
+    const bool has_content = partial.has(partial.content_);
+    if (destination.is_taken && has_content) {
+        return destination_is_taken(destination);
+    }
+    if (destination.is_taken) {
+        partial.is_published_ = true;
+        CKPTFS_TRY(partial.clear());
+        return partial;
+    }
+    if (!has_begun || !has_content) {
+        CKPTFS_TRY(partial.begin(manifest));
+    }
+    CKPTFS_TRY(partial.load());
+    return partial;
+}
+
+bool Partial::has(const std::string& path) const {
+    struct stat status {};
+    return calls_->stat(path, status) != -ENOENT;
+}
+
+Error Partial::unusable(const std::string& why) const {
+    return {ErrorCode::invalid_argument, "the unfinished export " + in_quotes(destination_.partial) + " " + why +
+                                             ": remove that directory, or give another DEST"};
+}
+
+Result<void> Partial::make_directory(const std::string& path) {
+    const int answer = calls_->make_directory(path, private_directory);
+    if (answer == 0) {
+        return {};
+    }
+    struct stat status {};
+    if (answer != -EEXIST || calls_->stat(path, status) < 0) {
+        return writing_failed("made", path, -answer);
+    }
+    if (!S_ISDIR(status.st_mode)) {
+        return unusable("is no directory");
+    }
+    return {};
+}
+
+/// By the journal: where a lock asks for a descriptor to write to, as NFS does, a directory has none.
+Result<void> Partial::lock(const std::function<void(const std::string&)>& warn) {
+    journal_file_.name = destination_.partial + journal_name;
+    journal_file_.fd = io::UniqueFd(calls_->open(journal_file_.name, O_RDWR | O_CREAT, private_file));
+    const int fd = journal_file_.fd.get();
+    if (fd < 0) {
+        return writing_failed("made", journal_file_.name, -fd);
+    }
+    const int answer = calls_->lock(fd);
+    if (answer == -EWOULDBLOCK) {
+        return Error(ErrorCode::io,
+                     "another process is exporting to " + in_quotes(destination_.path) + ": wait for it, or end it",
+                     EWOULDBLOCK);
+    }
+    if (answer == -ENOSYS || answer == -EOPNOTSUPP || answer == -ENOLCK) {
+        warn(in_quotes(destination_.partial) +
+             " lies where no file can be locked: see to it that nobody else exports there at the same time");
+    } else if (answer < 0) {
+        return writing_failed("locked", journal_file_.name, -answer);
+    }
+    struct stat locked {};
+    struct stat named {};
+    if (calls_->stat_descriptor(fd, locked) < 0 || calls_->stat(journal_file_.name, named) < 0 ||
+        locked.st_ino != named.st_ino) {
+        return Error(ErrorCode::io,
+                     "another export to " + in_quotes(destination_.path) + " has just ended: look what is there",
+                     EWOULDBLOCK);
+    }
+    return {};
+}
+
+Result<void> Partial::compare(const Manifest& manifest) {
+    const io::UniqueFd fd(calls_->open(manifest_path_, O_RDONLY, 0));
+    if (fd.get() < 0) {
+        return writing_failed("opened", manifest_path_, -fd.get());
+    }
+    CKPTFS_ASSIGN(const std::string text, text_of(fd.get(), manifest_path_));
+    const auto earlier = Manifest::parse(text);
+    if (!earlier) {
+        return unusable("has a manifest that this version does not understand");
+    }
+    if (const auto difference = earlier->difference(manifest)) {
+        return unusable(*difference);
+    }
+    return {};
+}
+
+Result<void> Partial::begin(const Manifest& manifest) {
+    // What a journal says is of the manifest beside it.
+    if (const int emptied = calls_->resize(journal_file_.fd.get(), 0); emptied < 0) {
+        return writing_failed("emptied", journal_file_.name, -emptied);
+    }
+    int made = calls_->make_directory(content_, private_directory);
+    if (made == -EEXIST) {
+        if (calls_->remove_directory(content_) < 0) {
+            return unusable("has no manifest that says what it is of");
+        }
+        made = calls_->make_directory(content_, private_directory);
+    }
+    if (made < 0) {
+        return writing_failed("made", content_, -made);
+    }
+    const std::string name = manifest_path_ + unfinished_suffix;
+    const io::UniqueFd fd(calls_->open(name, O_RDWR | O_CREAT | O_TRUNC, private_file));
+    if (fd.get() < 0) {
+        return writing_failed("made", name, -fd.get());
+    }
+    const std::string text = manifest.text();
+    CKPTFS_TRY(write_all(*calls_, fd.get(), name, std::as_bytes(std::span(text)), 0));
+    if (const int synced = calls_->sync(fd.get()); synced < 0) {
+        return writing_failed("brought to disk", name, -synced);
+    }
+    if (const int renamed = calls_->rename(name, manifest_path_); renamed < 0) {
+        return writing_failed("renamed", name, -renamed);
+    }
+    return sync_directory(destination_.partial);
+}
+
+Result<std::string> Partial::text_of(int fd, const std::string& name) const {
+    struct stat status {};
+    if (const int answer = calls_->stat_descriptor(fd, status); answer < 0) {
+        return writing_failed("looked up", name, -answer);
+    }
+    std::string text(static_cast<std::size_t>(status.st_size), '\0');
+    CKPTFS_TRY(read_exactly(*calls_, fd, name, std::as_writable_bytes(std::span(text)), 0));
+    return text;
+}
+
+Result<void> Partial::load() {
+    CKPTFS_ASSIGN(const std::string text, text_of(journal_file_.fd.get(), journal_file_.name));
+    journal_ = load_journal(text);
+    const int answer = calls_->resize(journal_file_.fd.get(), journal_.nbytes);
+    return answer < 0 ? Result<void>(writing_failed("cut", journal_file_.name, -answer)) : Result<void>();
+}
+
+Result<void> Partial::forget(std::uint64_t file) const {
+    const int fd = journal_file_.fd.get();
+    struct stat status {};
+    if (const int answer = calls_->stat_descriptor(fd, status); answer < 0) {
+        return writing_failed("looked up", journal_file_.name, -answer);
+    }
+    const std::string line = journal_line({JournalEntry::Kind::anew, file});
+    CKPTFS_TRY(write_all(*calls_, fd, journal_file_.name, std::as_bytes(std::span(line)),
+                         static_cast<std::uint64_t>(status.st_size)));
+    const int answer = calls_->sync(fd);
+    return answer < 0 ? Result<void>(writing_failed("brought to disk", journal_file_.name, -answer)) : Result<void>();
+}
+
+Result<void> Partial::sync_directory(const std::string& path) {
+    const io::UniqueFd fd(calls_->open(path, O_RDONLY | O_DIRECTORY, 0));
+    const int answer = fd.get() < 0 ? fd.get() : calls_->sync(fd.get());
+    return answer < 0 ? Result<void>(writing_failed("brought to disk", path, -answer)) : Result<void>();
+}
+
+/// rename(2) of a directory replaces an empty one and nothing else.
+Result<void> Partial::publish() {
+    const int answer = calls_->rename(content_, destination_.path);
+    if (answer == -EEXIST || answer == -ENOTEMPTY || answer == -ENOTDIR) {
+        return destination_is_taken(destination_);
+    }
+    if (answer < 0) {
+        return writing_failed("renamed to its name " + in_quotes(destination_.path), content_, -answer);
+    }
+    CKPTFS_TRY(sync_directory(destination_.parent));
+    return clear();
+}
+
+void Partial::abandon() {
+    if (calls_->remove_directory(content_) == 0) {
+        (void)clear();  // what cannot be removed is taken over by the next run
+    }
+}
+
+/// The manifest goes last: with it, what is left after a kill is an export that is there already.
+Result<void> Partial::clear() {
+    for (const std::string& name : {journal_file_.name, manifest_path_}) {
+        if (const int answer = calls_->remove(name); answer < 0 && answer != -ENOENT) {
+            return writing_failed("removed", name, -answer);
+        }
+    }
+    const int answer = calls_->remove_directory(destination_.partial);
+    return answer < 0 && answer != -ENOENT ? Result<void>(writing_failed("removed", destination_.partial, -answer))
+                                            : Result<void>();
+}
+
+}  // namespace ckptfs::exporting

@@ -1,0 +1,360 @@
+// Whole exports: what they leave, what they refuse, and what a second run makes of what a first one left.
+#include "export/export.h"
+
+#include <sys/file.h>
+
+#include "fixture.h"
+
+namespace ckptfs::exporting::test {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using How = BreakingCalls::How;
+
+TEST_F(ExportTest, LeavesWhatIsShown) {
+    const auto done = run(WriteCalls());
+    ASSERT_TRUE(done.ok()) << done.error().message();
+    EXPECT_EQ(done->files, 6U);
+    EXPECT_EQ(counters_.total, counters_.written());
+    EXPECT_GE(counters_.holes, 65536U);
+    expect_exported();
+}
+
+TEST_F(ExportTest, TakesThePlaceOfAnEmptyDirectory) {
+    std::filesystem::create_directory(request_.destination);
+    request_.destination += "//";
+    ASSERT_TRUE(run(WriteCalls()).ok());
+    request_.destination = directory_ / "dest";
+    expect_exported();
+}
+
+TEST_F(ExportTest, GoesOnAfterShortWritesAndWithoutTheSystemsCopies) {
+    BreakingCalls calls;
+    calls.longest_write = 1000;
+    calls.copies = false;
+    ASSERT_TRUE(run(calls).ok());
+    EXPECT_EQ(counters_.copied, 0U);
+    EXPECT_EQ(counters_.total, counters_.written());
+    expect_exported();
+}
+
+TEST_F(ExportTest, LetsTheSystemCopyWhatNeedsNoChecksum) {
+    request_.segment_nbytes = default_segment_nbytes;
+    ASSERT_TRUE(run(BreakingCalls()).ok());
+    EXPECT_EQ(counters_.copied, 140'000U + 180'000U + 150'000U);
+    expect_exported();
+}
+
+TEST_F(ExportTest, KeepsHoles) {
+    constexpr std::uint64_t size = std::uint64_t{300} << 20U;
+    request_.segment_nbytes = default_segment_nbytes;
+    PieceList pieces;
+    pieces.add_zeros(size - 1);
+    pieces.add_literal("x");
+    tree_->add_file("sparse", *VirtualFile::create("sparse", std::move(pieces), nullptr));
+    tree_->add("zeros that somebody wrote", std::string(1'000'000, '\0'));
+    BreakingCalls calls;
+    calls.copies = false;
+    ASSERT_TRUE(run(calls).ok());
+    struct stat status {};
+    ASSERT_EQ(::stat((request_.destination + "/sparse").c_str(), &status), 0);
+    EXPECT_EQ(static_cast<std::uint64_t>(status.st_size), size);
+    EXPECT_LT(status.st_blocks, 200);
+    ASSERT_EQ(::stat((request_.destination + "/zeros that somebody wrote").c_str(), &status), 0);
+    EXPECT_LT(status.st_blocks, 200);
+}
+
+TEST_F(ExportTest, AnyCallMayFailAndASecondRunEndsIt) {
+    BreakingCalls counting;
+    ASSERT_TRUE(run(counting).ok());
+    const std::size_t most = counting.count();
+    ASSERT_GT(most, 40U);
+    for (std::size_t at = 1; at <= most; ++at) {
+        const int failure = at % 2 == 0 ? ENOSPC : EIO;
+        SCOPED_TRACE(std::to_string(failure) + " at call " + std::to_string(at) + " of " + std::to_string(most));
+        std::filesystem::remove_all(request_.destination);
+        std::filesystem::remove_all(partial());
+        const auto done = run(BreakingCalls(at, How::fails, failure));
+        if (!done.ok()) {
+            EXPECT_EQ(done.error().code(), ErrorCode::io) << done.error().message();
+            EXPECT_EQ(done.error().system_errno(), failure);
+            EXPECT_EQ(failure == ENOSPC, done.error().message().find("make room") != std::string::npos);
+        }
+        if (!is_there()) {
+            ASSERT_FALSE(done.ok());
+            const auto again = run(BreakingCalls());
+            ASSERT_TRUE(again.ok()) << again.error().message();
+        } else if (!done.ok()) {  // it had its name, and only clearing up was left
+            const auto again = run(BreakingCalls());
+            ASSERT_TRUE(again.ok() || !std::filesystem::exists(partial() + "/.ckptfs-export.manifest"))
+                << again.error().message();
+            std::filesystem::remove_all(partial());
+        }
+        expect_exported();
+    }
+}
+
+TEST_F(ExportTest, AKillAtAnyCallLeavesNothingHalfWrittenUnderItsName) {
+    BreakingCalls counting;
+    ASSERT_TRUE(run(counting).ok());
+    const std::size_t most = counting.count();
+    bool has_saved_work = false;
+    for (const bool power_is_lost : {false, true}) {
+        for (std::size_t at = 1; at <= most; ++at) {
+            SCOPED_TRACE((power_is_lost ? "power lost" : "killed") + (" at call " + std::to_string(at)));
+            std::filesystem::remove_all(request_.destination);
+            std::filesystem::remove_all(partial());
+            BreakingCalls calls(at, How::is_killed, EIO);
+            const auto done = run(calls);
+            if (power_is_lost) {
+                calls.lose_power(at);
+            }
+            if (!is_there()) {
+                ASSERT_FALSE(done.ok());
+                const auto again = run(BreakingCalls());
+                ASSERT_TRUE(again.ok()) << again.error().message();
+                has_saved_work = has_saved_work || counters_.earlier > 0;
+                EXPECT_EQ(counters_.earlier + counters_.written(), counters_.total);
+            }
+            std::filesystem::remove_all(partial());
+            expect_exported();
+        }
+    }
+    EXPECT_TRUE(has_saved_work);
+}
+
+TEST_F(ExportTest, AFileThatChangesBeforeItIsOpenedIsAnError) {
+    request_.jobs = 1;
+    request_.memory_nbytes = 1U << 17U;
+    tree_->add("zz last", "x");
+    // The smallest file comes last, and cannot be opened in the first run.
+    tree_->before_open = [&](const std::string& path) {
+        if (path == "zz last") {
+            tree_->change(path);
+        }
+    };
+    const auto changed = run(BreakingCalls());
+    ASSERT_FALSE(changed.ok());
+    EXPECT_EQ(changed.error().code(), ErrorCode::stale);
+    EXPECT_THAT(changed.error().message(), HasSubstr("zz last"));
+    EXPECT_FALSE(is_there());
+}
+
+TEST_F(ExportTest, FinishedFilesAreNotOpenedAgain) {
+    request_.jobs = 1;
+    request_.memory_nbytes = 1U << 17U;
+    std::vector<std::string> opened;
+    tree_->before_open = [&](const std::string& path) { opened.push_back(path); };
+    stops_ = [&] { return opened.size() > 3; };
+    const auto stopped = run(BreakingCalls());
+    ASSERT_FALSE(stopped.ok());
+    EXPECT_EQ(stopped.error().system_errno(), EINTR);
+    EXPECT_FALSE(is_there());
+    const std::vector<std::string> first = opened;
+    opened.clear();
+    stops_ = [] { return false; };
+    ASSERT_TRUE(run(BreakingCalls()).ok());
+    EXPECT_GT(counters_.earlier, 0U);
+    EXPECT_EQ(counters_.earlier + counters_.written(), counters_.total);
+    EXPECT_EQ(std::count(opened.begin(), opened.end(), first[0]), 0) << first[0];
+    tree_->before_open = [](const std::string&) {};
+    expect_exported();
+}
+
+TEST_F(ExportTest, SegmentsOfALargeFileAreGoneOnWith) {
+    request_.jobs = 1;
+    request_.memory_nbytes = 1U << 17U;
+    const std::uint64_t size = (*tree_->open("step5/shard.pt"))->size();
+    for (const bool punches : {true, false}) {
+        std::filesystem::remove_all(request_.destination);
+        int asked = 0;
+        stops_ = [&] { return ++asked > 4; };  // in the last segment
+        ASSERT_FALSE(run(BreakingCalls()).ok());
+        stops_ = [] { return false; };
+        BreakingCalls calls;
+        calls.punches = punches;
+        const auto done = run(calls);
+        ASSERT_TRUE(done.ok()) << done.error().message();
+        EXPECT_GE(counters_.earlier, request_.segment_nbytes);
+        EXPECT_LT(counters_.earlier, size);
+        expect_exported();
+    }
+}
+
+TEST_F(ExportTest, ASourceThatChangesBetweenRunsIsRefused) {
+    stops_ = [] { return true; };
+    ASSERT_FALSE(run(WriteCalls()).ok());
+    stops_ = [] { return false; };
+    tree_->change("latest");
+    const auto refused = run(WriteCalls());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(refused.error().message(), HasSubstr(partial() + "' was begun before 'latest' changed: remove that"));
+    std::filesystem::remove_all(partial());
+    EXPECT_TRUE(run(WriteCalls()).ok());
+}
+
+TEST_F(ExportTest, ASourceThatChangesWhileItIsExportedIsAnError) {
+    bool has_changed = false;
+    tree_->before_open = [&](const std::string& path) {
+        if (path == "empty" && !has_changed) {  // the last one; the first has long been read
+            has_changed = true;
+            tree_->change("step5/shard.pt");
+        }
+    };
+    const auto changed = run(WriteCalls());
+    ASSERT_FALSE(changed.ok());
+    EXPECT_EQ(changed.error().code(), ErrorCode::stale) << changed.error().message();
+    EXPECT_THAT(changed.error().message(), HasSubstr("step5/shard.pt"));
+    EXPECT_FALSE(is_there());
+}
+
+TEST_F(ExportTest, AnotherRequestIsRefused) {
+    stops_ = [] { return true; };
+    ASSERT_FALSE(run(WriteCalls()).ok());
+    request_.settings = {{"--view", "states"}};
+    const auto refused = run(WriteCalls());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
+    EXPECT_THAT(refused.error().message(), HasSubstr("with --view=weights, and this is with --view=states"));
+}
+
+TEST_F(ExportTest, WhatIsThereStays) {
+    std::filesystem::create_directory(request_.destination);
+    std::ofstream(request_.destination + "/file") << "x";
+    for (const std::string& destination : {request_.destination, request_.destination + "/file"}) {
+        request_.destination = destination;
+        const auto refused = run(WriteCalls());
+        ASSERT_FALSE(refused.ok());
+        EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(refused.error().message(), HasSubstr("is there already"));
+        EXPECT_FALSE(std::filesystem::exists(partial()));
+    }
+    EXPECT_EQ(file_bytes(request_.destination), "x");
+}
+
+TEST_F(ExportTest, ADirectoryOfSomebodyElseIsNotTouched) {
+    std::filesystem::create_directories(partial() + "/content");
+    std::ofstream(partial() + "/content/file") << "x";
+    const auto refused = run(WriteCalls());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_THAT(refused.error().message(), HasSubstr("has no manifest that says what it is of"));
+    EXPECT_EQ(file_bytes(partial() + "/content/file"), "x");
+    std::filesystem::remove_all(partial());
+    std::ofstream(partial()) << "x";
+    EXPECT_THAT(run(WriteCalls()).error().message(), HasSubstr("is no directory"));
+}
+
+TEST_F(ExportTest, PlacesThatNoExportCanHaveAreRefused) {
+    std::filesystem::create_directories(directory_ / "source/tag");
+    std::filesystem::create_directory_symlink(directory_ / "source", directory_ / "link");
+    for (const auto& [destination, sentence] : std::map<std::string, std::string>{
+             {directory_ / "source/tag/out", "lies in SOURCE"},
+             {directory_ / "link/out", "lies in SOURCE"},
+             {directory_ / "source", "holds SOURCE"},
+             {directory_ / "no/such", "make that directory first"},
+             {"/", "DEST is '/'"},
+             {"/proc", "holds SOURCE"},
+         }) {
+        request_.destination = destination;
+        request_.source_path = destination == "/proc" ? "/proc/self" : directory_ / "source";
+        const auto refused = run(WriteCalls());
+        ASSERT_FALSE(refused.ok()) << destination;
+        EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(refused.error().message(), HasSubstr(sentence));
+    }
+    request_.source_path = directory_ / "source";
+    request_.destination = directory_ / "source-2";  // a name that begins alike
+    EXPECT_TRUE(run(WriteCalls()).ok());
+}
+
+TEST_F(ExportTest, TwoAtATimeAreOneTooMany) {
+    std::filesystem::create_directory(partial());
+    std::ofstream(partial() + "/.ckptfs-export.journal") << "";
+    const io::UniqueFd other(::open((partial() + "/.ckptfs-export.journal").c_str(), O_RDWR));
+    ASSERT_EQ(::flock(other.get(), LOCK_EX), 0);
+    const auto refused = run(WriteCalls());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_THAT(refused.error().message(), HasSubstr("another process is exporting to"));
+    ASSERT_EQ(::flock(other.get(), LOCK_UN), 0);
+    EXPECT_TRUE(run(WriteCalls()).ok());
+    expect_exported();
+}
+
+TEST_F(ExportTest, WhereNoFileCanBeLockedItIsSaid) {
+    class WithoutLocks final : public WriteCalls {
+     public:
+        int lock(int /*fd*/) const override { return -ENOSYS; }
+    };
+    ASSERT_TRUE(run(WithoutLocks()).ok());
+    EXPECT_THAT(warnings_, ElementsAre(HasSubstr("no file can be locked")));
+    expect_exported();
+}
+
+TEST_F(ExportTest, RoomIsLookedForBeforeTheFirstByte) {
+    BreakingCalls calls;
+    calls.free_blocks = 10;
+    const auto refused = run(calls);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().system_errno(), ENOSPC);
+    EXPECT_THAT(refused.error().message(), HasSubstr("make room"));
+    EXPECT_EQ(counters_.written(), 0U);
+    EXPECT_FALSE(std::filesystem::exists(partial()));
+
+    // Holes need none: here the sizes do not fit, and the bytes do.
+    PieceList pieces;
+    pieces.add_zeros(std::uint64_t{100} << 20U);
+    tree_->add_file("sparse", *VirtualFile::create("sparse", std::move(pieces), nullptr));
+    calls.free_blocks = (std::uint64_t{8} << 20U) / 4096;
+    const auto done = run(calls);
+    ASSERT_TRUE(done.ok()) << done.error().message();
+}
+
+TEST_F(ExportTest, WhatComesBackOtherwiseIsFoundAndWrittenAnew) {
+    request_.verify = true;
+    BreakingCalls calls;
+    calls.copies = false;
+    ASSERT_TRUE(run(calls).ok());
+    EXPECT_EQ(counters_.verified, counters_.total);
+    std::filesystem::remove_all(request_.destination);
+
+    calls.garbles = true;
+    const auto wrong = run(calls);
+    ASSERT_FALSE(wrong.ok());
+    EXPECT_EQ(wrong.error().code(), ErrorCode::verification) << wrong.error().message();
+    EXPECT_FALSE(is_there());
+    const auto again = run(calls);
+    ASSERT_TRUE(again.ok()) << again.error().message();
+    EXPECT_GT(counters_.earlier, 0U);
+    EXPECT_GT(counters_.written(), 0U);
+    expect_exported();
+}
+
+TEST_F(ExportTest, AnErrorOfASourceFileIsItsOwn) {
+    auto faulty = std::make_shared<FaultyFile>(source_, 100'000, 10, Error(ErrorCode::io, "the disk is broken", EIO));
+    tree_->add_file("step5/shard.pt", shown_archive(source_, 10));
+    PieceList pieces;
+    pieces.add_source(faulty.get(), 0, 150'000);
+    tree_->add_file("step5/model.safetensors", *VirtualFile::create("model", std::move(pieces), faulty));
+    BreakingCalls calls;
+    calls.copies = false;
+    const auto failed = run(calls);
+    ASSERT_FALSE(failed.ok());
+    EXPECT_THAT(failed.error().message(), HasSubstr("the disk is broken"));
+    EXPECT_FALSE(is_there());
+    faulty->repair();
+    EXPECT_TRUE(run(calls).ok());
+    expect_exported();
+}
+
+TEST(BufferNbytes, IsAShareOfTheBudget) {
+    EXPECT_EQ(buffer_nbytes(std::uint64_t{64} << 20U, 16), std::uint64_t{4} << 20U);
+    EXPECT_EQ(buffer_nbytes(std::uint64_t{1} << 40U, 1), largest_buffer_nbytes);
+    EXPECT_EQ(buffer_nbytes(std::uint64_t{3} << 20U, 2), std::uint64_t{1} << 20U);
+    EXPECT_EQ(buffer_nbytes(least_buffer_nbytes * 4, 4), least_buffer_nbytes);
+    EXPECT_EQ(buffer_nbytes(least_buffer_nbytes * 4 - 1, 4), 0U);
+}
+
+}  // namespace
+}  // namespace ckptfs::exporting::test
