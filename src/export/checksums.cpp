@@ -52,9 +52,9 @@ void SegmentChecksums::add_zeros(std::uint64_t offset, std::uint64_t nbytes) {
     });
 }
 
-Result<std::vector<std::uint32_t>> joined_checksums(
-    std::span<const pt::UnknownChecksum> records, const std::map<std::uint64_t, std::vector<ChecksumPart>>& parts,
-    const FileSegments& segments) {
+Result<std::vector<std::uint32_t>> joined_checksums(std::span<const pt::UnknownChecksum> records,
+                                                    const std::map<std::uint64_t, std::vector<ChecksumPart>>& parts,
+                                                    const FileSegments& segments) {
     std::vector<std::uint32_t> joined(records.size(), 0);
     std::vector<std::uint64_t> covered(records.size(), 0);
     for (const auto& [segment, of_segment] : parts) {

@@ -35,8 +35,8 @@ class SegmentChecksums {
 };
 
 /// Of each record whole, from what all segments gave. `internal` where a part is missing.
-Result<std::vector<std::uint32_t>> joined_checksums(
-    std::span<const pt::UnknownChecksum> records, const std::map<std::uint64_t, std::vector<ChecksumPart>>& parts,
-    const FileSegments& segments);
+Result<std::vector<std::uint32_t>> joined_checksums(std::span<const pt::UnknownChecksum> records,
+                                                    const std::map<std::uint64_t, std::vector<ChecksumPart>>& parts,
+                                                    const FileSegments& segments);
 
 }  // namespace ckptfs::exporting

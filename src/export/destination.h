@@ -8,9 +8,9 @@
 namespace ckptfs::exporting {
 
 struct Destination {
-    std::string path;     ///< absolute, its directory without symbolic links
-    std::string parent;   ///< the directory that it is made in, which is there
-    std::string partial;  ///< beside it: holds all until the last step
+    std::string path;       ///< absolute, its directory without symbolic links
+    std::string parent;     ///< the directory that it is made in, which is there
+    std::string partial;    ///< beside it: holds all until the last step
     bool is_taken = false;  ///< there is something that an export does not replace
 };
 

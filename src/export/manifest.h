@@ -27,8 +27,8 @@ class Manifest {
 
     [[nodiscard]] std::string text() const;
 
-    /// What `now` asks for that this one does not, or has otherwise, as the end of a sentence about this one: "was begun
-    /// with --dtype=bf16, and this is without". nullopt where both are the same.
+    /// What `now` asks for that this one does not, or has otherwise, as the end of a sentence about this one: "was
+    /// begun with --dtype=bf16, and this is without". nullopt where both are the same.
     [[nodiscard]] std::optional<std::string> difference(const Manifest& now) const;
 
  private:

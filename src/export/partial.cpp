@@ -229,7 +229,7 @@ Result<void> Partial::clear() {
     }
     const int answer = calls_->remove_directory(destination_.partial);
     return answer < 0 && answer != -ENOENT ? Result<void>(writing_failed("removed", destination_.partial, -answer))
-                                            : Result<void>();
+                                           : Result<void>();
 }
 
 }  // namespace ckptfs::exporting

@@ -119,9 +119,8 @@ Result<void> ReadBack::check_sums(const std::map<std::uint64_t, std::vector<Chec
     CKPTFS_ASSIGN(const auto joined, joined_checksums(summed_, parts, segments));
     for (std::size_t i = 0; i < records_.size(); ++i) {
         if (joined[i] != records_[i].crc32) {
-            return Error(ErrorCode::verification,
-                         in_quotes(written_->name()) + ": the checksum of record " + in_quotes(records_[i].name) +
-                             " is not that of its bytes");
+            return Error(ErrorCode::verification, in_quotes(written_->name()) + ": the checksum of record " +
+                                                      in_quotes(records_[i].name) + " is not that of its bytes");
         }
     }
     return {};

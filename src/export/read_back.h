@@ -39,8 +39,8 @@ class ReadBack {
 
     std::shared_ptr<const File> shown_;
     std::shared_ptr<const File> written_;
-    std::vector<std::uint64_t> filled_in_;  // where checksums were filled in, in ascending order
-    std::vector<pt::Record> records_;       // of the written archive
+    std::vector<std::uint64_t> filled_in_;     // where checksums were filled in, in ascending order
+    std::vector<pt::Record> records_;          // of the written archive
     std::vector<pt::UnknownChecksum> summed_;  // the places of their bytes
 };
 

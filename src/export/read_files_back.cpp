@@ -86,9 +86,8 @@ class Comparisons {
 
 }  // namespace
 
-Result<void> read_files_back(const Source& tree, const Plan& plan, const Partial& partial,
-                             const WorkSettings& settings, const WriteCalls& calls, Counters& counters,
-                             const std::function<bool()>& stops) {
+Result<void> read_files_back(const Source& tree, const Plan& plan, const Partial& partial, const WorkSettings& settings,
+                             const WriteCalls& calls, Counters& counters, const std::function<bool()>& stops) {
     counters.phase = Phase::verifying;
     const auto items = work_order(plan, {}, settings.jobs);
     Comparisons comparisons(tree, plan, partial, calls, counters, stops, items);

@@ -14,8 +14,7 @@
 namespace ckptfs::exporting {
 
 /// `verification` where a file is not as it was written; the journal forgets it, so that a later run writes it anew.
-Result<void> read_files_back(const Source& tree, const Plan& plan, const Partial& partial,
-                             const WorkSettings& settings, const WriteCalls& calls, Counters& counters,
-                             const std::function<bool()>& stops);
+Result<void> read_files_back(const Source& tree, const Plan& plan, const Partial& partial, const WorkSettings& settings,
+                             const WriteCalls& calls, Counters& counters, const std::function<bool()>& stops);
 
 }  // namespace ckptfs::exporting

@@ -19,8 +19,9 @@ Recorder::~Recorder() {
 void Recorder::add(std::vector<JournalEntry> entries, std::shared_ptr<const WrittenFile> file, std::uint64_t nbytes) {
     std::unique_lock lock(mutex_);
     recorded_.wait(lock, [&] {
-        return failure_ || unrecorded_entries_ == 0 || (unrecorded_nbytes_ + nbytes <= limits_.most_nbytes &&
-                                                        unrecorded_entries_ + entries.size() <= limits_.most_entries);
+        return failure_ || unrecorded_entries_ == 0 ||
+               (unrecorded_nbytes_ + nbytes <= limits_.most_nbytes &&
+                unrecorded_entries_ + entries.size() <= limits_.most_entries);
     });
     if (failure_) {
         return;
@@ -98,7 +99,7 @@ Result<void> Recorder::record(const std::vector<Addition>& additions) {
         }
     }
     if (files.size() > 1) {
-        for (const WrittenFile* file : files) {  // else each would wait for its own, one after another
+        for (const WrittenFile* file : files) {       // else each would wait for its own, one after another
             (void)calls_.start_sync(file->fd.get());  // a failure is one of sync(), too
         }
     }

@@ -64,8 +64,8 @@ Result<bool> SegmentCopier::let_copy(const FileSpan& span, const CopyTarget& tar
             return interrupted();
         }
         const std::uint64_t nbytes = std::min(span.range.nbytes() - done, most_copied_nbytes);
-        CKPTFS_ASSIGN(const bool is_copied, calls_.copy(*span.source, span.source_offset + done, nbytes, target.fd,
-                                                        span.range.begin + done));
+        CKPTFS_ASSIGN(const bool is_copied,
+                      calls_.copy(*span.source, span.source_offset + done, nbytes, target.fd, span.range.begin + done));
         if (!is_copied) {
             counters_.copied -= done;
             return false;

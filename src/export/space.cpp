@@ -42,8 +42,8 @@ class SpaceNeed {
         }
         if (room.f_files > 0 && needed_files_ > room.f_favail) {
             return Error(ErrorCode::io,
-                         "the export makes " + counted(needed_files_, "file") + " more, and where " +
-                             in_quotes(root_) + " lies " + grouped(room.f_favail) +
+                         "the export makes " + counted(needed_files_, "file") + " more, and where " + in_quotes(root_) +
+                             " lies " + grouped(room.f_favail) +
                              " are free (inodes): choose another DEST; nothing has been written",
                          ENOSPC);
         }

@@ -25,8 +25,8 @@ class SpanPlanner::Collector {
 
  private:
     static bool continues(const FileSpan& before, const FileSpan& span) {
-        const bool same_source = before.source == span.source &&
-                                 before.source_offset + before.range.nbytes() == span.source_offset;
+        const bool same_source =
+            before.source == span.source && before.source_offset + before.range.nbytes() == span.source_offset;
         return before.how == span.how && (span.how != FileSpan::How::copied || same_source);
     }
 

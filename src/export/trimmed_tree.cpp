@@ -75,9 +75,8 @@ bool TrimmedTree::is_hidden(const std::string& path, FileType type) const {
 
 Result<std::vector<DirectoryEntry>> TrimmedTree::list(const std::string& path) const {
     CKPTFS_ASSIGN(auto entries, inner_->list(path));
-    std::erase_if(entries, [&](const DirectoryEntry& entry) {
-        return is_hidden(join_path(path, entry.name), entry.type);
-    });
+    std::erase_if(entries,
+                  [&](const DirectoryEntry& entry) { return is_hidden(join_path(path, entry.name), entry.type); });
     return entries;
 }
 

@@ -14,7 +14,7 @@
 namespace ckptfs::exporting {
 
 struct Trimming {
-    std::set<std::string> hidden;              ///< paths of entries that are not listed, nor links that lead to them
+    std::set<std::string> hidden;  ///< paths of entries that are not listed, nor links that lead to them
     struct Text {
         std::string text;
         std::int64_t mtime_ns = 0;  ///< since the epoch

@@ -27,8 +27,8 @@ struct WorkItem {
     bool operator==(const WorkItem&) const = default;
 };
 
-/// What is left to do. Up to `abreast` files are in work at a time, large ones first, and take turns: threads that write
-/// to one file wait for each other.
+/// What is left to do. Up to `abreast` files are in work at a time, large ones first, and take turns: threads that
+/// write to one file wait for each other.
 [[nodiscard]] std::vector<WorkItem> work_order(const Plan& plan, const std::map<std::uint64_t, FinishedFile>& finished,
                                                std::size_t abreast);
 

@@ -123,8 +123,7 @@ int WriteCalls::remove_directory(const std::string& path) const {
 }
 
 Error writing_failed(const std::string& action, const std::string& name, int failure) {
-    std::string sentence =
-        in_quotes(name) + " cannot be " + action + ": " + std::generic_category().message(failure);
+    std::string sentence = in_quotes(name) + " cannot be " + action + ": " + std::generic_category().message(failure);
     if (failure == ENOSPC || failure == EDQUOT) {
         sentence += "; make room, and give the same command again: it goes on where this one stopped";
     }
@@ -146,7 +145,7 @@ Result<void> write_all(const WriteCalls& calls, int fd, const std::string& name,
 }
 
 Result<void> read_exactly(const WriteCalls& calls, int fd, const std::string& name, std::span<std::byte> out,
-                      std::uint64_t offset) {
+                          std::uint64_t offset) {
     while (!out.empty()) {
         const ssize_t count = calls.read_at(fd, out, offset);
         if (count <= 0) {

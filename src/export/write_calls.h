@@ -63,6 +63,6 @@ Result<void> write_all(const WriteCalls& calls, int fd, const std::string& name,
 
 /// Fills `out` whole; `io` where the file ends before.
 Result<void> read_exactly(const WriteCalls& calls, int fd, const std::string& name, std::span<std::byte> out,
-                      std::uint64_t offset);
+                          std::uint64_t offset);
 
 }  // namespace ckptfs::exporting

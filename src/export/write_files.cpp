@@ -52,8 +52,9 @@ class FileWork {
         if (!slot.work) {
             const auto known = partial_.finished().find(file);
             const FinishedFile finished = known == partial_.finished().end() ? FinishedFile() : known->second;
-            CKPTFS_ASSIGN(slot.work, FileInWork::open(tree_, plan_, file, place_of(partial_.content(), plan_.file(file)),
-                                                      finished, calls_));
+            CKPTFS_ASSIGN(
+                slot.work,
+                FileInWork::open(tree_, plan_, file, place_of(partial_.content(), plan_.file(file)), finished, calls_));
         }
         return slot.work;
     }

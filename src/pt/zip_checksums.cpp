@@ -70,9 +70,8 @@ Result<std::vector<UnknownChecksum>> unknown_checksums(const File& file) {
         at += zip::central_header_nbytes + name_nbytes + zip::load<std::uint16_t>(entry, 30) +
               zip::load<std::uint16_t>(entry, 32);
     }
-    std::sort(found.begin(), found.end(), [](const UnknownChecksum& a, const UnknownChecksum& b) {
-        return a.data_offset < b.data_offset;
-    });
+    std::sort(found.begin(), found.end(),
+              [](const UnknownChecksum& a, const UnknownChecksum& b) { return a.data_offset < b.data_offset; });
     return found;
 }
 

@@ -24,8 +24,8 @@ struct TagSelection {
     std::map<std::string, Pointer> pointers;  ///< files that name the current tag, and are to name this one
 };
 
-/// `tag`: a path from the directories that hold tags; those that do not have it show none. `invalid_argument` where none
-/// has it, and for a SOURCE that is itself a tag.
+/// `tag`: a path from the directories that hold tags; those that do not have it show none. `invalid_argument` where
+/// none has it, and for a SOURCE that is itself a tag.
 Result<TagSelection> select_tag(const Source& source, const TagReader& reader, const std::string& tag,
                                 const Placement& placement);
 

@@ -50,7 +50,8 @@ TEST(Journal, EndsWhereALineIsNotWhole) {
         EXPECT_EQ(journal.files.at(0).segments.count(4), 0U);
     }
     // What a crash leaves of a file that was longer than its data: zeros. Lines behind them are not trusted.
-    const LoadedJournal journal = load_journal(text + std::string(100, '\0') + "\n" + journal_line({Kind::complete, 7}));
+    const LoadedJournal journal =
+        load_journal(text + std::string(100, '\0') + "\n" + journal_line({Kind::complete, 7}));
     EXPECT_EQ(journal.nbytes, text.size());
     EXPECT_EQ(journal.files.count(7), 0U);
 }

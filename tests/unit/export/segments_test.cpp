@@ -1,10 +1,11 @@
 // Checksums joined from segments, and the order in which segments are taken.
+#include "export/segments.h"
+
 #include <gtest/gtest.h>
 
 #include <random>
 
 #include "export/checksums.h"
-#include "export/segments.h"
 #include "export/work_items.h"
 #include "pt/crc32.h"
 #include "support/fake_files.h"

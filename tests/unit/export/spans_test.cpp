@@ -39,8 +39,8 @@ TEST(Spans, LargeRunsAreCopiedAndSmallOnesReadTogether) {
     pieces.add_literal("tail");
     const SpanPlanner planner(made_of(pieces), {});
     EXPECT_EQ(*planner.spans({0, 160 + large}), (std::vector<FileSpan>{{How::read, {0, 156}},
-                                                                        {How::copied, {156, 156 + large}, &source, 0},
-                                                                        {How::read, {156 + large, 160 + large}}}));
+                                                                       {How::copied, {156, 156 + large}, &source, 0},
+                                                                       {How::read, {156 + large, 160 + large}}}));
     // A part of a piece begins inside its source.
     EXPECT_EQ(*planner.spans({166, 166 + least_copy_nbytes}),
               (std::vector<FileSpan>{{How::copied, {166, 166 + least_copy_nbytes}, &source, 10}}));
