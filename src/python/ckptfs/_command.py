@@ -38,7 +38,7 @@ def _verify(arguments: Sequence[str]) -> int:
     """In this process, where torch is."""
     streams = _library.Streams(None, _library.StreamCallback(_Writer(1)), _library.StreamCallback(_Writer(2)),
                                _library.InterruptedCallback(lambda _: 0))
-    return _library.library().command(arguments, streams, second_reader.table())
+    return _library.library().command(arguments, streams, second_reader.table())[0]
 
 
 class _Writer:

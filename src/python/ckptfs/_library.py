@@ -82,8 +82,9 @@ _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ckptfs_tree_open_file": (c_int, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(Failure)]),
     "ckptfs_file_close": (None, [c_void_p]),
     "ckptfs_file_nbytes": (c_uint64, [c_void_p]),
+    "ckptfs_file_is_virtual": (c_int, [c_void_p]),
     "ckptfs_file_read": (c_int, [c_void_p, c_uint64, c_void_p, c_uint64, POINTER(Failure)]),
-    "ckptfs_command": (c_int, [POINTER(c_char_p), c_size_t, POINTER(Streams), POINTER(Reader)]),
+    "ckptfs_command": (c_int, [POINTER(c_char_p), c_size_t, POINTER(Streams), POINTER(Reader), POINTER(Failure)]),
 }
 
 
@@ -179,20 +180,29 @@ class Library:
         """The file's size."""
         return int(self.functions.ckptfs_file_nbytes(file.pointer))
 
+    def is_virtual(self, file: FileHandle) -> bool:
+        """Whether it is put together from pieces, rather than a file of the source as it is."""
+        return bool(self.functions.ckptfs_file_is_virtual(file.pointer))
+
     def read(self, file: FileHandle, offset: int, address: object, nbytes: int) -> None:
         """Exactly `nbytes` to `address` (a number, or what byref() makes), which the caller keeps alive, or an error."""
         failure = Failure()
         self._check(self.functions.ckptfs_file_read(file.pointer, offset, address, nbytes, byref(failure)), failure)
 
-    def command(self, words: Sequence[str], streams: Streams, reader: Reader | None) -> int:
-        """Runs a command that mounts nothing; returns its exit status."""
+    def command(self, words: Sequence[str], streams: Streams, reader: Reader | None) -> tuple[int, Error | None]:
+        """Runs a command that mounts nothing; returns its exit status, and why it is not 0."""
+        failure = Failure()
         arguments = _strings(words)
-        return int(self.functions.ckptfs_command(arguments, len(words), byref(streams),
-                                                 None if reader is None else byref(reader)))
+        status = int(self.functions.ckptfs_command(arguments, len(words), byref(streams),
+                                                   None if reader is None else byref(reader), byref(failure)))
+        return status, self._error(failure) if status != 0 else None
 
     def _check(self, status: int, failure: Failure) -> None:
         if status != 0:
-            raise error_of(numbered(failure.code), failure.system_errno, _text(self._taken(c_void_p(failure.message))))
+            raise self._error(failure)
+
+    def _error(self, failure: Failure) -> Error:
+        return error_of(numbered(failure.code), failure.system_errno, _text(self._taken(c_void_p(failure.message))))
 
     def _taken(self, text: c_void_p) -> bytes:
         """A text that the library made for its caller."""

@@ -1,54 +1,30 @@
-"""Runs a command of the library: its streams, its exit status as an exception, and KeyboardInterrupt."""
+"""Runs a command of the library: its streams, its failure as an exception, and KeyboardInterrupt."""
 from __future__ import annotations
 
 import ctypes
-import errno
 import threading
 import warnings
 from collections.abc import Callable, Sequence
 
 from . import _library
-from .errors import CheckpointWarning, Error, ErrorCode, error_of
+from .errors import CheckpointWarning, Error
 
-# The exit statuses of docs/cli.md, with the errno that says the same.
-_STATUSES: dict[int, tuple[ErrorCode, int]] = {
-    1: (ErrorCode.VERIFICATION, errno.EIO),
-    2: (ErrorCode.INVALID_ARGUMENT, errno.EINVAL),
-    3: (ErrorCode.NOT_A_CHECKPOINT, errno.ENOENT),
-    4: (ErrorCode.DAMAGED, errno.EIO),
-    5: (ErrorCode.UNSUPPORTED, errno.EIO),
-    6: (ErrorCode.MOUNT, errno.EIO),
-    7: (ErrorCode.IO, errno.EIO),
-}
-
-_PREFIX = "ckptfs: "
 _WARNING = "ckptfs: warning: "
 
 
 class Done:
-    """How a command ended, and what it said: `out` on standard output, the rest as warnings and as error()."""
+    """How a command ended, and what it said on standard output and standard error."""
 
-    def __init__(self, status: int, out: str, said: str) -> None:
-        self.status = status
+    def __init__(self, error: Error | None, out: str, said: str) -> None:
+        self.error = error
+        """Why it failed; None where it did not."""
         self.out = out
-        self.warnings: list[str] = []
-        self._problems: list[str] = []
-        for line in said.splitlines():
-            if line.startswith(_WARNING):
-                self.warnings.append(line[len(_WARNING):])
-            elif line.startswith(_PREFIX):
-                self._problems.append(line[len(_PREFIX):])
-
-    def error(self) -> Error:
-        """Of a command that failed."""
-        code, number = _STATUSES.get(self.status, (ErrorCode.INTERNAL, errno.EIO))
-        message = "\n".join(self._problems) or f"the command ended with status {self.status}, and did not say why"
-        return error_of(code, number, message)
+        self.warnings = [line[len(_WARNING):] for line in said.splitlines() if line.startswith(_WARNING)]
 
     def expect_success(self) -> Done:
         """Raises the error of a command that failed; issues the warnings of one that did not."""
-        if self.status != 0:
-            raise self.error()
+        if self.error is not None:
+            raise self.error
         for warning in self.warnings:
             warnings.warn(warning, CheckpointWarning, stacklevel=4)
         return self
@@ -75,7 +51,7 @@ def run(words: Sequence[str], *, reader: _library.Reader | None = None,
         raise interrupt
     if running.failure is not None:
         raise running.failure
-    return Done(running.status, running.out.decode("utf-8", "surrogateescape"),
+    return Done(running.error, running.out.decode("utf-8", "surrogateescape"),
                 running.said.decode("utf-8", "surrogateescape"))
 
 
@@ -84,7 +60,7 @@ class _Running(threading.Thread):
 
     def __init__(self, words: Sequence[str], reader: _library.Reader | None, show: Callable[[str], object] | None) -> None:
         super().__init__(name="ckptfs-command", daemon=True)
-        self.status = 0
+        self.error: Error | None = None
         self.out = bytearray()
         self.said = bytearray()
         self.failure: BaseException | None = None
@@ -100,7 +76,7 @@ class _Running(threading.Thread):
                                    _library.StreamCallback(self._take_said),
                                    _library.InterruptedCallback(self._is_interrupted))
         try:
-            self.status = _library.library().command(self._words, streams, self._reader)
+            _, self.error = _library.library().command(self._words, streams, self._reader)
         except BaseException as failure:
             self.failure = failure
         finally:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _options
 from ._running import run
-from .errors import VerificationError
+from .errors import ErrorCode, VerificationError
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "export", "inspect", "verify"]
 
-_FOUND_PROBLEMS = (1, 5)  # exit statuses of verify
+_FOUND_PROBLEMS = (ErrorCode.VERIFICATION, ErrorCode.UNSUPPORTED)
 _OF_EXPORT = frozenset({"jobs", "memory", "verify"})
 
 
@@ -48,8 +48,8 @@ def check(source: PathLike, world_size: int, ds_config: PathLike | Mapping[str, 
     options = _options.parse("check", {"world_size": world_size, "ds_config": ds_config})
     with options.for_command() as words:
         done = run(["check", os.fspath(source), "--json", *words])
-    if done.status != 1 or not done.out:
-        done.expect_success()
+    if done.error is not None and not (done.error.code == ErrorCode.VERIFICATION and done.out):
+        raise done.error
     answer: dict[str, Any] = json.loads(done.out)
     return answer
 
@@ -64,9 +64,8 @@ def verify(source: PathLike, **options: Unpack[ViewOptions]) -> str:
     from . import second_reader
     with _options.parse("verify", options).for_command() as words:
         done = run(["verify", os.fspath(source), *words], reader=second_reader.table())
-    if done.status in _FOUND_PROBLEMS and done.out:
-        found = done.error()
-        raise VerificationError(str(found), found.code, found.errno or errno.EIO, done.out)
+    if done.error is not None and done.error.code in _FOUND_PROBLEMS and done.out:
+        raise VerificationError(str(done.error), done.error.code, done.error.errno or errno.EIO, done.out)
     return done.expect_success().out
 
 

@@ -33,6 +33,8 @@ class ViewFile(io.RawIOBase):
         self.name = name
         self.size = library.nbytes(handle)
         """In bytes."""
+        self.is_virtual = library.is_virtual(handle)
+        """Whether it is put together for the view, rather than a file of the source as it is."""
         self._library = library
         self._handle: _library.FileHandle | None = handle
         self._position = 0

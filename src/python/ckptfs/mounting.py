@@ -21,7 +21,7 @@ from typing import IO, TYPE_CHECKING
 
 from . import _options, _programs
 from ._running import Done
-from .errors import CheckpointWarning, Error, ErrorCode
+from .errors import CheckpointWarning, Error, ErrorCode, error_of
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -34,6 +34,18 @@ __all__ = ["Mount", "mount", "obstacle"]
 _HOLDER = "import os; os.write(1, os.environb[b'CKPTFS_VIEW'] + b'\\0'); os.close(1); os.read(0, 1)"
 _OF_MOUNT = frozenset({"writable", "io", "log_file"})
 _CAP_SYS_ADMIN = 1 << 21
+
+# The exit statuses of docs/cli.md, with the errno that says the same.
+_STATUSES: dict[int, tuple[ErrorCode, int]] = {
+    2: (ErrorCode.INVALID_ARGUMENT, errno.EINVAL),
+    3: (ErrorCode.NOT_A_CHECKPOINT, errno.ENOENT),
+    4: (ErrorCode.DAMAGED, errno.EIO),
+    5: (ErrorCode.UNSUPPORTED, errno.EIO),
+    6: (ErrorCode.MOUNT, errno.EIO),
+    7: (ErrorCode.IO, errno.EIO),
+}
+_PREFIX = "ckptfs: "
+_WARNING = "ckptfs: warning: "
 
 
 def mount(source: PathLike, *, writable: bool = False, io: str | None = None, log_file: PathLike | None = None,
@@ -76,10 +88,10 @@ class Mount:
                 process.stdin.close()
                 status = process.wait()
             said.seek(0)
-            done = Done(0 if place else status, "", said.read().decode("utf-8", "surrogateescape"))
+            text = said.read().decode("utf-8", "surrogateescape")
         if not place:
-            raise _explained(done.error())
-        for warning in done.warnings:
+            raise _error_of(status, text)
+        for warning in Done(None, "", text).warnings:
             warnings.warn(warning, CheckpointWarning, stacklevel=3)
         self.path = pathlib.Path(os.fsdecode(place))
         self._finalizer = weakref.finalize(self, _end, process, os.getpid())
@@ -164,7 +176,10 @@ def _own_status() -> dict[str, str]:
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def _explained(error: Error) -> Error:
-    """With what is known of this machine, where the mount itself failed."""
-    known = obstacle() if error.code == ErrorCode.MOUNT else None
-    return error if known is None else Error(f"{error}; {known}", error.code, error.errno or errno.EIO)
+def _error_of(status: int, said: str) -> Error:
+    """Why the program ended before there was a mount, with what is known of this machine where the mount itself failed."""
+    code, number = _STATUSES.get(status, (ErrorCode.INTERNAL, errno.EIO))
+    lines = [line[len(_PREFIX):] for line in said.splitlines() if line.startswith(_PREFIX) and not line.startswith(_WARNING)]
+    known = obstacle() if code == ErrorCode.MOUNT else None
+    why = "\n".join(lines) or f"the program ended with status {status}, and did not say why"
+    return error_of(code, number, why if known is None else f"{why}; {known}")

@@ -138,7 +138,7 @@ class Tree:
         return f"<ckptfs.Tree {self._source!r}{' ' + words if words else ''}{' (closed)' if self.closed else ''}>"
 
     def listdir(self, path: PathLike = "") -> list[str]:
-        """The names in a directory, in no particular order."""
+        """The names in a directory, sorted by their bytes."""
         return [os.fsdecode(name) for name, _ in self._entries(path)]
 
     def scandir(self, path: PathLike = "") -> list[DirEntry]:
@@ -163,7 +163,7 @@ class Tree:
                 yield from self.walk(path)
 
     def stat(self, path: PathLike, *, follow_symlinks: bool = True) -> os.stat_result:
-        """As os.stat(). Inode numbers are the tree's own; `st_dev` is 0."""
+        """As os.stat(). The inode number is another one where the bytes may be others; `st_dev` is 0."""
         found = _library.library().attributes(self._usable(), _bytes(path), follow_symlinks)
         times = (found.atime_ns, found.mtime_ns, found.ctime_ns)
         seconds = [time / 1e9 for time in times]
