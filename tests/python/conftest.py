@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT / "tests" / "oracle"))
 # The daemons that are looked for after each test.
 os.environ["CKPTFS_BIN"] = _programs.program()
 
+import graph  # noqa: E402
 from mount_fixtures import *  # noqa: E402,F401,F403  (fixtures)
 
 TAG = "global_step2"
@@ -53,6 +54,20 @@ def sample(tmp_path):
     target = tmp_path / "checkpoints"
     shutil.copytree(ROOT / "mount_scripts" / "sample", target)
     return target
+
+
+@pytest.fixture
+def damage():
+    """damage(FILE): changes a byte in the largest record of a .pt."""
+    def change(path):
+        with graph.Archive(path) as archive:
+            record = max(archive.records, key=lambda name: archive.size(name) if name.startswith("data/") else -1)
+            place = archive.place(record) + archive.size(record) // 2
+        content = bytearray(path.read_bytes())
+        content[place] ^= 1
+        path.write_bytes(content)
+
+    return change
 
 
 @pytest.fixture

@@ -38,8 +38,8 @@ def test_inspect_says_what_is_wrong(checkpoint, tmp_path):
         ckptfs.inspect(root)
     with pytest.raises(ckptfs.Error) as opened:
         ckptfs.open(root, world_size=4)
-    assert raised.value.code == opened.value.code == ckptfs.ErrorCode.DAMAGED
-    with pytest.raises(ValueError, match="world-size"):
+    assert (raised.value.code, str(raised.value)) == (opened.value.code, str(opened.value))
+    with pytest.raises(ValueError, match="'-1' is negative"):
         ckptfs.inspect(root, world_size=-1)
 
 
@@ -55,12 +55,10 @@ def test_verify_says_what_it_read(checkpoint):
         ckptfs.verify(root, tag="absent")
 
 
-def test_verify_raises_on_damage(checkpoint):
+def test_verify_raises_on_damage(checkpoint, damage):
     root = checkpoint()
     shard = root / TAG / "mp_rank_00_model_states.pt"
-    content = bytearray(shard.read_bytes())
-    content[content.index(b"data/0") + 1000] ^= 1
-    shard.write_bytes(content)
+    damage(shard)
     with pytest.raises(ckptfs.VerificationError) as raised:
         ckptfs.verify(root)
     assert raised.value.code == ckptfs.ErrorCode.VERIFICATION

@@ -54,7 +54,7 @@ def test_a_tree_works_after_a_fork_in_the_middle_of_reads(tree):
     for thread in threads:
         thread.start()
     try:
-        for _ in range(20):
+        for _ in range(8):
             assert in_fork(lambda: tree.read_bytes(SHARD)) == expected
     finally:
         stop.set()

@@ -120,9 +120,9 @@ def test_what_is_not_there(tree):
 def test_stat_has_what_os_stat_has(tree, source):
     found, own = tree.stat("secret"), os.stat(source / "secret")
     assert isinstance(found, os.stat_result)
-    for name in ("st_mode", "st_nlink", "st_uid", "st_gid", "st_size", "st_mtime", "st_mtime_ns", "st_ctime_ns"):
-        assert getattr(found, name) & ~0o222 == getattr(own, name) & ~0o222 if name == "st_mode" else (
-            getattr(found, name) == getattr(own, name))
+    for name in ("st_nlink", "st_uid", "st_gid", "st_size", "st_mtime", "st_mtime_ns", "st_ctime_ns"):
+        assert getattr(found, name) == getattr(own, name)
+    assert found.st_mode == own.st_mode & ~0o222
     assert found[stat.ST_MTIME] == int(own.st_mtime)
 
 
@@ -151,7 +151,7 @@ def test_a_broken_tag_is_said_so(checkpoint):
     shard.unlink()
     with pytest.raises(ckptfs.Error) as raised:
         ckptfs.open(root, world_size=3)
-    assert raised.value.code == ckptfs.ErrorCode.INCOMPLETE and shard.name in str(raised.value)
+    assert raised.value.code == ckptfs.ErrorCode.INCOMPLETE and "the optimizer file of rank" in str(raised.value)
 
 
 def test_warnings_are_pythons(checkpoint):
@@ -184,10 +184,11 @@ def test_a_closed_tree(tree):
 
 def test_options_are_the_programs(checkpoint, tmp_path):
     root = checkpoint()
-    with ckptfs.open(root, view="weights", strip_prefix=["blocks."], rename={"^head": "tail"}, max_shard_size="1KB",
+    with ckptfs.open(root, view="weights", strip_prefix=["blocks."], rename={"^pos": "com"}, max_shard_size=300,
                      dtype="bf16", trainable_only=True) as tree:
-        names = [name for name in tree.listdir() if name.endswith(".safetensors")]
-        assert len(names) > 1
+        assert len([name for name in tree.listdir() if name.endswith(".safetensors")]) > 1
+        names = tree.tensors()
+        assert "comition" in names and "0.up.weight" in names and "position" not in names
     config = tmp_path / "config.json"
     config.write_text("{}")
     for given in (config, str(config), {}, {"zero_optimization": {"stage": 2}}):

@@ -9,10 +9,7 @@
 
 Everything is loaded on first use: importing this package costs next to nothing.
 """
-from __future__ import annotations
-
-import importlib
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # type checkers know the name; the module `typing` would be most of what the import costs
 
 if TYPE_CHECKING:
     from ._options import ViewOptions
@@ -53,6 +50,7 @@ __all__ = ["CheckpointWarning", "DirEntry", "Error", "ErrorCode", "Mount", "Tens
 
 
 def __getattr__(name: str) -> object:
+    import importlib
     if name == "__version__":
         from ._library import library
         value: object = library().version()

@@ -184,8 +184,8 @@ class Library:
         """Whether it is put together from pieces, rather than a file of the source as it is."""
         return bool(self.functions.ckptfs_file_is_virtual(file.pointer))
 
-    def read(self, file: FileHandle, offset: int, address: object, nbytes: int) -> None:
-        """Exactly `nbytes` to `address` (a number, or what byref() makes), which the caller keeps alive, or an error."""
+    def read(self, file: FileHandle, offset: int, address: int, nbytes: int) -> None:
+        """Exactly `nbytes` to the memory at `address`, which the caller keeps alive, or an error."""
         failure = Failure()
         self._check(self.functions.ckptfs_file_read(file.pointer, offset, address, nbytes, byref(failure)), failure)
 

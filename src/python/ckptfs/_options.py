@@ -132,14 +132,14 @@ def for_view(options: Options, view: str) -> Options:
 
 
 def _weights_dtype(options: Options) -> list[str]:
-    """The dtype that options of weights name, in whichever way; of `bin` it is fp32 unless they name one."""
+    """The dtype that options of weights name, in whichever way; of `bin`, `source` is fp32 too."""
     found = [word.partition("=")[2] for word in options.words if word.startswith("--dtype=")]
     for word in options.words:
         if word.startswith("--view=weights-"):
             found.extend(part for part in word.split("-")[3:] if part != "bin")
     is_bin = "--container=bin" in options.words or any(word.startswith("--view=weights") and word.endswith("-bin")
                                                        for word in options.words)
-    return found[:1] or (["fp32"] if is_bin else [])
+    return ["fp32"] if is_bin and found[:1] in ([], ["source"]) else found[:1]
 
 
 def for_reading(options: Options) -> Options:

@@ -47,6 +47,10 @@ class ViewFile(io.RawIOBase):
         """True."""
         return True
 
+    def write(self, _: object) -> NoReturn:
+        """Views are read-only."""
+        raise io.UnsupportedOperation("not writable")
+
     def close(self) -> None:
         """Lets go of the source files."""
         self._handle = None
@@ -88,9 +92,9 @@ class ViewFile(io.RawIOBase):
         if count > 0:
             first = ctypes.c_char.from_buffer(buffer)
             try:
-                self._library.read(handle, offset, ctypes.byref(first), count)
+                self._library.read(handle, offset, ctypes.addressof(first), count)
             finally:
-                del first  # while it is there, the buffer cannot change its size
+                del first  # an error's traceback would keep it, and while it is there, the buffer cannot change its size
         return count
 
     def read_to(self, address: int, nbytes: int, offset: int) -> None:

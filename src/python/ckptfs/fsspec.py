@@ -118,6 +118,7 @@ class CkptfsFileSystem(AbstractFileSystem):
         return tree
 
     def _read_only(self, path: object, *_: Any, **__: Any) -> NoReturn:
+        """Fails: views are read-only."""
         raise Error(f"'{path}' cannot be changed: views are read-only", ErrorCode.INVALID_ARGUMENT, errno.EROFS)
 
     mkdir = makedirs = rmdir = rm = rm_file = _rm = touch = cp_file = mv = put = put_file = pipe_file = _read_only

@@ -52,18 +52,22 @@ class CallbackFile:
         self._position = 0
 
     def tell(self) -> int:
+        """The position."""
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Sets the position."""
         self._position = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         return self._position
 
     def read(self, size: int = -1) -> bytes:
+        """Up to `size` bytes; none where they cannot be read."""
         left = max(self.size - self._position, 0)
         buffer = bytearray(left if size < 0 else min(size, left))
         return bytes(buffer[:self.readinto(buffer)])
 
     def readinto(self, buffer: Any) -> int:
+        """How many bytes are in `buffer` now; 0 where they cannot be read."""
         with memoryview(buffer) as view:
             count = min(view.nbytes, max(self.size - self._position, 0))
             if self.limit is not None and view.nbytes > self.limit:

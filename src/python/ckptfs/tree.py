@@ -166,7 +166,7 @@ class Tree:
         """As os.stat(). The inode number is another one where the bytes may be others; `st_dev` is 0."""
         found = _library.library().attributes(self._usable(), _bytes(path), follow_symlinks)
         times = (found.atime_ns, found.mtime_ns, found.ctime_ns)
-        seconds = [time / 1e9 for time in times]
+        seconds = [time // 10**9 + 1e-9 * (time % 10**9) for time in times]  # as os.stat() has them
         named = {"st_atime": seconds[0], "st_mtime": seconds[1], "st_ctime": seconds[2], "st_atime_ns": times[0],
                  "st_mtime_ns": times[1], "st_ctime_ns": times[2], "st_blksize": 4096, "st_blocks": found.blocks}
         return os.stat_result((found.mode, found.inode, 0, found.nlink, found.uid, found.gid, found.size,
