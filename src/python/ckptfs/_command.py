@@ -37,8 +37,16 @@ def main() -> NoReturn:
 def _verify(arguments: Sequence[str]) -> int:
     """In this process, where torch is."""
     streams = _library.Streams(None, _library.StreamCallback(_Writer(1)), _library.StreamCallback(_Writer(2)),
-                               _library.InterruptedCallback(lambda _: 0))
+                               _library.InterruptedCallback(lambda _: 0), _are_one())
     return _library.library().command(arguments, streams, second_reader.table())[0]
+
+
+def _are_one() -> bool:
+    """Whether standard output and standard error lead to the same terminal or file."""
+    try:
+        return os.path.sameopenfile(1, 2)
+    except OSError:  # one is closed
+        return False
 
 
 class _Writer:

@@ -42,7 +42,7 @@ class Streams(ctypes.Structure):
     """ckptfs_streams."""
 
     _fields_ = [("context", c_void_p), ("out", StreamCallback), ("error", StreamCallback),
-                ("interrupted", InterruptedCallback)]
+                ("interrupted", InterruptedCallback), ("streams_are_one", c_int)]
 
 
 ReadCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_uint64, c_void_p, c_uint64)

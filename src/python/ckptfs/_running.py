@@ -74,7 +74,7 @@ class _Running(threading.Thread):
     def run(self) -> None:
         streams = _library.Streams(None, _library.StreamCallback(self._take_out),
                                    _library.StreamCallback(self._take_said),
-                                   _library.InterruptedCallback(self._is_interrupted))
+                                   _library.InterruptedCallback(self._is_interrupted), 0)
         try:
             _, self.error = _library.library().command(self._words, streams, self._reader)
         except BaseException as failure:
