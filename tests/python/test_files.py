@@ -43,6 +43,16 @@ def test_positions(file, content):
             file.seek(offset, whence)
 
 
+def test_which_files_are_the_views_own(tree):
+    """What stands in the place of shards is put together; what passes through, and all of a tag that is cut for this world
+    size, is the source's."""
+    for path, expected in ((SHARD, True), (MODEL, True), ("latest", False), (f"{TAG}/notes.txt", False)):
+        with tree.open(path) as file:
+            assert file.raw.is_virtual is expected, path
+    with ckptfs.open(tree.source, world_size=4) as same, same.open(SHARD, 0) as file:
+        assert not file.is_virtual
+
+
 def test_every_window_is_the_files(file, content):
     for size in (1, 7, 512, 4096, len(content), len(content) + 1):
         for offset in range(0, len(content) + 1, max(size, len(content) // 37)):
