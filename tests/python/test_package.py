@@ -1,12 +1,13 @@
 """The package as it is installed: what it costs to import, its types, its script, and what it says when parts are missing."""
+import ctypes
 import importlib
 import importlib.metadata
 import inspect
-import json
 import os
 import pathlib
 import pkgutil
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -18,6 +19,7 @@ from ckptfs import _library, _programs
 from conftest import ROOT, TAG
 
 PACKAGE = pathlib.Path(ckptfs.__file__).parent
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
 SCRIPT = pathlib.Path(sys.executable).parent / "ckptfs"
 
 
@@ -191,6 +193,7 @@ def test_what_is_missing_is_named(tmp_path, monkeypatch, checkpoint):
     assert "is missing" in _library._why_not_loaded(tmp_path / "absent" / "libckptfs.so", "") or os.environ.get("CKPTFS_NATIVE")
 
 
+@needs_compiler
 def test_a_library_of_another_version_is_refused(tmp_path):
     source = tmp_path / "other.c"
     source.write_text("unsigned ckptfs_interface_version(void) { return 77; }\n")
@@ -230,11 +233,30 @@ def test_which_libfuse_is_taken(tmp_path, monkeypatch, version, bundled, expecte
 def test_the_c_interface_is_the_headers():
     """Numbers and fields, as the header has them."""
     header = (ROOT / "include" / "ckptfs" / "ckptfs.h").read_text()
-    assert f"CKPTFS_INTERFACE_VERSION {_library.INTERFACE_VERSION}" in header
+    assert f"CKPTFS_INTERFACE_VERSION {_library.INTERFACE_VERSION}\n" in header
     declared = set(re.findall(r"\b(ckptfs_\w+)\s*\(", header))
     assert {*_library._SIGNATURES, "ckptfs_interface_version"} <= declared
-    module = (ROOT / "src" / "torch" / "torch_module.h").read_text()
-    assert f"ckptfs_torch_interface_version = {_library.READER_INTERFACE_VERSION}" in module
+    module = (ROOT / "include" / "ckptfs" / "torch_module.h").read_text()
+    assert f"CKPTFS_TORCH_INTERFACE_VERSION {_library.READER_INTERFACE_VERSION}\n" in module
+
+
+@needs_compiler
+def test_structures_lie_in_memory_as_the_headers_have_them(tmp_path):
+    structures = {"ckptfs_failure": _library.Failure, "ckptfs_attributes": _library.Attributes,
+                  "ckptfs_streams": _library.Streams, "struct CkptfsTorchFile": _library.ReaderFile,
+                  "struct CkptfsTorchSink": _library.ReaderSink, "struct CkptfsTorchModule": _library.Reader}
+    lines, expected = [], []
+    for name, structure in structures.items():
+        lines.append(f'printf("%zu\\n", sizeof({name}));')
+        expected.append(ctypes.sizeof(structure))
+        for field, *_ in structure._fields_:
+            lines.append(f'printf("%zu\\n", offsetof({name}, {field}) * 100 + sizeof((({name}*)0)->{field}));')
+            place = getattr(structure, field)
+            expected.append(place.offset * 100 + place.size)
+    (tmp_path / "sizes.c").write_text('#include <stdio.h>\n#include "ckptfs/ckptfs.h"\nint main(void) {' + "\n".join(lines) + "}")
+    subprocess.run(["cc", "-I", ROOT / "include", "-o", tmp_path / "sizes", tmp_path / "sizes.c"], check=True)
+    said = subprocess.run([tmp_path / "sizes"], capture_output=True, text=True, check=True).stdout
+    assert list(map(int, said.split())) == expected
 
 
 def test_error_codes_are_the_librarys():
