@@ -1,19 +1,23 @@
 """The commands of README.md, run as a reader would run them.
 
-A fenced block marked `sh` is run: all such blocks, top to bottom, are one session, in a directory that holds nothing but a
+A fenced block marked `sh` or `python` is run: all such blocks, top to bottom, are one session, in a directory that holds nothing but a
 fresh copy of the repository, `ckptfs/`, without a build. Its first line that is a comment may say otherwise:
 
     # not run: REASON     the block is shown only
 
-Blocks marked `text` (output, file trees) and `python`, and blocks without a mark, are shown only. What the session must not
-lean on is taken away: no `ckptfs` is on PATH, and `make`, which no dependency brings, fails under each of its names. After
-the last command no mount may be left.
+Blocks marked `text` (output, file trees), and blocks without a mark, are shown only. What the session must not
+lean on is taken away: no `ckptfs` is on PATH, and `make`, which no dependency brings, fails under each of its names. The Python
+environment that is "yours" is a new one that has torch. After the last command no mount may be left.
+
+A wheel that the step `wheel` has built of the same sources is in the copy, since building it takes minutes: the script finds it there.
 """
 import os
 import pathlib
 import re
 import shutil
+import site
 import subprocess
+import sys
 
 import pytest
 
@@ -40,8 +44,9 @@ def blocks(text):
 
 
 def commands():
-    return [(number, content) for mark, number, content in blocks(README.read_text(encoding="utf-8"))
-            if mark == "sh" and not content.startswith(NOT_RUN)]
+    return [(number, content if mark == "sh" else f"python3 - <<'PYTHON'\n{content}PYTHON\n")
+            for mark, number, content in blocks(README.read_text(encoding="utf-8"))
+            if mark in ("sh", "python") and not content.startswith(NOT_RUN)]
 
 
 @pytest.fixture
@@ -61,6 +66,19 @@ def copy_repository(where):
         if (REPOSITORY / name).is_file():
             (where / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(REPOSITORY / name, where / name)
+    for path in [*(REPOSITORY / "dist").glob("ckptfs-*"), REPOSITORY / "build/wheel/built-from"]:
+        if path.is_file():
+            copy = where / path.relative_to(REPOSITORY)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(path, copy)
+
+
+def python_of_a_reader(path):
+    """An environment of its own, which what is installed goes to, and which sees the packages of the tests' environment."""
+    subprocess.run([sys.executable, "-m", "venv", path], check=True)
+    [packages] = (path / "lib").glob("python3.*/site-packages")
+    (packages / "tests.pth").write_text("".join(f"{directory}\n" for directory in site.getsitepackages()), encoding="utf-8")
+    return path
 
 
 def environment_of_a_bare_machine(home, tools):
@@ -71,7 +89,9 @@ def environment_of_a_bare_machine(home, tools):
         tool.write_text(f"#!/bin/sh\necho '{name}: not found' >&2\nexit 127\n", encoding="ascii")
         tool.chmod(0o755)
     path = [part for part in os.environ["PATH"].split(":") if not pathlib.Path(part, "ckptfs").exists()]
-    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "PATH": ":".join([str(tools), *path])}
+    python = python_of_a_reader(tools.parent / "python")
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "VIRTUAL_ENV": str(python),
+                   "PATH": ":".join([str(tools), str(python / "bin"), *path])}
     if shutil.which("ccache"):
         # The same files were compiled for the other tests, in another directory.
         environment |= {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CCACHE_BASEDIR": str(home / "ckptfs"), "CCACHE_NOHASHDIR": "1",
