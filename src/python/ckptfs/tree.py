@@ -94,12 +94,15 @@ class Tree:
     opened with.
     """
 
-    def __init__(self, source: PathLike, options: _options.Options) -> None:
+    def __init__(self, source: PathLike, options: _options.Options, *, warn: bool = True) -> None:
         self._source = os.path.abspath(os.fspath(source))
         self._options = options
         self._related: dict[str, Tree] = {}
         self.remembered: dict[str, Any] = {}  # of the other modules of this package
-        self._handle: _library.TreeHandle | None = self._opened()
+        messages: list[str] = []
+        self._handle: _library.TreeHandle | None = self._opened(messages)
+        for message in messages if warn else ():
+            warnings.warn(message, CheckpointWarning, stacklevel=3)
 
     @property
     def source(self) -> str:
@@ -256,16 +259,12 @@ class Tree:
         """Another view of the same source, with the options that say something of it; closed with this tree."""
         self._usable()
         if view not in self._related:
-            self._related[view] = Tree(self._source, _options.for_view(self._options, view))
+            self._related[view] = Tree(self._source, _options.for_view(self._options, view), warn=False)
         return self._related[view]
 
-    def _opened(self) -> _library.TreeHandle:
-        messages: list[str] = []
+    def _opened(self, messages: list[str]) -> _library.TreeHandle:
         with self._options.for_command() as words:
-            handle = _library.library().open_tree(os.fsencode(self._source), words, messages.append)
-        for message in messages:
-            warnings.warn(message, CheckpointWarning, stacklevel=4)
-        return handle
+            return _library.library().open_tree(os.fsencode(self._source), words, messages.append)
 
     def _usable(self) -> _library.TreeHandle:
         handle = self._handle
@@ -273,7 +272,7 @@ class Tree:
             raise ValueError("the tree is closed")
         if handle.pid != os.getpid():
             # No lock: one may have been held when the process was forked. Two threads open it twice at worst.
-            handle = self._handle = self._opened()
+            handle = self._handle = self._opened([])  # who opened it has heard the warnings
         return handle
 
     def _entries(self, path: PathLike) -> list[tuple[bytes, int]]:
