@@ -123,7 +123,8 @@ clean_up() {
 trap clean_up EXIT
 settings=()
 # A build directory that is there already keeps its own settings.
-[[ -e $build/CMakeCache.txt ]] || settings=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF)
+# A layer as one file: a third of the time.
+[[ -e $build/CMakeCache.txt ]] || settings=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=0)
 {
     cmake -S "$repository" -B "$build" "${settings[@]}" &&
         cmake --build "$build" --target ckptfs --parallel "$(nproc)"
