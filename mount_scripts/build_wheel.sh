@@ -2,6 +2,7 @@
 # Leaves in dist/ the wheel of ckptfs, one file for every Python from 3.10 on and every x86-64 Linux with glibc 2.28 or newer,
 # and the sdist:
 #   build_wheel.sh            on Debian 12, x86-64, after install_dependencies.sh --wheel; takes packages from Debian and PyPI
+# Does nothing where dist/ holds both of the same sources already.
 # Compiler, libfuse and build are kept in build/wheel/; its source/ holds the source of the libfuse that is in the wheel.
 set -euo pipefail
 
@@ -24,6 +25,22 @@ logged() { # LOG COMMAND...: shows what a command says only if it fails
     shift
     "$@" > "$log" 2>&1 || { cat "$log" >&2; die "'$*' failed; its output is above"; }
 }
+
+# One line that stands for all files that the wheel is made of.
+sources() {
+    find CMakeLists.txt LICENSE README.md cmake include pyproject.toml src mount_scripts/build_wheel.sh mount_scripts/install_dependencies.sh \
+        -type f -not -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum | sha256sum
+}
+
+is_up_to_date() {
+    compgen -G 'dist/ckptfs-*.whl' >/dev/null && compgen -G 'dist/ckptfs-*.tar.gz' >/dev/null &&
+        [[ -e $work/built-from && $(cat "$work/built-from") == "$(sources)" ]]
+}
+
+if is_up_to_date; then
+    step "dist/ holds what is built of these sources"
+    exit
+fi
 
 # The compiler and what packs: PyPI's.
 make_tools() {
@@ -133,6 +150,7 @@ PYTHON
     wheel tags --remove --platform-tag $platform "$work"/built/*.whl > "$work/tags.log"
     mkdir -p dist
     rm -f dist/ckptfs-*.whl dist/ckptfs-*.tar.gz
+    sources > "$work/built-from"
     mv "$work"/built/*.whl dist/
     logged sdist "$work/venv/bin/python" -m build --sdist --no-isolation --outdir dist .
 }
