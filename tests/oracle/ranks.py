@@ -49,7 +49,9 @@ def run_ranks(world_size, function, timeout=600.0, log=None, join=None):
     The ranks' own output goes to the file `log`, or nowhere. `join(rank, world_size, store)`, if given, is how a rank finds
     the others; otherwise they meet at the file `store`.
     """
-    import deepspeed  # noqa: F401  paid here, inherited by every rank
+    # Paid here, inherited by every rank; the second is what the first optimizer of a process imports.
+    import deepspeed  # noqa: F401
+    import torch._dynamo  # noqa: F401
 
     sys.stdout.flush()
     sys.stderr.flush()
