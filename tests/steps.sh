@@ -170,6 +170,7 @@ step_wheel() {
     python3 -c 'import site; print(site.getsitepackages()[0])' > "$(echo $beside/lib/python3.*/site-packages)/tests.pth"
     $beside/bin/pip install -q -r tests/python/requirements.txt dist/ckptfs-*.whl
     PATH=$PWD/$beside/bin:$PATH VIRTUAL_ENV=$PWD/$beside run_pytest wheel.python tests/python
+    PATH=$PWD/$beside/bin:$PATH VIRTUAL_ENV=$PWD/$beside run_pytest wheel.hook tests/frameworks/test_hook.py
 }
 
 # As a package of Debian's: built, checked, and used in a Debian that has nothing else.

@@ -12,7 +12,11 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "orac
 os.environ.update(HF_HUB_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
 
 from mount_directory import mount_directory  # noqa: E402
+import package  # noqa: E402
 import ranks  # noqa: E402,F401  sets the environment of a CPU run, before any framework is imported
+
+
+package.make_importable()
 
 
 def pytest_configure(config):

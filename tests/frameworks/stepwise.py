@@ -7,9 +7,9 @@ A = 3
 TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
 
 
-def cell(stage, dtype, world_size, quick=False):
-    return pytest.param(Recipe(stage=stage, dtype=dtype, layers=1), world_size, marks=[] if quick else pytest.mark.full,
-                        id=f"stage{stage}-{dtype}-{A}to{world_size}")
+def cell(stage, dtype, world_size, quick=False, way="mount"):
+    return pytest.param(Recipe(stage=stage, dtype=dtype, layers=1), world_size, way, marks=[] if quick else pytest.mark.full,
+                        id=f"stage{stage}-{dtype}-{A}to{world_size}-{way}")
 
 
 def train_once(once, name, job):

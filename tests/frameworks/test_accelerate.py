@@ -1,4 +1,4 @@
-"""accelerate with DeepSpeed: load_state(<mount>/...) at another world size."""
+"""accelerate with DeepSpeed: load_state() at another world size, from a mount or from the checkpoint itself through the hook."""
 import math
 import subprocess
 
@@ -7,9 +7,10 @@ import pytest
 import accelerate_job
 from accelerate_job import Job
 import checks
-from mounting import BINARY, mounted
+from mounting import BINARY
 from recipe import Recipe
 from stepwise import A, TOLERANCE, cell, train_once
+from ways import WAYS
 
 
 @pytest.fixture(scope="session")
@@ -17,15 +18,16 @@ def trained(once):
     return train_once(once, "accelerate", accelerate_job)
 
 
-@pytest.mark.parametrize("recipe, world_size", [cell(2, "bf16", 2, quick=True), cell(2, "fp32", 4), cell(1, "bf16", 4),
-                                                cell(1, "fp32", 1), cell(3, "bf16", 4), cell(3, "fp32", 2)])
-def test_load_state_goes_on(trained, tmp_path, recipe, world_size):
+@pytest.mark.parametrize("recipe, world_size, way", [
+    cell(2, "bf16", 2, quick=True), cell(2, "fp32", 4), cell(1, "bf16", 4), cell(1, "fp32", 1), cell(3, "bf16", 4),
+    cell(3, "fp32", 2), cell(2, "bf16", 2, quick=True, way="hook"), cell(3, "bf16", 4, way="hook")])
+def test_load_state_goes_on(trained, tmp_path, recipe, world_size, way):
     source, uninterrupted = trained(recipe)
     loaded, log = tmp_path / "loaded", tmp_path / "log"
-    with mounted(source.parent, world_size) as mount:
+    with WAYS[way](source.parent, world_size) as view:
         reports = accelerate_job.run(
-            Job(world_size, recipe, last_step=6, load=f"{mount}/{source.name}", save_loaded=str(loaded)), log)
-        checks.expect_same_objects(f"{mount}/{source.name}", loaded)
+            Job(world_size, recipe, last_step=6, load=f"{view.load}/{source.name}", save_loaded=str(loaded)), log)
+        checks.expect_same_objects(f"{view.files}/{source.name}", loaded)
     checks.expect_same_parameters(source, loaded)
     for report in reports:
         # The scheduler's file is passed through: it counts a step for each of the ranks that wrote it.

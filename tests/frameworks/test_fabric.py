@@ -1,4 +1,4 @@
-"""Lightning Fabric: fabric.load(<mount>/...) at another world size."""
+"""Lightning Fabric: fabric.load() at another world size, from a mount or from the checkpoint itself through the hook."""
 from dataclasses import replace
 import math
 
@@ -10,6 +10,7 @@ from fabric_job import Job
 from mounting import mounted
 from recipe import Recipe
 from stepwise import A, TOLERANCE, cell, train_once
+from ways import WAYS
 
 
 @pytest.fixture(scope="session")
@@ -17,16 +18,17 @@ def trained(once):
     return train_once(once, "fabric", fabric_job)
 
 
-@pytest.mark.parametrize("recipe, world_size", [cell(2, "bf16", 4, quick=True), cell(2, "fp32", 1), cell(1, "bf16", 2),
-                                                cell(1, "fp32", 4), cell(3, "bf16", 2), cell(3, "fp32", 4)])
-def test_load_goes_on(trained, tmp_path, recipe, world_size):
+@pytest.mark.parametrize("recipe, world_size, way", [
+    cell(2, "bf16", 4, quick=True), cell(2, "fp32", 1), cell(1, "bf16", 2), cell(1, "fp32", 4), cell(3, "bf16", 2),
+    cell(3, "fp32", 4), cell(3, "fp32", 4, way="hook")])
+def test_load_goes_on(trained, tmp_path, recipe, world_size, way):
     source, uninterrupted = trained(recipe)
     loaded = tmp_path / "loaded"
-    with mounted(source.parent, world_size) as mount:
-        reports = fabric_job.run(Job(world_size, recipe, last_step=6, load=f"{mount}/{source.name}", save_loaded=str(loaded)),
+    with WAYS[way](source.parent, world_size) as view:
+        reports = fabric_job.run(Job(world_size, recipe, last_step=6, load=f"{view.load}/{source.name}", save_loaded=str(loaded)),
                                  tmp_path / "log")
-        # What was saved straight after the load is what the mount shows, every rank's shard.
-        checks.expect_same_objects(f"{mount}/{source.name}", loaded)
+        # What was saved straight after the load is what the view shows, every rank's shard.
+        checks.expect_same_objects(f"{view.files}/{source.name}", loaded)
     checks.expect_same_parameters(source, loaded)
     for report in reports:
         assert (report.step_at_start, report.note_at_start, len(report.losses)) == (3, f"saved at {A} ranks", 3)

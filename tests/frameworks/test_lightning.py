@@ -1,4 +1,5 @@
-"""Lightning's Trainer with DeepSpeedStrategy: fit(ckpt_path=<mount>/...) goes on at another world size as if it were its own."""
+"""Lightning's Trainer with DeepSpeedStrategy: fit(ckpt_path=...) goes on at another world size as if it were its own, from a mount or
+from the checkpoint itself through the hook."""
 from dataclasses import replace
 import itertools
 import math
@@ -10,30 +11,31 @@ import checks
 import gather
 import lightning_job
 from lightning_job import A, EPOCHS, SAVED, Job
-from mounting import mounted
+from ways import WAYS
 
 NEXT = "epoch=2-step=6.ckpt"
 TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
 
 
-def cell(stage, dtype, world_size):
+def cell(stage, dtype, world_size, way="mount"):
     marks = [] if (stage, dtype, world_size) == (2, "bf16", 2) else pytest.mark.full
-    return pytest.param(stage, dtype, world_size, marks=marks, id=f"stage{stage}-{dtype}-{A}to{world_size}")
+    return pytest.param(stage, dtype, world_size, way, marks=marks, id=f"stage{stage}-{dtype}-{A}to{world_size}-{way}")
 
 
 CELLS = [cell(*of) for of in itertools.product((1, 2, 3), ("bf16", "fp32"), (2, 4, 1, 3))]
+CELLS += [cell(*of, "hook") for of in ((2, "bf16", 2), (3, "bf16", 4), (1, "fp32", 1))]
 
 
-@pytest.mark.parametrize("stage, dtype, world_size", CELLS)
-def test_fit_goes_on(lightning_trained, tmp_path, stage, dtype, world_size):
+@pytest.mark.parametrize("stage, dtype, world_size, way", CELLS)
+def test_fit_goes_on(lightning_trained, tmp_path, stage, dtype, world_size, way):
     source, uninterrupted = lightning_trained(stage, dtype)
     loaded, plain, log = tmp_path / "loaded", tmp_path / "plain", tmp_path / "log"
-    with mounted(source, world_size) as mount:
-        resume = f"{mount}/{SAVED}"
+    with WAYS[way](source, world_size) as view:
+        resume = f"{view.load}/{SAVED}"
         job = Job(world_size, stage, dtype, str(tmp_path), EPOCHS, resume, str(loaded))
         reports = lightning_job.run(job, log)
         lightning_job.resume_plainly(replace(job, save_loaded=str(plain)), log)
-        expected = client_state(f"{mount}/{NEXT}")
+        expected = client_state(f"{view.files}/{NEXT}")
         assert client_state(resume)["hyper_parameters"] == {"stage": stage, "dtype": dtype, "micro_batch": 24 // A,
                                                             "learning_rate": 1e-2}
     # Every rank's shard: what Lightning has loaded is what DeepSpeed alone loads from the same directory.

@@ -1,4 +1,5 @@
-"""The Hugging Face Trainer with DeepSpeed: resume_from_checkpoint=<mount>/... at another world size, saving into SOURCE."""
+"""The Hugging Face Trainer with DeepSpeed: resume_from_checkpoint at another world size, from a mount or through the hook, saving into
+SOURCE."""
 import math
 import os
 import pathlib
@@ -10,6 +11,7 @@ import checks
 from mounting import mounted
 import transformers_job
 from transformers_job import Job
+from ways import through_hook
 
 A = 3
 TOLERANCE = {"bf16": 2e-2, "fp32": 1e-4}
@@ -54,6 +56,25 @@ def test_three_runs_in_a_row_under_one_mount(uninterrupted, tmp_path, stage, dty
             assert checkpoints(source) == kept
             wait_until(lambda: checkpoints(f"{mount}/world-size-{world_size}") == kept)
     for found, truth in zip(losses, uninterrupted(stage, dtype), strict=True):
+        assert math.isclose(found, truth, rel_tol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("stage, dtype", [cell(2, "bf16", quick=True), cell(3, "fp32")])
+def test_runs_in_a_row_through_the_hook(uninterrupted, tmp_path, stage, dtype):
+    """They find the last checkpoint in output_dir, as every run of theirs does that no world size was changed for."""
+    source, log = tmp_path / "source", tmp_path / "log"
+    losses = list(transformers_job.run(Job(A, stage, str(source), 2, dtype=dtype), log)[0].losses)
+    for step, world_size in ((2, 2), (4, 4)):
+        loaded = tmp_path / f"loaded-{step}"
+        with through_hook(str(source), world_size) as view:
+            expected = f"{view.files}/checkpoint-{step}"
+            reports = transformers_job.run(
+                Job(world_size, stage, str(source), step + 2, True, str(loaded), dtype, keep=1), log)
+            checks.expect_same_objects(expected, loaded)
+        assert {report.step_at_start for report in reports} == {step}
+        assert checkpoints(source) == {f"checkpoint-{step + 2}"}
+        losses += reports[0].losses
+    for found, truth in zip(losses, uninterrupted(stage, dtype)[:6], strict=True):
         assert math.isclose(found, truth, rel_tol=TOLERANCE[dtype])
 
 

@@ -1,10 +1,11 @@
-"""What a cell does: train, save, mount, resume, and hold all that came of it against the cell's truth."""
+"""What a cell does: train, save, resume from what ckptfs shows, and hold all that came of it against the cell's truth."""
 import contextlib
 import fcntl
 import filecmp
 import json
 import os
 import pathlib
+import pickle
 import shutil
 import subprocess
 import sys
@@ -32,9 +33,10 @@ class Session:
     """Checkpoints that cells share, in one directory: each trained, converted or resumed once, also by cells that run
     at the same time."""
 
-    def __init__(self, directory, scratch):
+    def __init__(self, directory, scratch, shown):
         self.directory = pathlib.Path(directory)
         self.log = f"{scratch}/ranks.log"
+        self.shown = shown  # one of ways.py: a context with what ckptfs shows
 
     def trained(self, recipe, world_size):
         return self._once(f"{recipe.key}-trained-{world_size}", lambda target: self.run(
@@ -43,6 +45,16 @@ class Session:
     def universal_of(self, recipe, world_size):
         return self._once(f"{recipe.key}-universal-{world_size}", lambda target: universal.convert(
             self.trained(recipe, world_size), target, self.log))
+
+    def resumed_universal(self, recipe, source, target):
+        """(the ranks' reports, what was saved straight after the load, and two steps later) of DeepSpeed's own way from A to N."""
+        def make(directory):
+            reports = self.run(recipe, target, load=self.universal_of(recipe, source), universal=True, steps=STEPS,
+                               save_loaded=f"{directory}/loaded", save=f"{directory}/stepped")
+            pathlib.Path(directory, "reports").write_bytes(pickle.dumps(reports))
+
+        directory = self._once(f"{recipe.key}-universal-{source}-at-{target}", make)
+        return pickle.loads(pathlib.Path(directory, "reports").read_bytes()), f"{directory}/loaded", f"{directory}/stepped"
 
     def run(self, recipe, world_size, **job):
         return trainer.run(trainer.Job(recipe, world_size, **job), self.log)
@@ -60,14 +72,15 @@ class Session:
 
 
 def resume(cell, session, scratch):
-    """Train at A, mount at N, resume from the mount, save at once, take two steps, save."""
+    """Train at A, show at N, resume from what is shown, save at once, take two steps, save."""
     source = session.trained(cell.recipe, cell.source)
     loaded, stepped = f"{scratch}/loaded", f"{scratch}/stepped"
-    with mounted(source, cell.target) as mount:
+    with session.shown(source, cell.target) as view:
         if cell.source == cell.target:
-            expect_same_bytes(source, mount.path)
-        reports = session.run(cell.recipe, cell.target, load=mount.path, save_loaded=loaded, steps=STEPS, save=stepped)
-        expect_same_objects(loaded, mount.path, is_config_or_number if cell.recipe.zero_init else is_config,
+            expect_same_bytes(source, view.files)
+        reports = session.run(cell.recipe, cell.target, load=view.load, save_loaded=loaded, steps=STEPS, save=stepped)
+        expect_loaded_from(reports, view.load)
+        expect_same_objects(loaded, view.files, is_config_or_number if cell.recipe.zero_init else is_config,
                             widened=is_muon_momentum if cell.recipe.optimizer == "muon" else never)
     expect_same_parameters(source, loaded)
     if cell.truth == "universal":
@@ -75,37 +88,37 @@ def resume(cell, session, scratch):
     if cell.truth == "fresh":
         expect_same_losses(reports, session.run(cell.recipe, cell.target, steps=STEPS))
     if cell.twin:
-        expect_same_losses(reports, resume_universal(cell.twin, cell, session))
+        expect_same_losses(reports, session.resumed_universal(cell.twin, cell.source, cell.target)[0])
 
 
 def chain(cell, session, scratch):
-    """A mount of the save of a mount of the save ... back at A: the source again."""
+    """What is shown of a save of what is shown of a save ... back at A: the source again."""
     source = link = session.trained(cell.recipe, cell.source)
-    if cell.recipe.stage == 3:  # its padding is garbage, and zeros after the first mount
+    if cell.recipe.stage == 3:  # its padding is garbage, and zeros after the first view
         source = padding.blanked(source, f"{scratch}/source")
     for world_size in (cell.target, *cell.further):
         saved = f"{scratch}/at-{world_size}"
-        with mounted(link, world_size) as mount:
-            session.run(cell.recipe, world_size, load=mount.path, save_loaded=saved)
+        with session.shown(link, world_size) as view:
+            session.run(cell.recipe, world_size, load=view.load, save_loaded=saved)
         link = saved
     expect_same_objects(source, link)
 
 
 def other_sub_group_size(cell, session, scratch):
-    """The config that resumes has another sub_group_size: the mount is told, and cuts anew at the source's own world size too."""
+    """The config that resumes has another sub_group_size: ckptfs is told, and cuts anew at the source's own world size too."""
     source, loaded = session.trained(cell.recipe, cell.source), f"{scratch}/loaded"
     (size,) = cell.further
-    with mounted(source, cell.target, f"--sub-group-size={size}") as mount:
-        session.run(cell.recipe.but(sub_group_size=size), cell.target, load=mount.path, save_loaded=loaded)
-        expect_same_objects(loaded, mount.path)
+    with session.shown(source, cell.target, sub_group_size=size) as view:
+        session.run(cell.recipe.but(sub_group_size=size), cell.target, load=view.load, save_loaded=loaded)
+        expect_same_objects(loaded, view.files)
     expect_same_parameters(source, loaded)
 
 
 def old_writer(cell, session, scratch):
     """A fixture that an old DeepSpeed wrote, resumed at N by the DeepSpeed of today."""
     source, loaded = str(OLD / cell.further[0]), f"{scratch}/loaded"
-    with mounted(source, cell.target) as mount:
-        session.run(cell.recipe, cell.target, load=mount.path, save_loaded=loaded)
+    with session.shown(source, cell.target) as view:
+        session.run(cell.recipe, cell.target, load=view.load, save_loaded=loaded)
     # Up to 0.16 buffers were saved in the dtype of the training; DeepSpeed loads them into fp32 ones.
     expect_same_parameters(source, loaded, widened=("drifting",))
 
@@ -134,11 +147,11 @@ def zero_to_fp32(cell, session, scratch):
 
 
 def load_weights(cell, session, scratch):
-    """load_optimizer_states=False works natively at any world size: the mount must give the same weights."""
+    """load_optimizer_states=False works natively at any world size: what is shown must give the same weights."""
     source = session.trained(cell.recipe, cell.source)
     expected = session.run(cell.recipe, cell.target, load=source, load_optimizer=False)
-    with mounted(source, cell.target) as mount:
-        found = session.run(cell.recipe, cell.target, load=mount.path, load_optimizer=False)
+    with session.shown(source, cell.target) as view:
+        found = session.run(cell.recipe, cell.target, load=view.load, load_optimizer=False)
     for rank, (one, other) in enumerate(zip(expected, found, strict=True)):
         if one.weights != other.weights:
             raise Mismatch(f"rank {rank}: {[n for n in one.weights if one.weights[n] != other.weights.get(n)]}")
@@ -149,11 +162,11 @@ def gathered_save(cell, session, scratch):
     source = f"{scratch}/source"
     session.run(cell.recipe, cell.source, steps=cell.recipe.steps, save=source)
     name = trainer.GATHERED
-    with mounted(source, cell.target) as mount:
-        if not filecmp.cmp(f"{source}/{name}", f"{mount.path}/{name}", shallow=False):
+    with session.shown(source, cell.target) as view:
+        if not filecmp.cmp(f"{source}/{name}", f"{view.files}/{name}", shallow=False):
             raise Mismatch(f"{name} has other bytes")
         loaded = f"{scratch}/loaded"
-        session.run(cell.recipe, cell.target, load=mount.path, save=loaded)
+        session.run(cell.recipe, cell.target, load=view.load, save=loaded)
     one, other = gather.load(f"{source}/{name}"), gather.load(f"{loaded}/{name}")
     wrong = [key for key in one.keys() | other.keys() if not same_bits(one[key], other[key])]
     if wrong:
@@ -193,10 +206,10 @@ def word_of_check(cell, session, scratch):
 
 
 def lost(source, cell, session, recipe, settings, config, loaded):
-    """What a resume from the mount, which is told the config, fails of or loses; empty where it has all that the source had."""
+    """What a resume from the view, which is told the config, fails of or loses; empty where it has all that the source had."""
     try:
-        with mounted(source, cell.target, f"--ds-config={config}") as mount:
-            reports = session.run(recipe, cell.target, load=mount.path, save_loaded=loaded, steps=1, settings=settings)
+        with session.shown(source, cell.target, ds_config=config) as view:
+            reports = session.run(recipe, cell.target, load=view.load, save_loaded=loaded, steps=1, settings=settings)
     except (ranks.RankError, MountError) as refusal:
         if "no answer within" in str(refusal):
             raise
@@ -251,19 +264,21 @@ def must_find(check, *arguments):
     raise Mismatch(f"{check.__name__} did not find the planted fault")
 
 
-def resume_universal(recipe, cell, session, **saves):
-    return session.run(recipe, cell.target, load=session.universal_of(recipe, cell.source), universal=True, steps=STEPS,
-                       **saves)
-
-
 def expect_same_as_universal(cell, session, scratch, reports, loaded, stepped):
-    truth_loaded, truth_stepped = f"{scratch}/universal-loaded", f"{scratch}/universal-stepped"
-    truth = resume_universal(cell.recipe, cell, session, save_loaded=truth_loaded, save=truth_stepped)
+    truth, *saved = session.resumed_universal(cell.recipe, cell.source, cell.target)
     expect_same_losses(reports, truth)
-    for expected, found in ((truth_loaded, loaded), (truth_stepped, stepped)):
+    for number, (expected, found) in enumerate(zip(saved, (loaded, stepped), strict=True)):
         if cell.recipe.stage == 3 and cell.source == cell.target:  # the source's own files, garbage in their padding
-            expected, found = padding.blanked(expected, f"{expected}-blank"), padding.blanked(found, f"{found}-blank")
+            expected, found = (padding.blanked(root, f"{scratch}/blank-{kind}-{number}")
+                               for kind, root in (("expected", expected), ("found", found)))
         expect_same_objects(expected, found, universal.not_carried, universal.listed_by_directory)
+
+
+def expect_loaded_from(reports, root):
+    """DeepSpeed says that it has loaded the file that lies there, wherever its bytes came from."""
+    for report in reports:
+        if os.path.dirname(report.loaded_from) != gather.tag_of(root):
+            raise Mismatch(f"loaded from {report.loaded_from}, which is not in {gather.tag_of(root)}")
 
 
 def expect_same_losses(found, truth):

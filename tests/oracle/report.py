@@ -52,15 +52,24 @@ In families (`tensor-parallel`, `pipeline`) world sizes are totals: 4 ranks are 
 @dataclass(frozen=True)
 class Result:
     cell: object
+    way: str
     passed: bool
     problem: str  # empty when passed
     seconds: float
 
     @property
+    def name(self):
+        return name_of(self.cell, self.way)
+
+    @property
     def line(self):
         verdict = "ok    " if self.passed else "FAILED"
-        text = f"{verdict} {self.seconds:6.1f} s  {self.cell.name}"
+        text = f"{verdict} {self.seconds:6.1f} s  {self.name}"
         return text if self.passed else f"{text}\n{self.problem.rstrip()}"
+
+
+def name_of(cell, way):
+    return cell.name if way == "mount" else f"{cell.name} ({way})"
 
 
 def write(file, results, table_hash):
@@ -68,17 +77,20 @@ def write(file, results, table_hash):
     lines = [
         "# The oracle",
         "",
-        "Real DeepSpeed resumes from a mount at another world size, and everything is held, bit for bit, against the oracle",
-        "named in the table. What a cell does is in `tests/oracle/checks.py`, the table itself in `tests/oracle/cells.py`.",
+        "Real DeepSpeed resumes at another world size, and everything is held, bit for bit, against the oracle named in the table:",
+        "from a mount, and, where a cell resumes, from the source itself with `ckptfs.deepspeed.enable()`, without a mount. What a",
+        "cell does is in `tests/oracle/checks.py`, the table itself in `tests/oracle/cells.py`.",
         "Written by `tests/oracle/run_oracle.py --full --report docs/oracle.md`.",
         "",
         f"**{len(results) - failed} passed, {failed} failed.** {versions()}.",
         f"Commit `{commit()}`, hash of the table of cells `{table_hash}`.",
         "",
-        "| cell | held against | result |",
-        "| --- | --- | --- |",
+        "| cell | held against | mount | hook |",
+        "| --- | --- | --- | --- |",
     ]
-    lines += [f"| {r.cell.name} | {truth(r.cell)} | {'passed' if r.passed else 'FAILED'} |" for r in results]
+    words = {(result.cell, result.way): "passed" if result.passed else "FAILED" for result in results}
+    lines += [f"| {cell.name} | {truth(cell)} | {words[cell, 'mount']} | {words.get((cell, 'hook'), '')} |"
+              for cell in dict.fromkeys(result.cell for result in results)]
     lines += LOST
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
 

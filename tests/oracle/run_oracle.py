@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Shows with real DeepSpeed that a job resumes from a mount as it would from its own checkpoint: runs the cells of cells.py.
+"""Shows with real DeepSpeed that a job resumes through ckptfs as it would from its own checkpoint: runs the cells of cells.py.
 
-Exit code 0 when every chosen cell ran and passed. A line a cell, and at the end 'N passed, M failed'.
+Each cell runs once through a mount and, where it resumes, once through the Python hook. Exit code 0 when every chosen cell ran and
+passed. A line a run, and at the end 'N passed, M failed'.
 """
 import argparse
 import contextlib
@@ -24,13 +25,14 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "support")]
 
 import mounting  # noqa: E402
 import report  # noqa: E402
+import ways  # noqa: E402
 
 CELL_TIMEOUT = 900.0  # ends what hangs; says nothing about how fast a cell should be
 
 
 def main():
     options = parse_arguments()
-    missing = what_is_missing()
+    missing = what_is_missing(options.through)
     if missing:
         return give_up(missing, options)
     from cells import CELLS, table_hash
@@ -38,17 +40,18 @@ def main():
     chosen = [cell for cell in CELLS if options.full or options.only or cell.quick]
     if options.only:
         chosen = [cell for cell in chosen if fnmatch.fnmatch(cell.name, options.only)]
+    chosen = [(cell, way) for cell in chosen for way in options.through if way in cell.ways]
     if options.list:
-        print("\n".join(cell.name for cell in chosen))
+        print("\n".join(report.name_of(*run) for run in chosen))
         return 0
     if not chosen:
-        print(f"no cell is named {options.only}")
+        print(f"no cell of this way is named {options.only}")
         return 1
     results = run(chosen, options.jobs)
     failed = [result for result in results if not result.passed]
     print(f"{len(results) - len(failed)} passed, {len(failed)} failed")
     if options.junit:
-        write_junit(options.junit, [(result.cell.name, result.seconds, None if result.passed else "failure", result.problem)
+        write_junit(options.junit, [(result.name, result.seconds, None if result.passed else "failure", result.problem)
                                     for result in results])
     if options.report:
         report.write(options.report, results, table_hash())
@@ -59,6 +62,8 @@ def parse_arguments():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--full", action="store_true", help="every cell, not the quick subset")
     arguments.add_argument("--only", metavar="PATTERN", help="the cells, quick or not, whose names match the shell pattern")
+    arguments.add_argument("--through", metavar="WAY", choices=tuple(ways.WAYS), action="append",
+                           help="only this way, 'mount' or 'hook', to what ckptfs shows")
     arguments.add_argument("--jobs", metavar="N", type=int, default=1, help="cells at a time")
     arguments.add_argument("--list", action="store_true", help="print the names of the chosen cells and run nothing")
     arguments.add_argument("--report", metavar="FILE", type=pathlib.Path, help="with --full: write the results as a document")
@@ -68,15 +73,16 @@ def parse_arguments():
         arguments.error("--jobs needs a number from 1 on")
     if options.report and not options.full:
         arguments.error("--report needs --full: a document of some cells would pass for one of all")
-    if options.report and options.only:
-        arguments.error("--report and --only exclude each other")
+    if options.report and (options.only or options.through):
+        arguments.error("--report excludes --only and --through")
+    options.through = tuple(options.through or ways.WAYS)
     return options
 
 
-def what_is_missing():
+def what_is_missing(through):
     """Why the oracle cannot run here; None when it can."""
-    if not os.path.exists("/dev/fuse"):
-        return "/dev/fuse is missing"
+    if missing := ways.prepare(through):
+        return missing
     try:
         import ranks  # noqa: F401  sets the environment that DeepSpeed reads on import
 
@@ -96,26 +102,26 @@ def give_up(missing, options):
 
 
 def run(chosen, jobs):
-    """The results in the order of the cells; a line for each as it ends."""
+    """The results in the order of `chosen`, which are cells and ways; a line for each as it ends."""
     if not mounting.BINARY.exists():
         sys.exit(f"{mounting.BINARY} is missing: build it, or say where it is in CKPTFS_BINARY")
     waiting, running, results = list(chosen), [], {}
     with tempfile.TemporaryDirectory(prefix="ckptfs-oracle-", ignore_cleanup_errors=True) as directory:
         try:
-            build_operators(chosen, directory)
+            build_operators([cell for cell, _ in chosen], directory)
             while waiting or running:
                 if waiting and len(running) < jobs:
-                    running.append(Running(waiting.pop(0), directory))
-                for cell in [cell for cell in running if cell.has_ended()]:
-                    running.remove(cell)
-                    results[cell.cell.name] = cell.result
-                    print(cell.result.line, flush=True)
+                    running.append(Running(*waiting.pop(0), directory))
+                for ended in [cell for cell in running if cell.has_ended()]:
+                    running.remove(ended)
+                    results[ended.cell, ended.way] = ended.result
+                    print(ended.result.line, flush=True)
                 time.sleep(0.01)
         finally:
             for cell in running:
                 cell.end()
             unmount_below(directory)
-    return [results[cell.name] for cell in chosen]
+    return [results[cell, way] for cell, way in chosen]
 
 
 def build_operators(chosen, directory):
@@ -146,8 +152,8 @@ def build(name):
 class Running:
     """A cell in a process group of its own, which can be ended as a whole."""
 
-    def __init__(self, cell, directory):
-        self.cell = cell
+    def __init__(self, cell, way, directory):
+        self.cell, self.way = cell, way
         self.result = None
         self.start = time.monotonic()
         # All that it mounts or writes lies below, but for what cells share.
@@ -156,17 +162,17 @@ class Running:
         sys.stdout.flush()
         self.pid = os.fork()
         if self.pid == 0:
-            _cell_main(cell, directory, self.scratch, self.said)
+            _cell_main(cell, way, directory, self.scratch, self.said)
 
     def has_ended(self):
         """Sets the result if so."""
         done, status = os.waitpid(self.pid, os.WNOHANG)
         seconds = time.monotonic() - self.start
         if done:
-            self.result = report.Result(self.cell, status == 0, self.said.read_text() if status else "", seconds)
+            self.result = report.Result(self.cell, self.way, status == 0, self.said.read_text() if status else "", seconds)
         elif seconds > CELL_TIMEOUT:
             self.end()
-            self.result = report.Result(self.cell, False, f"not done within {CELL_TIMEOUT:.0f} s", seconds)
+            self.result = report.Result(self.cell, self.way, False, f"not done within {CELL_TIMEOUT:.0f} s", seconds)
         if self.result:
             unmount_below(self.scratch)
             shutil.rmtree(self.scratch, ignore_errors=True)
@@ -178,7 +184,7 @@ class Running:
         os.waitpid(self.pid, 0)
 
 
-def _cell_main(cell, directory, scratch, said):
+def _cell_main(cell, way, directory, scratch, said):
     """Never returns."""
     code = 1
     try:
@@ -187,7 +193,7 @@ def _cell_main(cell, directory, scratch, said):
         tempfile.tempdir = str(scratch)
         import checks
 
-        getattr(checks, cell.check)(cell, checks.Session(directory, scratch), str(scratch))
+        getattr(checks, cell.check)(cell, checks.Session(directory, scratch, ways.WAYS[way]), str(scratch))
         code = 0
     except BaseException as error:
         said.write_text(getattr(error, "detail", None) or "".join(traceback.format_exception(error)))
