@@ -118,4 +118,6 @@ def numbered(code: int) -> ErrorCode:
 def error_of(code: ErrorCode, errno: int, message: str) -> Error:
     """The exception that says the same."""
     kind = InvalidArgument if code == ErrorCode.INVALID_ARGUMENT else _BY_ERRNO.get(errno, Error)
+    if kind is NotFound and code == ErrorCode.IO:  # something else than the file that was asked for
+        kind = Error
     return kind(message, code, numbers.EINVAL if kind is InvalidArgument else errno)
