@@ -124,3 +124,21 @@ def test_only_the_test_command_is_not_run():
 def test_blocks_are_told_apart():
     text = "a\n```sh\nls\n```\n~~~text\n```sh\n~~~\n````\nplain\n```\n````\n"
     assert blocks(text) == [("sh", 3, "ls\n"), ("text", 6, "```sh\n"), ("", 9, "plain\n```\n")]
+
+
+def anchors(path):
+    """Those that GitHub gives the headings of a document."""
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if heading := re.match(r"#+ (.*)", line):
+            words = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading[1]).lower()
+            found.append(re.sub(r"[^\w\- ]", "", words).replace(" ", "-"))
+    return found
+
+
+@pytest.mark.parametrize("path", [README, REPOSITORY / "CONTRIBUTING.md", *sorted((REPOSITORY / "docs").glob("*.md"))], ids=lambda path: path.name)
+def test_links_lead_somewhere(path):
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(?:#([^)]+))?\)", path.read_text(encoding="utf-8")):
+        led_to = path.parent / target if target else path
+        assert led_to.exists(), target
+        assert not anchor or anchor in anchors(led_to), f"{target}#{anchor}"
