@@ -74,7 +74,7 @@ def export(source: PathLike, destination: PathLike, *, jobs: int | None = None, 
     """Writes the files of a view to the directory `destination`, which is there as a whole or not at all.
 
     `jobs`: files and ranges at once. `memory`: for buffers, in bytes or as "1GiB". `verify`: read back what was written.
-    `progress`: True prints it to standard error; a function is called with each line, on another thread. A second call goes
+    `progress`: True prints it to standard error; a function is called with each line, most of them on another thread. A second call goes
     on where one was stopped, be it by KeyboardInterrupt.
     """
     parsed = _options.parse("export", {**options, "jobs": jobs, "memory": memory, "verify": verify}, _OF_EXPORT)
@@ -83,6 +83,9 @@ def export(source: PathLike, destination: PathLike, *, jobs: int | None = None, 
         quiet = [] if show else ["--quiet"]
         done = run(["export", os.fspath(source), os.fspath(destination), *quiet, *words], show=show)
     done.expect_success()
+    if show:
+        for line in done.out.splitlines():  # what came of it
+            show(line)
 
 
 def _print(line: str) -> None:
