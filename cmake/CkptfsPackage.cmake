@@ -26,9 +26,9 @@ set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_NAME ckptfs)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_DEPENDS fuse3)
 set(CPACK_DEBIAN_PROGRAM_PACKAGE_SUGGESTS ckptfs-torch)
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "shows a DeepSpeed ZeRO checkpoint at any world size")
 set(CPACK_DEBIAN_PROGRAM_DESCRIPTION
-"shows a DeepSpeed ZeRO checkpoint at any world size
-A training job that was saved by some number of ranks resumes at another one
+"A training job that was saved by some number of ranks resumes at another one
 from a mount of ckptfs, with the full optimizer state. Nothing is converted or
 copied: the files that the job asks for are put together from the checkpoint's
 own while they are read. The mount shows weights for serving, universal
@@ -37,8 +37,7 @@ checkpoints and other views as well.")
 set(CPACK_DEBIAN_TORCH_PACKAGE_NAME ckptfs-torch)
 set(CPACK_DEBIAN_TORCH_PACKAGE_DEPENDS "ckptfs (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
 set(CPACK_DEBIAN_TORCH_DESCRIPTION
-"libtorch as the second reader of ckptfs verify
-With it `ckptfs verify` reads every file of a view through PyTorch's own
+"This is libtorch as its second reader. With it `ckptfs verify` reads every file of a view through PyTorch's own
 reader and compares what that finds. Mounts do without.")
 
 # What policy asks for beside the program. Its time is the source's own, so that the package can be built again.
@@ -57,12 +56,11 @@ foreach(name IN ITEMS ckptfs ckptfs-torch)
   if(name STREQUAL ckptfs-torch)
     set(component torch)
   endif()
-  configure_file(cmake/debian/${name}.lintian-overrides debian/${name} COPYONLY)
   install(FILES cmake/debian/copyright ${PROJECT_BINARY_DIR}/debian/changelog.Debian.gz DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${name}
     COMPONENT ${component} EXCLUDE_FROM_ALL)
-  install(FILES ${PROJECT_BINARY_DIR}/debian/${name} DESTINATION ${CMAKE_INSTALL_DATADIR}/lintian/overrides
-    COMPONENT ${component} EXCLUDE_FROM_ALL)
 endforeach()
+install(FILES cmake/debian/ckptfs.lintian-overrides DESTINATION ${CMAKE_INSTALL_DATADIR}/lintian/overrides RENAME ckptfs
+  COMPONENT program EXCLUDE_FROM_ALL)
 install(FILES cmake/debian/ckptfs.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ckptfs
   COMPONENT program EXCLUDE_FROM_ALL)
 include(CPack)

@@ -141,11 +141,15 @@ build_wheel() {
         logged wheel "$work/venv/bin/pip" wheel --no-deps --no-build-isolation --wheel-dir "$work/built" . \
         -C "build-dir=$work/cmake" -C "cmake.args=-GNinja" -C "cmake.define.CMAKE_TOOLCHAIN_FILE=$root/cmake/wheel/zig.cmake" \
         -C "cmake.define.CKPTFS_WHEEL_BUNDLE=$prefix"
-    # Which Linux it runs on is said by what is in it, not by what it was built on.
-    auditwheel show --json "$work"/built/*.whl > "$work/audit.json"
-    python3 - "$work/audit.json" $platform <<'PYTHON'
-import json, sys
-print(json.load(open(sys.argv[1])))
+    # Which Linux it runs on is said by the symbols in it. libfuse3.so.3 alone may come from outside.
+    auditwheel show --json "$work"/built/*.whl > "$work/audit.json" 2> "$work/audit.log" || { cat "$work/audit.log" >&2; die "auditwheel failed"; }
+    "$work/venv/bin/python" - "$work/audit.json" $platform <<'PYTHON'
+import json, re, sys
+found = json.load(open(sys.argv[1]))
+of = lambda tag: [int(number) for number in re.findall(r"_(\d+)_(\d+)_", tag)[0]]
+outside = set(found["external_libs"]) - {"libfuse3.so.3"}
+if not found["sym_tag"].startswith("manylinux_") or of(found["sym_tag"]) > of(sys.argv[2]) or outside:
+    sys.exit(f"build_wheel.sh: the wheel is {found['sym_tag']}, not {sys.argv[2]}, or needs libraries that are not in it: {sorted(outside)}")
 PYTHON
     wheel tags --remove --platform-tag $platform "$work"/built/*.whl > "$work/tags.log"
     mkdir -p dist
@@ -155,15 +159,19 @@ PYTHON
     logged sdist "$work/venv/bin/python" -m build --sdist --no-isolation --outdir dist .
 }
 
-[[ $# -eq 0 ]] || die "takes no arguments"
-[[ $(uname -m) == x86_64 ]] || die "builds for x86-64, on x86-64"
-mkdir -p "$work"
-step "Tools"
-make_tools
-step "libfuse"
-make_libfuse
-link_libraries
-collect_licenses
-step "ckptfs"
-build_wheel
-ls -l dist
+main() {
+    [[ $# -eq 0 ]] || die "takes no arguments"
+    [[ $(uname -m) == x86_64 ]] || die "builds for x86-64, on x86-64"
+    mkdir -p "$work"
+    step "Tools"
+    make_tools
+    step "libfuse"
+    make_libfuse
+    link_libraries
+    collect_licenses
+    step "ckptfs"
+    build_wheel
+    ls -l dist
+}
+
+main "$@"
