@@ -129,8 +129,8 @@ collect_licenses() {
     sed "s/@FUSE_VERSION@/${fuse%.dsc}/" cmake/wheel/LICENSES.txt > "$out/BUNDLED.txt"
     cp "$work"/source/fuse3-*/LGPL2.txt "$out/LGPL-2.1.txt"
     cp "$work"/source/fuse3-*/LICENSE "$out/libfuse.txt"
-    for name in cli11 fmt nlohmann-json3 libdeflate libpcre2 spdlog; do
-        cp "$(echo /usr/share/doc/{,lib}$name-dev/copyright | tr ' ' '\n' | while read -r file; do [[ -e $file ]] && echo "$file"; done)" "$out/$name.txt"
+    for name in libcli11 libdeflate libfmt libpcre2 libspdlog nlohmann-json3; do
+        cp "/usr/share/doc/$name-dev/copyright" "$out/$name.txt"
     done
     cat "$zig"/lib/{libcxx,libcxxabi,libunwind}/LICENSE.TXT > "$out/libcxx.txt"
 }
