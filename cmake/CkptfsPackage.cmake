@@ -58,9 +58,9 @@ foreach(name IN ITEMS ckptfs ckptfs-torch)
   endif()
   install(FILES cmake/debian/copyright ${PROJECT_BINARY_DIR}/debian/changelog.Debian.gz DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/${name}
     COMPONENT ${component} EXCLUDE_FROM_ALL)
+  install(FILES cmake/debian/${name}.lintian-overrides DESTINATION ${CMAKE_INSTALL_DATADIR}/lintian/overrides RENAME ${name}
+    COMPONENT ${component} EXCLUDE_FROM_ALL)
 endforeach()
-install(FILES cmake/debian/ckptfs.lintian-overrides DESTINATION ${CMAKE_INSTALL_DATADIR}/lintian/overrides RENAME ckptfs
-  COMPONENT program EXCLUDE_FROM_ALL)
 install(FILES cmake/debian/ckptfs.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ckptfs
   COMPONENT program EXCLUDE_FROM_ALL)
 include(CPack)
