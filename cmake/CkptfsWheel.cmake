@@ -7,7 +7,7 @@ install(FILES $<TARGET_FILE:ckptfs_shared> RENAME libckptfs.so DESTINATION ${ckp
   PERMISSIONS OWNER_READ OWNER_WRITE OWNER_EXECUTE GROUP_READ GROUP_EXECUTE WORLD_READ WORLD_EXECUTE
   COMPONENT python EXCLUDE_FROM_ALL)
 if(CKPTFS_WHEEL_BUNDLE)
-  install(TARGETS ckptfs_with_libfuse RUNTIME DESTINATION ${ckptfs_native} COMPONENT python EXCLUDE_FROM_ALL)
+  install(PROGRAMS ${PROJECT_SOURCE_DIR}/cmake/wheel/ckptfs-with-libfuse DESTINATION ${ckptfs_native} COMPONENT python EXCLUDE_FROM_ALL)
   file(REAL_PATH ${CKPTFS_WHEEL_BUNDLE}/lib/libfuse3.so.3 bundled_libfuse)
   install(PROGRAMS ${bundled_libfuse} RENAME libfuse3.so.3 DESTINATION ${ckptfs_native} COMPONENT python EXCLUDE_FROM_ALL)
   install(DIRECTORY ${CKPTFS_WHEEL_BUNDLE}/licenses/ DESTINATION ${SKBUILD_METADATA_DIR}/licenses

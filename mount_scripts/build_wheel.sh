@@ -142,7 +142,7 @@ build_wheel() {
         -C "build-dir=$work/cmake" -C "cmake.args=-GNinja" -C "cmake.define.CMAKE_TOOLCHAIN_FILE=$root/cmake/wheel/zig.cmake" \
         -C "cmake.define.CKPTFS_WHEEL_BUNDLE=$prefix"
     # Which Linux it runs on is said by the symbols in it. libfuse3.so.3 alone may come from outside.
-    auditwheel show --json "$work"/built/*.whl > "$work/audit.json" 2> "$work/audit.log" || { cat "$work/audit.log" >&2; die "auditwheel failed"; }
+    AUDITWHEEL_LD_LIBRARY_PATH=$prefix/lib auditwheel show --json "$work"/built/*.whl > "$work/audit.json" 2> "$work/audit.log" || { cat "$work/audit.log" >&2; die "auditwheel failed"; }
     "$work/venv/bin/python" - "$work/audit.json" $platform <<'PYTHON'
 import json, re, sys
 found = json.load(open(sys.argv[1]))

@@ -9,8 +9,10 @@ set(CMAKE_SYSTEM_PROCESSOR x86_64)
 set(CMAKE_CXX_COMPILER ${_ckptfs_wheel}/bin/c++)
 set(CMAKE_AR ${_ckptfs_wheel}/bin/ar)
 set(CMAKE_RANLIB ${_ckptfs_wheel}/bin/ranlib)
+# What CMake asks the compiler is compiled only: linking would compile the C++ library once more, for builds without optimisation.
+set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 set(CMAKE_CXX_FLAGS_INIT "-ffile-prefix-map=${_ckptfs_wheel}/../..=.")
-set(CMAKE_EXE_LINKER_FLAGS_INIT "-s")
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-s -pie")
 set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s")
 
 set(CMAKE_FIND_ROOT_PATH ${_ckptfs_wheel}/prefix)

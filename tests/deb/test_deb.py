@@ -104,6 +104,7 @@ exec chroot "$1" /bin/bash -eu -c '
     fusermount3 -u /view
     while grep -q " /view " /proc/mounts; do sleep 0.1; done
     ckptfs verify /sample --world-size=3 2>&1 && exit 1
+    set +u
     _init_completion() { words=("${COMP_WORDS[@]}"); cword=$COMP_CWORD; cur=${words[cword]}; }
     _parse_help() { $1 $2 2>/dev/null | grep -o -- "--[a-z-]*"; }
     _filedir() { :; }

@@ -51,6 +51,12 @@ def test_nothing_else_is_installed():
     assert "No broken requirements" in run(VENV / "bin/python", "-m", "pip", "check").stdout
 
 
+def test_nothing_installed_can_be_written_by_others():
+    [site] = VENV.glob("lib/python3.*/site-packages")
+    files = [path for directory in site.glob("ckptfs*") for path in directory.rglob("*")]
+    assert files and not [path for path in files if path.stat().st_mode & 0o022]
+
+
 def test_the_tree_is_not_imported():
     where = run(VENV / "bin/python", "-c", "import ckptfs; print(ckptfs.__file__)", cwd="/").stdout
     assert where.startswith(str(VENV))
