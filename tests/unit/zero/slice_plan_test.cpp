@@ -65,7 +65,7 @@ TEST(SlicePlan, JoinsAsDeepSpeedDoes) {
         const auto rules = SliceRules::read({pickle::find(table, "info"), {name, "info"}},
                                             static_cast<std::uint64_t>(pickle::find(table, "degree")->integer));
         ASSERT_TRUE(rules.ok()) << rules.error().message();
-        EXPECT_EQ(rules->unmatched({"layers.0.p"}), std::nullopt);
+        EXPECT_EQ(rules->unmatched({"layers.0.p"}).value(), std::nullopt);
         const auto rule = rules->rule_of("layers.0.p");
         ASSERT_TRUE(rule.ok()) << rule.error().message();
         std::vector<std::vector<std::uint64_t>> shapes;
