@@ -6,10 +6,12 @@
 #include <array>
 #include <map>
 #include <string_view>
+#include <thread>
 #include <utility>
 
 #include "cli/command_line.h"
 #include "cli/mount_options.h"
+#include "export/export.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -22,6 +24,9 @@ constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-s
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
 constexpr const char* list_usage = "ckptfs ls SOURCE [PATH] [-l] [-R] [--world-size=N | --view=NAME]";
 constexpr const char* cat_usage = "ckptfs cat SOURCE PATH [--world-size=N | --view=NAME]";
+constexpr const char* export_usage =
+    "ckptfs export SOURCE DEST (--world-size=N | --view=NAME) [--tag=NAME] [--jobs=N] [--memory=SIZE] [--verify] "
+    "[--quiet]";
 constexpr const char* shown_usage = "[--world-size=N | --view=NAME] and options that go with them";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
@@ -41,6 +46,7 @@ constexpr const char* mount_footer =
     "                                            whether that config resumes it, and which batch sizes keep the batch\n"
     "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
     "                                            what a mount would show, without one\n"
+    "  ckptfs export SOURCE DEST --view=NAME     writes the files of a view out: a copy that needs no mount\n"
     "A SOURCE with the name of a command is written with ./ in front, such as ./run.\n\n"
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
     "Exit status: 0 success, 1 verify or check found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
@@ -317,6 +323,74 @@ Result<Arguments> parse_cat(const std::vector<std::string>& arguments) {
     return Arguments(std::move(result));
 }
 
+constexpr std::size_t most_jobs = 256;
+constexpr std::size_t most_jobs_unasked = 16;
+
+/// Within which all buffers have to fit.
+Result<void> parse_effort(const Strings& strings, ExportArguments& result) {
+    result.jobs = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_jobs_unasked);
+    if (!strings.jobs.empty()) {
+        const auto count = parse_count(strings.jobs);
+        if (!count || *count < 1 || *count > most_jobs) {
+            return usage_error("--jobs is " + in_quotes(strings.jobs) + ", but must be a number of threads from 1 to " +
+                               std::to_string(most_jobs));
+        }
+        result.jobs = *count;
+    }
+    const auto nbytes = parse_nbytes(strings.memory);
+    if (!nbytes) {
+        return usage_error("--memory: " + nbytes.error().message());
+    }
+    result.buffer_nbytes = *nbytes;
+    if (exporting::buffer_nbytes(result.buffer_nbytes, result.jobs) == 0) {
+        return usage_error("--memory is " + in_quotes(strings.memory) + ", which is too little for " +
+                           counted(result.jobs, "thread") + ": each takes 64KiB at least; give more, or fewer --jobs");
+    }
+    return {};
+}
+
+Result<Arguments> parse_export(const std::vector<std::string>& arguments) {
+    ExportArguments result;
+    Strings strings;
+    strings.memory = "64MiB";
+    CLI::App app(
+        "Writes the files of a view to DEST, which is nothing yet, or an empty directory: all that a mount would show, "
+        "with true checksums.\n"
+        "Until all is there, and on disk, it lies in DEST.partial. The same command goes on with what is there when "
+        "one "
+        "was ended.");
+    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    app.add_option("DEST", strings.path, "Directory to make")->type_name("");
+    const TargetOptions target(app, strings, "Number of ranks to write the checkpoint for, 1 to 1,048,576",
+                               ViewOptionsParser::Tag::not_taken);
+    const auto* tag =
+        app.add_option("--tag", strings.tag, "This tag alone; `latest` names it in DEST")->type_name("NAME");
+    app.add_option("--jobs", strings.jobs, "Threads; as many as there are processors, but 16 at most, unless given")
+        ->type_name("N");
+    app.add_option("--memory", strings.memory, "For buffers, all threads together; 64MiB unless given")
+        ->type_name("SIZE");
+    app.add_flag("--verify", result.verify, "Read everything back from disk and compare it before it gets its name");
+    app.add_flag("--quiet", result.quiet, "No progress, only the line at the end");
+    CKPTFS_ASSIGN(auto text, run_parser(app, arguments, export_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "SOURCE", export_usage));
+    CKPTFS_TRY(expect_given(strings.path, "DEST", export_usage));
+    CKPTFS_ASSIGN(result.target, target.parse());
+    if (!result.target.request) {
+        return usage_error(std::string("an export takes one view, with --world-size, --dp-size or --view; usage: ") +
+                           export_usage);
+    }
+    if (tag->count() > 0) {
+        result.tag = strings.tag;
+    }
+    CKPTFS_TRY(parse_effort(strings, result));
+    result.source = strings.source;
+    result.destination = strings.path;
+    return Arguments(std::move(result));
+}
+
 struct Command {
     std::string_view name;
     Result<Arguments> (*parse)(const std::vector<std::string>& arguments);
@@ -324,7 +398,8 @@ struct Command {
 
 constexpr std::array commands{Command{"run", parse_run},       Command{"inspect", parse_inspect},
                               Command{"verify", parse_verify}, Command{"check", parse_check},
-                              Command{"ls", parse_list},       Command{"cat", parse_cat}};
+                              Command{"ls", parse_list},       Command{"cat", parse_cat},
+                              Command{"export", parse_export}};
 
 }  // namespace
 

@@ -1,6 +1,7 @@
 // The command lines of ckptfs, parsed and checked.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -89,13 +90,24 @@ struct CatArguments {
     std::string path;
 };
 
+struct ExportArguments {
+    std::string source;
+    std::string destination;
+    TargetArguments target;           ///< with a request
+    std::optional<std::string> tag;   ///< --tag: of all tags this one alone
+    std::size_t jobs = 0;             ///< threads
+    std::uint64_t buffer_nbytes = 0;  ///< of memory for all of them
+    bool verify = false;
+    bool quiet = false;
+};
+
 /// --help or --version: what to print.
 struct Text {
     std::string text;
 };
 
 using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments,
-                               ListArguments, CatArguments, Text>;
+                               ListArguments, CatArguments, ExportArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.

@@ -28,14 +28,6 @@ class UsageFormatter final : public CLI::Formatter {
     std::string usage_;
 };
 
-/// In plain decimal digits, as far as Python's and JSON's integers are read here.
-std::optional<std::uint64_t> parse_count(const std::string& text) {
-    std::uint64_t value = 0;
-    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
-    const bool whole = !text.empty() && failure == std::errc() && end == text.data() + text.size();
-    return whole && value <= INT64_MAX ? std::optional(value) : std::nullopt;
-}
-
 /// A count of elements, as integers are written: DeepSpeed's own default, 1e9, has ten digits.
 Result<std::uint64_t> parse_sub_group_size(const std::string& text) {
     if (const auto value = parse_count(text)) {
@@ -55,6 +47,13 @@ Result<std::uint64_t> parse_rank(const std::string& text) {
 }
 
 }  // namespace
+
+std::optional<std::uint64_t> parse_count(const std::string& text) {
+    std::uint64_t value = 0;
+    const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+    const bool whole = !text.empty() && failure == std::errc() && end == text.data() + text.size();
+    return whole && value <= INT64_MAX ? std::optional(value) : std::nullopt;
+}
 
 Error usage_error(const std::string& message) {
     return {ErrorCode::invalid_argument, message};

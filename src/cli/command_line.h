@@ -1,6 +1,7 @@
 // What the command lines of all commands have in common: running CLI11, and the options that say which view is meant.
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,11 +25,16 @@ struct Strings {
     std::string log_file;
     std::string io = "auto";
     std::string tag;
+    std::string jobs;
+    std::string memory;
     bool accept_mixed = false;
     bool allow_empty = false;
     bool writable = false;
     std::string mount_options;
 };
+
+/// In plain decimal digits, as far as Python's and JSON's integers are read here; nullopt for anything else.
+[[nodiscard]] std::optional<std::uint64_t> parse_count(const std::string& text);
 
 [[nodiscard]] Error usage_error(const std::string& message);
 [[nodiscard]] Result<void> expect_given(const std::string& value, const char* name, const char* usage);

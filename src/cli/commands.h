@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 
 #include "ckptfs/result.h"
 #include "cli/arguments.h"
@@ -36,6 +37,9 @@ Result<void> list(const ListArguments& arguments, const Environment& environment
 
 /// Prints the bytes of a file of what a mount would show.
 Result<void> concatenate(const CatArguments& arguments, const Environment& environment);
+
+/// Writes the files of a view out.
+StartReport export_view(const ExportArguments& arguments, const Environment& environment, std::optional<Error>& failed);
 
 /// What `body` throws, as an error: `io` where the system has no memory or no thread for it, else `internal`.
 [[nodiscard]] Result<void> without_exceptions(const std::function<Result<void>()>& body) noexcept;

@@ -36,6 +36,7 @@ struct Runner {
     StartReport operator()(const CheckArguments& arguments) { return report(check(arguments, environment)); }
     StartReport operator()(const ListArguments& arguments) { return report(list(arguments, environment)); }
     StartReport operator()(const CatArguments& arguments) { return report(concatenate(arguments, environment)); }
+    StartReport operator()(const ExportArguments& arguments) { return export_view(arguments, environment, failed); }
     StartReport operator()(const Text& text) {
         environment.out << text.text;
         return {};

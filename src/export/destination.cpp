@@ -72,8 +72,10 @@ Result<fs::path> real_path_of(const std::string& path) {
     }
     const fs::path parent = fs::canonical(given.parent_path(), failure);
     if (failure) {
-        return refused("DEST cannot be made in " + in_quotes(given.parent_path().string()) + ": " + failure.message() +
-                       "; make that directory first");
+        return Error(ErrorCode::invalid_argument,
+                     "DEST cannot be made in " + in_quotes(given.parent_path().string()) + ": " + failure.message() +
+                         (failure == std::errc::no_such_file_or_directory ? "; make that directory first" : ""),
+                     failure.value());
     }
     return parent / given.filename();
 }

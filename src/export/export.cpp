@@ -5,12 +5,15 @@
 #include <bit>
 
 #include "export/destination.h"
+#include "export/file_in_work.h"
 #include "export/partial.h"
 #include "export/plan.h"
 #include "export/read_files_back.h"
 #include "export/space.h"
 #include "export/tree_writer.h"
+#include "export/work_items.h"
 #include "export/write_files.h"
+#include "util/parallel.h"
 #include "util/text.h"
 
 namespace ckptfs::exporting {
@@ -29,6 +32,36 @@ std::uint64_t finished_nbytes(const Plan& plan, const std::map<std::uint64_t, Fi
         }
     }
     return sum;
+}
+
+/// Before anything is written: opening a file of a tag that is broken says why.
+Result<void> expect_readable(const Source& tree, const Plan& plan, std::size_t jobs,
+                             const std::function<bool()>& stops) {
+    FirstFailure failure;
+    for_each_in_parallel(plan.files.size(), jobs, [&](std::size_t number) {
+        const auto file = open_planned(tree, plan.file(number));
+        if (!file) {
+            failure.note(file.error());
+        } else if (stops()) {
+            failure.note(interrupted());
+            return false;
+        }
+        return file.ok();
+    });
+    return failure.result();
+}
+
+/// What is to be written; nothing is, where some of it cannot be read.
+Result<Plan> plan_of_readable(const ExportRequest& request, const std::function<bool()>& stops) {
+    auto plan = make_plan(*request.tree, request.segment_nbytes);
+    const auto readable =
+        plan ? expect_readable(*request.tree, *plan, request.jobs, stops) : Result<void>(plan.error());
+    if (readable || is_interruption(readable.error())) {
+        return readable ? std::move(plan) : readable.error();
+    }
+    const Error& error = readable.error();
+    return Error(error.code(), error.message() + "; nothing has been written: --tag=NAME exports one tag alone",
+                 error.system_errno());
 }
 
 /// Files that were read whole before the source changed are not of the same moment as those that were planned.
@@ -52,7 +85,7 @@ Result<ExportSummary> export_tree(const ExportRequest& request, const WriteCalls
                                   const ExportHooks& hooks) {
     CKPTFS_ASSIGN(const Destination destination, find_destination(request.destination, request.source_path));
     const Source& tree = *request.tree;
-    CKPTFS_ASSIGN(const Plan plan, make_plan(tree, request.segment_nbytes));
+    CKPTFS_ASSIGN(const Plan plan, plan_of_readable(request, hooks.stops));
     const Manifest manifest(request.version, request.settings, plan);
     CKPTFS_ASSIGN(Partial partial, Partial::open(calls, destination, manifest, hooks.warn));
     ExportSummary summary{plan.files.size(), destination.path, partial.is_published()};

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::string_view first_line = "ckptfs-export 1";
 constexpr std::string_view last_line = "end";
+constexpr const char* another_version = "was begun by another version of ckptfs";
 
 std::vector<std::string> words_of(std::string_view line) {
     std::vector<std::string> words;
@@ -35,6 +36,7 @@ struct Claim {
         value = words.size() > 2 ? decoded(words[2]) : "";
     }
 
+    [[nodiscard]] bool is_of_entry() const { return kind == "file" || kind == "link" || kind == "directory"; }
     [[nodiscard]] bool is_of_the_same(const Claim& other) const { return kind == other.kind && name == other.name; }
 };
 
@@ -58,11 +60,8 @@ std::string about(const Claim& one, const std::vector<std::string>& then, const 
     if (one.kind == "setting") {
         return "was begun " + given(before, one.name) + ", and this is " + given(after, one.name);
     }
-    if (one.kind == "version") {
-        return "was begun by another version of ckptfs";
-    }
-    if (one.kind != "file" && one.kind != "link" && one.kind != "directory") {
-        return "was begun by another version of ckptfs";
+    if (!one.is_of_entry()) {
+        return another_version;
     }
     const std::string what = in_quotes(one.name);
     if (before && after) {
@@ -111,19 +110,23 @@ std::string Manifest::text() const {
 }
 
 std::optional<std::string> Manifest::difference(const Manifest& now) const {
-    const auto only_in = [](const std::vector<std::string>& some, const std::vector<std::string>& others) {
-        const std::set<std::string_view> known(others.begin(), others.end());
-        const auto found =
-            std::find_if(some.begin(), some.end(), [&](const std::string& line) { return known.count(line) == 0; });
-        return found == some.end() ? std::optional<Claim>() : std::optional(Claim(*found));
-    };
-    for (const auto& claim : {only_in(lines_, now.lines_), only_in(now.lines_, lines_)}) {
-        if (claim) {
-            return about(*claim, lines_, now.lines_);
+    // What was asked for comes first: it can be why entries differ.
+    for (const bool of_entries : {false, true}) {
+        const auto only_in = [&](const std::vector<std::string>& some, const std::vector<std::string>& others) {
+            const std::set<std::string_view> known(others.begin(), others.end());
+            const auto found = std::find_if(some.begin(), some.end(), [&](const std::string& line) {
+                return known.count(line) == 0 && Claim(line).is_of_entry() == of_entries;
+            });
+            return found == some.end() ? std::optional<Claim>() : std::optional(Claim(*found));
+        };
+        for (const auto& claim : {only_in(lines_, now.lines_), only_in(now.lines_, lines_)}) {
+            if (claim) {
+                return about(*claim, lines_, now.lines_);
+            }
         }
     }
     // The same lines in another order.
-    return lines_ == now.lines_ ? std::optional<std::string>() : "was begun by another version of ckptfs";
+    return lines_ == now.lines_ ? std::optional<std::string>() : another_version;
 }
 
 }  // namespace ckptfs::exporting

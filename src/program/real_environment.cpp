@@ -39,6 +39,7 @@ std::size_t terminal_columns() {
 cli::Environment real_environment() {
     cli::Environment environment = cli::environment_without_mounts(std::cout, std::cerr);
     environment.streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO);
+    environment.error_is_terminal = ::isatty(STDERR_FILENO) == 1;
     environment.columns = terminal_columns();
     environment.open_writable_source = [working_directory = environment.working_directory](
                                            const std::string& path, bool is_held) -> Result<cli::WritableSource> {

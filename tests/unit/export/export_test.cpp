@@ -146,7 +146,8 @@ TEST_F(ExportTest, FinishedFilesAreNotOpenedAgain) {
     request_.memory_nbytes = 1U << 17U;
     std::vector<std::string> opened;
     tree_->before_open = [&](const std::string& path) { opened.push_back(path); };
-    stops_ = [&] { return opened.size() > 3; };
+    constexpr std::size_t looked_at = 6;  // all of them, before anything is written
+    stops_ = [&] { return opened.size() > looked_at + 3; };
     const auto stopped = run(BreakingCalls());
     ASSERT_FALSE(stopped.ok());
     EXPECT_EQ(stopped.error().system_errno(), EINTR);
@@ -157,7 +158,9 @@ TEST_F(ExportTest, FinishedFilesAreNotOpenedAgain) {
     ASSERT_TRUE(run(BreakingCalls()).ok());
     EXPECT_GT(counters_.earlier, 0U);
     EXPECT_EQ(counters_.earlier + counters_.written(), counters_.total);
-    EXPECT_EQ(std::count(opened.begin(), opened.end(), first[0]), 0) << first[0];
+    const std::string& finished = first[looked_at];
+    EXPECT_EQ(std::count(opened.begin(), opened.end(), finished), 1) << finished;
+    EXPECT_EQ(std::count(opened.begin(), opened.end(), first.back()), 2) << first.back();
     tree_->before_open = [](const std::string&) {};
     expect_exported();
 }
@@ -169,7 +172,8 @@ TEST_F(ExportTest, SegmentsOfALargeFileAreGoneOnWith) {
     for (const bool punches : {true, false}) {
         std::filesystem::remove_all(request_.destination);
         int asked = 0;
-        stops_ = [&] { return ++asked > 4; };  // in the last segment
+        // In the last segment.
+        stops_ = [&] { return counters_.phase == Phase::writing && ++asked > 4; };
         ASSERT_FALSE(run(BreakingCalls()).ok());
         stops_ = [] { return false; };
         BreakingCalls calls;
@@ -183,7 +187,7 @@ TEST_F(ExportTest, SegmentsOfALargeFileAreGoneOnWith) {
 }
 
 TEST_F(ExportTest, ASourceThatChangesBetweenRunsIsRefused) {
-    stops_ = [] { return true; };
+    stops_ = [&] { return counters_.phase == Phase::writing; };
     ASSERT_FALSE(run(WriteCalls()).ok());
     stops_ = [] { return false; };
     tree_->change("latest");
@@ -196,10 +200,9 @@ TEST_F(ExportTest, ASourceThatChangesBetweenRunsIsRefused) {
 }
 
 TEST_F(ExportTest, ASourceThatChangesWhileItIsExportedIsAnError) {
-    bool has_changed = false;
+    int opened = 0;
     tree_->before_open = [&](const std::string& path) {
-        if (path == "empty" && !has_changed) {  // the last one; the first has long been read
-            has_changed = true;
+        if (path == "empty" && ++opened == 2) {  // the last one that is written; the first has long been read
             tree_->change("step5/shard.pt");
         }
     };
@@ -211,7 +214,7 @@ TEST_F(ExportTest, ASourceThatChangesWhileItIsExportedIsAnError) {
 }
 
 TEST_F(ExportTest, AnotherRequestIsRefused) {
-    stops_ = [] { return true; };
+    stops_ = [&] { return counters_.phase == Phase::writing; };
     ASSERT_FALSE(run(WriteCalls()).ok());
     request_.settings = {{"--view", "states"}};
     const auto refused = run(WriteCalls());
@@ -346,6 +349,24 @@ TEST_F(ExportTest, AnErrorOfASourceFileIsItsOwn) {
     faulty->repair();
     EXPECT_TRUE(run(calls).ok());
     expect_exported();
+}
+
+TEST_F(ExportTest, AFileThatCannotBeOpenedIsFoundBeforeTheFirstByte) {
+    class Closed final : public MemorySource {
+     public:
+        Result<std::shared_ptr<const File>> open(const std::string& path) const override {
+            return path == "shard" ? Error(ErrorCode::damaged, "the tag is broken") : MemorySource::open(path);
+        }
+    };
+    const auto closed = std::make_shared<Closed>();
+    closed->add("file", "x");
+    closed->add("shard", "x");
+    request_.tree = closed;
+    const auto refused = run(WriteCalls());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::damaged);
+    EXPECT_THAT(refused.error().message(), HasSubstr("the tag is broken; nothing has been written: --tag=NAME"));
+    EXPECT_FALSE(std::filesystem::exists(partial()));
 }
 
 TEST(BufferNbytes, IsAShareOfTheBudget) {

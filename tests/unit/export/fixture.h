@@ -256,6 +256,7 @@ class ExportTest : public testing::Test {
                               &counters_.holes, &counters_.verified}) {
             *counter = 0;
         }
+        counters_.phase = Phase::looking;
         ExportHooks hooks;
         hooks.warn = [&](const std::string& message) { warnings_.push_back(message); };
         hooks.stops = stops_;
