@@ -199,6 +199,10 @@ step_views() {
     run_pytest views tests/views
 }
 
+step_export() {
+    run_pytest export tests/export
+}
+
 step_scale() {
     run_pytest scale tests/scale
 }

@@ -1,4 +1,5 @@
 // ckptfs export: what is shown, which of it is wanted, and what is said while it is written.
+#include <cmath>
 #include <csignal>
 #include <fstream>
 #include <iterator>
@@ -89,7 +90,7 @@ class Exporting {
         std::function<int()> asked = environment_.interrupted;
         if (!asked) {
             signals = std::make_unique<EndSignals>();
-            asked = [&signals] { return signals->received(); };
+            asked = EndSignals::received;
         }
         const auto done = write(asked);
         if (done) {
@@ -168,7 +169,7 @@ class Exporting {
         }
         environment_.out << "exported " << counted(summary.files, "file") << ", " << grouped(counters_.total)
                          << " bytes, to " << where << " in "
-                         << exporting::duration_text(static_cast<std::uint64_t>(seconds.count() + 0.5)) << ": "
+                         << exporting::duration_text(static_cast<std::uint64_t>(std::llround(seconds.count()))) << ": "
                          << grouped(counters_.read) << " read, " << grouped(counters_.copied)
                          << " copied by the system, " << grouped(counters_.holes) << " in holes, "
                          << grouped(counters_.earlier) << " there already";

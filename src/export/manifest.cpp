@@ -115,7 +115,7 @@ std::optional<std::string> Manifest::difference(const Manifest& now) const {
         const auto only_in = [&](const std::vector<std::string>& some, const std::vector<std::string>& others) {
             const std::set<std::string_view> known(others.begin(), others.end());
             const auto found = std::find_if(some.begin(), some.end(), [&](const std::string& line) {
-                return known.count(line) == 0 && Claim(line).is_of_entry() == of_entries;
+                return !known.contains(line) && Claim(line).is_of_entry() == of_entries;
             });
             return found == some.end() ? std::optional<Claim>() : std::optional(Claim(*found));
         };

@@ -2,6 +2,7 @@
 #include "export/progress.h"
 
 #include <algorithm>
+#include <cmath>
 #include <ostream>
 
 #include "util/text.h"
@@ -23,7 +24,7 @@ std::string amount_text(std::uint64_t done, std::uint64_t total, double rate) {
     if (rate >= 1) {
         const double left = static_cast<double>(total - std::min(done, total)) / rate;
         text += ", " + human_nbytes(static_cast<std::uint64_t>(rate)) + "/s, " +
-                duration_text(static_cast<std::uint64_t>(left + 0.5)) + " left";
+                duration_text(static_cast<std::uint64_t>(std::llround(left))) + " left";
     }
     return text;
 }

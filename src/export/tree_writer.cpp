@@ -61,12 +61,13 @@ Result<void> make_directories(const Plan& plan, const std::string& root, const W
 }
 
 Result<void> finish_tree(const Plan& plan, const std::string& root, const WriteCalls& calls) {
-    for (auto entry = plan.entries.rbegin(); entry != plan.entries.rend(); ++entry) {
-        const std::string path = place_of(root, *entry);
-        if (entry->info.type == FileType::directory) {
-            CKPTFS_TRY(finish_directory(*entry, path, calls));
-        } else if (entry->info.type == FileType::symlink) {
-            CKPTFS_TRY(make_link(*entry, path, calls));
+    for (std::size_t i = plan.entries.size(); i-- > 0;) {
+        const PlannedEntry& entry = plan.entries[i];
+        const std::string path = place_of(root, entry);
+        if (entry.info.type == FileType::directory) {
+            CKPTFS_TRY(finish_directory(entry, path, calls));
+        } else if (entry.info.type == FileType::symlink) {
+            CKPTFS_TRY(make_link(entry, path, calls));
         }
     }
     return {};

@@ -59,18 +59,18 @@ Result<FileInfo> TrimmedTree::stat(const std::string& path) const {
 }
 
 Result<FileInfo> TrimmedTree::stat_target(const std::string& path) const {
-    return trimming_.texts.count(path) > 0 ? stat(path) : inner_->stat_target(path);
+    return trimming_.texts.contains(path) ? stat(path) : inner_->stat_target(path);
 }
 
 bool TrimmedTree::is_hidden(const std::string& path, FileType type) const {
-    if (trimming_.hidden.count(path) > 0) {
+    if (trimming_.hidden.contains(path)) {
         return true;
     }
     if (type != FileType::symlink) {
         return false;
     }
     const auto target = inner_->resolve(path);  // a link that leads nowhere is shown as such
-    return target.ok() && trimming_.hidden.count(*target) > 0;
+    return target.ok() && trimming_.hidden.contains(*target);
 }
 
 Result<std::vector<DirectoryEntry>> TrimmedTree::list(const std::string& path) const {

@@ -11,7 +11,7 @@ namespace {
 std::deque<WorkItem> items_of(const Plan& plan, std::size_t file, const FinishedFile& finished) {
     std::deque<WorkItem> items;
     for (std::uint64_t segment = 0; segment < plan.segments(file).count(); ++segment) {
-        if (finished.segments.count(segment) == 0) {
+        if (!finished.segments.contains(segment)) {
             items.push_back({file, segment});
         }
     }

@@ -35,7 +35,7 @@ EndSignals::~EndSignals() {
     }
 }
 
-int EndSignals::received() const {
+int EndSignals::received() {
     return noted_signal;
 }
 

@@ -17,7 +17,7 @@ class EndSignals {
     ~EndSignals();
 
     /// The one that came; 0: none.
-    [[nodiscard]] int received() const;
+    [[nodiscard]] static int received();
 
  private:
     static constexpr std::array<int, 3> signals{SIGINT, SIGTERM, SIGHUP};

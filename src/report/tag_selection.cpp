@@ -25,7 +25,7 @@ class Selection {
         }
         const std::set<std::string> lacking(without.begin(), without.end());
         for (const std::string& holder : holders) {
-            if (lacking.count(holder) > 0) {
+            if (lacking.contains(holder)) {
                 hide(join_path(holder, zero::latest_name));
             } else {
                 CKPTFS_TRY(select(holder));
@@ -33,7 +33,7 @@ class Selection {
         }
         for (const TagPlace& place : found_.tags) {
             CKPTFS_ASSIGN(const std::string real, source_.resolve(place.directory));
-            if (selected_.count(real) == 0) {
+            if (!selected_.contains(real)) {
                 hide(place.directory);
             }
         }
