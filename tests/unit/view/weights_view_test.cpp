@@ -207,7 +207,7 @@ TEST(WeightsView, NoNameMakesAPatternTakeForEver) {
     options.renames = {{"(\\w+\\.?)+lora$", "x"}};
     expect_error(made.view("weights", options), ErrorCode::unsupported, "--rename gives, takes too many steps");
     options.renames = {{"\\.\\w+lora$|\\.lora", ".x"}};
-    EXPECT_THAT(tensor_names(*made.view("weights", options).value()), testing::ElementsAre(hostile, "a.b.x"));
+    EXPECT_THAT(tensor_names(*made.view("weights", options).value()), testing::UnorderedElementsAre(hostile, "a.b.x"));
     options.renames = {{"lora", "$1"}};
     expect_error(made.view("weights", options), ErrorCode::invalid_argument, "'lora=$1', which --rename gives");
 }
