@@ -73,7 +73,7 @@ Result<bool> TensorNames::is_selected(const std::string& name) const {
     }
     CKPTFS_TRY(check_length(name));
     const auto& [expression, pattern] = *parameters_;
-    const auto found = expression.finds(name);
+    auto found = expression.finds(name);
     if (!found.ok()) {
         return failed("--parameters", pattern, found.error());
     }
