@@ -9,8 +9,9 @@ import sys
 import textwrap
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent / "oracle")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "support"), str(HERE.parent / "oracle")]
 
+import mounting  # noqa: E402
 from records import LOSS_TOLERANCE, Run  # noqa: E402
 from report import commit  # noqa: E402
 
@@ -30,7 +31,17 @@ def facts(machine, model, seconds, commit_id):
     return {"cards": cards, "driver": driver, "cuda": cuda, "nccl": nccl, "packages": packages, "python": platform.python_version(),
             "kernel": f"{platform.system()} {platform.release().partition('-')[0]}", "cores": os.cpu_count(),
             "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30), "model": vars(model), "seconds": seconds,
-            "commit": commit_id or commit()}
+            "commit": commit_id or commit(), "wheel": _wheel()}
+
+
+def _wheel():
+    """The wheel that the program was installed from; None where it was built in place."""
+    try:
+        distribution = importlib.metadata.distribution("ckptfs")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    installed = {pathlib.Path(file.locate()).resolve() for file in distribution.files or ()}
+    return distribution.version if mounting.BINARY.resolve() in installed else None
 
 
 def _cards():
@@ -91,7 +102,7 @@ def _section(run):
         f"## {_counted(facts['cards'])}", "",
         *_paragraph(f"""Lightning {packages['lightning']}, DeepSpeed {packages['deepspeed']}, torch {packages['torch']}, CUDA {facts['cuda']},
             NCCL {facts['nccl'] or 'none'}, driver {facts['driver'] or 'none'}, Python {facts['python']}, {facts['kernel']}, {facts['cores']} cores,
-            {facts['memory_gib']} GiB of memory. Commit `{facts['commit']}`. {facts['seconds'] / 60:.1f} minutes, every number from this one run.
+            {facts['memory_gib']} GiB of memory. {_program(facts.get('wheel'))} Commit `{facts['commit']}`. {facts['seconds'] / 60:.1f} minutes, every number from this one run.
             A decoder of {stages[0].parameters / 1e9:.2f} billion parameters: {model['layers']} layers of width {model['width']}, {model['vocabulary']}
             tokens; {model['global_batch']} sequences of {model['length']} tokens a step, saved after step {_saved_at(stages[0])} of
             {stages[0].steps[-1]}."""), "",
@@ -103,6 +114,10 @@ def _section(run):
         *[_comparison(stage) for stage in stages], "",
         *_lost(stages),
     ]
+
+
+def _program(wheel):
+    return f"The program is that of the wheel ckptfs {wheel}, installed with pip." if wheel else "The program was built from source."
 
 
 def _paragraph(text):
