@@ -1,7 +1,6 @@
 // As files are written: by segments, several files abreast.
 #include "export/read_files_back.h"
 
-#include <cstddef>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -9,14 +8,13 @@
 #include <vector>
 
 #include "export/file_in_work.h"
+#include "export/page_buffer.h"
 #include "export/read_back.h"
 #include "export/tree_writer.h"
 #include "export/work_items.h"
 
 namespace ckptfs::exporting {
 namespace {
-
-using Buffer = std::vector<std::byte>;
 
 class Comparisons {
  public:
@@ -28,7 +26,7 @@ class Comparisons {
         }
     }
 
-    Result<void> run(const WorkItem& item, Buffer& buffer) {
+    Result<void> run(const WorkItem& item, const PageBuffer& buffer) {
         auto same = compare(item, buffer);
         if (!same && same.error().code() == ErrorCode::verification) {
             const std::lock_guard lock(journal_mutex_);
@@ -45,13 +43,13 @@ class Comparisons {
         std::map<std::uint64_t, std::vector<ChecksumPart>> parts;
     };
 
-    Result<void> compare(const WorkItem& item, Buffer& buffer) {
+    Result<void> compare(const WorkItem& item, const PageBuffer& buffer) {
         Slot& slot = slots_.at(item.file);
         CKPTFS_ASSIGN(const auto file, opened(slot, item.file));
         std::vector<ChecksumPart> parts;
         if (item.segment) {
             const ByteRange range = plan_.segments(item.file).range(*item.segment);
-            CKPTFS_ASSIGN(parts, file->compare(range, buffer, stops_, counters_));
+            CKPTFS_ASSIGN(parts, file->compare(range, buffer.bytes(), stops_, counters_));
         }
         const std::lock_guard lock(slot.mutex);
         if (item.segment) {
@@ -91,9 +89,9 @@ Result<void> read_files_back(const Source& tree, const Plan& plan, const Partial
     counters.phase = Phase::verifying;
     const auto items = work_order(plan, {}, settings.jobs);
     Comparisons comparisons(tree, plan, partial, calls, counters, stops, items);
-    return for_each_item<Buffer>(
-        items, settings.jobs, [&] { return std::make_unique<Buffer>(settings.buffer_nbytes); },
-        [&](const WorkItem& item, Buffer& buffer) { return comparisons.run(item, buffer); });
+    return for_each_item<PageBuffer>(
+        items, settings.jobs, [&] { return std::make_unique<PageBuffer>(settings.buffer_nbytes); },
+        [&](const WorkItem& item, const PageBuffer& buffer) { return comparisons.run(item, buffer); });
 }
 
 }  // namespace ckptfs::exporting

@@ -10,6 +10,9 @@ namespace {
 
 /// Between looks at whether to stop.
 constexpr std::uint64_t most_copied_nbytes = std::uint64_t{16} << 20U;
+/// A checksum has just brought it into the cache. With more at once the system looks for longer runs of memory for its
+/// own cache, which on virtual machines is memory that nobody has used yet, and slow to come by.
+constexpr std::uint64_t written_at_once = std::uint64_t{256} << 10U;
 
 bool is_all_zero(std::span<const std::byte> bytes) {
     return bytes.empty() ||
@@ -28,11 +31,7 @@ bool is_interruption(const Error& error) {
 
 SegmentCopier::SegmentCopier(const WriteCalls& calls, Counters& counters, const std::function<bool()>& stops,
                              std::size_t buffer_nbytes)
-    : calls_(calls),
-      counters_(counters),
-      stops_(stops),
-      buffer_nbytes_(buffer_nbytes),
-      buffer_(std::make_unique_for_overwrite<std::byte[]>(buffer_nbytes)) {}  // NOLINT(modernize-avoid-c-arrays)
+    : calls_(calls), counters_(counters), stops_(stops), buffer_(buffer_nbytes) {}
 
 Result<std::vector<ChecksumPart>> SegmentCopier::copy(const File& file, const SpanPlanner& planner,
                                                       std::span<const pt::UnknownChecksum> records,
@@ -86,13 +85,14 @@ Result<void> SegmentCopier::leave_hole(const ByteRange& range, const CopyTarget&
 }
 
 Result<void> SegmentCopier::write_zeros(ByteRange range, const CopyTarget& target) {
-    std::memset(buffer_.get(), 0, std::min<std::uint64_t>(buffer_nbytes_, range.nbytes()));
+    const std::span<std::byte> buffer = buffer_.bytes();
+    std::memset(buffer.data(), 0, std::min<std::uint64_t>(buffer.size(), range.nbytes()));
     while (range.nbytes() > 0) {
         if (stops_()) {
             return interrupted();
         }
-        const std::uint64_t nbytes = std::min<std::uint64_t>(buffer_nbytes_, range.nbytes());
-        CKPTFS_TRY(write_all(calls_, target.fd, target.name, {buffer_.get(), nbytes}, range.begin));
+        const std::uint64_t nbytes = std::min<std::uint64_t>(buffer.size(), range.nbytes());
+        CKPTFS_TRY(write_all(calls_, target.fd, target.name, buffer.first(nbytes), range.begin));
         range.begin += nbytes;
     }
     return {};
@@ -100,15 +100,22 @@ Result<void> SegmentCopier::write_zeros(ByteRange range, const CopyTarget& targe
 
 Result<void> SegmentCopier::read_and_write(const File& file, ByteRange range, const CopyTarget& target,
                                            SegmentChecksums& sums) {
+    const std::span<std::byte> buffer = buffer_.bytes();
     while (range.nbytes() > 0) {
         if (stops_()) {
             return interrupted();
         }
-        const std::uint64_t block_end = (range.begin / buffer_nbytes_ + 1) * buffer_nbytes_;
-        const std::span<std::byte> block(buffer_.get(), std::min(block_end, range.end) - range.begin);
+        const std::uint64_t block_end = (range.begin / buffer.size() + 1) * buffer.size();
+        const std::span<std::byte> block = buffer.first(std::min(block_end, range.end) - range.begin);
         CKPTFS_TRY(file.read(range.begin, block));
-        sums.add(range.begin, block);
-        CKPTFS_TRY(write_data(block, range.begin, target));
+        for (std::size_t at = 0; at < block.size();) {
+            const std::uint64_t offset = range.begin + at;
+            const std::uint64_t end = (offset / written_at_once + 1) * written_at_once - range.begin;
+            const auto part = block.subspan(at, std::min<std::uint64_t>(end, block.size()) - at);
+            sums.add(offset, part);
+            CKPTFS_TRY(write_data(part, offset, target));
+            at += part.size();
+        }
         range.begin += block.size();
     }
     return {};

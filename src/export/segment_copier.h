@@ -4,7 +4,6 @@
 #include <atomic>
 #include <cstddef>
 #include <functional>
-#include <memory>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +11,7 @@
 #include "ckptfs/result.h"
 #include "export/checksums.h"
 #include "export/counters.h"
+#include "export/page_buffer.h"
 #include "export/spans.h"
 #include "export/write_calls.h"
 
@@ -53,8 +53,7 @@ class SegmentCopier {
     const WriteCalls& calls_;
     Counters& counters_;
     const std::function<bool()>& stops_;
-    std::size_t buffer_nbytes_;
-    std::unique_ptr<std::byte[]> buffer_;  // NOLINT(modernize-avoid-c-arrays)
+    const PageBuffer buffer_;
 };
 
 }  // namespace ckptfs::exporting

@@ -91,8 +91,10 @@ Result<void> SpanPlanner::add_source(const Piece& piece, std::uint64_t begin, co
 /// Copied where no checksum needs the bytes.
 void SpanPlanner::add_data(const Piece& piece, std::uint64_t begin, ByteRange range, Collector& out) const {
     const auto add = [&](FileSpan::How how, const ByteRange& part) {
-        if (how == FileSpan::How::copied && part.nbytes() >= least_copy_nbytes) {
-            out.add({how, part, piece.file, piece.offset + part.begin - begin});
+        const std::uint64_t source_offset = piece.offset + part.begin - begin;
+        const bool can_share = source_offset % shared_block_nbytes == part.begin % shared_block_nbytes;
+        if (how == FileSpan::How::copied && can_share && part.nbytes() >= least_copy_nbytes) {
+            out.add({how, part, piece.file, source_offset});
         } else {
             out.add({FileSpan::How::read, part});
         }

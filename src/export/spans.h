@@ -17,6 +17,9 @@ namespace ckptfs::exporting {
 /// Shorter runs of zeros are written, and shorter runs of one source file read together with what is beside them.
 inline constexpr std::uint64_t least_hole_nbytes = std::uint64_t{64} << 10U;
 inline constexpr std::uint64_t least_copy_nbytes = std::uint64_t{128} << 10U;
+/// The system copies where a run has the same place in such a block on both sides, so that file systems can share the
+/// blocks; elsewhere it is slower than reading and writing.
+inline constexpr std::uint64_t shared_block_nbytes = 4096;
 
 struct FileSpan {
     enum class How : unsigned char { read, copied, hole };

@@ -134,9 +134,7 @@ def test_the_weights_beside_the_tags_are_the_named_tags(checkpoint, target):
     assert not (target / "global_step2").exists()
 
 
-def test_what_needs_no_checksum_is_copied_by_the_system(large, target):
-    weights = export(large, target, "--view=weights")
-    assert weights.copied > 0.9 * weights.total
+def test_whole_files_are_copied_by_the_system(large, target):
     recut = export(large, target.with_name("recut"), "--world-size=2")
     assert recut.read > 0.5 * recut.total
     passed = export(large, target.with_name("passed"), "--world-size=4")

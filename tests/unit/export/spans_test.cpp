@@ -30,22 +30,30 @@ std::shared_ptr<const VirtualFile> made_of(PieceList pieces) {
 }
 
 TEST(Spans, LargeRunsAreCopiedAndSmallOnesReadTogether) {
-    const test::MemoryFile source(std::string(large, 'x'));
+    const test::MemoryFile source(std::string(large + 156, 'x'));
     PieceList pieces;
     pieces.add_literal("header");
     pieces.add_source(&source, 10, 100);
     pieces.add_zeros(50);
-    pieces.add_source(&source, 0, large);
+    pieces.add_source(&source, 156, large);
     pieces.add_literal("tail");
     const SpanPlanner planner(made_of(pieces), {});
     EXPECT_EQ(*planner.spans({0, 160 + large}), (std::vector<FileSpan>{{How::read, {0, 156}},
-                                                                       {How::copied, {156, 156 + large}, &source, 0},
+                                                                       {How::copied, {156, 156 + large}, &source, 156},
                                                                        {How::read, {156 + large, 160 + large}}}));
     // A part of a piece begins inside its source.
     EXPECT_EQ(*planner.spans({166, 166 + least_copy_nbytes}),
-              (std::vector<FileSpan>{{How::copied, {166, 166 + least_copy_nbytes}, &source, 10}}));
+              (std::vector<FileSpan>{{How::copied, {166, 166 + least_copy_nbytes}, &source, 166}}));
     EXPECT_EQ(*planner.spans({3, 3}), std::vector<FileSpan>());
     EXPECT_TRUE(source.calls().empty());
+}
+
+TEST(Spans, WhatNoBlockCanBeSharedOfIsRead) {
+    const test::MemoryFile source(std::string(2 * large, 'x'));
+    PieceList pieces;
+    pieces.add_source(&source, 1, large);  // comes a byte before its place in a block
+    const SpanPlanner planner(made_of(pieces), {});
+    EXPECT_EQ(*planner.spans({0, large}), (std::vector<FileSpan>{{How::read, {0, large}}}));
 }
 
 TEST(Spans, WhatAChecksumNeedsIsRead) {
