@@ -8,6 +8,7 @@ import torch
 
 from exporting import Export, expect_equal, export, tree, unknown_checksums
 from mount_fixtures import DATA
+from peak_memory import peak_memory
 
 VIEWS = {
     "stage2_bf16_ws4": ["world-size-1", "world-size-3", "world-size-4", "world-size-8", "weights", "weights-fp32-bin", "weights-fp16",
@@ -153,6 +154,13 @@ def test_holes_stay_holes(checkpoint, target):
     assert found.st_blocks * 512 < 1_000_000
     assert summary.holes > 99_000_000
     assert (target / "sparse").read_bytes() == (source / "sparse").read_bytes()
+
+
+def test_memory_stays_in_the_budget(large, target):
+    process = Export(large, target, "--world-size=3", "--jobs=4", "--memory=4MiB").process
+    assert peak_memory(process) < 40 << 20  # the program itself, and what it holds of the checkpoint
+    assert process.returncode == 0, process.communicate()
+    process.communicate()
 
 
 def test_special_files_are_left_out_and_named(checkpoint, target):

@@ -2,6 +2,7 @@
 import os
 import pathlib
 import struct
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,7 +20,8 @@ import gather  # noqa: E402
 import graph  # noqa: E402
 import large_checkpoint  # noqa: E402
 from large_checkpoint import RANKS  # noqa: E402
-from mounting import ROOT, mounted  # noqa: E402
+from mounting import BINARY, ROOT, mounted  # noqa: E402
+from peak_memory import peak_memory  # noqa: E402
 
 # 8 billion parameters, 112 GB.
 MODEL = large_checkpoint.Model(layers=32, width=4096, hidden=14336, key_value=1024, vocabulary=128256)
@@ -137,6 +139,23 @@ def test_many_readers_at_once_do_not_grow_the_daemon(sparse):
         with ThreadPoolExecutor(8) as pool:
             assert list(pool.map(read, range(16))) == [length] * 16
         assert mount.status("VmHWM") <= MEMORY_KIB
+
+
+@pytest.mark.parametrize("view", ["world-size-3", "weights-fp16", "universal"])
+def test_an_export_writes_and_reads_no_holes(sparse, tmp_path, view):
+    """More than 100 GB, with their checksums, in the memory and on the disk that their metadata takes."""
+    target = tmp_path / "exported"
+    process = subprocess.Popen([str(BINARY), "export", sparse.root, str(target), f"--view={view}"], stdout=subprocess.DEVNULL)
+    assert peak_memory(process) <= MEMORY_KIB * 1024
+    assert process.returncode == 0
+    found = [path.stat() for path in target.rglob("*") if path.is_file()]
+    assert sum(status.st_size for status in found) > 30e9
+    assert sum(status.st_blocks * 512 for status in found) < 30e6
+    if view == "world-size-3":
+        for number, mark in enumerate(sparse.marks):
+            path, offset = place(str(target), sparse.groups, 3, *mark)
+            with open(path, "rb", buffering=0) as file:
+                assert struct.unpack("<f", os.pread(file.fileno(), 4, offset))[0] == number + 1, mark
 
 
 @pytest.mark.parametrize("world_size", [3, 4, None])
