@@ -164,7 +164,7 @@ void WritableTag::note_new_attributes() const {
 
 Outcome<Done> WritableTag::take_over(const std::string& name, bool truncates, std::uint32_t mode,
                                      const Caller& caller) {
-    if (const auto ended = end_removal(caller); !ended.ok()) {
+    if (auto ended = end_removal(caller); !ended.ok()) {
         return ended;
     }
     const std::lock_guard alone(changing_);

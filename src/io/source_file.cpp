@@ -124,7 +124,7 @@ Outcome<std::size_t> SourceFile::write(std::optional<std::uint64_t> offset, std:
 Outcome<std::size_t> SourceFile::write_otherwise(std::optional<std::uint64_t> offset,
                                                  std::span<const std::byte> data) const {
     const auto place = [&](std::size_t written) { return offset ? std::optional(*offset + written) : std::nullopt; };
-    const auto answer = write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
+    auto answer = write_all(data, [&](std::span<const std::byte> rest, std::size_t written) {
         return calls_->write_otherwise_at(fd_.get(), rest.data(), rest.size(), place(written));
     });
     if (answer.error != EOPNOTSUPP) {

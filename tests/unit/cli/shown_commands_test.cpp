@@ -95,7 +95,8 @@ TEST(Ls, WarnsOfTagsThatCannotBeShown) {
     ASSERT_EQ(harness.run({"ls", source.string(), "later", "--world-size=4"}), 0) << harness.error();
     EXPECT_THAT(harness.error(),
                 MatchesRegex("ckptfs: warning: .*rank 1 .*\\(the files of this tag cannot be opened\\)\n"));
-    EXPECT_GT(std::count(harness.out().begin(), harness.out().end(), '\n'), 2) << "they are listed";
+    const std::string listed = harness.out();
+    EXPECT_GT(std::count(listed.begin(), listed.end(), '\n'), 2) << "they are listed";
 }
 
 TEST(Cat, PrintsTheBytesOfAFile) {
