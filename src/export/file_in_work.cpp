@@ -62,7 +62,7 @@ Result<std::shared_ptr<FileInWork>> FileInWork::open(const Source& tree, const P
 Result<void> FileInWork::open_target(std::string path, const FinishedFile& finished) {
     is_new_ = finished.segments.empty();
     parts_ = finished.segments;
-    const int fd = calls_.open(path, O_RDWR | O_CREAT | (is_new_ ? O_TRUNC : 0), 0600);
+    const int fd = calls_.open(path, O_RDWR | (is_new_ ? O_CREAT | O_TRUNC : 0), 0600);
     if (fd < 0) {
         return writing_failed("made", path, -fd);
     }
@@ -70,21 +70,8 @@ Result<void> FileInWork::open_target(std::string path, const FinishedFile& finis
     written->fd = io::UniqueFd(fd);
     written->name = std::move(path);
     written_ = written;
-    if (is_new_) {
-        const int answer = calls_.resize(fd, file_->size());
-        return answer < 0 ? Result<void>(writing_failed("made", written_->name, -answer)) : Result<void>();
-    }
-    struct stat status {};
-    const int answer = calls_.stat_descriptor(fd, status);
-    if (answer < 0) {
-        return writing_failed("looked up", written_->name, -answer);
-    }
-    if (static_cast<std::uint64_t>(status.st_size) != file_->size()) {
-        return Error(ErrorCode::damaged, in_quotes(written_->name) + " has " + std::to_string(status.st_size) +
-                                             " bytes, where an earlier run left " + std::to_string(file_->size()) +
-                                             ": somebody has changed it, remove the unfinished export");
-    }
-    return {};
+    const int answer = is_new_ ? calls_.resize(fd, file_->size()) : 0;
+    return answer < 0 ? Result<void>(writing_failed("made", written_->name, -answer)) : Result<void>();
 }
 
 /// A crash of the machine may have left anything where nothing was recorded. False where the file system makes none.

@@ -30,7 +30,7 @@ Result<std::vector<pt::UnknownChecksum>> unknown_checksums_of(const File& file);
 /// Safe for concurrent use, on different segments.
 class FileInWork {
  public:
-    /// Makes the file at `path`, or opens it where an earlier run has `finished` a part of it.
+    /// Makes the file at `path`, or opens it where an earlier run has `finished` a part of it: of the same size then.
     static Result<std::shared_ptr<FileInWork>> open(const Source& tree, const Plan& plan, std::size_t number,
                                                     std::string path, const FinishedFile& finished,
                                                     const WriteCalls& calls);

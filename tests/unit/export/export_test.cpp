@@ -213,6 +213,34 @@ TEST_F(ExportTest, ASourceThatChangesWhileItIsExportedIsAnError) {
     EXPECT_FALSE(is_there());
 }
 
+TEST_F(ExportTest, WhatHasGoneSinceItWasRecordedIsMissed) {
+    class WithoutTheLastStep final : public WriteCalls {
+     public:
+        int rename(const std::string& from, const std::string& to) const override {
+            return from.ends_with("/content") ? -EIO : WriteCalls::rename(from, to);
+        }
+    };
+    const std::string finished = partial() + "/content/run.py";
+    for (const bool is_removed : {true, false}) {
+        ASSERT_FALSE(run(WithoutTheLastStep()).ok());
+        if (is_removed) {
+            ASSERT_TRUE(std::filesystem::remove(finished));
+        } else {
+            std::filesystem::resize_file(finished, 1);
+        }
+        const auto changed = run(WriteCalls());
+        ASSERT_FALSE(changed.ok());
+        EXPECT_EQ(changed.error().code(), ErrorCode::damaged);
+        EXPECT_THAT(changed.error().message(), HasSubstr(is_removed ? "run.py' has no bytes" : "run.py' has 1 bytes"));
+        EXPECT_FALSE(is_there());
+        std::filesystem::remove_all(partial());
+    }
+    ASSERT_FALSE(run(WithoutTheLastStep()).ok());
+    ASSERT_TRUE(run(WriteCalls()).ok());
+    EXPECT_EQ(counters_.earlier, counters_.total);
+    expect_exported();
+}
+
 TEST_F(ExportTest, AnotherRequestIsRefused) {
     stops_ = [&] { return counters_.phase == Phase::writing; };
     ASSERT_FALSE(run(WriteCalls()).ok());
