@@ -80,6 +80,15 @@ Result<fs::path> real_path_of(const std::string& path) {
     return parent / given.filename();
 }
 
+std::string partial_of(const fs::path& destination) {
+    return destination.string() + ".partial";
+}
+
+bool holds(const fs::path& directory, const fs::path& other) {
+    struct stat status {};
+    return ::stat(directory.c_str(), &status) == 0 && lies_in(other, status);
+}
+
 Result<void> expect_apart(const fs::path& destination, const std::string& source) {
     struct stat of_source {};
     if (::stat(source.c_str(), &of_source) != 0) {
@@ -90,11 +99,18 @@ Result<void> expect_apart(const fs::path& destination, const std::string& source
                        ", and would be a part of itself: give a directory outside");
     }
     std::error_code failure;
-    struct stat of_destination {};
     const fs::path real_source = fs::canonical(source, failure);
-    if (!failure && ::stat(destination.c_str(), &of_destination) == 0 && lies_in(real_source, of_destination)) {
+    if (failure) {
+        return {};
+    }
+    const std::string partial = partial_of(destination);
+    if (holds(destination, real_source)) {
         return refused("DEST " + in_quotes(destination.string()) + " holds SOURCE " + in_quotes(source) +
                        ": give a directory apart from it");
+    }
+    if (holds(partial, real_source)) {
+        return refused("DEST " + in_quotes(destination.string()) + " would be made in " + in_quotes(partial) +
+                       ", which is or holds SOURCE " + in_quotes(source) + ": give another name");
     }
     return {};
 }
@@ -104,7 +120,7 @@ Result<void> expect_apart(const fs::path& destination, const std::string& source
 Result<Destination> find_destination(const std::string& path, const std::string& source) {
     CKPTFS_ASSIGN(const fs::path real, real_path_of(path));
     CKPTFS_TRY(expect_apart(real, source));
-    Destination destination{real.string(), real.parent_path().string(), real.string() + ".partial"};
+    Destination destination{real.string(), real.parent_path().string(), partial_of(real)};
     CKPTFS_ASSIGN(const Found found, look_at(real));
     if (!found.exists) {
         return destination;

@@ -15,7 +15,7 @@ struct Destination {
 };
 
 /// `path`: absolute. `source`: the path of the checkpoint. `invalid_argument` where no export can go there, whatever is
-/// done meanwhile: in the source or above it, on a mount point, or where the parent is missing.
+/// done meanwhile: in the source, where it or its partial is or holds that, on a mount point, or without a parent.
 Result<Destination> find_destination(const std::string& path, const std::string& source);
 
 /// Of one that is taken.

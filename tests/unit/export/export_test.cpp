@@ -295,6 +295,15 @@ TEST_F(ExportTest, PlacesThatNoExportCanHaveAreRefused) {
         EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
         EXPECT_THAT(refused.error().message(), HasSubstr(sentence));
     }
+    std::filesystem::create_directories(directory_ / "other.partial/content");
+    for (const char* source : {"other.partial", "other.partial/content"}) {
+        request_.source_path = directory_ / source;
+        request_.destination = directory_ / "other";
+        const auto refused = run(WriteCalls());
+        ASSERT_FALSE(refused.ok());
+        EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(refused.error().message(), HasSubstr("which is or holds SOURCE"));
+    }
     request_.source_path = directory_ / "source";
     request_.destination = directory_ / "source-2";  // a name that begins alike
     EXPECT_TRUE(run(WriteCalls()).ok());
