@@ -2,6 +2,7 @@
 #include "export/tree_writer.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 
 #include <cerrno>
 
@@ -52,7 +53,9 @@ Result<void> make_directories(const Plan& plan, const std::string& root, const W
         if (entry.info.type == FileType::directory) {
             const std::string path = place_of(root, entry);
             const int answer = calls.make_directory(path, closed_directory);
-            if (answer < 0 && answer != -EEXIST) {
+            struct stat status {};
+            const bool is_kept = answer == -EEXIST && calls.stat(path, status) == 0 && S_ISDIR(status.st_mode);
+            if (answer < 0 && !is_kept) {
                 return writing_failed("made", path, -answer);
             }
         }
