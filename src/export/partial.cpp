@@ -6,8 +6,10 @@
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <optional>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include "util/text.h"
@@ -38,6 +40,7 @@ Result<Partial> Partial::open(const WriteCalls& calls, const Destination& destin
         return destination_is_taken(destination);
     }
     CKPTFS_TRY(partial.make_directory(destination.partial));
+    CKPTFS_TRY(partial.expect_ours());
     CKPTFS_TRY(partial.lock(warn));
     const bool has_begun = partial.has(partial.manifest_path_);
     if (has_begun) {
@@ -47,7 +50,7 @@ Result<Partial> Partial::open(const WriteCalls& calls, const Destination& destin
         }
     }
     const bool has_content = partial.has(partial.content_);
-    if (destination.is_taken && has_content) {
+    if (destination.is_taken && (has_content || !has_begun)) {
         return destination_is_taken(destination);
     }
     if (destination.is_taken) {
@@ -85,6 +88,21 @@ Result<void> Partial::make_directory(const std::string& path) {
         return unusable("is no directory");
     }
     return {};
+}
+
+/// Else the last step would leave the directory, with what is not ours in it, and an error after all is done.
+Result<void> Partial::expect_ours() const {
+    std::error_code failure;
+    std::filesystem::directory_iterator entry(destination_.partial, failure);
+    for (; !failure && entry != std::filesystem::directory_iterator(); entry.increment(failure)) {
+        const std::string name = "/" + entry->path().filename().string();
+        const bool is_ours = name == content_name || name == journal_name || name == manifest_name ||
+                             name == std::string(manifest_name) + unfinished_suffix;
+        if (!is_ours) {
+            return unusable("holds " + in_quotes(name.substr(1)) + ", which no export has made");
+        }
+    }
+    return failure ? Result<void>(writing_failed("listed", destination_.partial, failure.value())) : Result<void>();
 }
 
 /// By the journal: where a lock asks for a descriptor to write to, as NFS does, a directory has none.
@@ -138,6 +156,9 @@ Result<void> Partial::begin(const Manifest& manifest) {
     // What a journal says is of the manifest beside it.
     if (const int emptied = calls_->resize(journal_file_.fd.get(), 0); emptied < 0) {
         return writing_failed("emptied", journal_file_.name, -emptied);
+    }
+    if (const int synced = calls_->sync(journal_file_.fd.get()); synced < 0) {
+        return writing_failed("brought to disk", journal_file_.name, -synced);
     }
     int made = calls_->make_directory(content_, private_directory);
     if (made == -EEXIST) {
@@ -227,6 +248,8 @@ Result<void> Partial::clear() {
             return writing_failed("removed", name, -answer);
         }
     }
+    // NFS keeps the name of a file that is open, under another one, and with it the directory.
+    journal_file_.fd = io::UniqueFd();
     const int answer = calls_->remove_directory(destination_.partial);
     return answer < 0 && answer != -ENOENT ? Result<void>(writing_failed("removed", destination_.partial, -answer))
                                            : Result<void>();

@@ -273,6 +273,12 @@ TEST_F(ExportTest, ADirectoryOfSomebodyElseIsNotTouched) {
     EXPECT_THAT(refused.error().message(), HasSubstr("has no manifest that says what it is of"));
     EXPECT_EQ(file_bytes(partial() + "/content/file"), "x");
     std::filesystem::remove_all(partial());
+    std::filesystem::create_directory(partial());
+    std::ofstream(partial() + "/notes") << "x";
+    EXPECT_THAT(run(WriteCalls()).error().message(), HasSubstr("holds 'notes', which no export has made: remove that"));
+    EXPECT_FALSE(is_there());
+    EXPECT_FALSE(std::filesystem::exists(partial() + "/.ckptfs-export.journal"));
+    std::filesystem::remove_all(partial());
     std::ofstream(partial()) << "x";
     EXPECT_THAT(run(WriteCalls()).error().message(), HasSubstr("is no directory"));
 }
