@@ -71,7 +71,12 @@ Result<std::shared_ptr<ReadBack>> ReadBack::open(std::shared_ptr<const File> sho
     result->written_ = std::make_shared<const WrittenBytes>(calls, std::move(fd), path, size);
     CKPTFS_ASSIGN(const bool is_archive, is_made_archive(*shown));
     if (is_archive) {
-        CKPTFS_ASSIGN(result->records_, pt::read_directory(*result->written_));
+        auto records = pt::read_directory(*result->written_);
+        if (!records && records.error().code() != ErrorCode::io) {
+            return Error(ErrorCode::verification,
+                         records.error().message() + ": it has not come back as it was written");
+        }
+        CKPTFS_ASSIGN(result->records_, std::move(records));
         std::erase_if(result->records_, [](const pt::Record& record) { return record.nbytes == 0; });
         for (const pt::Record& record : result->records_) {
             result->summed_.push_back({record.data_offset, record.nbytes, 0, 0});

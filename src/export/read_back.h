@@ -20,7 +20,8 @@ namespace ckptfs::exporting {
 /// One written file beside the file that it is a copy of. Safe for concurrent use, on different segments.
 class ReadBack {
  public:
-    /// Drops the pages of `path` from the cache, so that they come from the disk.
+    /// Drops the pages of `path` from the cache, so that they come from the disk. `verification` where it has another
+    /// size, or no directory that can be read.
     static Result<std::shared_ptr<ReadBack>> open(std::shared_ptr<const File> shown, const std::string& path,
                                                   const WriteCalls& calls);
 
