@@ -6,7 +6,6 @@
 
 #include "cli/view_options.h"
 #include "report/survey.h"
-#include "util/log.h"
 #include "util/text.h"
 #include "view/catalogue.h"
 #include "view/zero_tag.h"
@@ -68,8 +67,8 @@ class Showing {
         }
         CKPTFS_ASSIGN(const auto without, report::holders_without(source_, reader_, found, *tag));
         for (const std::string& holder : without) {
-            log::warn(in_quotes(source_.display(holder)) + " has no tag " + in_quotes(*tag) +
-                      ": the weights there are those of its current tag");
+            warn_(in_quotes(source_.display(holder)) + " has no tag " + in_quotes(*tag) +
+                  ": the weights there are those of its current tag");
         }
         return {};
     }
