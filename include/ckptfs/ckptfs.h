@@ -109,7 +109,8 @@ int ckptfs_file_read(const ckptfs_file* file, uint64_t offset, void* out, uint64
 typedef struct ckptfs_streams {
     void* context;
     /* Takes `nbytes` bytes and returns 0, or another number where they cannot be written, which ends the command.
-       Called from the calling thread. */
+       Called from the calling thread; `error` from another one too, for the progress of `export`, but never from two
+       at a time. */
     int (*out)(void* context, const char* bytes, size_t nbytes);
     int (*error)(void* context, const char* bytes, size_t nbytes);
     /* Another number than 0 ends the command soon, as a failure. Called from any of its threads, a few times a second
