@@ -1,6 +1,4 @@
 // Trees and files of the C interface.
-#include <sys/stat.h>
-
 #include <memory>
 #include <string>
 #include <utility>
@@ -13,6 +11,7 @@
 #include "cli/arguments.h"
 #include "cli/environment.h"
 #include "cli/shown.h"
+#include "io/file_status.h"
 
 struct ckptfs_tree {
     std::shared_ptr<const ckptfs::ViewTree> tree;
@@ -25,32 +24,10 @@ struct ckptfs_file {
 namespace ckptfs::c {
 namespace {
 
-std::uint32_t type_bits(FileType type) {
-    switch (type) {
-        case FileType::regular:
-            return S_IFREG;
-        case FileType::directory:
-            return S_IFDIR;
-        case FileType::symlink:
-            return S_IFLNK;
-        case FileType::fifo:
-            return S_IFIFO;
-        case FileType::character_device:
-            return S_IFCHR;
-        case FileType::block_device:
-            return S_IFBLK;
-        case FileType::socket:
-            return S_IFSOCK;
-        case FileType::other:
-            return 0;
-    }
-    return 0;
-}
-
 ckptfs_attributes attributes_of(const FileInfo& info) {
     ckptfs_attributes attributes{};
     attributes.inode = info.stamp.inode;
-    attributes.mode = type_bits(info.type) | info.mode;
+    attributes.mode = io::type_bits(info.type) | info.mode;
     attributes.nlink = static_cast<std::uint32_t>(info.nlink);
     attributes.uid = info.uid;
     attributes.gid = info.gid;
@@ -124,7 +101,7 @@ int ckptfs_tree_list(const ckptfs_tree* tree, const char* path,
     return guarded(failure, [&]() -> Result<void> {
         CKPTFS_ASSIGN(const auto entries, tree->tree->list(path));
         for (const auto& entry : entries) {
-            if (take(context, entry.name.c_str(), ckptfs::c::type_bits(entry.type)) != 0) {
+            if (take(context, entry.name.c_str(), ckptfs::io::type_bits(entry.type)) != 0) {
                 break;
             }
         }

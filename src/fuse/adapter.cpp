@@ -13,6 +13,7 @@
 
 #include "fuse/replies.h"
 #include "fuse/writing_operations.h"
+#include "io/file_status.h"
 
 namespace ckptfs {
 namespace {
@@ -105,7 +106,8 @@ void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t
     const auto take = [&](const ListedEntry& listed) {
         struct stat attributes {};
         attributes.st_ino = listed.inode;
-        attributes.st_mode = listed.type ? type_bits(*listed.type) : 0;  // DT_UNKNOWN: whoever cares looks it up
+        // 0 is DT_UNKNOWN: whoever cares looks it up.
+        attributes.st_mode = io::type_bits(listed.type.value_or(FileType::other));
         const auto needed = fuse_add_direntry(request, start + used, nbytes - used, listed.name, &attributes,
                                               static_cast<off_t>(listed.next_offset));
         if (needed > nbytes - used) {

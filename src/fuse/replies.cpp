@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <memory>
 
+#include "io/file_status.h"
 #include "util/timespec.h"
 
 namespace ckptfs {
@@ -36,32 +37,13 @@ void reply_attributes(fuse_req_t request, const Outcome<FileAttributes>& outcome
     });
 }
 
-mode_t type_bits(FileType type) {
-    switch (type) {
-        case FileType::regular:
-            return S_IFREG;
-        case FileType::directory:
-            return S_IFDIR;
-        case FileType::symlink:
-            return S_IFLNK;
-        // The kernel opens a fifo by itself, a device never (nodev) and a socket neither: none of them reaches us.
-        case FileType::fifo:
-            return S_IFIFO;
-        case FileType::character_device:
-            return S_IFCHR;
-        case FileType::block_device:
-            return S_IFBLK;
-        case FileType::socket:
-        case FileType::other:
-            break;
-    }
-    return S_IFSOCK;  // what nobody can open, and tools step over
-}
-
 struct stat to_stat(const Attributes& attributes) {
     struct stat out {};
     out.st_ino = attributes.inode;
-    out.st_mode = type_bits(attributes.type) | attributes.mode;
+    // The kernel opens a fifo by itself, a device never (nodev) and a socket neither: none of them reaches us. It takes
+    // no entry without a type; a socket is what nobody can open, and tools step over.
+    const mode_t type = io::type_bits(attributes.type);
+    out.st_mode = (type != 0 ? type : S_IFSOCK) | attributes.mode;
     out.st_nlink = attributes.nlink;
     out.st_rdev = attributes.device;
     out.st_uid = attributes.uid;

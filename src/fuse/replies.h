@@ -35,7 +35,6 @@ void reply_done(fuse_req_t request, const Outcome<Done>& outcome);
 void reply_entry(fuse_req_t request, const Outcome<LookedUpEntry>& outcome);
 void reply_attributes(fuse_req_t request, const Outcome<FileAttributes>& outcome);
 
-mode_t type_bits(FileType type);
 struct stat to_stat(const Attributes& attributes);
 fuse_entry_param to_entry(const LookedUpEntry& found);
 

@@ -40,6 +40,28 @@ FileType type_of(mode_t mode) {
     }
 }
 
+mode_t type_bits(FileType type) {
+    switch (type) {
+        case FileType::regular:
+            return S_IFREG;
+        case FileType::directory:
+            return S_IFDIR;
+        case FileType::symlink:
+            return S_IFLNK;
+        case FileType::fifo:
+            return S_IFIFO;
+        case FileType::character_device:
+            return S_IFCHR;
+        case FileType::block_device:
+            return S_IFBLK;
+        case FileType::socket:
+            return S_IFSOCK;
+        case FileType::other:
+            return 0;
+    }
+    return 0;
+}
+
 FileInfo info_of(const struct stat& status) {
     FileInfo info;
     info.stamp = stamp_of(status);

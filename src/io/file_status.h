@@ -8,6 +8,8 @@
 namespace ckptfs::io {
 
 FileType type_of(mode_t mode);
+/// The bits of S_IFMT; 0 of `other`.
+mode_t type_bits(FileType type);
 FileInfo info_of(const struct stat& status);
 
 /// Whether a file that had the status `then` has the same bytes. A ctime that moved although nothing was written must
