@@ -64,6 +64,15 @@ constexpr const char* run_footer =
     "Exit status: COMMAND's; 128+n if signal n ended it; 126 if it cannot be run, 127 if there is none.\n"
     "What keeps ckptfs itself from mounting has the exit status of `ckptfs --help`, and a line `ckptfs: ...`.";
 
+/// What stands in its place on the command line, in the order in which it is added.
+void add_positional(CLI::App& app, const char* name, std::string& value, const char* description) {
+    app.add_option(name, value, description)->type_name("");
+}
+
+void add_source(CLI::App& app, Strings& strings) {
+    add_positional(app, "SOURCE", strings.source, "Directory of the checkpoint");
+}
+
 /// Replaces every -o by the options of ckptfs that it holds. `others`: collects what else stands there.
 Result<std::vector<std::string>> expand_mount_options(const std::vector<std::string>& arguments,
                                                       MountOptionWords& others) {
@@ -159,8 +168,8 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     Strings strings;
     CLI::App app(mount_description);
     app.footer(mount_footer);
-    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
-    app.add_option("MOUNTPOINT", strings.mount_point, "Empty directory to mount on")->type_name("");
+    add_source(app, strings);
+    add_positional(app, "MOUNTPOINT", strings.mount_point, "Empty directory to mount on");
     const MountingOptions options(app, strings);
     app.add_flag("-f,--foreground", result.foreground, "Stay in the foreground, log to standard error");
     app.add_flag("--allow-other", result.allow_other, "Let other users into the mount");
@@ -181,7 +190,7 @@ Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
     Strings strings;
     CLI::App app(run_description);
     app.footer(run_footer);
-    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    add_source(app, strings);
     const MountingOptions options(app, strings);
     app.add_flag("--in-place", result.mount.in_place,
                  "Show the view, writable, to COMMAND alone in the place of SOURCE, which is made if need be");
@@ -210,7 +219,7 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
     Strings strings;
     CLI::App app(
         "Says what a checkpoint is: its tags, stage, world size, dtypes, optimizer, parameter groups and problems.");
-    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    add_source(app, strings);
     app.add_flag("--json", result.json, "Print JSON instead of text");
     const TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks",
                                ViewOptionsParser::Tag::not_taken);
@@ -233,7 +242,7 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
         "also that view:\n"
         "every element covered exactly once, every file readable by a second reader, every tensor equal to the "
         "source's.");
-    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    add_source(app, strings);
     app.add_option("--tag", strings.tag, "Verify this tag only")->type_name("NAME");
     const TargetOptions target(app, strings, "Also verify the view at N ranks", ViewOptionsParser::Tag::not_taken);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, verify_usage));
@@ -254,7 +263,7 @@ Result<Arguments> parse_check(const std::vector<std::string>& arguments) {
         "Says, before a GPU is allocated, whether a DeepSpeed config resumes the checkpoint at N ranks: what it must "
         "agree with and does not,\n"
         "and which micro batch and accumulation keep the global batch. Exit status 1 where it does not agree.");
-    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
+    add_source(app, strings);
     app.add_flag("--json", result.json, "Print JSON instead of text");
     const TargetOptions target(app, strings, "Number of ranks that will resume", std::nullopt,
                                TargetOptions::SubGroupSize::of_config);
@@ -275,8 +284,8 @@ class ShownPathOptions {
  public:
     ShownPathOptions(CLI::App& app, Strings& strings, const char* path_description)
         : strings_(strings), shown_(app, strings) {
-        app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
-        app.add_option("PATH", strings.path, path_description)->type_name("");
+        add_source(app, strings);
+        add_positional(app, "PATH", strings.path, path_description);
     }
 
     [[nodiscard]] Result<void> parse(ShownArguments& shown, std::string& path) const {
@@ -359,8 +368,8 @@ Result<Arguments> parse_export(const std::vector<std::string>& arguments) {
         "Until all is there, and on disk, it lies in DEST.partial. The same command goes on with what is there when "
         "one "
         "was ended.");
-    app.add_option("SOURCE", strings.source, "Directory of the checkpoint")->type_name("");
-    app.add_option("DEST", strings.path, "Directory to make")->type_name("");
+    add_source(app, strings);
+    add_positional(app, "DEST", strings.path, "Directory to make");
     const TargetOptions target(app, strings, "Number of ranks to write the checkpoint for, 1 to 1,048,576",
                                ViewOptionsParser::Tag::not_taken);
     const auto* tag =
