@@ -59,16 +59,14 @@ Result<Found> look_at(const fs::path& path) {
 
 /// `path` with the symbolic links in it followed, but for one at its end that leads nowhere.
 Result<fs::path> real_path_of(const std::string& path) {
-    fs::path given = fs::path(path).lexically_normal();
+    fs::path given = path;
     if (!given.has_filename()) {
         given = given.parent_path();
     }
-    if (!given.has_relative_path()) {
-        return refused("DEST is '/': give a directory that an export may make");
-    }
     std::error_code failure;
     if (const fs::path whole = fs::canonical(given, failure); !failure) {
-        return whole;
+        return whole.has_relative_path() ? Result(whole)
+                                         : refused("DEST is '/': give a directory that an export may make");
     }
     const fs::path parent = fs::canonical(given.parent_path(), failure);
     if (failure) {

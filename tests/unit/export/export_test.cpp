@@ -286,12 +286,14 @@ TEST_F(ExportTest, ADirectoryOfSomebodyElseIsNotTouched) {
 TEST_F(ExportTest, PlacesThatNoExportCanHaveAreRefused) {
     std::filesystem::create_directories(directory_ / "source/tag");
     std::filesystem::create_directory_symlink(directory_ / "source", directory_ / "link");
+    std::filesystem::create_directory_symlink(directory_ / "source/tag", directory_ / "link to tag");
     for (const auto& [destination, sentence] : std::map<std::string, std::string>{
              {directory_ / "source/tag/out", "lies in SOURCE"},
              {directory_ / "link/out", "lies in SOURCE"},
              {directory_ / "source", "holds SOURCE"},
              {directory_ / "no/such", "make that directory first"},
              {"/", "DEST is '/'"},
+             {directory_ / "link to tag/../out", "lies in SOURCE"},
              {"/proc", "holds SOURCE"},
          }) {
         request_.destination = destination;
