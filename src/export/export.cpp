@@ -95,8 +95,13 @@ Result<Plan> plan_of_readable(const ExportRequest& request, const std::function<
 
 /// Files that were read whole before the source changed are not of the same moment as those that were planned.
 Result<void> expect_unchanged(const Source& tree, const ExportRequest& request, const Manifest& planned) {
-    CKPTFS_ASSIGN(const Plan now, make_plan(tree, request.segment_nbytes));
-    if (const auto difference = planned.difference(Manifest(request.version, request.settings, now))) {
+    const auto now = make_plan(tree, request.segment_nbytes);
+    if (!now) {
+        const bool is_gone = now.error().code() == ErrorCode::not_found;
+        return is_gone ? Error(ErrorCode::stale, now.error().message() + ", and it was there when the export began")
+                       : now.error();
+    }
+    if (const auto difference = planned.difference(Manifest(request.version, request.settings, *now))) {
         return Error(ErrorCode::stale, in_quotes(tree.display("")) + " has changed meanwhile: the export " +
                                            *difference + "; choose a tag that nobody writes (--tag=NAME)");
     }

@@ -19,12 +19,18 @@ constexpr mode_t permission_bits = 0777;  // no program is to run as the owner o
 }  // namespace
 
 Result<std::shared_ptr<const File>> open_planned(const Source& tree, const PlannedEntry& entry) {
-    CKPTFS_ASSIGN(auto file, tree.open(entry.path));
-    CKPTFS_ASSIGN(const FileInfo now, tree.stat(entry.path));
-    if (now.stamp != entry.info.stamp || file->size() != entry.info.stamp.size) {
-        return Error(ErrorCode::stale, in_quotes(tree.display(entry.path)) +
-                                           " has changed since the export began: give the same command again once "
-                                           "nobody writes there");
+    constexpr const char* advice = ": give the same command again once nobody writes there";
+    auto file = tree.open(entry.path);
+    const auto now = file ? tree.stat(entry.path) : file.error();
+    if (!now) {
+        const bool is_gone = now.error().code() == ErrorCode::not_found;
+        return is_gone ? Error(ErrorCode::stale,
+                               now.error().message() + ", and it was there when the export began" + advice)
+                       : now.error();
+    }
+    if (now->stamp != entry.info.stamp || (*file)->size() != entry.info.stamp.size) {
+        return Error(ErrorCode::stale,
+                     in_quotes(tree.display(entry.path)) + " has changed since the export began" + advice);
     }
     return file;
 }

@@ -18,7 +18,7 @@
 
 namespace ckptfs::exporting {
 
-/// Opens what `entry` was planned from. `stale` where it is another generation by now.
+/// Opens what `entry` was planned from. `stale` where it is another generation by now, or gone.
 Result<std::shared_ptr<const File>> open_planned(const Source& tree, const PlannedEntry& entry);
 
 /// Whether it is an archive made of pieces, rather than a file of the source as it is.

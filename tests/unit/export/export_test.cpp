@@ -141,6 +141,17 @@ TEST_F(ExportTest, AFileThatChangesBeforeItIsOpenedIsAnError) {
     EXPECT_FALSE(is_there());
 }
 
+TEST_F(ExportTest, AFileThatGoesBeforeItIsOpenedIsAChange) {
+    tree_->failing_open = "latest";
+    const auto gone = run(BreakingCalls());
+    ASSERT_FALSE(gone.ok());
+    EXPECT_EQ(gone.error().code(), ErrorCode::stale);
+    EXPECT_THAT(gone.error().message(), HasSubstr("it was there when the export began"));
+    EXPECT_FALSE(is_there());
+    tree_->failing_open.clear();
+    ASSERT_TRUE(run(BreakingCalls()).ok());
+}
+
 TEST_F(ExportTest, FinishedFilesAreNotOpenedAgain) {
     request_.jobs = 1;
     request_.memory_nbytes = 1U << 17U;

@@ -48,6 +48,9 @@ class ShownTree final : public MemorySource {
     /// Calls this before each file is opened.
     std::function<void(const std::string& path)> before_open = [](const std::string&) {};
 
+    /// Listed, and gone when it is opened.
+    std::string failing_open;
+
     Result<FileInfo> stat(const std::string& path) const override {
         CKPTFS_ASSIGN(FileInfo info, MemorySource::stat(path));
         info.stamp.mtime_ns = 1'700'000'000'123'456'789;
@@ -71,6 +74,9 @@ class ShownTree final : public MemorySource {
     }
     Result<std::shared_ptr<const File>> open(const std::string& path) const override {
         before_open(path);
+        if (!failing_open.empty() && path == failing_open) {
+            return Error(ErrorCode::not_found, "'" + path + "' cannot be opened: it is not there", ENOENT);
+        }
         const auto made = made_.find(path);
         return made == made_.end() ? MemorySource::open(path) : Result(made->second);
     }
