@@ -1,8 +1,10 @@
 // A command line of the program, run within another program.
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <csignal>
 #include <memory>
+#include <optional>
 #include <ostream>
 #include <streambuf>
 #include <string>
@@ -98,7 +100,7 @@ Result<void> run(const std::vector<std::string>& words, const ckptfs_streams& st
     error.flush();
     if (interruption->is_wanted() && status == cli::status_of(cli::ExitCode::verification)) {
         // What could not be read is no problem of the checkpoint.
-        failed = Error(ErrorCode::io, "interrupted before anything was found", EINTR);
+        failed = Error(ErrorCode::io, "interrupted: what was found until then is no verdict", EINTR);
         status = cli::status_of(cli::ExitCode::io);
     }
     return failed ? Result<void>(std::move(*failed)) : Result<void>();

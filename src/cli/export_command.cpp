@@ -1,10 +1,14 @@
 // ckptfs export: what is shown, which of it is wanted, and what is said while it is written.
+#include <cerrno>
+#include <chrono>
 #include <cmath>
 #include <csignal>
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <memory>
 #include <ostream>
+#include <system_error>
 #include <utility>
 
 #include "ckptfs/version.h"
@@ -101,9 +105,12 @@ class Exporting {
             return done.error();
         }
         signal = signals ? asked() : 0;
+        std::error_code failure;
+        const bool has_begun = std::filesystem::exists(destination.partial, failure);
         return Error(ErrorCode::io,
-                     "interrupted: what is done is in " + in_quotes(destination.partial) +
-                         "; give the same command again to go on, or remove that directory",
+                     has_begun ? "interrupted: what is done is in " + in_quotes(destination.partial) +
+                                     "; give the same command again to go on, or remove that directory"
+                               : "interrupted before anything was written",
                      EINTR);
     }
 
