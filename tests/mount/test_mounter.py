@@ -176,7 +176,8 @@ def test_a_name_stays_in_the_directory(place, offers, take, name):
 
 def test_nonsense_is_answered_and_the_next_one_is_served(place, offers, take):
     offer = offers()
-    for message in (b"hello", b"[1]", b'{"name": 3, "source": "", "mode": ""}', b"\xff"):
+    for message in (b"hello", b"[1]", b'{"name": 3, "source": "", "mode": ""}', b"\xff", b"[" * 8000,
+                    b'{"name": "x", "source": "\\ud800", "mode": ""}'):
         with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
             connection.connect(str(offer.socket))
             connection.send(message)
@@ -209,6 +210,19 @@ def test_a_new_offer_clears_what_a_killed_one_left(place, offers, take):
     take(second, "run")
     wait_until(lambda: mounts(place) != [], "it is mounted again")
     assert len(outcome(lambda: shards(second.views / "run"), USER)) == 3
+
+
+def test_what_others_have_mounted_stays(place, offers):
+    other = place / "views" / "of-others"
+    other.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "ckptfs-test", other], check=True)
+    try:
+        offer = offers()
+        assert mounts(place) == [str(other)]
+        offer.end()
+        assert mounts(place) == [str(other)]
+    finally:
+        unmount(other, MNT_DETACH)
 
 
 def test_what_is_wrong_with_a_request_is_said(place, offers, take):

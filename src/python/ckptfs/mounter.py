@@ -48,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="what", required=True)
     offer = commands.add_parser("offer", help="mount for whoever asks, as root")
     offer.add_argument("socket", metavar="SOCKET", help="where to listen; made, and replaced if it is there")
-    offer.add_argument("directory", metavar="DIRECTORY", type=pathlib.Path, help="where mount points are made; made if need be")
+    offer.add_argument("directory", metavar="DIRECTORY", type=pathlib.Path, 
+                       help="where mount points are made, and nothing else is: what a killed program left there goes; made if need be")
     offer.add_argument("--allow-other", action="store_true", help="let all users into the mounts")
     take = commands.add_parser("take", help="ask for a mount and become COMMAND, which serves it")
     take.add_argument("socket", metavar="SOCKET", help="where `offer` listens")
@@ -123,10 +124,14 @@ def _serve(connection: socket.socket, directory: pathlib.Path, allow_other: bool
 def _parsed(message: bytes) -> dict[str, str]:
     try:
         request = json.loads(message)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Refused("this is not a request of `ckptfs.mounter take`") from None
     if not isinstance(request, dict) or not all(isinstance(request.get(key), str) for key in ("name", "source", "mode")):
         raise Refused("this is not a request of `ckptfs.mounter take`")
+    try:
+        os.fsencode(request["source"])
+    except UnicodeError:
+        raise Refused("this is not a request of `ckptfs.mounter take`") from None
     if not _NAME.fullmatch(request["name"]):
         raise Refused(f"'{request['name']!a}' is no name for a mount point: up to 100 letters, digits, '_', '-' and '.', which is not the first")
     return request
@@ -170,13 +175,26 @@ def _unmount(point: pathlib.Path) -> bool:
 
 
 def _clear(directory: pathlib.Path) -> None:
-    """Of what was mounted on names in `directory`, by this process or by one that was killed, nothing is left."""
+    """Of what was mounted on names in `directory`, by this process or by one that was killed, nothing is left. What others have
+    mounted there stays."""
     for name in os.listdir(directory):
         if _NAME.fullmatch(name):
-            while _unmount(directory / name):
+            point = directory / name
+            while _is_ours(point) and _unmount(point):
                 pass
             with contextlib.suppress(OSError):
-                (directory / name).rmdir()
+                point.rmdir()
+
+
+def _is_ours(point: pathlib.Path) -> bool:
+    """Whether what is mounted on `point` is a ckptfs. The list is asked: whoever looks into a mount that nobody serves waits."""
+    wanted = os.fsencode(os.path.join(os.path.realpath(point.parent), point.name))
+    kinds = []
+    for line in pathlib.Path("/proc/self/mountinfo").read_bytes().splitlines():
+        fields = line.split(b" ")
+        if re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8)]), fields[4]) == wanted:
+            kinds.append(fields[fields.index(b"-", 6) + 1])
+    return kinds[-1:] == [b"fuse.ckptfs"]
 
 
 def _say(text: str) -> None:
