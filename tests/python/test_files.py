@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -41,6 +42,12 @@ def test_positions(file, content):
     for offset, whence in ((-1, os.SEEK_SET), (-len(content) - 1, os.SEEK_END), (0, 9)):
         with pytest.raises(ValueError):
             file.seek(offset, whence)
+    for offset in (1.0, "1", None):
+        with pytest.raises(TypeError):
+            file.seek(offset)
+        with pytest.raises(TypeError):
+            file.readinto_at(bytearray(1), offset)
+    assert file.tell() == len(content)
 
 
 def test_which_files_are_the_views_own(tree):
@@ -74,6 +81,18 @@ def test_readinto_takes_what_can_be_written(file, content, make):
     assert file.readinto(buffer) == 1024
     assert bytes(memoryview(buffer).cast("B") if memoryview(buffer).ndim == 1 else buffer.tobytes()) == content[:1024]
     assert file.tell() == 1024
+
+
+@pytest.mark.parametrize("read", ["tree.read_bytes('empty')", "tree.open('empty').read()", "tree.open('empty', 0).read(1 << 27)"])
+def test_a_file_is_in_memory_once(source, read):
+    os.truncate(source / "empty", 1 << 27)
+    program = ("import ckptfs, resource, sys\n"
+               "tree = ckptfs.open(sys.argv[1], world_size=3)\n"
+               "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+               f"assert len({read}) == 1 << 27\n"
+               "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n")
+    done = subprocess.run([sys.executable, "-c", program, source], capture_output=True, text=True, check=True)
+    assert int(done.stdout) << 10 < 1.25 * (1 << 27)
 
 
 def test_readinto_torch(tree, file, content):

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import ctypes
 import io
+import operator
 import os
 from typing import TYPE_CHECKING, NoReturn
 
@@ -67,7 +68,7 @@ class ViewFile(io.RawIOBase):
         starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}
         if whence not in starts:
             raise ValueError(f"invalid whence ({whence}, should be 0, 1 or 2)")
-        position = starts[whence] + offset
+        position = starts[whence] + operator.index(offset)
         if position < 0:
             raise ValueError(f"negative seek position {position}")
         self._position = position
@@ -83,6 +84,7 @@ class ViewFile(io.RawIOBase):
         """Fills `buffer` (writable, contiguous: bytearray, memoryview, array, numpy) from `offset` on; returns how many
         bytes, which is less at the end only. The position stays."""
         handle = self._usable()
+        offset = operator.index(offset)
         if offset < 0:
             raise ValueError(f"negative offset {offset}")
         with memoryview(buffer) as view:
@@ -104,9 +106,15 @@ class ViewFile(io.RawIOBase):
     def read(self, size: int | None = -1) -> bytes:
         """Up to `size` bytes from the position on; all that are left where it is negative or None."""
         left = max(self.size - self.tell(), 0)
-        buffer = bytearray(left if size is None or size < 0 else min(size, left))
-        self.readinto(buffer)
-        return bytes(buffer)
+        count = left if size is None or size < 0 else min(operator.index(size), left)
+        taken = io.BytesIO()  # hands its memory over, where bytes(bytearray) would hold the file twice
+        if count > 0:
+            taken.seek(count - 1)
+            taken.write(b"\0")
+        with taken.getbuffer() as buffer:
+            count = self.readinto(buffer)
+        taken.truncate(count)
+        return taken.getvalue()
 
     def readall(self) -> bytes:
         """All bytes from the position on."""
