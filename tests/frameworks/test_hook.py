@@ -180,6 +180,20 @@ def test_a_failed_load_is_undone(trained):
     ranks.run_ranks(N, work)
 
 
+def test_a_config_may_hold_what_is_no_json(trained):
+    source = trained(2)
+
+    def work(rank):
+        import ckptfs.deepspeed
+
+        engine = trainer.make_engine(RECIPES[2], N)
+        engine._config._param_dict["zero_optimization"].update(stage3_max_reuse_distance=float("inf"), other=object())
+        with ckptfs.deepspeed.enable(through="process"):
+            return engine.load_checkpoint(str(source))[0]
+
+    assert all(path.startswith(str(source)) for path in ranks.run_ranks(N, work))
+
+
 def test_in_a_mount_of_ckptfs_nothing_is_shown_again(trained):
     with checks.mounted(trained(2), N) as mount:
         answers = load(2, mount.path)

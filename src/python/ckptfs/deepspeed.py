@@ -18,6 +18,7 @@ import functools
 import importlib
 import inspect
 import logging
+import math
 import os
 import sys
 import tempfile
@@ -250,7 +251,8 @@ def _as_json(value: Any) -> Any:
         return {str(key): _as_json(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_as_json(item) for item in value]
-    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+    is_json = value is None or isinstance(value, (bool, int, str)) or isinstance(value, float) and math.isfinite(value)
+    return value if is_json else str(value)
 
 
 def _is_shown_by_ckptfs(path: str) -> bool:
