@@ -231,6 +231,34 @@ def test_keyboard_interrupt_stops_a_command(monkeypatch):
     timer.join()
 
 
+def test_what_a_handler_of_a_signal_raises_stops_a_command(monkeypatch):
+    """Such as sys.exit() for a SIGTERM: nothing goes on behind the caller's back."""
+    def leave(*_):
+        sys.exit(3)
+
+    before = signal.signal(signal.SIGTERM, leave)
+    monkeypatch.setattr(_library, "library", Slow)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    try:
+        with pytest.raises(SystemExit):
+            _running.run(["export"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    timer.join()
+    assert not [thread for thread in threading.enumerate() if thread.name == "ckptfs-command"]
+
+
+def test_a_path_is_no_option(sample, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.rename(sample, "--json")
+    assert ckptfs.inspect("--json")["checkpoint"]["world_size"] == 4
+    assert "global_step3" in ckptfs.verify("--json")
+    assert ckptfs.check("--json", 4, {"bf16": {"enabled": True}, "zero_optimization": {"stage": 2}})["findings"] is not None
+    ckptfs.export("--json", "-copy", world_size=6)
+    assert os.path.isdir("-copy/global_step3")
+
+
 def test_warnings_of_commands_are_pythons():
     done = _running.Done(None, "", "ckptfs: warning: odd\nckptfs: warning: odder\n")
     with pytest.warns(ckptfs.CheckpointWarning) as caught:

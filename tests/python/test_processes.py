@@ -128,6 +128,26 @@ def test_errors_can_be_pickled():
         assert (str(copy), copy.errno, copy.strerror) == (str(error), error.errno, error.strerror)
 
 
+@pytest.mark.parametrize("work", ["tree.listdir('world-size-48/global_step2')", "tree.read_bytes('weights/model.safetensors')",
+                                  "ckptfs.open(sys.argv[1], world_size=2)", "ckptfs.verify(sys.argv[1], world_size=48)"])
+def test_daemon_threads_are_no_problem_at_exit(source, work):
+    """They are stopped wherever they are, and some are in the library then."""
+    program = ("import ckptfs, sys, threading, time\n"
+               "tree = ckptfs.open(sys.argv[1])\n"
+               "begun = [threading.Event() for _ in range(3)]\n"
+               "def work(event):\n"
+               "    while True:\n"
+               "        event.set()\n"
+               f"        {work}\n"
+               "for event in begun: threading.Thread(target=work, args=(event,), daemon=True).start()\n"
+               "for event in begun: event.wait()\n"
+               "time.sleep(float(sys.argv[2]))\n")
+    for pause in ("0.1", "0.103", "0.11"):
+        done = subprocess.run([sys.executable, "-c", program, source, pause], capture_output=True, text=True, check=False,
+                              timeout=60)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_tree_that_is_left_open_is_no_problem_at_exit(source):
     program = ("import ckptfs, sys\n"
                "tree = ckptfs.open(sys.argv[1], world_size=2)\n"

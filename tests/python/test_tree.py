@@ -1,5 +1,7 @@
 """A tree is what a mount shows: every entry of it, by each of its methods."""
 import os
+import pickle
+import signal
 import stat
 import warnings
 
@@ -113,6 +115,37 @@ def test_what_is_not_there(tree):
         tree.stat("a\0b")
 
 
+def test_a_handler_of_a_signal_loses_no_name_and_is_heard(source):
+    """What it raises in the middle of a listing reaches the caller; a listing that returns has all names."""
+    class Alarm(Exception):
+        pass
+
+    raised = []
+
+    def handle(*_):
+        raised.append(1)
+        raise Alarm
+
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        with ckptfs.open(source) as tree:
+            path = f"world-size-48/{TAG}"
+            expected = tree.listdir(path)
+            caught = 0
+            for number in range(2000):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.00002 + number % 50 * 0.00001)
+                    found = tree.listdir(path)
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+                    assert found == expected
+                except Alarm:
+                    caught += 1
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert caught == len(raised) > 0 and len(expected) > 48
+
+
 def test_stat_has_what_os_stat_has(tree, source):
     found, own = tree.stat("secret"), os.stat(source / "secret")
     assert isinstance(found, os.stat_result)
@@ -136,6 +169,13 @@ def test_saying_what_is_wrong_with_a_source(tmp_path, checkpoint):
     assert raised.value.code == "invalid_argument"
     with pytest.raises(ValueError):
         ckptfs.open(checkpoint(name="other"), view="nonsense")
+    with pytest.raises(ValueError, match="source is empty"):
+        ckptfs.open("", world_size=2)
+    for given in ({"source": f"{tmp_path}/empty\0more"}, {"source": checkpoint(name="third"), "tag": "a\0b"}):
+        with pytest.raises(ValueError, match="null byte"):
+            ckptfs.open(**given, view="weights")
+    with pytest.raises(ValueError, match="ds_config has a value that JSON does not have"):
+        ckptfs.open(tmp_path, world_size=2, ds_config={"zero_optimization": {"sub_group_size": float("inf")}})
     with pytest.raises(TypeError, match="unexpected keyword argument 'worldsize'"):
         ckptfs.open(tmp_path, worldsize=3)
     with pytest.raises(TypeError, match="dtype cannot be"):
@@ -162,6 +202,7 @@ def test_warnings_are_pythons(checkpoint):
     assert caught[0].filename == __file__
     with tree, warnings.catch_warnings():
         warnings.simplefilter("error")  # nobody is told twice
+        pickle.loads(pickle.dumps(tree)).close()
         assert tree.exists("whole") and tree.tensor("embedding.weight", tag="whole").shape
         with pytest.raises(ckptfs.Error) as raised:
             tree.open("broken/mp_rank_00_model_states.pt")

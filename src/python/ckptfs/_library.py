@@ -8,10 +8,11 @@ import ctypes
 import functools
 import os
 import pathlib
-from collections.abc import Callable, Sequence
-from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p
+from collections.abc import Sequence
+from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_size_t, c_uint32, c_uint64, c_void_p, py_object
 from typing import Any
 
+from ._callbacks import calls
 from .errors import Error, ErrorCode, error_of, numbered
 
 INTERFACE_VERSION = 1
@@ -32,8 +33,16 @@ class Attributes(ctypes.Structure):
                 ("ctime_ns", c_int64)]
 
 
-WarnCallback = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
-EntryCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_char_p, c_uint32)
+# `context` is the list or the dictionary that takes what is said. They are called without a step of Python: on the main thread
+# one would run the handlers of signals, and what these raise, Ctrl-C among it, would be lost, and the entry with it.
+_append = ctypes.pythonapi.PyList_Append
+_append.argtypes = [py_object, py_object]
+_set_item = ctypes.pythonapi.PyDict_SetItem
+_set_item.argtypes = [py_object, py_object, py_object]
+WarnCallback = ctypes.CFUNCTYPE(None, py_object, c_char_p)
+EntryCallback = ctypes.CFUNCTYPE(c_int, py_object, c_char_p, c_uint32)
+_TAKE_WARNING = WarnCallback(_append)
+_TAKE_ENTRY = EntryCallback(_set_item)
 StreamCallback = ctypes.CFUNCTYPE(c_int, c_void_p, c_void_p, c_size_t)
 InterruptedCallback = ctypes.CFUNCTYPE(c_int, c_void_p)
 
@@ -73,11 +82,11 @@ class Reader(ctypes.Structure):
 _SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "ckptfs_version": (c_char_p, []),
     "ckptfs_free": (None, [c_void_p]),
-    "ckptfs_tree_open": (c_int, [c_char_p, POINTER(c_char_p), c_size_t, WarnCallback, c_void_p, POINTER(c_void_p),
+    "ckptfs_tree_open": (c_int, [c_char_p, POINTER(c_char_p), c_size_t, WarnCallback, py_object, POINTER(c_void_p),
                                  POINTER(Failure)]),
     "ckptfs_tree_close": (None, [c_void_p]),
     "ckptfs_tree_attributes": (c_int, [c_void_p, c_char_p, c_int, POINTER(Attributes), POINTER(Failure)]),
-    "ckptfs_tree_list": (c_int, [c_void_p, c_char_p, EntryCallback, c_void_p, POINTER(Failure)]),
+    "ckptfs_tree_list": (c_int, [c_void_p, c_char_p, EntryCallback, py_object, POINTER(Failure)]),
     "ckptfs_tree_read_link": (c_int, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(Failure)]),
     "ckptfs_tree_open_file": (c_int, [c_void_p, c_char_p, POINTER(c_void_p), POINTER(Failure)]),
     "ckptfs_file_close": (None, [c_void_p]),
@@ -131,15 +140,17 @@ class Library:
         """Of ckptfs: "0.1.0"."""
         return bytes(self.functions.ckptfs_version()).decode()
 
-    def open_tree(self, source: bytes, words: Sequence[str], warn: Callable[[str], None]) -> TreeHandle:
-        """`warn` is called in this call only."""
-        callback = WarnCallback(lambda _, message: warn(_text(message)))
+    def open_tree(self, source: bytes, words: Sequence[str]) -> tuple[TreeHandle, list[str]]:
+        """And the warnings."""
+        said: list[bytes] = []
         pointer = c_void_p()
         failure = Failure()
         arguments = _strings(words)
-        self._check(self.functions.ckptfs_tree_open(source, arguments, len(words), callback, None, byref(pointer),
-                                                    byref(failure)), failure)
-        return TreeHandle(self, pointer.value or 0)
+        with calls.one():
+            status = self.functions.ckptfs_tree_open(_terminated(source), arguments, len(words), _TAKE_WARNING, said,
+                                                     byref(pointer), byref(failure))
+        self._check(status, failure)
+        return TreeHandle(self, pointer.value or 0), [_text(message) for message in said]
 
     def attributes(self, tree: TreeHandle, path: bytes, follow: bool) -> Attributes:
         """Of what `path` names, or, with `follow`, of what it leads to."""
@@ -151,16 +162,12 @@ class Library:
 
     def entries(self, tree: TreeHandle, path: bytes) -> list[tuple[bytes, int]]:
         """Names in a directory, with their type as the bits of S_IFMT, or 0 where only a look would tell."""
-        found: list[tuple[bytes, int]] = []
-
-        def take(_: object, name: bytes, kind: int) -> int:
-            found.append((name, kind))
-            return 0
-
-        callback = EntryCallback(take)
+        found: dict[bytes, int] = {}
         failure = Failure()
-        self._check(self.functions.ckptfs_tree_list(tree.pointer, path, callback, None, byref(failure)), failure)
-        return found
+        with calls.one():
+            status = self.functions.ckptfs_tree_list(tree.pointer, path, _TAKE_ENTRY, found, byref(failure))
+        self._check(status, failure)
+        return list(found.items())
 
     def read_link(self, tree: TreeHandle, path: bytes) -> bytes:
         """The text of a symbolic link."""
@@ -242,7 +249,14 @@ def _why_not_loaded(path: pathlib.Path, reason: str) -> str:
 
 
 def _strings(words: Sequence[str]) -> ctypes.Array[c_char_p]:
-    return (c_char_p * len(words))(*[os.fsencode(word) for word in words])
+    return (c_char_p * len(words))(*[_terminated(os.fsencode(word)) for word in words])
+
+
+def _terminated(text: bytes) -> bytes:
+    """`text`, of which C sees all."""
+    if b"\0" in text:
+        raise ValueError("embedded null byte")
+    return text
 
 
 def _text(message: bytes) -> str:

@@ -2,12 +2,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypedDict
+
+from .errors import ErrorCode, InvalidArgument
 
 if TYPE_CHECKING:
     from typing_extensions import TypeAlias
@@ -90,12 +93,19 @@ def parse(function: str, given: Mapping[str, Any], also: frozenset[str] = frozen
         if value is None or value is False:
             continue
         if name == "ds_config" and isinstance(value, Mapping):
-            config = json.dumps(value)
+            config = _json(function, value)
         elif name == "ds_config":
             words.append(f"--ds-config={os.path.abspath(os.fspath(value))}")
         else:
             words.extend(_words_of(function, name, value))
     return Options(tuple(words), config)
+
+
+def _json(function: str, config: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(config, allow_nan=False)
+    except ValueError as failure:
+        raise ValueError(f"{function}(): ds_config has a value that JSON does not have ({failure}); leave it out, or give it as text") from None
 
 
 def _words_of(function: str, name: str, value: object) -> Iterator[str]:
@@ -120,6 +130,20 @@ def _words_of(function: str, name: str, value: object) -> Iterator[str]:
 
 _OF_READING = ("--ds-config=", "--sub-group-size=", "--accept-mixed", "--rank-values-of=")
 _OF_NAMES = ("--strip-prefix=", "--rename=", "--parameters=", "--trainable-only")
+
+
+def absolute(path: PathLike) -> str:
+    """Of a source. Raises InvalidArgument for an empty one, which would be the working directory."""
+    text = os.fspath(path)
+    if not text:
+        raise InvalidArgument("source is empty; give the directory of a checkpoint, or '.'", ErrorCode.INVALID_ARGUMENT, errno.EINVAL)
+    return os.path.abspath(text)
+
+
+def operand(path: PathLike) -> str:
+    """`path` as a word of the command line that cannot be taken for an option."""
+    text = os.fspath(path)
+    return f"./{text}" if text.startswith("-") else text
 
 
 def for_view(options: Options, view: str) -> Options:

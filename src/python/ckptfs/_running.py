@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 
 from . import _library
+from ._callbacks import calls
 from .errors import CheckpointWarning, Error
 
 _WARNING = "ckptfs: warning: "
@@ -34,19 +35,21 @@ def run(words: Sequence[str], *, reader: _library.Reader | None = None,
         show: Callable[[str], object] | None = None) -> Done:
     """Runs the command to its end. `show` is called with each line of standard error, on another thread.
 
-    A KeyboardInterrupt, and an exception of `show`, stops the command, and is raised when it has stopped.
+    A KeyboardInterrupt, whatever else a handler of a signal raises, and an exception of `show` stops the command, and is
+    raised when it has stopped.
     """
     running = _Running(words, reader, show)
     running.start()
-    interrupt: KeyboardInterrupt | None = None
+    interrupt: BaseException | None = None
     while True:
         try:
             running.ended.wait()
             break
-        except KeyboardInterrupt as failure:
+        except BaseException as failure:
             interrupt = failure
-            running.interrupted = True
+            running.stop()
     running.join()
+    calls.stand_still_at_the_end()
     if interrupt is not None:
         raise interrupt
     if running.failure is not None:
@@ -71,12 +74,17 @@ class _Running(threading.Thread):
         self._show = show
         self._shown = 0
 
+    def stop(self) -> None:
+        """It ends soon."""
+        self.interrupted = True
+
     def run(self) -> None:
         streams = _library.Streams(None, _library.StreamCallback(self._take_out),
                                    _library.StreamCallback(self._take_said),
                                    _library.InterruptedCallback(self._is_interrupted), 0)
         try:
-            _, self.error = _library.library().command(self._words, streams, self._reader)
+            with calls.one(self.stop):
+                _, self.error = _library.library().command(self._words, streams, self._reader)
         except BaseException as failure:
             self.failure = failure
         finally:
@@ -97,7 +105,7 @@ class _Running(threading.Thread):
                 self._show(line)
         except BaseException as failure:
             self.failure = failure
-            self.interrupted = True
+            self.stop()
         return 0
 
     def _is_interrupted(self, _: object) -> int:

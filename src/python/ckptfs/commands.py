@@ -3,7 +3,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -29,7 +28,7 @@ def inspect(source: PathLike, **options: Unpack[ViewOptions]) -> dict[str, Any]:
     With `world_size` or `view` also how it is shown then. Reads metadata, and a sample of the weights.
     Raises Error where no tag is whole.
     """
-    return inspect_words(os.fspath(source), _options.parse("inspect", options))
+    return inspect_words(_options.operand(source), _options.parse("inspect", options))
 
 
 def inspect_words(source: str, options: _options.Options) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def check(source: PathLike, world_size: int, ds_config: PathLike | Mapping[str, 
     """
     options = _options.parse("check", {"world_size": world_size, "ds_config": ds_config})
     with options.for_command() as words:
-        done = run(["check", os.fspath(source), "--json", *words])
+        done = run(["check", _options.operand(source), "--json", *words])
     if done.error is not None and not (done.error.code == ErrorCode.VERIFICATION and done.out):
         raise done.error
     answer: dict[str, Any] = json.loads(done.out)
@@ -63,7 +62,7 @@ def verify(source: PathLike, **options: Unpack[ViewOptions]) -> str:
     """
     from . import second_reader
     with _options.parse("verify", options).for_command() as words:
-        done = run(["verify", os.fspath(source), *words], reader=second_reader.table())
+        done = run(["verify", _options.operand(source), *words], reader=second_reader.table())
     if done.error is not None and done.error.code in _FOUND_PROBLEMS and done.out:
         raise VerificationError(str(done.error), done.error.code, done.error.errno or errno.EIO, done.out)
     return done.expect_success().out
@@ -75,13 +74,13 @@ def export(source: PathLike, destination: PathLike, *, jobs: int | None = None, 
 
     `jobs`: files and ranges at once. `memory`: for buffers, in bytes or as "1GiB". `verify`: read back what was written.
     `progress`: True prints it to standard error; a function is called with each line, most of them on another thread. A second call goes
-    on where one was stopped, be it by KeyboardInterrupt.
+    on where one was stopped, be it by KeyboardInterrupt or by what another handler of a signal raises.
     """
     parsed = _options.parse("export", {**options, "jobs": jobs, "memory": memory, "verify": verify}, _OF_EXPORT)
     show = _print if progress is True else progress or None
     with parsed.for_command() as words:
         quiet = [] if show else ["--quiet"]
-        done = run(["export", os.fspath(source), os.fspath(destination), *quiet, *words], show=show)
+        done = run(["export", _options.operand(source), _options.operand(destination), *quiet, *words], show=show)
     done.expect_success()
     if show:
         for line in done.out.splitlines():  # what came of it

@@ -95,12 +95,12 @@ class Tree:
     """
 
     def __init__(self, source: PathLike, options: _options.Options, *, warn: bool = True) -> None:
-        self._source = os.path.abspath(os.fspath(source))
+        self._source = _options.absolute(source)
         self._options = options
         self._related: dict[str, Tree] = {}
         self.remembered: dict[str, Any] = {}  # of the other modules of this package
-        messages: list[str] = []
-        self._handle: _library.TreeHandle | None = self._opened(messages)
+        self._handle: _library.TreeHandle | None
+        self._handle, messages = self._opened()
         for message in messages if warn else ():
             warnings.warn(message, CheckpointWarning, stacklevel=3)
 
@@ -134,7 +134,7 @@ class Tree:
 
     def __reduce__(self) -> tuple[object, ...]:
         self._usable()
-        return Tree, (self._source, self._options)
+        return _opened_again, (self._source, self._options)
 
     def __repr__(self) -> str:
         words = " ".join(self._options.words)
@@ -262,9 +262,9 @@ class Tree:
             self._related[view] = Tree(self._source, _options.for_view(self._options, view), warn=False)
         return self._related[view]
 
-    def _opened(self, messages: list[str]) -> _library.TreeHandle:
+    def _opened(self) -> tuple[_library.TreeHandle, list[str]]:
         with self._options.for_command() as words:
-            return _library.library().open_tree(os.fsencode(self._source), words, messages.append)
+            return _library.library().open_tree(os.fsencode(self._source), words)
 
     def _usable(self) -> _library.TreeHandle:
         handle = self._handle
@@ -272,7 +272,7 @@ class Tree:
             raise ValueError("the tree is closed")
         if handle.pid != os.getpid():
             # No lock: one may have been held when the process was forked. Two threads open it twice at worst.
-            handle = self._handle = self._opened([])  # who opened it has heard the warnings
+            handle = self._handle = self._opened()[0]  # who opened it has heard the warnings
         return handle
 
     def _entries(self, path: PathLike) -> list[tuple[bytes, int]]:
@@ -284,6 +284,11 @@ class Tree:
             return modes.S_IFMT(self.stat(path, follow_symlinks=follow).st_mode)
         except _ABSENT:
             return 0
+
+
+def _opened_again(source: str, options: _options.Options) -> Tree:
+    """A tree that was pickled: who opened it has heard the warnings."""
+    return Tree(source, options, warn=False)
 
 
 def _bytes(path: PathLike) -> bytes:
