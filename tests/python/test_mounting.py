@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import warnings
 
 import ckptfs
 import pytest
@@ -170,6 +171,19 @@ def test_warnings_are_pythons(checkpoint):
     (root / "broken" / "mp_rank_00_model_states.pt").write_bytes(b"no zip")
     with pytest.warns(ckptfs.CheckpointWarning, match="broken"):
         ckptfs.mount(root, world_size=3).close()
+
+
+def test_a_warning_that_is_an_error_leaves_no_mount(checkpoint, tmp_path):
+    root = checkpoint()
+    os.rename(root / TAG, root / "whole")
+    (root / "latest").write_text("broken")
+    (root / "broken").mkdir()
+    (root / "broken" / "mp_rank_00_model_states.pt").write_bytes(b"no zip")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(ckptfs.CheckpointWarning):
+            ckptfs.mount(root, world_size=3)
+    assert not mounts_below(tmp_path)
 
 
 def test_nothing_is_in_the_way_here():

@@ -73,7 +73,7 @@ class Mount:
             raise Error("this Python does not know its own program (sys.executable), which a mount needs", ErrorCode.MOUNT)
         with options.for_command() as words, tempfile.TemporaryFile() as said:
             process = subprocess.Popen(
-                [_programs.program(), "run", os.path.abspath(os.fspath(source)), *words, "--", sys.executable, "-I", "-S", "-c",
+                [_programs.program(), "run", _options.absolute(source), *words, "--", sys.executable, "-I", "-S", "-c",
                  _HOLDER],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said,
                 start_new_session=True)  # signals of the terminal are for this process
@@ -91,10 +91,14 @@ class Mount:
             text = said.read().decode("utf-8", "surrogateescape")
         if not place:
             raise _error_of(status, text)
-        for warning in Done(None, "", text).warnings:
-            warnings.warn(warning, CheckpointWarning, stacklevel=3)
         self.path = pathlib.Path(os.fsdecode(place))
         self._finalizer = weakref.finalize(self, _end, process, os.getpid())
+        try:
+            for warning in Done(None, "", text).warnings:
+                warnings.warn(warning, CheckpointWarning, stacklevel=3)
+        except BaseException:  # warnings can be errors
+            self.close()
+            raise
 
     def close(self) -> None:
         """Unmounts, unless others use the same mount. A second call does nothing, nor does one in a forked process."""
