@@ -104,6 +104,8 @@ def test_names_of_sources(source, monkeypatch, fs):
     assert fs.cat("ckptfs://source!/weights/latest") == TAG.encode()
     os.rename(source, "wow!er")
     assert fs.cat(f"{source.parent}/wow!er!/weights/latest") == TAG.encode()
+    with pytest.raises(ValueError, match="source is empty"):
+        fs.info("ckptfs://!/weights")
     with pytest.raises(FileNotFoundError, match="names no view"):
         fs.info(f"ckptfs://{source.parent}/wow")
 
@@ -117,7 +119,7 @@ def test_names_of_sources(source, monkeypatch, fs):
 def test_nothing_can_be_changed(fs, url, change):
     with pytest.raises(ckptfs.Error, match="read-only") as raised:
         change(fs, f"{url}/latest")
-    assert raised.value.errno == errno.EROFS
+    assert raised.value.errno == errno.EROFS and isinstance(raised.value, ValueError)
 
 
 def test_other_processes_get_it(fs, url):

@@ -116,7 +116,9 @@ def test_without_torch_it_is_numpy(root, monkeypatch):
 
 def test_bf16_without_torch_says_what_it_takes(root, monkeypatch):
     without(monkeypatch, "torch", "ml_dtypes")
-    with pytest.raises(ckptfs.Error, match="pip install ml_dtypes"):
+    with pytest.raises(ValueError, match="framework is 'jax'; it is one of 'torch', 'numpy'"):
+        ckptfs.tensor(root, "embedding.weight", framework="jax")
+    with pytest.raises(ValueError, match="pip install ml_dtypes"):
         ckptfs.tensor(root, "embedding.weight")
     without(monkeypatch, "torch", "ml_dtypes", "numpy")
     with pytest.raises(ckptfs.Error, match="torch or numpy"):

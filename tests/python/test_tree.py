@@ -6,6 +6,7 @@ import stat
 import warnings
 
 import ckptfs
+import numpy
 import pytest
 from conftest import TAG
 
@@ -237,6 +238,8 @@ def test_options_are_the_programs(checkpoint, tmp_path):
     with pytest.raises(ckptfs.Error):
         ckptfs.open(root, world_size=2, ds_config=tmp_path / "absent.json")
     assert ckptfs.open(root, world_size=2).source == str(root)
+    with ckptfs.open(root, world_size=numpy.int64(3)) as tree:
+        assert tree.options.words == ("--world-size=3",)
 
 
 def test_a_save_is_seen_by_the_next_open(checkpoint):

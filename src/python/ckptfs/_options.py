@@ -4,11 +4,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import operator
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, SupportsIndex, TypedDict
 
 from .errors import ErrorCode, InvalidArgument
 
@@ -124,6 +125,8 @@ def _words_of(function: str, name: str, value: object) -> Iterator[str]:
     elif isinstance(value, Sequence):
         for one in value:
             yield f"{option}={one}"
+    elif isinstance(value, SupportsIndex):  # an integer of numpy's
+        yield f"{option}={operator.index(value)}"
     else:
         raise TypeError(f"{function}(): {name} cannot be {value!r}")
 

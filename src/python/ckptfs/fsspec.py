@@ -10,7 +10,6 @@ storage options. These are the keywords of ckptfs.open().
 from __future__ import annotations
 
 import errno
-import os
 import stat as modes
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from fsspec.spec import AbstractFileSystem
 
 from . import _options
-from .errors import Error, ErrorCode, NotFound
+from .errors import ErrorCode, InvalidArgument, NotFound
 from .tree import Tree
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ class CkptfsFileSystem(AbstractFileSystem):
         if not mark:
             raise NotFound(f"'{name}' names no view: write ckptfs://SOURCE!/VIEW/PATH, such as "
                            f"ckptfs://{name}!/world-size-8", ErrorCode.NOT_FOUND, errno.ENOENT)
-        return name, self._tree(os.path.abspath(source)), below
+        return name, self._tree(_options.absolute(source)), below
 
     def _tree(self, source: str) -> Tree:
         tree = self._trees.get(source)
@@ -119,6 +118,6 @@ class CkptfsFileSystem(AbstractFileSystem):
 
     def _read_only(self, path: object, *_: Any, **__: Any) -> NoReturn:
         """Fails: views are read-only."""
-        raise Error(f"'{path}' cannot be changed: views are read-only", ErrorCode.INVALID_ARGUMENT, errno.EROFS)
+        raise InvalidArgument(f"'{path}' cannot be changed: views are read-only", ErrorCode.INVALID_ARGUMENT, errno.EROFS)
 
     mkdir = makedirs = rmdir = rm = rm_file = _rm = touch = cp_file = mv = put = put_file = pipe_file = _read_only

@@ -9,10 +9,10 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from . import _options
-from .errors import Error, ErrorCode, NotFound
+from .errors import Error, ErrorCode, InvalidArgument, NotFound
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -97,6 +97,9 @@ def tensors_of(tree: Tree, state: str | None, tag: str | None) -> dict[str, Plac
 def read_tensor(tree: Tree, name: str, state: str | None, tag: str | None, framework: Framework | None) -> Any:
     """Into the memory of a new tensor of `framework`."""
     kind = framework or _installed()
+    if kind not in get_args(Framework):
+        raise InvalidArgument(f"framework is {framework!r}; it is one of {', '.join(map(repr, get_args(Framework)))}",
+                              ErrorCode.INVALID_ARGUMENT, errno.EINVAL)
     view, paths = _files(tree, state, tag)
     path = paths[0] if len(paths) == 1 else _index(view, os.path.dirname(paths[0])).get(name, paths[0])
     with view.open(path, 0) as file:
@@ -180,8 +183,8 @@ def _installed() -> Framework:
         return "torch"
     if importlib.util.find_spec("numpy"):
         return "numpy"
-    raise Error("a tensor needs torch or numpy, and neither is installed: pip install torch, or pip install numpy",
-                ErrorCode.INVALID_ARGUMENT)
+    raise InvalidArgument("a tensor needs torch or numpy, and neither is installed: pip install torch, or pip install numpy",
+                          ErrorCode.INVALID_ARGUMENT, errno.EINVAL)
 
 
 def _read(file: ViewFile, place: Place, name: str, framework: Framework) -> Any:
@@ -210,5 +213,5 @@ def _numpy_dtype(dtype: str, name: str) -> Any:
     try:
         return getattr(importlib.import_module(module), attribute)
     except ImportError:
-        raise Error(f"tensor '{name}' has dtype {dtype}, which numpy does not know by itself: pip install ml_dtypes, or "
-                    "torch, or ask for dtype=\"fp32\"", ErrorCode.INVALID_ARGUMENT) from None
+        raise InvalidArgument(f"tensor '{name}' has dtype {dtype}, which numpy does not know by itself: pip install ml_dtypes, "
+                              "or torch, or ask for dtype=\"fp32\"", ErrorCode.INVALID_ARGUMENT, errno.EINVAL) from None
