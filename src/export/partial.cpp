@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <filesystem>
@@ -86,6 +87,21 @@ Result<void> Partial::make_directory(const std::string& path) {
     }
     if (!S_ISDIR(status.st_mode)) {
         return unusable("is no directory");
+    }
+    return expect_trusted(status);
+}
+
+/// Where everybody may make directories, whoever made this one could put links into it that lead anywhere. As the
+/// kernel has it (fs.protected_regular), the owner of such a place is trusted.
+Result<void> Partial::expect_trusted(const struct stat& directory) const {
+    constexpr mode_t for_everybody = S_ISVTX | S_IWOTH;
+    struct stat parent {};
+    if (const int answer = calls_->stat(destination_.parent, parent); answer < 0) {
+        return writing_failed("looked up", destination_.parent, -answer);
+    }
+    const bool is_trusted = directory.st_uid == ::geteuid() || directory.st_uid == parent.st_uid;
+    if ((parent.st_mode & for_everybody) == for_everybody && !is_trusted) {
+        return unusable("belongs to another user");
     }
     return {};
 }

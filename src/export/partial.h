@@ -43,6 +43,7 @@ class Partial {
  private:
     Partial(const WriteCalls& calls, const Destination& destination);
     Result<void> make_directory(const std::string& path);
+    [[nodiscard]] Result<void> expect_trusted(const struct stat& directory) const;
     [[nodiscard]] Result<void> expect_ours() const;
     Result<void> lock(const std::function<void(const std::string&)>& warn);
     [[nodiscard]] bool has(const std::string& path) const;

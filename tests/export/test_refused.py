@@ -69,6 +69,19 @@ def test_a_mount_point_cannot_be_replaced(source, mounted, tmp_path):
         subprocess.run(["umount", point], check=True)
 
 
+def test_what_another_user_has_put_where_everybody_may(source):
+    require_root()
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o1777)
+        trap = pathlib.Path(place, "exported.partial")
+        trap.mkdir(mode=0o777)
+        os.chown(trap, 1234, 1234)
+        assert "belongs to another user: remove that directory" in refused(source, f"{place}/exported", "--world-size=2")
+        assert not os.listdir(trap)
+        os.chown(trap, 0, 0)
+        export(source, f"{place}/exported", "--world-size=2")
+
+
 def test_a_directory_that_is_not_ones_own(source):
     require_root()
     with tempfile.TemporaryDirectory() as place:  # whose parents everybody may search
