@@ -123,8 +123,7 @@ Result<Destination> find_destination(const std::string& path, const std::string&
     if (!found.exists) {
         return destination;
     }
-    std::error_code failure;
-    destination.is_taken = !S_ISDIR(found.status.st_mode) || !fs::is_empty(real, failure) || failure;
+    CKPTFS_ASSIGN(destination.is_taken, is_taken_now(destination.path));
     struct stat of_parent {};
     if (!destination.is_taken && ::stat(destination.parent.c_str(), &of_parent) == 0 &&
         of_parent.st_dev != found.status.st_dev) {
@@ -132,6 +131,12 @@ Result<Destination> find_destination(const std::string& path, const std::string&
                        " is a mount point, whose place nothing can take: give a directory in it");
     }
     return destination;
+}
+
+Result<bool> is_taken_now(const std::string& path) {
+    CKPTFS_ASSIGN(const Found found, look_at(path));
+    std::error_code failure;
+    return found.exists && (!S_ISDIR(found.status.st_mode) || !fs::is_empty(path, failure) || failure);
 }
 
 Error destination_is_taken(const Destination& destination) {

@@ -18,6 +18,9 @@ struct Destination {
 /// done meanwhile: in the source, where it or its partial is or holds that, on a mount point, or without a parent.
 Result<Destination> find_destination(const std::string& path, const std::string& source);
 
+/// Whether something is at `path`, which is absolute, that an export does not replace.
+Result<bool> is_taken_now(const std::string& path);
+
 /// Of one that is taken.
 [[nodiscard]] Error destination_is_taken(const Destination& destination);
 

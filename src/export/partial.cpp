@@ -43,18 +43,20 @@ Result<Partial> Partial::open(const WriteCalls& calls, const Destination& destin
     CKPTFS_TRY(partial.make_directory(destination.partial));
     CKPTFS_TRY(partial.expect_ours());
     CKPTFS_TRY(partial.lock(warn));
+    // Another export may have ended since DEST was looked at.
+    CKPTFS_ASSIGN(const bool is_taken, is_taken_now(destination.path));
     const bool has_begun = partial.has(partial.manifest_path_);
     if (has_begun) {
         const auto same = partial.compare(manifest);
         if (!same) {
-            return destination.is_taken ? destination_is_taken(destination) : same.error();
+            return is_taken ? partial.taken() : same.error();
         }
     }
     const bool has_content = partial.has(partial.content_);
-    if (destination.is_taken && (has_content || !has_begun)) {
-        return destination_is_taken(destination);
+    if (is_taken && (has_content || !has_begun)) {
+        return partial.taken();
     }
-    if (destination.is_taken) {
+    if (is_taken) {
         partial.is_published_ = true;
         CKPTFS_TRY(partial.clear());
         return partial;
@@ -71,6 +73,19 @@ bool Partial::has(const std::string& path) const {
     return calls_->stat(path, status) != -ENOENT;
 }
 
+/// Leaves no trace of the lock in what another export has cleared up.
+Error Partial::taken() {
+    if (!has(manifest_path_) && !has(content_)) {
+        (void)clear();
+    }
+    return destination_is_taken(destination_);
+}
+
+Error Partial::has_just_ended() const {
+    return {ErrorCode::io, "another export to " + in_quotes(destination_.path) + " has just ended: look what is there",
+            EWOULDBLOCK};
+}
+
 Error Partial::unusable(const std::string& why) const {
     return {ErrorCode::invalid_argument, "the unfinished export " + in_quotes(destination_.partial) + " " + why +
                                              ": remove that directory, or give another DEST"};
@@ -82,8 +97,11 @@ Result<void> Partial::make_directory(const std::string& path) {
         return {};
     }
     struct stat status {};
-    if (answer != -EEXIST || calls_->stat(path, status) < 0) {
+    if (answer != -EEXIST) {
         return writing_failed("made", path, -answer);
+    }
+    if (const int found = calls_->stat(path, status); found < 0) {
+        return found == -ENOENT ? has_just_ended() : writing_failed("looked up", path, -found);
     }
     if (!S_ISDIR(status.st_mode)) {
         return unusable("is no directory");
@@ -118,6 +136,9 @@ Result<void> Partial::expect_ours() const {
             return unusable("holds " + in_quotes(name.substr(1)) + ", which no export has made");
         }
     }
+    if (failure == std::errc::no_such_file_or_directory) {
+        return has_just_ended();
+    }
     return failure ? Result<void>(writing_failed("listed", destination_.partial, failure.value())) : Result<void>();
 }
 
@@ -126,6 +147,9 @@ Result<void> Partial::lock(const std::function<void(const std::string&)>& warn) 
     journal_file_.name = destination_.partial + journal_name;
     journal_file_.fd = io::UniqueFd(calls_->open(journal_file_.name, O_RDWR | O_CREAT, private_file));
     const int fd = journal_file_.fd.get();
+    if (fd == -ENOENT) {
+        return has_just_ended();
+    }
     if (fd < 0) {
         return writing_failed("made", journal_file_.name, -fd);
     }
@@ -145,9 +169,7 @@ Result<void> Partial::lock(const std::function<void(const std::string&)>& warn) 
     struct stat named {};
     if (calls_->stat_descriptor(fd, locked) < 0 || calls_->stat(journal_file_.name, named) < 0 ||
         locked.st_ino != named.st_ino) {
-        return Error(ErrorCode::io,
-                     "another export to " + in_quotes(destination_.path) + " has just ended: look what is there",
-                     EWOULDBLOCK);
+        return has_just_ended();
     }
     return {};
 }
@@ -257,7 +279,8 @@ void Partial::abandon() {
     }
 }
 
-/// The manifest goes last: with it, what is left after a kill is an export that is there already.
+/// The manifest goes last: with it, what is left after a kill is an export that is there already. The directory stays
+/// where another export has come to it meanwhile, which finds that DEST is taken, and removes it.
 Result<void> Partial::clear() {
     for (const std::string& name : {journal_file_.name, manifest_path_}) {
         if (const int answer = calls_->remove(name); answer < 0 && answer != -ENOENT) {
@@ -267,8 +290,8 @@ Result<void> Partial::clear() {
     // NFS keeps the name of a file that is open, under another one, and with it the directory.
     journal_file_.fd = io::UniqueFd();
     const int answer = calls_->remove_directory(destination_.partial);
-    return answer < 0 && answer != -ENOENT ? Result<void>(writing_failed("removed", destination_.partial, -answer))
-                                           : Result<void>();
+    const bool is_gone = answer == 0 || answer == -ENOENT || answer == -ENOTEMPTY || answer == -EEXIST;
+    return is_gone ? Result<void>() : Result<void>(writing_failed("removed", destination_.partial, -answer));
 }
 
 }  // namespace ckptfs::exporting

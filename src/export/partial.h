@@ -53,6 +53,8 @@ class Partial {
     Result<void> load();
     Result<void> sync_directory(const std::string& path);
     Result<void> clear();
+    [[nodiscard]] Error taken();
+    [[nodiscard]] Error has_just_ended() const;
     [[nodiscard]] Error unusable(const std::string& why) const;
 
     const WriteCalls* calls_;

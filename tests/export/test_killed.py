@@ -156,6 +156,18 @@ def test_two_at_once(large, target):
     Summary(out)
 
 
+def test_many_at_once_leave_one_and_nothing_else(checkpoint, target):
+    source = checkpoint("stage2_bf16_ws4")
+    for _ in range(25):
+        running = [Export(source, target, "--world-size=2") for _ in range(4)]
+        ended = [one.end() for one in running]
+        assert any(code == 0 for code, _, _ in ended), ended
+        for code, _, error in ended:
+            assert code == 0 or "another" in error or "is there already" in error, ended
+        assert not running[0].partial.exists(), ended
+        shutil.rmtree(target)
+
+
 def test_a_source_that_changes_meanwhile(large, target, tmp_path):
     source = tmp_path / "source"
     shutil.copytree(large, source)

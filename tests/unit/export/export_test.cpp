@@ -341,6 +341,40 @@ TEST_F(ExportTest, TwoAtATimeAreOneTooMany) {
     expect_exported();
 }
 
+TEST_F(ExportTest, AnotherThatEndsAsThisOneBeginsIsSeen) {
+    class EndsMeanwhile final : public WriteCalls {
+     public:
+        explicit EndsMeanwhile(std::string destination) : destination_(std::move(destination)) {}
+        int lock(int fd) const override {
+            std::filesystem::create_directory(destination_);
+            std::ofstream(destination_ + "/file") << "x";
+            return WriteCalls::lock(fd);
+        }
+
+     private:
+        std::string destination_;
+    };
+    const auto refused = run(EndsMeanwhile(request_.destination));
+    ASSERT_FALSE(refused.ok());
+    EXPECT_THAT(refused.error().message(), HasSubstr("is there already"));
+    EXPECT_FALSE(std::filesystem::exists(partial()));
+    EXPECT_EQ(file_bytes(request_.destination + "/file"), "x");
+}
+
+TEST_F(ExportTest, AnotherThatBeginsAsThisOneEndsIsNoError) {
+    class BeginsMeanwhile final : public WriteCalls {
+     public:
+        int remove_directory(const std::string& path) const override {
+            std::ofstream(path + "/.ckptfs-export.journal") << "";
+            return WriteCalls::remove_directory(path);
+        }
+    };
+    const auto done = run(BeginsMeanwhile());
+    ASSERT_TRUE(done.ok()) << done.error().message();
+    std::filesystem::remove_all(partial());
+    expect_exported();
+}
+
 TEST_F(ExportTest, WhereNoFileCanBeLockedItIsSaid) {
     class WithoutLocks final : public WriteCalls {
      public:
