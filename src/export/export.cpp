@@ -1,11 +1,8 @@
 // One step after another: look, compare with what an earlier run left, write, look again, give it its name.
 #include "export/export.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <bit>
-#include <cerrno>
 
 #include "export/destination.h"
 #include "export/file_in_work.h"
@@ -35,32 +32,6 @@ std::uint64_t finished_nbytes(const Plan& plan, const std::map<std::uint64_t, Fi
         }
     }
     return sum;
-}
-
-/// A journal says what was written, not that it is still there: who has taken a file away since is to hear of it.
-Result<void> expect_as_recorded(const Plan& plan, const Partial& partial, const WriteCalls& calls) {
-    for (const auto& [number, file] : partial.finished()) {
-        const bool is_planned = number < plan.files.size();
-        if (!is_planned || (!file.segments.empty() && file.segments.rbegin()->first >= plan.segments(number).count())) {
-            return Error(ErrorCode::damaged, in_quotes(partial.journal().name) +
-                                                 " is of files that there are not: remove the unfinished export");
-        }
-        const std::string path = place_of(partial.content(), plan.file(number));
-        const std::uint64_t size = plan.file(number).info.stamp.size;
-        struct stat status {};
-        const int answer = calls.stat(path, status);
-        if (answer < 0 && answer != -ENOENT) {
-            return writing_failed("looked up", path, -answer);
-        }
-        const bool is_there = answer == 0 && S_ISREG(status.st_mode);
-        if (!is_there || static_cast<std::uint64_t>(status.st_size) != size) {
-            return Error(ErrorCode::damaged, in_quotes(path) + " has " +
-                                                 (is_there ? std::to_string(status.st_size) : "no") +
-                                                 " bytes, where an earlier run left " + std::to_string(size) +
-                                                 ": somebody has changed it, remove the unfinished export");
-        }
-    }
-    return {};
 }
 
 /// Before anything is written: opening a file of a tag that is broken says why.
@@ -131,7 +102,7 @@ Result<ExportSummary> export_tree(const ExportRequest& request, const WriteCalls
     for (const std::string& path : plan.left_out) {
         hooks.warn(in_quotes(tree.display(path)) + " is a fifo, a socket or a device, and is left out");
     }
-    CKPTFS_TRY(expect_as_recorded(plan, partial, calls));
+    CKPTFS_TRY(partial.forget_what_is_gone(plan, hooks.warn));
     counters.earlier = finished_nbytes(plan, partial.finished());
     if (auto room = expect_space(tree, plan, partial.finished(), partial.content(), calls); !room) {
         partial.abandon();

@@ -13,6 +13,7 @@
 #include <system_error>
 #include <utility>
 
+#include "export/tree_writer.h"
 #include "util/text.h"
 
 namespace ckptfs::exporting {
@@ -239,6 +240,37 @@ Result<void> Partial::load() {
     journal_ = load_journal(text);
     const int answer = calls_->resize(journal_file_.fd.get(), journal_.nbytes);
     return answer < 0 ? Result<void>(writing_failed("cut", journal_file_.name, -answer)) : Result<void>();
+}
+
+Result<void> Partial::forget_what_is_gone(const Plan& plan, const std::function<void(const std::string&)>& warn) {
+    for (auto known = journal_.files.begin(); known != journal_.files.end();) {
+        const auto& [number, finished] = *known;
+        if (number >= plan.files.size() ||
+            (!finished.segments.empty() && finished.segments.rbegin()->first >= plan.segments(number).count())) {
+            return unusable("has a journal of something else");
+        }
+        const std::string path = place_of(content_, plan.file(number));
+        struct stat status {};
+        const int answer = calls_->stat(path, status);
+        if (answer < 0 && answer != -ENOENT) {
+            return writing_failed("looked up", path, -answer);
+        }
+        if (answer == 0 && S_ISREG(status.st_mode) &&
+            static_cast<std::uint64_t>(status.st_size) == plan.file(number).info.stamp.size) {
+            ++known;
+            continue;
+        }
+        warn(in_quotes(path) + (answer < 0 ? " is gone" : " is another") +
+             " since an earlier run wrote it, and is written anew");
+        // What has its name may be a link, or have other names.
+        if (const int removed = answer < 0 ? 0 : calls_->remove(path); removed < 0) {
+            return writing_failed("removed", path, -removed);
+        }
+        CKPTFS_TRY(forget(number));
+        journal_.nbytes += journal_line({JournalEntry::Kind::anew, number}).size();
+        known = journal_.files.erase(known);
+    }
+    return {};
 }
 
 Result<void> Partial::forget(std::uint64_t file) const {

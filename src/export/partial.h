@@ -10,6 +10,7 @@
 #include "export/destination.h"
 #include "export/journal.h"
 #include "export/manifest.h"
+#include "export/plan.h"
 #include "export/recorder.h"
 #include "export/write_calls.h"
 
@@ -30,6 +31,10 @@ class Partial {
     [[nodiscard]] std::uint64_t journal_nbytes() const { return journal_.nbytes; }
     /// Whether an earlier run ended between its last step and clearing up.
     [[nodiscard]] bool is_published() const { return is_published_; }
+
+    /// What the journal says of files that are gone, or have another size by now, no longer holds: a machine that lost
+    /// power may have lost their names, and what clears up old files does not ask. Not at the same time as a Recorder.
+    Result<void> forget_what_is_gone(const Plan& plan, const std::function<void(const std::string&)>& warn);
 
     /// Leaves no trace where nothing has been written.
     void abandon();

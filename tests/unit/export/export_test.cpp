@@ -3,6 +3,7 @@
 
 #include <sys/file.h>
 
+#include "export/journal.h"
 #include "fixture.h"
 
 namespace ckptfs::exporting::test {
@@ -224,7 +225,7 @@ TEST_F(ExportTest, ASourceThatChangesWhileItIsExportedIsAnError) {
     EXPECT_FALSE(is_there());
 }
 
-TEST_F(ExportTest, WhatHasGoneSinceItWasRecordedIsMissed) {
+TEST_F(ExportTest, WhatHasGoneSinceItWasRecordedIsWrittenAnew) {
     class WithoutTheLastStep final : public WriteCalls {
      public:
         int rename(const std::string& from, const std::string& to) const override {
@@ -232,24 +233,48 @@ TEST_F(ExportTest, WhatHasGoneSinceItWasRecordedIsMissed) {
         }
     };
     const std::string finished = partial() + "/content/run.py";
-    for (const bool is_removed : {true, false}) {
+    const std::string elsewhere = directory_ / "elsewhere";
+    for (const auto& change : std::vector<std::function<void()>>{
+             [&] { std::filesystem::remove(finished); },
+             [&] { std::filesystem::resize_file(finished, 1); },
+             [&] {
+                 std::filesystem::rename(finished, elsewhere);
+                 std::filesystem::create_symlink(elsewhere, finished);
+             },
+             [&] { std::filesystem::remove_all(partial() + "/content/step5"); },
+         }) {
         ASSERT_FALSE(run(WithoutTheLastStep()).ok());
-        if (is_removed) {
-            ASSERT_TRUE(std::filesystem::remove(finished));
-        } else {
-            std::filesystem::resize_file(finished, 1);
-        }
-        const auto changed = run(WriteCalls());
-        ASSERT_FALSE(changed.ok());
-        EXPECT_EQ(changed.error().code(), ErrorCode::damaged);
-        EXPECT_THAT(changed.error().message(), HasSubstr(is_removed ? "run.py' has no bytes" : "run.py' has 1 bytes"));
-        EXPECT_FALSE(is_there());
-        std::filesystem::remove_all(partial());
+        change();
+        warnings_.clear();
+        const auto done = run(WriteCalls());
+        ASSERT_TRUE(done.ok()) << done.error().message();
+        EXPECT_THAT(warnings_, testing::Each(HasSubstr("since an earlier run wrote it, and is written anew")));
+        EXPECT_FALSE(warnings_.empty());
+        EXPECT_GT(counters_.earlier, 0U);
+        EXPECT_GT(counters_.written(), 0U);
+        expect_exported();
+        std::filesystem::remove_all(request_.destination);
     }
+    EXPECT_EQ(file_bytes(elsewhere), *read_all(**tree_->open("run.py")));
     ASSERT_FALSE(run(WithoutTheLastStep()).ok());
     ASSERT_TRUE(run(WriteCalls()).ok());
     EXPECT_EQ(counters_.earlier, counters_.total);
     expect_exported();
+}
+
+TEST_F(ExportTest, AJournalOfSomethingElseIsRefused) {
+    for (const JournalEntry& entry :
+         {JournalEntry{JournalEntry::Kind::complete, 99'999}, JournalEntry{JournalEntry::Kind::segment, 0, 99'999}}) {
+        stops_ = [&] { return counters_.phase == Phase::writing; };
+        ASSERT_FALSE(run(WriteCalls()).ok());
+        stops_ = [] { return false; };
+        std::ofstream(partial() + "/.ckptfs-export.journal", std::ios::app) << journal_line(entry);
+        const auto refused = run(WriteCalls());
+        ASSERT_FALSE(refused.ok());
+        EXPECT_EQ(refused.error().code(), ErrorCode::invalid_argument);
+        EXPECT_THAT(refused.error().message(), HasSubstr("has a journal of something else: remove that directory"));
+        std::filesystem::remove_all(partial());
+    }
 }
 
 TEST_F(ExportTest, AnotherRequestIsRefused) {
@@ -421,6 +446,23 @@ TEST_F(ExportTest, WhatComesBackOtherwiseIsFoundAndWrittenAnew) {
     ASSERT_TRUE(again.ok()) << again.error().message();
     EXPECT_GT(counters_.earlier, 0U);
     EXPECT_GT(counters_.written(), 0U);
+    expect_exported();
+}
+
+TEST_F(ExportTest, AnArchiveThatHasLostItsEndBetweenRunsIsFoundAndWrittenAnew) {
+    request_.verify = true;
+    stops_ = [&] { return counters_.phase == Phase::verifying; };
+    ASSERT_FALSE(run(WriteCalls()).ok());
+    stops_ = [] { return false; };
+    {
+        std::fstream file(partial() + "/content/step5/shard.pt", std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(-10, std::ios::end);
+        file << std::string(10, '\0');
+    }
+    const auto damaged = run(WriteCalls());
+    ASSERT_FALSE(damaged.ok());
+    EXPECT_EQ(damaged.error().code(), ErrorCode::verification) << damaged.error().message();
+    ASSERT_TRUE(run(WriteCalls()).ok());
     expect_exported();
 }
 
