@@ -1,9 +1,11 @@
 // Directories are compared by device and inode, so that no other name of one hides it.
 #include "export/destination.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <filesystem>
 #include <system_error>
 
@@ -55,6 +57,18 @@ Result<Found> look_at(const fs::path& path) {
     return Error(ErrorCode::io,
                  in_quotes(path.string()) + " cannot be looked up: " + std::generic_category().message(failure),
                  failure);
+}
+
+/// Another file system has another device; a directory that is bound to a second place has not.
+bool is_mount_point(const fs::path& directory, const struct stat& status) {
+    constexpr std::uint64_t mount_root = 0x2000;  // STATX_ATTR_MOUNT_ROOT, which older headers do not know
+    struct statx more {};
+    if (::statx(AT_FDCWD, directory.c_str(), AT_SYMLINK_NOFOLLOW, STATX_TYPE, &more) == 0 &&
+        (more.stx_attributes_mask & mount_root) != 0) {
+        return (more.stx_attributes & mount_root) != 0;
+    }
+    struct stat of_parent {};
+    return ::stat(directory.parent_path().c_str(), &of_parent) == 0 && of_parent.st_dev != status.st_dev;
 }
 
 /// `path` with the symbolic links in it followed, but for one at its end that leads nowhere.
@@ -124,9 +138,7 @@ Result<Destination> find_destination(const std::string& path, const std::string&
         return destination;
     }
     CKPTFS_ASSIGN(destination.is_taken, is_taken_now(destination.path));
-    struct stat of_parent {};
-    if (!destination.is_taken && ::stat(destination.parent.c_str(), &of_parent) == 0 &&
-        of_parent.st_dev != found.status.st_dev) {
+    if (!destination.is_taken && is_mount_point(real, found.status)) {
         return refused("DEST " + in_quotes(destination.path) +
                        " is a mount point, whose place nothing can take: give a directory in it");
     }

@@ -69,6 +69,19 @@ def test_a_mount_point_cannot_be_replaced(source, mounted, tmp_path):
         subprocess.run(["umount", point], check=True)
 
 
+def test_a_second_place_of_a_directory_is_a_mount_point_too(source, tmp_path):
+    require_root()
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    subprocess.run(["mount", "--bind", first, second], check=True)
+    try:
+        assert "is a mount point" in refused(source, second, "--world-size=2")
+        assert not (tmp_path / "second.partial").exists()
+    finally:
+        subprocess.run(["umount", second], check=True)
+
+
 def test_what_another_user_has_put_where_everybody_may(source):
     require_root()
     with tempfile.TemporaryDirectory() as place:
