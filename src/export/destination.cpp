@@ -133,6 +133,11 @@ Result<Destination> find_destination(const std::string& path, const std::string&
     CKPTFS_ASSIGN(const fs::path real, real_path_of(path));
     CKPTFS_TRY(expect_apart(real, source));
     Destination destination{real.string(), real.parent_path().string(), partial_of(real)};
+    struct stat of_partial {};
+    if (::lstat(destination.partial.c_str(), &of_partial) != 0 && errno == ENAMETOOLONG) {
+        return refused("DEST " + in_quotes(destination.path) +
+                       " has too long a name: an export is made beside it, with '.partial' behind; give a shorter one");
+    }
     CKPTFS_ASSIGN(const Found found, look_at(real));
     if (!found.exists) {
         return destination;

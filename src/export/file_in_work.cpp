@@ -117,7 +117,7 @@ Result<void> FileInWork::complete() {
         CKPTFS_TRY(fill_in(records_[i].local_offset, joined[i]));
         CKPTFS_TRY(fill_in(records_[i].directory_offset, joined[i]));
     }
-    const mode_t mode = (info_.mode & permission_bits) | S_IWUSR;
+    const mode_t mode = (info_.mode & permission_bits) | S_IRUSR | S_IWUSR;
     const int answer = calls_.set_attributes(written_->fd.get(), mode, info_.atime_ns, info_.stamp.mtime_ns);
     return answer < 0 ? Result<void>(writing_failed("given its mode and times", written_->name, -answer))
                       : Result<void>();

@@ -22,7 +22,7 @@ Result<void> finish_directory(const PlannedEntry& entry, const std::string& path
     if (answer < 0) {
         return writing_failed("opened", path, -answer);
     }
-    const mode_t mode = (entry.info.mode & shown_bits) | S_IWUSR | (status.st_mode & S_ISGID);
+    const mode_t mode = (entry.info.mode & shown_bits) | S_IRWXU | (status.st_mode & S_ISGID);
     answer = calls.set_attributes(fd.get(), mode, entry.info.atime_ns, entry.info.stamp.mtime_ns);
     if (answer < 0) {
         return writing_failed("given its mode and times", path, -answer);

@@ -82,6 +82,11 @@ def test_a_second_place_of_a_directory_is_a_mount_point_too(source, tmp_path):
         subprocess.run(["umount", second], check=True)
 
 
+def test_a_name_that_leaves_no_room(source, tmp_path):
+    assert "has too long a name" in refused(source, tmp_path / ("n" * 248), "--world-size=2")
+    export(source, tmp_path / ("n" * 247), "--world-size=2")
+
+
 def test_what_another_user_has_put_where_everybody_may(source):
     require_root()
     with tempfile.TemporaryDirectory() as place:

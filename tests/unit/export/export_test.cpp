@@ -466,6 +466,17 @@ TEST_F(ExportTest, AnArchiveThatHasLostItsEndBetweenRunsIsFoundAndWrittenAnew) {
     expect_exported();
 }
 
+TEST_F(ExportTest, TheOwnerOfACopyMayReadIt) {
+    tree_->file_mode = 0040;
+    tree_->directory_mode = 0050;
+    ASSERT_TRUE(run(WriteCalls()).ok());
+    struct stat status {};
+    ASSERT_EQ(::stat((request_.destination + "/run.py").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777U, 0640U);
+    ASSERT_EQ(::stat((request_.destination + "/deep").c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777U, 0750U);
+}
+
 TEST_F(ExportTest, AnErrorOfASourceFileIsItsOwn) {
     auto faulty = std::make_shared<FaultyFile>(source_, 100'000, 10, Error(ErrorCode::io, "the disk is broken", EIO));
     tree_->add_file("step5/shard.pt", shown_archive(source_, 10));

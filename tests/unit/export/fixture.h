@@ -48,6 +48,9 @@ class ShownTree final : public MemorySource {
     /// Calls this before each file is opened.
     std::function<void(const std::string& path)> before_open = [](const std::string&) {};
 
+    std::uint32_t file_mode = 0440;
+    std::uint32_t directory_mode = 0555;
+
     /// Listed, and gone when it is opened.
     std::string failing_open;
 
@@ -55,7 +58,7 @@ class ShownTree final : public MemorySource {
         CKPTFS_ASSIGN(FileInfo info, MemorySource::stat(path));
         info.stamp.mtime_ns = 1'700'000'000'123'456'789;
         info.atime_ns = 1'600'000'000'000'000'001;
-        info.mode = info.type == FileType::directory ? 0555 : 0440;
+        info.mode = info.type == FileType::directory ? directory_mode : file_mode;
         if (const auto made = made_.find(path); made != made_.end()) {
             info.stamp.size = made->second->size();
         }
