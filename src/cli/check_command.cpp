@@ -33,8 +33,9 @@ Result<void> expect_agreement(const report::CheckedTag& tag) {
 Result<void> check(const CheckArguments& arguments, const Environment& environment) {
     report::CheckedTag tag;
     tag.config_file = arguments.target.config_file;
-    CKPTFS_ASSIGN(const auto options, read_view_options(arguments.target));
-    CKPTFS_ASSIGN(const auto config, zero::read_config_file(tag.config_file));
+    std::string config_text;
+    CKPTFS_ASSIGN(const auto options, read_view_options(arguments.target, &config_text));
+    CKPTFS_ASSIGN(const auto config, zero::parse_config(config_text, tag.config_file));
     CKPTFS_ASSIGN(const auto source, open_checkpoint(environment, arguments.source));
     const auto reader = view::zero_tag_reader(options);
     CKPTFS_ASSIGN(const auto found, report::survey(*source, *reader));

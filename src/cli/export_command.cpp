@@ -4,8 +4,6 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <memory>
 #include <ostream>
 #include <system_error>
@@ -33,14 +31,12 @@ using exporting::ProgressPrinter;
 using exporting::Setting;
 
 /// A word for the bytes of a config, wherever it lies.
-std::string digest_of(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    const std::string text{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+std::string digest_of(const std::string& text) {
     return "FILE of " + counted(text.size(), "byte") + ", CRC " + std::to_string(pt::crc32_of(text));
 }
 
 /// What decides about the bytes, in a form that does not depend on how it was said.
-std::vector<Setting> settings_of(const ExportArguments& arguments) {
+std::vector<Setting> settings_of(const ExportArguments& arguments, const std::string& config_text) {
     const TargetArguments& target = arguments.target;
     std::vector<Setting> settings{{"--view", target.request->name()}};
     const auto add = [&](const char* name, const auto& value, const auto& text_of) {
@@ -56,7 +52,7 @@ std::vector<Setting> settings_of(const ExportArguments& arguments) {
     add("--max-shard-size", target.names.max_shard_nbytes, as_number);
     add("--parameters", target.names.parameters, as_it_is);
     if (!target.config_file.empty()) {
-        settings.push_back({"--ds-config", digest_of(target.config_file)});
+        settings.push_back({"--ds-config", digest_of(config_text)});
     }
     if (target.read.accept_mixed) {
         settings.push_back({"--accept-mixed", "yes"});
@@ -86,7 +82,7 @@ class Exporting {
         CKPTFS_ASSIGN(const auto destination, exporting::find_destination(request_.destination, request_.source_path));
         CKPTFS_TRY(open_tree());
         request_.version = version;
-        request_.settings = settings_of(arguments_);
+        request_.settings = settings_of(arguments_, config_text_);
         request_.jobs = arguments_.jobs;
         request_.memory_nbytes = arguments_.buffer_nbytes;
         request_.verify = arguments_.verify;
@@ -135,8 +131,9 @@ class Exporting {
         if (shown.target.request->kind == ViewKind::weights) {
             shown.target.names.tag = arguments_.tag;
         }
+        CKPTFS_ASSIGN(const auto view_options, read_view_options(shown.target, &config_text_));
         CKPTFS_ASSIGN(request_.tree,
-                      open_shown(shown, environment, [&](const std::string& message) { warn(message); }));
+                      open_shown(shown, view_options, environment, [&](const std::string& message) { warn(message); }));
         if (!arguments_.tag) {
             return {};
         }
@@ -188,6 +185,7 @@ class Exporting {
 
     const ExportArguments& arguments_;
     const Environment& environment_;
+    std::string config_text_;  // of --ds-config
     exporting::ExportRequest request_;
     exporting::Counters counters_;
     std::chrono::steady_clock::time_point start_;

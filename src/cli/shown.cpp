@@ -103,6 +103,12 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
 Result<std::shared_ptr<const ViewTree>> open_shown(const ShownArguments& arguments, const Environment& environment,
                                                    const Warn& warn) {
     CKPTFS_ASSIGN(const auto view_options, read_view_options(arguments.target));
+    return open_shown(arguments, view_options, environment, warn);
+}
+
+Result<std::shared_ptr<const ViewTree>> open_shown(const ShownArguments& arguments,
+                                                   const view::ViewOptions& view_options,
+                                                   const Environment& environment, const Warn& warn) {
     CKPTFS_ASSIGN(const auto source, open_checkpoint(environment, arguments.source));
     ShowOptions options{.shown = arguments};
     CKPTFS_ASSIGN(options.shown.source, absolute_path(arguments.source, environment.working_directory));

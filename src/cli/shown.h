@@ -12,6 +12,7 @@
 #include "cli/environment.h"
 #include "fs/file_system.h"
 #include "fs/view_tree.h"
+#include "view/view_options.h"
 
 namespace ckptfs::cli {
 
@@ -32,5 +33,9 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
 /// The same, opened and read in this process.
 Result<std::shared_ptr<const ViewTree>> open_shown(const ShownArguments& arguments, const Environment& environment,
                                                    const Warn& warn);
+/// With what read_view_options() has said of the arguments.
+Result<std::shared_ptr<const ViewTree>> open_shown(const ShownArguments& arguments,
+                                                   const view::ViewOptions& view_options,
+                                                   const Environment& environment, const Warn& warn);
 
 }  // namespace ckptfs::cli

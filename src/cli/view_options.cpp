@@ -1,11 +1,14 @@
 // From the command line to the options of views.
 #include "cli/view_options.h"
 
+#include <nlohmann/json.hpp>
+#include <utility>
+
 #include "zero/config.h"
 
 namespace ckptfs::cli {
 
-Result<view::ViewOptions> read_view_options(const TargetArguments& arguments) {
+Result<view::ViewOptions> read_view_options(const TargetArguments& arguments, std::string* config_text) {
     view::ViewOptions options;
     options.counts_data_parallel = arguments.request && arguments.request->counts_data_parallel;
     options.sub_group_size = arguments.sub_group_size;
@@ -19,13 +22,17 @@ Result<view::ViewOptions> read_view_options(const TargetArguments& arguments) {
     if (arguments.config_file.empty()) {
         return options;
     }
-    const auto target = zero::read_layout_config(arguments.config_file);
-    if (!target) {
-        const Error& error = target.error();
+    auto text = zero::read_config_text(arguments.config_file);
+    if (!text) {
+        const Error& error = text.error();
         // `not_found` would be taken for a word about SOURCE.
         return error.code() == ErrorCode::not_found ? Error(ErrorCode::invalid_argument, error.message()) : error;
     }
-    options.target = *target;
+    CKPTFS_ASSIGN(const nlohmann::json config, zero::parse_config(*text, arguments.config_file));
+    options.target = zero::engine_layout(config);
+    if (config_text != nullptr) {
+        *config_text = std::move(text).value();
+    }
     return options;
 }
 

@@ -98,6 +98,10 @@ nlohmann::json as_json(const pickle::Node* node, int depth, std::size_t& budget)
     return object;
 }
 
+std::string name_of_config(const std::string& path) {
+    return "the DeepSpeed config '" + path + "'";
+}
+
 }  // namespace
 
 nlohmann::json config_json(const pickle::Node* ds_config) {
@@ -105,8 +109,8 @@ nlohmann::json config_json(const pickle::Node* ds_config) {
     return as_json(ds_config, max_config_depth, budget);
 }
 
-Result<nlohmann::json> read_config_file(const std::string& path) {
-    const std::string name = "the DeepSpeed config '" + path + "'";
+Result<std::string> read_config_text(const std::string& path) {
+    const std::string name = name_of_config(path);
     std::ifstream stream(path);
     if (!stream) {
         return Error(ErrorCode::not_found, name + " cannot be opened");
@@ -122,12 +126,22 @@ Result<nlohmann::json> read_config_file(const std::string& path) {
         return Error(ErrorCode::invalid_argument, name + " is larger than " + std::to_string(max_config_nbytes) +
                                                       " bytes; pass the file given to deepspeed.initialize");
     }
+    return text;
+}
+
+Result<nlohmann::json> parse_config(const std::string& text, const std::string& path) {
+    const std::string name = name_of_config(path);
     CKPTFS_ASSIGN(nlohmann::json json, parse_hjson(text, name));
     if (!json.is_object()) {
         return Error(ErrorCode::invalid_argument,
                      name + " holds a list, not an object; pass the file given to deepspeed.initialize");
     }
     return json;
+}
+
+Result<nlohmann::json> read_config_file(const std::string& path) {
+    CKPTFS_ASSIGN(const std::string text, read_config_text(path));
+    return parse_config(text, path);
 }
 
 const nlohmann::json& setting(const nlohmann::json& config, std::initializer_list<const char*> path) {
@@ -202,11 +216,6 @@ LayoutConfig engine_layout(const nlohmann::json& config) {
         result.parameter_alignment = false;
     }
     return result;
-}
-
-Result<LayoutConfig> read_layout_config(const std::string& path) {
-    CKPTFS_ASSIGN(const nlohmann::json config, read_config_file(path));
-    return engine_layout(config);
 }
 
 }  // namespace ckptfs::zero

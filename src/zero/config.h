@@ -39,8 +39,13 @@ struct LayoutConfig {
 /// The `ds_config` dict that a checkpoint stores: its dicts and scalars, null for anything else. nullptr gives null.
 [[nodiscard]] nlohmann::json config_json(const pickle::Node* ds_config);
 
-/// A DeepSpeed config file, read as DeepSpeed reads it (zero/hjson.h). `not_found`, or `invalid_argument` where it
-/// holds no object.
+/// A DeepSpeed config file, which may be a pipe and give its bytes once. `not_found`, or `invalid_argument` where it
+/// cannot be read.
+Result<std::string> read_config_text(const std::string& path);
+/// Such a text, read as DeepSpeed reads it (zero/hjson.h). `path` is for messages. `invalid_argument` where it holds no
+/// object.
+Result<nlohmann::json> parse_config(const std::string& text, const std::string& path);
+/// Both.
 Result<nlohmann::json> read_config_file(const std::string& path);
 
 /// The value at a path of keys; null where there is none.
@@ -59,8 +64,5 @@ Result<nlohmann::json> read_config_file(const std::string& path);
 [[nodiscard]] LayoutConfig layout_config(const nlohmann::json& config);
 /// Of the engine that a config makes: BF16_Optimizer knows neither round_robin_gradients nor parameter_alignment.
 [[nodiscard]] LayoutConfig engine_layout(const nlohmann::json& config);
-
-/// engine_layout of a DeepSpeed config file: errors as of read_config_file.
-Result<LayoutConfig> read_layout_config(const std::string& path);
 
 }  // namespace ckptfs::zero

@@ -186,6 +186,29 @@ def test_a_source_that_changes_meanwhile(large, target, tmp_path):
     export(source, target, "--world-size=6")
 
 
+def test_a_config_from_a_pipe_is_the_one_that_was_read(large, target, tmp_path):
+    text, other = '{"zero_optimization": {"stage": 2}}', '{"zero_optimization": {"stage": 2 }}'
+
+    @contextlib.contextmanager
+    def piped(config):
+        end, its_end = os.pipe()
+        os.write(its_end, config.encode())
+        os.close(its_end)
+        yield f"--ds-config=/dev/fd/{end}", end
+        os.close(end)
+
+    with piped(text) as (option, end):
+        running = Export(large, target, "--world-size=6", option, pass_fds=[end])
+        with running.stopped_as_it_begins():
+            running.process.kill()
+        running.end()
+    with piped(other) as (option, end):
+        error = refused(large, target, "--world-size=6", option, pass_fds=[end])
+    assert re.search(r"was begun with --ds-config=FILE of 35 bytes, .*, and this is with --ds-config=FILE of 36 bytes", error), error
+    (tmp_path / "config.json").write_text(text)
+    export(large, target, "--world-size=6", f"--ds-config={tmp_path}/config.json")
+
+
 def test_another_request_does_not_go_on_with_it(large, target):
     running = Export(large, target, "--world-size=6")
     with running.stopped_as_it_begins():

@@ -1,11 +1,14 @@
 // ckptfs check: every disagreement that it promises to name.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
+#include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "harness.h"
+#include "io/unique_fd.h"
 #include "support/edited_tag.h"
 
 namespace ckptfs::cli::test {
@@ -258,6 +261,20 @@ TEST_F(Check, ConfigIsReadAsDeepSpeedReadsIt) {
         EXPECT_EQ(harness_.run({command, source, "--world-size=2", "--ds-config", file}), 2);
         EXPECT_THAT(harness_.error(), HasSubstr(file + "', line 3, column 3: the key 'bf16' is there twice"));
     }
+}
+
+TEST_F(Check, AConfigMayBeAPipeWhichGivesItsBytesOnce) {
+    std::array<int, 2> ends{};
+    ASSERT_EQ(::pipe(ends.data()), 0);
+    const io::UniqueFd from(ends[0]);
+    {
+        const io::UniqueFd to(ends[1]);
+        const std::string text = bf16(2).dump();
+        ASSERT_EQ(::write(to.get(), text.data(), text.size()), static_cast<ssize_t>(text.size()));
+    }
+    const std::string source = (fixtures / "stage2_bf16_ws4").string();
+    const std::string pipe = "/dev/fd/" + std::to_string(from.get());
+    EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config", pipe}), 0) << harness_.error();
 }
 
 TEST_F(Check, WhatIsMissingIsNamed) {
