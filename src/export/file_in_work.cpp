@@ -40,8 +40,16 @@ Result<bool> is_made_archive(const File& file) {
 }
 
 Result<std::vector<pt::UnknownChecksum>> unknown_checksums_of(const File& file) {
-    CKPTFS_ASSIGN(const bool is_archive, is_made_archive(file));
-    return is_archive ? pt::unknown_checksums(file) : std::vector<pt::UnknownChecksum>();
+    CKPTFS_ASSIGN(const bool is_archive, pt::is_archive(file));
+    if (!is_archive) {
+        return std::vector<pt::UnknownChecksum>();
+    }
+    auto unknown = pt::unknown_checksums(file);
+    if (unknown || unknown.error().code() == ErrorCode::io || unknown.error().code() == ErrorCode::stale ||
+        dynamic_cast<const VirtualFile*>(&file) != nullptr) {
+        return unknown;
+    }
+    return std::vector<pt::UnknownChecksum>();  // compressed, or no archive after all: copied as it is
 }
 
 FileInWork::FileInWork(std::shared_ptr<const File> file, std::vector<pt::UnknownChecksum> records, FileInfo info,

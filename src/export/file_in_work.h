@@ -24,7 +24,7 @@ Result<std::shared_ptr<const File>> open_planned(const Source& tree, const Plann
 /// Whether it is an archive made of pieces, rather than a file of the source as it is.
 Result<bool> is_made_archive(const File& file);
 
-/// Of such an archive; none of any other file.
+/// Of such an archive, and of one that SOURCE has as it is, where that is a mount of ckptfs; none of any other file.
 Result<std::vector<pt::UnknownChecksum>> unknown_checksums_of(const File& file);
 
 /// Safe for concurrent use, on different segments.

@@ -70,14 +70,20 @@ Result<std::shared_ptr<ReadBack>> ReadBack::open(std::shared_ptr<const File> sho
     std::sort(result->filled_in_.begin(), result->filled_in_.end());
     result->written_ = std::make_shared<const WrittenBytes>(calls, std::move(fd), path, size);
     CKPTFS_ASSIGN(const bool is_archive, is_made_archive(*shown));
-    if (is_archive) {
+    if (is_archive || !unknown.empty()) {
         auto records = pt::read_directory(*result->written_);
         if (!records && records.error().code() != ErrorCode::io) {
             return Error(ErrorCode::verification,
                          records.error().message() + ": it has not come back as it was written");
         }
         CKPTFS_ASSIGN(result->records_, std::move(records));
-        std::erase_if(result->records_, [](const pt::Record& record) { return record.nbytes == 0; });
+        // Those of a file of SOURCE are what they are, but for what was filled in.
+        std::erase_if(result->records_, [&](const pt::Record& record) {
+            const auto is_of_record = [&](const pt::UnknownChecksum& one) {
+                return one.data_offset == record.data_offset;
+            };
+            return record.nbytes == 0 || (!is_archive && std::none_of(unknown.begin(), unknown.end(), is_of_record));
+        });
         for (const pt::Record& record : result->records_) {
             result->summed_.push_back({record.data_offset, record.nbytes, 0, 0});
         }

@@ -86,6 +86,13 @@ def expect_same_object(a, b):
         assert a == b or a != a
 
 
+def test_a_source_that_is_a_mount_itself(checkpoint, mounted, target):
+    shown = mounted(checkpoint("stage2_bf16_ws4"), "--world-size=3").path
+    assert any(unknown_checksums(path) for path in shown.rglob("*_states.pt")), "the twin: zipfile would refuse the mount's"
+    export(shown, target, "--world-size=3", "--verify")
+    expect_equal(target, shown)
+
+
 def test_a_wrong_byte_is_one_that_testzip_finds(checkpoint, target):
     """The twin: the checksums are of the bytes that are there."""
     export(checkpoint("stage2_bf16_ws4"), target, "--world-size=3")

@@ -477,6 +477,31 @@ TEST_F(ExportTest, TheOwnerOfACopyMayReadIt) {
     EXPECT_EQ(status.st_mode & 07777U, 0750U);
 }
 
+/// As a SOURCE has them that is itself a mount of ckptfs.
+TEST_F(ExportTest, ChecksumsThatAFileOfTheSourceLeavesOutAreFilledIn) {
+    request_.verify = true;
+    const std::string shown = *read_all(*shown_archive(source_, 1000));
+    tree_->add("copied.pt", shown);
+    std::string cut = shown;
+    cut.resize(shown.size() - 10);
+    tree_->add("cut.pt", cut);  // no archive that anything is known of
+    std::string damaged = shown;
+    damaged[damaged.find("a pickle")] ^= 1;  // whose checksum is known, and wrong
+    tree_->add("damaged.pt", damaged);
+    const auto done = run(WriteCalls());
+    ASSERT_TRUE(done.ok()) << done.error().message();
+    expect_same_but_for_checksums(file_bytes(request_.destination + "/copied.pt"), shown);
+    EXPECT_TRUE(file_bytes(request_.destination + "/cut.pt") == cut);
+    std::string found = file_bytes(request_.destination + "/damaged.pt");
+    for (const pt::UnknownChecksum& unknown : *pt::unknown_checksums(MemoryFile(shown))) {
+        for (const std::uint64_t offset : {unknown.local_offset, unknown.directory_offset}) {
+            EXPECT_NE(found.substr(offset, 4), shown.substr(offset, 4));
+            found.replace(offset, 4, 4, '\0');
+        }
+    }
+    EXPECT_TRUE(found == damaged);
+}
+
 TEST_F(ExportTest, AnErrorOfASourceFileIsItsOwn) {
     auto faulty = std::make_shared<FaultyFile>(source_, 100'000, 10, Error(ErrorCode::io, "the disk is broken", EIO));
     tree_->add_file("step5/shard.pt", shown_archive(source_, 10));
