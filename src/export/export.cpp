@@ -66,6 +66,7 @@ Result<Plan> plan_of_readable(const ExportRequest& request, const std::function<
 
 /// Files that were read whole before the source changed are not of the same moment as those that were planned.
 Result<void> expect_unchanged(const Source& tree, const ExportRequest& request, const Manifest& planned) {
+    tree.refresh();  // a look of a moment ago does not show what was saved since
     const auto now = make_plan(tree, request.segment_nbytes);
     if (!now) {
         const bool is_gone = now.error().code() == ErrorCode::not_found;

@@ -42,6 +42,10 @@ std::string TrimmedTree::display(std::string_view path) const {
     return inner_->display(path);
 }
 
+void TrimmedTree::refresh() const {
+    inner_->refresh();
+}
+
 void TrimmedTree::release_unused() const {
     inner_->release_unused();
 }

@@ -29,6 +29,7 @@ class TrimmedTree final : public Source {
     TrimmedTree(std::shared_ptr<const Source> inner, Trimming trimming);
 
     [[nodiscard]] std::string display(std::string_view path) const override;
+    void refresh() const override;
     void release_unused() const override;
     Result<FileInfo> stat(const std::string& path) const override;
     Result<FileInfo> stat_target(const std::string& path) const override;

@@ -260,6 +260,10 @@ Outcome<Done> FileSystem::removexattr(std::uint64_t inode, std::string_view name
     });
 }
 
+void FileSystem::refresh() noexcept {
+    guarded("looking again", [&] { implementation_->refresh(); });
+}
+
 void FileSystem::tidy() noexcept {
     guarded("tidying up", [&] { implementation_->tidy(); });
 }

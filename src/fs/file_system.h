@@ -198,6 +198,9 @@ class FileSystem {
                            const Caller& caller) noexcept;
     Outcome<Done> removexattr(std::uint64_t inode, std::string_view name, const Caller& caller) noexcept;
 
+    /// For who reads in this process: what was found until now is relied on no longer.
+    void refresh() noexcept;
+
     /// To be called every few seconds, from any one thread: looks where SOURCE is, and lets go of the descriptors that
     /// nobody has used since the last call and of tags that are gone.
     void tidy() noexcept;

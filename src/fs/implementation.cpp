@@ -58,6 +58,11 @@ void FileSystem::Implementation::hand_over(const std::string& directory, const s
     adopted_ = std::move(source);
 }
 
+void FileSystem::Implementation::refresh() {
+    tree_->source().refresh();
+    tree_->expire();
+}
+
 void FileSystem::Implementation::tidy() {
     tree_->source().refresh();
     tree_->source().release_unused();

@@ -77,6 +77,7 @@ class FileSystem::Implementation {
         -> decltype(operation(std::declval<Node&>())) {
         return is_too_long(name) ? Errno{ENAMETOOLONG} : on_node(inode, std::forward<Operation>(operation));
     }
+    void refresh();
     void tidy();
     [[nodiscard]] std::size_t live_inodes() { return mount_.inodes().size(); }
 

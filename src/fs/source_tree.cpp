@@ -40,4 +40,15 @@ std::shared_ptr<SourceDirectory> SourceTree::directory(const std::string& path) 
     return directory;
 }
 
+void SourceTree::expire() {
+    std::vector<std::shared_ptr<SourceDirectory>> held;  // destroyed after the lock
+    const std::lock_guard lock(mutex_);
+    for (const auto& [path, known] : directories_) {
+        if (auto directory = known.lock()) {
+            directory->expire();
+            held.push_back(std::move(directory));
+        }
+    }
+}
+
 }  // namespace ckptfs

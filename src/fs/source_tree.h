@@ -36,6 +36,8 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
 
     /// One object for a path as long as anybody holds it. Does not look at the source.
     std::shared_ptr<SourceDirectory> directory(const std::string& path);
+    /// Makes each of them look again, however fresh its last look.
+    void expire();
 
  private:
     std::shared_ptr<const Source> source_;

@@ -89,6 +89,13 @@ class ViewTree::Directories {
         }
     }
 
+    void expire() {
+        const std::lock_guard lock(mutex_);
+        for (Entry& entry : entries_) {
+            entry.until = TimePoint::min();
+        }
+    }
+
  private:
     struct Entry {
         std::string path;
@@ -264,6 +271,11 @@ Error ViewTree::error_of(const std::string& path, const char* action, const Errn
 
 std::string ViewTree::display(std::string_view path) const {
     return path.empty() ? name_ : name_ + "/" + std::string(path);
+}
+
+void ViewTree::refresh() const {
+    directories_->expire();
+    file_system_->refresh();
 }
 
 void ViewTree::release_unused() const {

@@ -28,6 +28,8 @@ class ViewTree final : public Source {
     ~ViewTree() override;
 
     [[nodiscard]] std::string display(std::string_view path) const override;
+    /// Of SOURCE, and nothing that was found until now is relied on.
+    void refresh() const override;
     /// Of SOURCE, and tags that are gone from it.
     void release_unused() const override;
     Result<SourceStatistics> statistics() const override;
