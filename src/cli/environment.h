@@ -35,6 +35,8 @@ struct Environment {
     /// Whether `out` and `error` lead to the same place, so that whoever reads one reads the other too.
     bool streams_are_one = false;
     bool error_is_terminal = false;
+    /// Of that terminal, at this moment.
+    std::function<std::size_t()> error_columns = [] { return std::size_t{80}; };
     std::size_t columns = 80;  ///< of the terminal that `out` leads to; 80 where it leads to none
     /// The signal that asks a long command to end, 0 while none does. nullptr: the command looks for signals of the
     /// process itself.

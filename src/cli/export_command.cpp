@@ -153,7 +153,7 @@ class Exporting {
                             : environment_.error_is_terminal ? Style::one_line
                                                              : Style::lines;
         start_ = std::chrono::steady_clock::now();
-        ProgressPrinter printer(counters_, environment_.error, style);
+        ProgressPrinter printer(counters_, environment_.error, style, environment_.error_columns);
         exporting::ExportHooks hooks;
         hooks.stops = [&] { return asked() != 0; };
         hooks.warn = [&](const std::string& message) { printer.say("ckptfs: warning: " + printable(message)); };

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ostream>
+#include <utility>
 
 #include "util/text.h"
 
@@ -76,8 +77,9 @@ std::string progress_text(const Counters& counters, double rate) {
     return {};
 }
 
-ProgressPrinter::ProgressPrinter(const Counters& counters, std::ostream& stream, Style style)
-    : counters_(counters), stream_(stream), style_(style) {
+ProgressPrinter::ProgressPrinter(const Counters& counters, std::ostream& stream, Style style,
+                                 std::function<std::size_t()> columns)
+    : counters_(counters), stream_(stream), style_(style), columns_(std::move(columns)) {
     if (style != Style::silent) {
         thread_ = std::thread([this] { work(); });
     }
@@ -113,7 +115,9 @@ void ProgressPrinter::print(const std::string& text) {
         stream_ << "ckptfs: " << text << '\n' << std::flush;
         return;
     }
-    stream_ << clear_line << text << std::flush;
+    // A line that is wrapped is not gone with clear_line; some terminals wrap it once the last column is full.
+    const std::size_t columns = std::max<std::size_t>(columns_(), 1);
+    stream_ << clear_line << text.substr(0, columns - 1) << std::flush;
     is_shown_ = true;
 }
 

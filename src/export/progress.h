@@ -3,8 +3,10 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <iosfwd>
 #include <mutex>
 #include <string>
@@ -43,7 +45,8 @@ class ProgressPrinter {
         lines,     ///< one every ten seconds
     };
 
-    ProgressPrinter(const Counters& counters, std::ostream& stream, Style style);
+    /// `columns`: asked for the width of the terminal before each line that is printed over itself, which is cut to it.
+    ProgressPrinter(const Counters& counters, std::ostream& stream, Style style, std::function<std::size_t()> columns);
     ProgressPrinter(const ProgressPrinter&) = delete;
     ProgressPrinter& operator=(const ProgressPrinter&) = delete;
     ~ProgressPrinter();
@@ -59,6 +62,7 @@ class ProgressPrinter {
     const Counters& counters_;
     std::ostream& stream_;
     const Style style_;
+    const std::function<std::size_t()> columns_;
     std::mutex mutex_;
     std::condition_variable ending_;
     bool is_over_ = false;

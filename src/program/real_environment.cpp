@@ -26,12 +26,11 @@ bool lead_to_the_same(int one, int other) {
            first.st_ino == second.st_ino;
 }
 
-std::size_t terminal_columns() {
+std::size_t columns_of(int terminal) {
     constexpr std::size_t usual = 80;
-    constexpr std::size_t least = 40;
     struct winsize size {};
-    const bool is_known = ::ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    return is_known ? std::max<std::size_t>(size.ws_col, least) : usual;
+    const bool is_known = ::ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+    return is_known ? size.ws_col : usual;
 }
 
 }  // namespace
@@ -40,7 +39,9 @@ cli::Environment real_environment() {
     cli::Environment environment = cli::environment_without_mounts(std::cout, std::cerr);
     environment.streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO);
     environment.error_is_terminal = ::isatty(STDERR_FILENO) == 1;
-    environment.columns = terminal_columns();
+    constexpr std::size_t least_columns = 40;
+    environment.columns = std::max(columns_of(STDOUT_FILENO), least_columns);
+    environment.error_columns = [] { return columns_of(STDERR_FILENO); };
     environment.open_writable_source = [working_directory = environment.working_directory](
                                            const std::string& path, bool is_held) -> Result<cli::WritableSource> {
         CKPTFS_TRY(cli::absolute_path(path, working_directory));

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import termios
 import time
 
 import pytest
@@ -122,12 +123,8 @@ def test_a_broken_tag_is_an_error_before_the_first_byte(source, target):
     export(source, target, "--world-size=2", "--tag=global_step2")
 
 
-def test_progress_is_one_line_on_a_terminal(large, target):
-    terminal, its_end = pty.openpty()
-    running = Export(large, target, "--world-size=6", stderr=its_end)
-    os.close(its_end)
-    with running.stopped_as_it_begins():
-        time.sleep(0.4)
+def said_on(terminal):
+    """All that is written to it, until nobody can any more."""
     text = b""
     while True:
         try:
@@ -138,10 +135,33 @@ def test_progress_is_one_line_on_a_terminal(large, target):
             break
         text += some
     os.close(terminal)
+    return text.decode().replace("\r\n", "\n")
+
+
+def test_progress_is_one_line_on_a_terminal(large, target):
+    terminal, its_end = pty.openpty()
+    running = Export(large, target, "--world-size=6", stderr=its_end)
+    os.close(its_end)
+    with running.stopped_as_it_begins():
+        time.sleep(0.4)
+    said = said_on(terminal)
     assert running.process.wait() == 0
-    said = text.decode().replace("\r\n", "\n")
     assert re.search(r"\r\x1b\[K[\d.]+ .?B of 2.* MB \(\d+ %\)", said) or "waiting for the disk" in said, said
     assert said.split("\n")[-1].startswith("\r") and said.endswith("\r\x1b[K")
+
+
+@pytest.mark.parametrize("columns", [20, 200])
+def test_progress_fits_into_its_line(large, target, columns):
+    terminal, its_end = pty.openpty()
+    termios.tcsetwinsize(its_end, (24, columns))
+    running = Export(large, target, "--world-size=6", stderr=its_end)
+    os.close(its_end)
+    with running.stopped_as_it_begins():
+        time.sleep(0.4)
+    parts = said_on(terminal).split("\r\x1b[K")
+    assert running.process.wait() == 0
+    longest = max(len(part.split("\n")[-1]) for part in parts)
+    assert longest == 19 if columns == 20 else 19 < longest < 200, parts
 
 
 def test_progress_is_a_line_now_and_then_elsewhere(large, target):

@@ -63,7 +63,7 @@ TEST(ProgressPrinter, LeavesATerminalsLineEmptyAndOtherLinesAlone) {
     counters.total = 100;
     std::ostringstream stream;
     {
-        ProgressPrinter printer(counters, stream, ProgressPrinter::Style::one_line);
+        ProgressPrinter printer(counters, stream, ProgressPrinter::Style::one_line, [] { return std::size_t{80}; });
         printer.say("a warning");
     }
     const std::string text = stream.str();
@@ -71,7 +71,7 @@ TEST(ProgressPrinter, LeavesATerminalsLineEmptyAndOtherLinesAlone) {
     EXPECT_TRUE(text.ends_with("a warning\n") || text.ends_with("\r\x1b[K")) << text;
     std::ostringstream silent;
     {
-        ProgressPrinter printer(counters, silent, ProgressPrinter::Style::silent);
+        ProgressPrinter printer(counters, silent, ProgressPrinter::Style::silent, [] { return std::size_t{80}; });
         printer.say("a warning");
     }
     EXPECT_EQ(silent.str(), "a warning\n");
