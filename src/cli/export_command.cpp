@@ -89,6 +89,7 @@ class Exporting {
         std::unique_ptr<EndSignals> signals;
         std::function<int()> asked = environment_.interrupted;
         if (!asked) {
+            std::signal(SIGXFSZ, SIG_IGN);  // a file that is larger than the limit is an error then, with a sentence
             signals = std::make_unique<EndSignals>();
             asked = EndSignals::received;
         }

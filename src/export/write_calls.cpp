@@ -127,6 +127,9 @@ Error writing_failed(const std::string& action, const std::string& name, int fai
     if (failure == ENOSPC || failure == EDQUOT) {
         sentence += "; make room, and give the same command again: it goes on where this one stopped";
     }
+    if (failure == EFBIG) {
+        sentence += "; raise the limit on the size of files (ulimit -f), or choose another DEST";
+    }
     return {ErrorCode::io, sentence, failure};
 }
 

@@ -164,6 +164,11 @@ def test_progress_fits_into_its_line(large, target, columns):
     assert longest == 19 if columns == 20 else 19 < longest < 200, parts
 
 
+def test_a_limit_on_the_size_of_files_is_a_sentence(source, target):
+    error = refused(source, target, "--world-size=2", code=7, prefix=["prlimit", "--fsize=7000", "--"])
+    assert "File too large; raise the limit on the size of files (ulimit -f)" in error
+
+
 def test_progress_is_a_line_now_and_then_elsewhere(large, target):
     running = Export(large, target, "--world-size=6")
     with running.stopped_as_it_begins():
