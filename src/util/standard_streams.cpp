@@ -7,10 +7,14 @@
 namespace ckptfs {
 
 void occupy_standard_streams() {
-    int descriptor = ::open("/dev/null", O_RDWR);  // programs that are started inherit it like any standard stream
-    while (descriptor >= 0 && descriptor <= STDERR_FILENO) {
-        descriptor = ::open("/dev/null", O_RDWR);
-    }
+    int descriptor = -1;
+    do {
+        descriptor = ::open("/dev/null", O_RDWR);  // programs that are started inherit it like any standard stream
+        if (descriptor == STDOUT_FILENO) {
+            ::close(descriptor);
+            descriptor = ::open("/dev/null", O_RDONLY);
+        }
+    } while (descriptor >= 0 && descriptor <= STDERR_FILENO);
     if (descriptor >= 0) {
         ::close(descriptor);
     }

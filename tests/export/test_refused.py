@@ -3,6 +3,7 @@ import os
 import pathlib
 import pty
 import re
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -167,6 +168,12 @@ def test_progress_fits_into_its_line(large, target, columns):
 def test_a_limit_on_the_size_of_files_is_a_sentence(source, target):
     error = refused(source, target, "--world-size=2", code=7, prefix=["prlimit", "--fsize=7000", "--"])
     assert "File too large; raise the limit on the size of files (ulimit -f)" in error
+
+
+def test_a_standard_output_that_is_closed_is_an_error(source):
+    command = shlex.join([binary(), "cat", str(source), "latest", "--world-size=2"])
+    closed = subprocess.run(f"exec {command} >&-", shell=True, stderr=subprocess.PIPE, text=True, check=False)
+    assert (closed.returncode, "standard output cannot be written" in closed.stderr) == (7, True), closed.stderr
 
 
 def test_progress_is_a_line_now_and_then_elsewhere(large, target):
