@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <ostream>
 #include <utility>
 
@@ -127,8 +128,12 @@ void ProgressPrinter::work() {
     std::unique_lock lock(mutex_);
     while (!ending_.wait_for(lock, period, [&] { return is_over_; })) {
         const bool verifies = counters_.phase == Phase::verifying;
-        meter.add(std::chrono::steady_clock::now(), verifies ? counters_.verified.load() : counters_.written());
-        print(progress_text(counters_, meter.rate()));
+        try {
+            meter.add(std::chrono::steady_clock::now(), verifies ? counters_.verified.load() : counters_.written());
+            print(progress_text(counters_, meter.rate()));
+        } catch (const std::bad_alloc&) {
+            return;  // what is exported matters more than what is said of it
+        }
     }
 }
 

@@ -13,17 +13,17 @@ Recorder::Recorder(const WriteCalls& calls, const WrittenFile& journal, std::uin
     : calls_(calls), journal_(journal), journal_nbytes_(journal_nbytes), limits_(limits), thread_([this] { work(); }) {}
 
 Recorder::~Recorder() {
-    (void)finish();
+    join();
 }
 
 void Recorder::add(std::vector<JournalEntry> entries, std::shared_ptr<const WrittenFile> file, std::uint64_t nbytes) {
     std::unique_lock lock(mutex_);
     recorded_.wait(lock, [&] {
-        return failure_ || unrecorded_entries_ == 0 ||
+        return failure_ || thrown_ || unrecorded_entries_ == 0 ||
                (unrecorded_nbytes_ + nbytes <= limits_.most_nbytes &&
                 unrecorded_entries_ + entries.size() <= limits_.most_entries);
     });
-    if (failure_) {
+    if (failure_ || thrown_) {
         return;
     }
     unrecorded_nbytes_ += nbytes;
@@ -34,10 +34,18 @@ void Recorder::add(std::vector<JournalEntry> entries, std::shared_ptr<const Writ
 
 bool Recorder::has_failed() const {
     const std::lock_guard lock(mutex_);
-    return failure_.has_value();
+    return failure_ || thrown_;
 }
 
 Result<void> Recorder::finish() {
+    join();
+    if (thrown_) {
+        std::rethrow_exception(thrown_);
+    }
+    return failure_ ? Result<void>(*failure_) : Result<void>();
+}
+
+void Recorder::join() {
     {
         const std::lock_guard lock(mutex_);
         is_over_ = true;
@@ -46,7 +54,6 @@ Result<void> Recorder::finish() {
     if (thread_.joinable()) {
         thread_.join();
     }
-    return failure_ ? Result<void>(*failure_) : Result<void>();
 }
 
 bool Recorder::is_enough() const {
@@ -57,7 +64,17 @@ bool Recorder::is_enough() const {
     return is_over_ || nbytes >= limits_.enough_nbytes || waiting_.size() >= limits_.enough_files;
 }
 
-void Recorder::work() {
+void Recorder::work() noexcept {
+    try {
+        record_all();
+    } catch (const std::exception&) {  // no memory, as a rule: whoever calls finish() hears of it
+        const std::lock_guard lock(mutex_);
+        thrown_ = std::current_exception();
+        recorded_.notify_all();
+    }
+}
+
+void Recorder::record_all() {
     std::unique_lock lock(mutex_);
     while (true) {
         added_.wait(lock, [&] { return is_over_ || !waiting_.empty(); });

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -47,7 +48,7 @@ class Recorder {
     /// `nbytes`: what these entries are about. Dropped once has_failed().
     void add(std::vector<JournalEntry> entries, std::shared_ptr<const WrittenFile> file, std::uint64_t nbytes);
     [[nodiscard]] bool has_failed() const;
-    /// Records all that was added, and says what has failed. Nothing is added afterwards.
+    /// Records all that was added, and says what has failed. Nothing is added afterwards. Throws what ended its thread.
     Result<void> finish();
 
  private:
@@ -57,7 +58,10 @@ class Recorder {
         std::uint64_t nbytes;
     };
 
-    void work();
+    void join();
+    /// Ends the program with no exception of its own: it may be another's.
+    void work() noexcept;
+    void record_all();
     /// Called by the holder of mutex_.
     [[nodiscard]] bool is_enough() const;
     Result<void> record(const std::vector<Addition>& additions);
@@ -75,6 +79,7 @@ class Recorder {
     std::size_t unrecorded_entries_ = 0;
     bool is_over_ = false;
     std::optional<Error> failure_;
+    std::exception_ptr thrown_;
 
     std::thread thread_;
 };

@@ -3,6 +3,8 @@
 
 #include <sys/file.h>
 
+#include <new>
+
 #include "export/journal.h"
 #include "fixture.h"
 
@@ -500,6 +502,22 @@ TEST_F(ExportTest, ChecksumsThatAFileOfTheSourceLeavesOutAreFilledIn) {
         }
     }
     EXPECT_TRUE(found == damaged);
+}
+
+TEST_F(ExportTest, MemoryThatIsLackingInAThreadIsTheCallersToKnow) {
+    class NoMemory final : public WriteCalls {
+     public:
+        mutable std::atomic<bool> throws = false;
+        int open(const std::string& path, int flags, mode_t mode) const override {
+            throws = throws || path.find("/content/") != std::string::npos;  // from the first file on
+            return WriteCalls::open(path, flags, mode);
+        }
+        int sync(int fd) const override { return throws ? throw std::bad_alloc() : WriteCalls::sync(fd); }
+    };
+    EXPECT_THROW((void)run(NoMemory()), std::bad_alloc);
+    EXPECT_FALSE(is_there());
+    ASSERT_TRUE(run(WriteCalls()).ok());
+    expect_exported();
 }
 
 TEST_F(ExportTest, AnErrorOfASourceFileIsItsOwn) {

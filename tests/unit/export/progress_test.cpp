@@ -3,8 +3,13 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <chrono>
+#include <new>
 #include <sstream>
+#include <streambuf>
 #include <string>
+#include <thread>
 
 namespace ckptfs::exporting {
 namespace {
@@ -75,6 +80,27 @@ TEST(ProgressPrinter, LeavesATerminalsLineEmptyAndOtherLinesAlone) {
         printer.say("a warning");
     }
     EXPECT_EQ(silent.str(), "a warning\n");
+}
+
+TEST(ProgressPrinter, MemoryThatIsLackingEndsItAndNothingElse) {
+    class NoMemory final : public std::streambuf {
+     public:
+        std::atomic<bool> was_asked = false;
+
+     protected:
+        std::streamsize xsputn(const char* /*bytes*/, std::streamsize /*count*/) override {
+            was_asked = true;
+            throw std::bad_alloc();
+        }
+    };
+    Counters counters;
+    NoMemory buffer;
+    std::ostream stream(&buffer);
+    stream.exceptions(std::ios::badbit);
+    ProgressPrinter printer(counters, stream, ProgressPrinter::Style::one_line, [] { return std::size_t{80}; });
+    while (!buffer.was_asked) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
 }
 
 }  // namespace
