@@ -58,6 +58,7 @@ struct ShownArguments {
     std::string source;
     TargetArguments target;
     bool allow_empty = false;  ///< also while there is no whole checkpoint
+    bool only_tag = false;     ///< what has no --tag is left out, rather than shown with its current tag
 };
 
 struct InspectArguments {

@@ -131,6 +131,7 @@ class Exporting {
         }
         if (shown.target.request->kind == ViewKind::weights) {
             shown.target.names.tag = arguments_.tag;
+            shown.only_tag = true;
         }
         CKPTFS_ASSIGN(const auto view_options, read_view_options(shown.target, &config_text_));
         CKPTFS_ASSIGN(request_.tree,
@@ -141,6 +142,8 @@ class Exporting {
         CKPTFS_ASSIGN(const auto selection, report::select_tag(*source, *reader, *arguments_.tag, placement));
         exporting::Trimming trimming;
         trimming.hidden = selection.hidden;
+        trimming.without_view = selection.lacking;
+        trimming.is_of_view = placement.in_holder;
         for (const auto& [path, pointer] : selection.pointers) {
             trimming.texts[path] = {pointer.text, pointer.mtime_ns};
         }

@@ -66,6 +66,9 @@ class Showing {
             return {};
         }
         CKPTFS_ASSIGN(const auto without, report::holders_without(source_, reader_, found, *tag));
+        if (options_.shown.only_tag) {
+            return {};
+        }
         for (const std::string& holder : without) {
             warn_(in_quotes(source_.display(holder)) + " has no tag " + in_quotes(*tag) +
                   ": the weights there are those of its current tag");

@@ -81,6 +81,11 @@ Result<std::vector<DirectoryEntry>> TrimmedTree::list(const std::string& path) c
     CKPTFS_ASSIGN(auto entries, inner_->list(path));
     std::erase_if(entries,
                   [&](const DirectoryEntry& entry) { return is_hidden(join_path(path, entry.name), entry.type); });
+    if (trimming_.is_of_view && trimming_.without_view.contains(path)) {
+        std::erase_if(entries, [&](const DirectoryEntry& entry) {
+            return entry.type != FileType::directory && trimming_.is_of_view(entry.name);
+        });
+    }
     return entries;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -14,7 +15,9 @@
 namespace ckptfs::exporting {
 
 struct Trimming {
-    std::set<std::string> hidden;  ///< paths of entries that are not listed, nor links that lead to them
+    std::set<std::string> hidden;        ///< paths of entries that are not listed, nor links that lead to them
+    std::set<std::string> without_view;  ///< directories that list no file whose name is_of_view
+    std::function<bool(std::string_view name)> is_of_view = nullptr;
     struct Text {
         std::string text;
         std::int64_t mtime_ns = 0;  ///< since the epoch

@@ -23,9 +23,9 @@ class Selection {
         for (const TagPlace& place : found_.tags) {
             holders.insert(directory_of(place.directory));
         }
-        const std::set<std::string> lacking(without.begin(), without.end());
+        result_.lacking = {without.begin(), without.end()};
         for (const std::string& holder : holders) {
-            if (lacking.contains(holder)) {
+            if (result_.lacking.contains(holder)) {
                 hide(join_path(holder, zero::latest_name));
             } else {
                 CKPTFS_TRY(select(holder));

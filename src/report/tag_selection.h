@@ -17,6 +17,8 @@ namespace ckptfs::report {
 struct TagSelection {
     std::set<std::string> hidden;  ///< other tags, what stands beside them, and pointers that have nothing to name
 
+    std::set<std::string> lacking;  ///< directories that hold tags, and not this one
+
     struct Pointer {
         std::string text;
         std::int64_t mtime_ns = 0;  ///< of the tag's directory

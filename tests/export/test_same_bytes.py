@@ -142,6 +142,19 @@ def test_the_weights_beside_the_tags_are_the_named_tags(checkpoint, target):
     assert not (target / "global_step2").exists()
 
 
+def test_directories_without_the_tag_have_no_weights(checkpoint, target):
+    source = checkpoint("stage2_bf16_ws4")
+    shutil.copytree(source / "global_step2", source / "other" / "epoch1")
+    (source / "other" / "latest").write_text("epoch1")
+    (source / "other" / "notes").write_text("x")
+    running = Export(source, target, "--view=weights", "--tag=global_step2")
+    code, _, error = running.end()
+    assert code == 0, error
+    assert "current tag" not in error
+    assert os.listdir(target / "other") == ["notes"]
+    assert (target / "model.safetensors").exists()
+
+
 def test_whole_files_are_copied_by_the_system(large, target):
     recut = export(large, target.with_name("recut"), "--world-size=2")
     assert recut.read > 0.5 * recut.total

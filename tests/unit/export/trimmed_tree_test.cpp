@@ -60,5 +60,23 @@ TEST(TrimmedTree, HidesEntriesAndLinksToThem) {
     EXPECT_NE(TrimmedTree(inner, trimming).stat("latest")->stamp, before);
 }
 
+TEST(TrimmedTree, LeavesOutWhatAViewAddsWhereItIsNotWanted) {
+    const auto inner = std::make_shared<LinkedTree>();
+    for (const char* path : {"one/weights", "one/weights.d/file", "one/notes", "two/weights", "weights"}) {
+        inner->add(path, "text");
+    }
+    Trimming trimming;
+    trimming.without_view = {"", "one"};
+    trimming.is_of_view = [](std::string_view name) { return name.starts_with("weights"); };
+    const auto plan = make_plan(TrimmedTree(inner, trimming), 100);
+    ASSERT_TRUE(plan.ok()) << plan.error().message();
+    std::vector<std::string> paths;
+    for (const PlannedEntry& entry : plan->entries) {
+        paths.push_back(entry.path);
+    }
+    EXPECT_THAT(paths, testing::ElementsAre("", "one", "one/notes", "one/weights.d", "one/weights.d/file", "two",
+                                            "two/weights"));
+}
+
 }  // namespace
 }  // namespace ckptfs::exporting

@@ -86,6 +86,7 @@ TEST(SelectTag, DirectoriesThatDoNotHaveItShowNone) {
     const auto selection = select_tag(source, ShardReader(), "step2", Placement{.in_tag = true});
     ASSERT_TRUE(selection.ok()) << selection.error().message();
     EXPECT_THAT(selection->hidden, ElementsAre("a/step1", "b/latest", "b/step1"));
+    EXPECT_THAT(selection->lacking, ElementsAre("b"));
     EXPECT_THAT(texts_of(*selection), ElementsAre(Pair("a/latest", "step2"), Pair("latest", "a/step2")));
 }
 
