@@ -105,7 +105,7 @@ Result<ExportSummary> export_tree(const ExportRequest& request, const WriteCalls
     }
     CKPTFS_TRY(partial.forget_what_is_gone(plan, hooks.warn));
     counters.earlier = finished_nbytes(plan, partial.finished());
-    if (auto room = expect_space(tree, plan, partial.finished(), partial.content(), calls); !room) {
+    if (auto room = expect_space(tree, plan, partial.finished(), partial.content(), calls, hooks.warn); !room) {
         partial.abandon();
         return room.error();
     }

@@ -2,9 +2,12 @@
 #include "export/write_calls.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <sys/file.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstdio>
@@ -95,6 +98,13 @@ int WriteCalls::stat_descriptor(int fd, struct stat& out) const {
 
 int WriteCalls::statistics(const std::string& path, struct statvfs& out) const {
     return retried([&] { return ::statvfs(path.c_str(), &out); });
+}
+
+bool WriteCalls::may_share_blocks(const std::string& path) const {
+    constexpr std::array<long, 4> never{EXT4_SUPER_MAGIC, TMPFS_MAGIC, F2FS_SUPER_MAGIC, MSDOS_SUPER_MAGIC};
+    struct statfs found {};
+    return retried([&] { return ::statfs(path.c_str(), &found); }) == 0 &&
+           std::find(never.begin(), never.end(), found.f_type) == never.end();
 }
 
 int WriteCalls::make_directory(const std::string& path, mode_t mode) const {

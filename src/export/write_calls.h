@@ -46,6 +46,8 @@ class WriteCalls {
     virtual int stat(const std::string& path, struct stat& out) const;
     virtual int stat_descriptor(int fd, struct stat& out) const;
     virtual int statistics(const std::string& path, struct statvfs& out) const;
+    /// Whether copy() may share blocks rather than take new ones: false where the file system is one that never does.
+    virtual bool may_share_blocks(const std::string& path) const;
     virtual int make_directory(const std::string& path, mode_t mode) const;
     virtual int make_link(const std::string& target, const std::string& path) const;
     virtual int set_link_time(const std::string& path, std::int64_t atime_ns, std::int64_t mtime_ns) const;

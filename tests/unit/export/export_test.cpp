@@ -431,6 +431,20 @@ TEST_F(ExportTest, RoomIsLookedForBeforeTheFirstByte) {
     ASSERT_TRUE(done.ok()) << done.error().message();
 }
 
+TEST_F(ExportTest, BlocksThatMayBeSharedNeedNoRoom) {
+    tree_->add("large", random_bytes(std::uint64_t{20} << 20U, 7));  // copied by the system
+    BreakingCalls calls;
+    calls.free_blocks = (std::uint64_t{4} << 20U) / 4096;
+    EXPECT_EQ(run(calls).error().system_errno(), ENOSPC);
+    calls.shares = true;
+    const auto done = run(calls);
+    ASSERT_TRUE(done.ok()) << done.error().message();
+    EXPECT_THAT(warnings_, ElementsAre(HasSubstr("it fits only if that file system shares the blocks of 2")));
+    std::filesystem::remove_all(request_.destination);
+    calls.free_blocks = 10;
+    EXPECT_THAT(run(calls).error().message(), HasSubstr("make room"));
+}
+
 TEST_F(ExportTest, WhatComesBackOtherwiseIsFoundAndWrittenAnew) {
     request_.verify = true;
     BreakingCalls calls;

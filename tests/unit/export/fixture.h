@@ -107,6 +107,7 @@ class BreakingCalls final : public WriteCalls {
     std::uint64_t free_blocks = std::uint64_t{1} << 40U;
     bool copies = true;
     bool punches = true;
+    bool shares = false;
     mutable std::atomic<bool> garbles = false;  ///< writes a wrong byte of a file, once
 
     /// As a machine does that loses power: what was not brought to disk is there, in parts, as zeros or as anything.
@@ -178,6 +179,7 @@ class BreakingCalls final : public WriteCalls {
         out.f_bfree = out.f_bavail = std::min<std::uint64_t>(out.f_bfree, free_blocks);
         return answer;
     }
+    bool may_share_blocks(const std::string& /*path*/) const override { return shares; }
     int make_directory(const std::string& path, mode_t mode) const override {
         return breaks() ? -failure_ : WriteCalls::make_directory(path, mode);
     }
