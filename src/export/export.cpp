@@ -118,7 +118,7 @@ Result<ExportSummary> export_tree(const ExportRequest& request, const WriteCalls
     }
     CKPTFS_TRY(finish_tree(plan, partial.content(), calls));
     CKPTFS_TRY(expect_unchanged(tree, request, manifest));
-    CKPTFS_TRY(partial.publish());
+    CKPTFS_TRY(partial.publish(hooks.warn));
     return summary;
 }
 

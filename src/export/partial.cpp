@@ -59,7 +59,7 @@ Result<Partial> Partial::open(const WriteCalls& calls, const Destination& destin
     }
     if (is_taken) {
         partial.is_published_ = true;
-        CKPTFS_TRY(partial.clear());
+        partial.clear_or_warn(warn);
         return partial;
     }
     if (!has_begun || !has_content) {
@@ -293,7 +293,7 @@ Result<void> Partial::sync_directory(const std::string& path) {
 }
 
 /// rename(2) of a directory replaces an empty one and nothing else.
-Result<void> Partial::publish() {
+Result<void> Partial::publish(const std::function<void(const std::string&)>& warn) {
     const int answer = calls_->rename(content_, destination_.path);
     if (answer == -EEXIST || answer == -ENOTEMPTY || answer == -ENOTDIR) {
         return destination_is_taken(destination_);
@@ -302,7 +302,15 @@ Result<void> Partial::publish() {
         return writing_failed("renamed to its name " + in_quotes(destination_.path), content_, -answer);
     }
     CKPTFS_TRY(sync_directory(destination_.parent));
-    return clear();
+    clear_or_warn(warn);
+    return {};
+}
+
+/// What is exported is whole, and on disk.
+void Partial::clear_or_warn(const std::function<void(const std::string&)>& warn) {
+    if (const auto cleared = clear(); !cleared) {
+        warn(cleared.error().message() + "; remove " + in_quotes(destination_.partial) + ", the export is whole");
+    }
 }
 
 void Partial::abandon() {

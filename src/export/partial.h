@@ -42,8 +42,8 @@ class Partial {
     /// What the journal says of this file no longer holds. Not at the same time as a Recorder.
     Result<void> forget(std::uint64_t file) const;
 
-    /// The last step: the content takes the place of the destination, and the rest goes.
-    Result<void> publish();
+    /// The last step: the content takes the place of the destination, and the rest goes. `warn` hears of what cannot.
+    Result<void> publish(const std::function<void(const std::string&)>& warn);
 
  private:
     Partial(const WriteCalls& calls, const Destination& destination);
@@ -58,6 +58,7 @@ class Partial {
     Result<void> load();
     Result<void> sync_directory(const std::string& path);
     Result<void> clear();
+    void clear_or_warn(const std::function<void(const std::string&)>& warn);
     [[nodiscard]] Error taken();
     [[nodiscard]] Error has_just_ended() const;
     [[nodiscard]] Error unusable(const std::string& why) const;
