@@ -88,13 +88,15 @@ Result<void> SpanPlanner::add_source(const Piece& piece, std::uint64_t begin, co
     return {};
 }
 
-/// Copied where no checksum needs the bytes.
+/// Copied where no checksum needs the bytes, from where a block begins: no file system shares what begins elsewhere.
 void SpanPlanner::add_data(const Piece& piece, std::uint64_t begin, ByteRange range, Collector& out) const {
     const auto add = [&](FileSpan::How how, const ByteRange& part) {
         const std::uint64_t source_offset = piece.offset + part.begin - begin;
         const bool can_share = source_offset % shared_block_nbytes == part.begin % shared_block_nbytes;
-        if (how == FileSpan::How::copied && can_share && part.nbytes() >= least_copy_nbytes) {
-            out.add({how, part, piece.file, source_offset});
+        const std::uint64_t head = (shared_block_nbytes - part.begin % shared_block_nbytes) % shared_block_nbytes;
+        if (how == FileSpan::How::copied && can_share && part.nbytes() >= head + least_copy_nbytes) {
+            out.add({FileSpan::How::read, {part.begin, part.begin + head}});
+            out.add({how, {part.begin + head, part.end}, piece.file, source_offset + head});
         } else {
             out.add({FileSpan::How::read, part});
         }

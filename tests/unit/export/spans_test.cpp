@@ -38,12 +38,16 @@ TEST(Spans, LargeRunsAreCopiedAndSmallOnesReadTogether) {
     pieces.add_source(&source, 156, large);
     pieces.add_literal("tail");
     const SpanPlanner planner(made_of(pieces), {});
-    EXPECT_EQ(*planner.spans({0, 160 + large}), (std::vector<FileSpan>{{How::read, {0, 156}},
-                                                                       {How::copied, {156, 156 + large}, &source, 156},
-                                                                       {How::read, {156 + large, 160 + large}}}));
+    EXPECT_EQ(*planner.spans({0, 160 + large}),
+              (std::vector<FileSpan>{{How::read, {0, 4096}},
+                                     {How::copied, {4096, 156 + large}, &source, 4096},
+                                     {How::read, {156 + large, 160 + large}}}));
     // A part of a piece begins inside its source.
+    EXPECT_EQ(*planner.spans({8192, 8192 + least_copy_nbytes}),
+              (std::vector<FileSpan>{{How::copied, {8192, 8192 + least_copy_nbytes}, &source, 8192}}));
+    // What is left from the first block on is too short.
     EXPECT_EQ(*planner.spans({166, 166 + least_copy_nbytes}),
-              (std::vector<FileSpan>{{How::copied, {166, 166 + least_copy_nbytes}, &source, 166}}));
+              (std::vector<FileSpan>{{How::read, {166, 166 + least_copy_nbytes}}}));
     EXPECT_EQ(*planner.spans({3, 3}), std::vector<FileSpan>());
     EXPECT_TRUE(source.calls().empty());
 }
