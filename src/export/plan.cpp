@@ -5,6 +5,7 @@
 
 #include "export/encoding.h"
 #include "util/path.h"
+#include "util/text.h"
 
 namespace ckptfs::exporting {
 namespace {
@@ -32,6 +33,7 @@ class PlanWalk {
                 return {};
             }
             case FileType::regular:
+                CKPTFS_TRY(count(entry));
                 plan_.nbytes += entry.info.stamp.size;
                 plan_.files.push_back(plan_.entries.size());
                 plan_.entries.push_back(std::move(entry));
@@ -40,6 +42,19 @@ class PlanWalk {
                 plan_.left_out.push_back(path);
                 return {};
         }
+    }
+
+    Result<void> count(const PlannedEntry& entry) {
+        const FileSegments segments{entry.info.stamp.size, plan_.segment_nbytes};
+        if (segments.count() > most_segments - segments_) {
+            return Error(ErrorCode::unsupported, in_quotes(tree_.display(entry.path)) + " has " +
+                                                     grouped(entry.info.stamp.size) +
+                                                     " bytes, and with what comes before it more than the " +
+                                                     human_nbytes(most_segments * plan_.segment_nbytes) +
+                                                     " that an export takes: leave it out of SOURCE");
+        }
+        segments_ += segments.count();
+        return {};
     }
 
     Result<void> visit_children(const std::string& path) {
@@ -52,6 +67,7 @@ class PlanWalk {
 
     const Source& tree_;
     Plan plan_;
+    std::uint64_t segments_ = 0;
 };
 
 }  // namespace

@@ -32,7 +32,10 @@ struct Plan {
     }
 };
 
-/// Walks the whole tree. Reads no file.
+/// Work is counted out in segments beforehand: 256 TiB of them, as they are cut without a request for less.
+inline constexpr std::uint64_t most_segments = std::uint64_t{1} << 22U;
+
+/// Walks the whole tree. Reads no file. `unsupported` where it has more than most_segments.
 Result<Plan> make_plan(const Source& tree, std::uint64_t segment_nbytes);
 
 /// What in an entry decides about its bytes, in one line without blanks in names: equal lines are the same generation

@@ -3,6 +3,7 @@
 
 #include <sys/file.h>
 
+#include <limits>
 #include <new>
 
 #include "export/journal.h"
@@ -457,6 +458,21 @@ TEST_F(ExportTest, BlocksThatMayBeSharedNeedNoRoom) {
     std::filesystem::remove_all(request_.destination);
     calls.free_blocks = 10;
     EXPECT_THAT(run(calls).error().message(), HasSubstr("make room"));
+}
+
+TEST_F(ExportTest, AFileOfAbsurdSizeIsASentence) {
+    request_.segment_nbytes = default_segment_nbytes;
+    for (const char* name :
+         {"sparse", "sparse too", "sparse as well"}) {  // whose sizes have a sum that no number holds
+        PieceList pieces;
+        pieces.add_zeros(std::numeric_limits<std::int64_t>::max());
+        tree_->add_file(name, *VirtualFile::create(name, std::move(pieces), nullptr));
+    }
+    const auto refused = run(WriteCalls());
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::unsupported);
+    EXPECT_THAT(refused.error().message(), HasSubstr("sparse' has 9,223,372,036,854,775,807 bytes"));
+    EXPECT_FALSE(std::filesystem::exists(partial()));
 }
 
 TEST_F(ExportTest, WhatComesBackOtherwiseIsFoundAndWrittenAnew) {
