@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "io/retried.h"
 #include "io/unique_fd.h"
@@ -23,11 +24,12 @@ Error cannot_write(const std::string& path, int reason) {
     return {ErrorCode::io, in_quotes(path) + " cannot be written: " + std::generic_category().message(reason), reason};
 }
 
-Result<void> write_to(const std::string& path, int flags, std::string_view bytes) {
+Result<UniqueFd> open_to_write(const std::string& path, int flags) {
     UniqueFd file(retried([&] { return ::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, mode_before_umask); }));
-    if (!file.valid()) {
-        return cannot_write(path, -file.get());
-    }
+    return file.valid() ? Result(std::move(file)) : cannot_write(path, -file.get());
+}
+
+Result<void> write_to(UniqueFd file, const std::string& path, std::string_view bytes) {
     while (!bytes.empty()) {
         const ssize_t written = retried([&] { return ::write(file.get(), bytes.data(), bytes.size()); });
         if (written < 0) {
@@ -47,12 +49,22 @@ Result<void> write_whole_file(const std::string& path, std::string_view bytes) {
     std::error_code failure;
     const auto status = std::filesystem::status(path, failure);
     if (std::filesystem::exists(status) && !std::filesystem::is_regular_file(status)) {
-        return write_to(path, 0, bytes);
+        CKPTFS_ASSIGN(UniqueFd file, open_to_write(path, 0));
+        return write_to(std::move(file), path, bytes);
     }
     const auto resolved = std::filesystem::weakly_canonical(path, failure);
     const std::string target = failure ? path : resolved.string();
     const std::string partial = target + ".partial";
-    const Result<void> written = write_to(partial, O_CREAT | O_TRUNC, bytes);
+    Result<UniqueFd> file = open_to_write(partial, O_CREAT | O_EXCL);
+    if (!file) {
+        const bool is_there = file.error().system_errno() == EEXIST;
+        return is_there ? Error(ErrorCode::io,
+                                in_quotes(partial) + " is there already: another process writes " + in_quotes(path) +
+                                    ", or was killed while it did; remove it",
+                                EEXIST)
+                        : file.error();
+    }
+    const Result<void> written = write_to(std::move(file).value(), partial, bytes);
     if (written && std::rename(partial.c_str(), target.c_str()) == 0) {
         return {};
     }

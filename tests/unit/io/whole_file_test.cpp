@@ -55,6 +55,17 @@ TEST(WholeFile, WhatIsNoRegularFileIsWrittenTo) {
     EXPECT_TRUE(fs::is_fifo(pipe));
 }
 
+TEST(WholeFile, WhatHasTheNameOfItsBeginningStays) {
+    const test::TemporaryDirectory directory;
+    directory.write("page.partial", "mine");
+    const auto refused = write_whole_file(directory / "page", "new");
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().system_errno(), EEXIST);
+    EXPECT_NE(refused.error().message().find("page.partial' is there already"), std::string::npos);
+    EXPECT_EQ(file_bytes(directory / "page.partial"), "mine");
+    EXPECT_EQ(entries(directory.path()), 1U);
+}
+
 TEST(WholeFile, SaysWhyItCannotBe) {
     const test::TemporaryDirectory directory;
     const auto absent = write_whole_file(directory / "absent/page", "new");
