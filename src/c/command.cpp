@@ -18,6 +18,7 @@
 #include "cli/exit_code.h"
 #include "cli/run.h"
 #include "io/posix_source.h"
+#include "util/text.h"
 
 namespace ckptfs::c {
 namespace {
@@ -88,7 +89,7 @@ Result<void> run(const std::vector<std::string>& words, const ckptfs_streams& st
         const auto module = TorchModule::of(*reader, "the reader that is to read views a second time");
         if (!module) {
             status = cli::status_of(cli::exit_code_of(module.error().code()));
-            error << "ckptfs: " << module.error().message() << std::endl;
+            error << "ckptfs: " << printable(module.error().message()) << std::endl;
             return module.error();
         }
         environment.read_with_torch = [module = *module](const File& file, const TorchModule::ChunkVisitor& visit) {

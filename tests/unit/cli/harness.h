@@ -99,6 +99,8 @@ class Harness {
         return cli::run(arguments, environment);
     }
 
+    /// From now on nothing can be written there.
+    void break_out() { out_.setstate(std::ios::badbit); }
     [[nodiscard]] std::string out() const { return out_.str(); }
     [[nodiscard]] std::string error() const { return error_.str(); }
     /// Of the error stream, those that are no warnings.

@@ -157,5 +157,21 @@ TEST(Commands, OfASourceWithTheNameOfOneAreWrittenWithAPath) {
     }
 }
 
+TEST(Ls, EndsWhereNobodyReadsOn) {
+    Harness harness;
+    const fs::path source = harness.copy("stage2_bf16_ws4");
+    int directories = 0;
+    harness.interrupted = [&] {  // asked before each of them
+        ++directories;
+        return 0;
+    };
+    ASSERT_EQ(harness.run({"ls", "-R", source.string(), "--world-size=3"}), 0) << harness.error();
+    EXPECT_GT(directories, 1);
+    directories = 0;
+    harness.break_out();
+    EXPECT_EQ(harness.run({"ls", "-R", source.string(), "--world-size=3"}), 7);
+    EXPECT_EQ(directories, 0);
+}
+
 }  // namespace
 }  // namespace ckptfs::cli::test
