@@ -187,6 +187,15 @@ def test_nonsense_is_answered_and_the_next_one_is_served(place, offers, take):
     assert len(outcome(lambda: shards(offer.views / "run"), USER)) == 3
 
 
+def test_who_asks_for_nothing_is_let_go(place, offers):
+    offer = offers()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+        connection.connect(str(offer.socket))
+        connection.settimeout(60)
+        assert connection.recv(1000) == b"timed out"
+        assert connection.recv(1000) == b""
+
+
 def test_the_end_of_the_offer_ends_its_mounts(place, offers, take):
     offer = offers()
     daemon = take(offer, "run")

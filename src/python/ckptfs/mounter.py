@@ -34,6 +34,7 @@ _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MNT_DETACH, _UMOUNT_NOFOLLOW = 1, 2, 4, 2, 8
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 _UCRED = "iII"  # struct ucred of unix(7)
 _MAX_REQUEST_NBYTES = 8192
+_PATIENCE_S = 5.0  # until a request is there, which `take` sends at once
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PLACEHOLDER = "{}"
 
@@ -105,7 +106,9 @@ def _serve(connection: socket.socket, directory: pathlib.Path, allow_other: bool
     with connection:
         _, user, group = struct.unpack(_UCRED, connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize(_UCRED)))
         try:
+            connection.settimeout(_PATIENCE_S)
             request = _parsed(connection.recv(_MAX_REQUEST_NBYTES))
+            connection.settimeout(None)
             with _mounted(directory / request["name"], request, user, group, allow_other) as device:
                 try:
                     socket.send_fds(connection, [b"ok"], [device])
