@@ -21,6 +21,10 @@ import sys
 
 import pytest
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "support"))
+
+import compiler_cache  # noqa: E402
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
 NOT_RUN = "# not run:"
@@ -92,15 +96,8 @@ def environment_of_a_bare_machine(home, tools):
     python = python_of_a_reader(tools.parent / "python")
     environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "VIRTUAL_ENV": str(python),
                    "PATH": ":".join([str(tools), str(python / "bin"), *path])}
-    if shutil.which("ccache"):
-        # The same files were compiled for the other tests, in another directory.
-        environment |= {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CCACHE_BASEDIR": str(home / "ckptfs"), "CCACHE_NOHASHDIR": "1",
-                        "CCACHE_DIR": os.environ.get("CCACHE_DIR") or ccache_directory()}
-    return environment
-
-
-def ccache_directory():
-    return subprocess.run(["ccache", "--get-config", "cache_dir"], capture_output=True, text=True, check=True).stdout.strip()
+    # The same files were compiled for the other tests, in another directory.
+    return environment | compiler_cache.environment_of(home / "ckptfs")
 
 
 def test_every_command_works(home, tmp_path_factory):
