@@ -401,6 +401,7 @@ TEST_F(ExportTest, AnotherThatBeginsAsThisOneEndsIsNoError) {
     };
     const auto done = run(BeginsMeanwhile());
     ASSERT_TRUE(done.ok()) << done.error().message();
+    EXPECT_THAT(warnings_, testing::IsEmpty());
     std::filesystem::remove_all(partial());
     expect_exported();
 }
