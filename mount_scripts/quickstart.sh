@@ -124,7 +124,7 @@ trap clean_up EXIT
 settings=()
 # A build directory that is there already keeps its own settings.
 # A layer as one file: a third of the time.
-[[ -e $build/CMakeCache.txt ]] || settings=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=0)
+[[ -e $build/CMakeCache.txt ]] || settings=(-G Ninja -DCMAKE_BUILD_TYPE=Release -DBUILD_TESTING=OFF -DCMAKE_UNITY_BUILD=ON -DCMAKE_UNITY_BUILD_BATCH_SIZE=0 -DCMAKE_UNITY_BUILD_RELOCATABLE=ON)
 {
     cmake -S "$repository" -B "$build" "${settings[@]}" &&
         cmake --build "$build" --target ckptfs --parallel "$(nproc)"
