@@ -20,7 +20,8 @@ namespace {
 constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N | --view=NAME] [-f] [-o OPTION,...]";
 constexpr const char* run_usage =
     "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [--in-place] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
-constexpr const char* inspect_usage = "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME]";
+constexpr const char* inspect_usage = 
+    "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME] [--html=FILE] [--svg=FILE]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
 constexpr const char* list_usage = "ckptfs ls SOURCE [PATH] [-l] [-R] [--world-size=N | --view=NAME]";
 constexpr const char* cat_usage = "ckptfs cat SOURCE PATH [--world-size=N | --view=NAME]";
@@ -221,6 +222,9 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
         "Says what a checkpoint is: its tags, stage, world size, dtypes, optimizer, parameter groups and problems.");
     add_source(app, strings);
     app.add_flag("--json", result.json, "Print JSON instead of text");
+    app.add_option("--html", result.html_file, "With --world-size: draw the re-cut as a page, in this one file")
+        ->type_name("FILE");
+    app.add_option("--svg", result.svg_file, "With --world-size: draw the re-cut as a picture")->type_name("FILE");
     const TargetOptions target(app, strings, "Also show how the ranks are re-cut for N ranks",
                                ViewOptionsParser::Tag::not_taken);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, inspect_usage));
@@ -229,6 +233,10 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", inspect_usage));
     CKPTFS_ASSIGN(result.target, target.parse());
+    if (!result.target.world_size() && !(result.html_file + result.svg_file).empty()) {
+        return usage_error(std::string("--html and --svg draw how the ranks are re-cut, which needs --world-size=N; ") +
+                           "usage: " + inspect_usage);
+    }
     result.source = strings.source;
     return Arguments(std::move(result));
 }

@@ -65,6 +65,8 @@ struct InspectArguments {
     std::string source;
     TargetArguments target;
     bool json = false;
+    std::string html_file;  ///< --html, with a request for a world size; empty: none
+    std::string svg_file;   ///< --svg, likewise
 };
 
 struct VerifyArguments {

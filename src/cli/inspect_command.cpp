@@ -7,7 +7,9 @@
 #include "cli/commands.h"
 #include "cli/view_options.h"
 #include "report/description.h"
+#include "report/page.h"
 #include "report/picture.h"
+#include "report/picture_svg.h"
 #include "report/resume_warnings.h"
 #include "report/survey.h"
 #include "util/text.h"
@@ -57,6 +59,7 @@ class Inspection {
             CKPTFS_TRY(look_at(tag));
         }
         mark_newest();
+        CKPTFS_TRY(write_drawings());
         environment_.out << (arguments_.json ? report::as_json(description_)
                                              : report::as_text(description_, picture_ ? &*picture_ : nullptr,
                                                                environment_.columns));
@@ -117,8 +120,25 @@ class Inspection {
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size(), options_));
         CKPTFS_ASSIGN(description_.cuts, report::describe_cuts(*checkpoint, *view, dp_world_size, options_));
         CKPTFS_ASSIGN(picture_, report::make_picture(*checkpoint, dp_world_size, options_));
+        if (!(arguments_.html_file + arguments_.svg_file).empty()) {
+            CKPTFS_TRY(report::place_files(*checkpoint, *view, *picture_));
+        }
         description_.warnings =
             report::resume_warnings(*source_, directory, *checkpoint, description_.cuts->world_size);
+        return {};
+    }
+
+    /// Nothing where no tag is whole: that is said at the end.
+    Result<void> write_drawings() {
+        if (!picture_) {
+            return {};
+        }
+        if (!arguments_.svg_file.empty()) {
+            CKPTFS_TRY(environment_.write_file(arguments_.svg_file, report::as_svg(description_, *picture_)));
+        }
+        if (!arguments_.html_file.empty()) {
+            CKPTFS_TRY(environment_.write_file(arguments_.html_file, report::as_page(description_, *picture_)));
+        }
         return {};
     }
 

@@ -1,11 +1,13 @@
 // Which files a picture is of, and where in them the states lie.
 #include <algorithm>
+#include <iterator>
 #include <memory>
-#include <unordered_map>
+#include <thread>
 #include <utility>
 
 #include "report/cut_file.h"
 #include "report/picture.h"
+#include "util/parallel.h"
 
 namespace ckptfs::report {
 namespace {
@@ -224,6 +226,53 @@ std::vector<std::unique_ptr<Placer>> placers(const zero::Written& checkpoint, st
     return result;
 }
 
+/// A family's part of a view: first its model states, then its optimizer files.
+struct FamilyFiles {
+    const zero::Written& checkpoint;
+    const View& view;
+    const zero::Family& family;
+    std::size_t first = 0;            ///< in the view
+    std::size_t first_optimizer = 0;  ///< in this part
+    std::vector<std::unique_ptr<Placer>> placers;
+
+    [[nodiscard]] Result<DrawnFile> open(std::size_t index) const {
+        CKPTFS_ASSIGN(const auto file, view.open(first + index));
+        DrawnFile drawn{describe_file(checkpoint, view, first + index, *file), family.rank, std::nullopt};
+        if (index >= first_optimizer) {
+            drawn.optimizer_rank = index - first_optimizer;
+            const FileMap map(*file);
+            for (const auto& placer : placers) {
+                placer->place(*drawn.optimizer_rank, map);
+            }
+        }
+        return drawn;
+    }
+
+    /// The first `count`.
+    [[nodiscard]] Result<std::vector<DrawnFile>> open_all(std::size_t count) const {
+        std::vector<std::optional<Result<DrawnFile>>> opened(count);
+        for_each_in_parallel(count, std::max(1U, std::thread::hardware_concurrency()), [&](std::size_t index) {
+            opened[index].emplace(open(index));
+            return opened[index]->ok();
+        });
+        std::vector<DrawnFile> files;
+        for (std::optional<Result<DrawnFile>>& file : opened) {
+            CKPTFS_TRY(*file);
+            files.push_back(std::move(**file));
+        }
+        return files;
+    }
+};
+
+void place_source_files(const zero::Family& family, const std::vector<std::unique_ptr<Placer>>& placers) {
+    for (std::size_t rank = 0; rank < std::min(family.optimizer.size(), max_drawn_files); ++rank) {
+        const FileMap map(*family.optimizer[rank].file);
+        for (const auto& placer : placers) {
+            placer->place(rank, map);
+        }
+    }
+}
+
 }  // namespace
 
 Result<void> place_files(const zero::Written& checkpoint, const View& view, Picture& picture) {
@@ -234,32 +283,17 @@ Result<void> place_files(const zero::Written& checkpoint, const View& view, Pict
     for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
         const zero::Family& family = checkpoint.families[index];
         add_source_files(family, picture.files_before);
-        const std::size_t first_optimizer = per_family - ranks_after;
-        const auto before = placers(checkpoint, index, picture, &DrawnGroup::before, first_group);
-        const auto after = placers(checkpoint, index, picture, &DrawnGroup::after, first_group);
-        for (std::size_t rank = 0; rank < std::min(family.optimizer.size(), max_drawn_files); ++rank) {
-            const FileMap map(*family.optimizer[rank].file);
-            for (const auto& placer : before) {
-                placer->place(rank, map);
-            }
-        }
-        for (std::size_t within = 0; within < per_family; ++within) {
-            if (picture.files_after.size() == max_drawn_files) {
-                picture.unlisted_files_after += per_family - within;
-                break;
-            }
-            const std::size_t number = index * per_family + within;
-            CKPTFS_ASSIGN(const auto file, view.open(number));
-            DrawnFile drawn{describe_file(checkpoint, view, number, *file), family.rank, std::nullopt};
-            if (within >= first_optimizer) {
-                drawn.optimizer_rank = within - first_optimizer;
-                const FileMap map(*file);
-                for (const auto& placer : after) {
-                    placer->place(*drawn.optimizer_rank, map);
-                }
-            }
-            picture.files_after.push_back(std::move(drawn));
-        }
+        place_source_files(family, placers(checkpoint, index, picture, &DrawnGroup::before, first_group));
+        const FamilyFiles of_view{.checkpoint = checkpoint,
+                                  .view = view,
+                                  .family = family,
+                                  .first = index * per_family,
+                                  .first_optimizer = per_family - ranks_after,
+                                  .placers = placers(checkpoint, index, picture, &DrawnGroup::after, first_group)};
+        const std::size_t listed = std::min(per_family, max_drawn_files - picture.files_after.size());
+        picture.unlisted_files_after += per_family - listed;
+        CKPTFS_ASSIGN(std::vector<DrawnFile> files, of_view.open_all(listed));
+        std::move(files.begin(), files.end(), std::back_inserter(picture.files_after));
         first_group += family.groups.size();
     }
     return {};

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <cmath>
 #include <string_view>
 #include <utility>
@@ -31,8 +32,10 @@ std::size_t scaled(std::uint64_t numel, std::uint64_t total, std::size_t cells) 
     return static_cast<std::size_t>(std::lround(share * static_cast<double>(cells)));
 }
 
+/// A power of two, as ranks mostly come in.
 std::uint64_t bundle_for(const Partitions& side, std::size_t cells) {
-    return std::max<std::uint64_t>(1, ceil_divide(side.ranks, std::max<std::uint64_t>(1, cells / least_box)));
+    return std::bit_ceil(
+        std::max<std::uint64_t>(1, ceil_divide(side.ranks, std::max<std::uint64_t>(1, cells / least_box))));
 }
 
 /// Draws a side whose ranks, and those of the source that its bytes come from, are bundled. `parts`: by box, the bundle
