@@ -12,7 +12,7 @@ cd "$(dirname "$0")/.." || exit 1
 # shellcheck source=tests/steps.sh
 source tests/steps.sh
 
-default_steps=(install format asan release tidy mount posix package wheel deb scripts readme oracle frameworks views export scale tsan)
+default_steps=(install format asan release tidy mount posix package wheel deb scripts page readme oracle frameworks views export scale tsan)
 full_steps=(oracle_full frameworks_full tidy_full posix_full build unit analyze torch113 bench gpu)
 
 steps=("${default_steps[@]}")

@@ -165,6 +165,11 @@ step_scripts() {
     run_pytest scripts tests/scripts
 }
 
+# Chromium looks at what inspect draws; screenshots are left in $logs/page.
+step_page() {
+    run_pytest page tests/page
+}
+
 step_readme() {
     run_pytest readme tests/readme
 }

@@ -144,6 +144,31 @@ TEST(Inspect, RecutIsDrawnAsWideAsTheTerminal) {
     EXPECT_THAT(harness.out(), testing::Not(HasSubstr("│"))) << "nothing is cut without a world size";
 }
 
+TEST(Inspect, DrawingsAreWritten) {
+    Harness harness;
+    const std::string page = (harness.directory() / "page.html").string();
+    const std::string svg = (harness.directory() / "picture.svg").string();
+    const std::string source = (fixtures / "stage3_sub_groups_ws3").string();
+    ASSERT_EQ(harness.run({"inspect", "--json", "--world-size=2", "--html", page, "--svg=" + svg, source}), 0)
+        << harness.error();
+    EXPECT_TRUE(json::parse(harness.out()).is_object());
+    EXPECT_THAT(ckptfs::test::file_bytes(page), testing::StartsWith("<!DOCTYPE html>"));
+    EXPECT_THAT(ckptfs::test::file_bytes(svg), testing::StartsWith("<svg "));
+    EXPECT_EQ(harness.run({"inspect", "--html", page, source}), 2);
+    EXPECT_THAT(harness.error(), HasSubstr("needs --world-size=N"));
+    EXPECT_EQ(harness.run({"inspect", "--world-size=2", "--html", page + "/absent/page", source}), 7);
+}
+
+TEST(Inspect, EveryFixtureIsDrawn) {
+    Harness harness;
+    for (const fs::path& source : whole_fixtures()) {
+        SCOPED_TRACE(source.string());
+        const std::string page = (harness.directory() / "page.html").string();
+        ASSERT_EQ(harness.run({"inspect", "--dp-size=3", "--html", page, source.string()}), 0) << harness.error();
+        fs::remove(page);
+    }
+}
+
 TEST(Inspect, ModelParallelFamiliesAreShownWithTheirDegrees) {
     Harness harness;
     const std::string source = (fixtures / "tensor_parallel_stage2_ws4").string();
