@@ -55,10 +55,10 @@ class Side {
     return this.margin + position + Math.max(0, Math.min(this.ranks - 1, rank)) * this.gap;
   }
 
-  /** The rank and the place in its partition that are drawn there; null in a gap. */
-  located(drawn) {
+  /** The rank and the place in its partition that are drawn there; null in a gap, unless the partition ends no more than `slack` before. */
+  located(drawn, slack) {
     const from = drawn - this.margin, rank = Math.floor(from / (this.partition + this.gap)), at = from - rank * (this.partition + this.gap);
-    return rank >= 0 && rank < this.ranks && at < this.partition ? { rank, at: Math.floor(at) } : null;
+    return rank >= 0 && rank < this.ranks && at < this.partition + slack ? { rank, at: Math.min(Math.floor(at), this.partition - 1) } : null;
   }
 
   /** The ranks that are drawn between two places: [first, end). */

@@ -122,7 +122,8 @@ class Stage {
   #at(event) {
     const bounds = this.svg.getBoundingClientRect(), scale = LEVELS.height / bounds.height;
     const y = (event.clientY - bounds.top) * scale, which = y < (LEVELS.top + LEVELS.barHeight + LEVELS.bottom) / 2 ? "before" : "after";
-    const side = this.group[which], place = side.located(this.from + (event.clientX - bounds.left) / bounds.width * (this.to - this.from));
+    const side = this.group[which], pixel = (this.to - this.from) / bounds.width;
+    const place = side.located(this.from + (event.clientX - bounds.left) * pixel, 2 * pixel);
     if (!place) return null;
     const found = side.find(place.rank, place.at);
     return found ? { p: found.p, run: this.group.runAt(found.p, found.element) } : { padding: { which, rank: place.rank } };
