@@ -20,7 +20,7 @@ namespace {
 constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N | --view=NAME] [-f] [-o OPTION,...]";
 constexpr const char* run_usage =
     "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [--in-place] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
-constexpr const char* inspect_usage = 
+constexpr const char* inspect_usage =
     "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME] [--html=FILE] [--svg=FILE]";
 constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
 constexpr const char* list_usage = "ckptfs ls SOURCE [PATH] [-l] [-R] [--world-size=N | --view=NAME]";
