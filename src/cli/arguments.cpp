@@ -233,7 +233,10 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", inspect_usage));
     CKPTFS_ASSIGN(result.target, target.parse());
-    if (!result.target.world_size() && !(result.html_file + result.svg_file).empty()) {
+    if (result.html_file == "" || result.svg_file == "") {
+        return usage_error(std::string("--html or --svg is empty: give the file to write; usage: ") + inspect_usage);
+    }
+    if (!result.target.world_size() && (result.html_file || result.svg_file)) {
         return usage_error(std::string("--html and --svg draw how the ranks are re-cut, which needs --world-size=N; ") +
                            "usage: " + inspect_usage);
     }

@@ -65,8 +65,8 @@ struct InspectArguments {
     std::string source;
     TargetArguments target;
     bool json = false;
-    std::string html_file;  ///< --html, with a request for a world size; empty: none
-    std::string svg_file;   ///< --svg, likewise
+    std::optional<std::string> html_file;  ///< --html, with a request for a world size
+    std::optional<std::string> svg_file;   ///< --svg, likewise
 };
 
 struct VerifyArguments {

@@ -120,7 +120,7 @@ class Inspection {
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size(), options_));
         CKPTFS_ASSIGN(description_.cuts, report::describe_cuts(*checkpoint, *view, dp_world_size, options_));
         CKPTFS_ASSIGN(picture_, report::make_picture(*checkpoint, dp_world_size, options_));
-        if (!(arguments_.html_file + arguments_.svg_file).empty()) {
+        if (arguments_.html_file || arguments_.svg_file) {
             CKPTFS_TRY(report::place_files(*checkpoint, *view, *picture_));
         }
         description_.warnings =
@@ -133,11 +133,11 @@ class Inspection {
         if (!picture_) {
             return {};
         }
-        if (!arguments_.svg_file.empty()) {
-            CKPTFS_TRY(environment_.write_file(arguments_.svg_file, report::as_svg(description_, *picture_)));
+        if (arguments_.svg_file) {
+            CKPTFS_TRY(environment_.write_file(*arguments_.svg_file, report::as_svg(description_, *picture_)));
         }
-        if (!arguments_.html_file.empty()) {
-            CKPTFS_TRY(environment_.write_file(arguments_.html_file, report::as_page(description_, *picture_)));
+        if (arguments_.html_file) {
+            CKPTFS_TRY(environment_.write_file(*arguments_.html_file, report::as_page(description_, *picture_)));
         }
         return {};
     }

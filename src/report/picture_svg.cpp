@@ -81,7 +81,7 @@ class Sheet {
 
     void add_swatch(double x, double width, const std::string& fill) {
         body_ += "<rect x=\"" + coordinate(x) + "\" y=\"" + coordinate(y_ - 10) + "\" width=\"" + coordinate(width) +
-                 "\" height=\"11\" rx=\"2.5\" fill=\"" + fill + "\"/>\n";
+                 R"(" height="11" rx="2.5" fill=")" + fill + "\"/>\n";
     }
 
     void add_heading() {
@@ -105,7 +105,7 @@ class Sheet {
         const auto padding = [&](const Partitions& of) { return grouped(of.ranks * of.partition_numel - group.numel); };
         y_ += 30;
         body_ += "<g>\n<title>" + markup(title(group, picture_)) + "</title>\n";
-        body_ += "<text x=\"" + coordinate(margin) + "\" y=\"" + coordinate(y_) + "\"><tspan class=\"title\">" +
+        body_ += "<text x=\"" + coordinate(margin) + "\" y=\"" + coordinate(y_) + R"("><tspan class="title">)" +
                  markup(title(group, picture_)) + "</tspan><tspan dx=\"10\">" +
                  markup(plain_text(about(group, description_.checkpoint->groups[index]), longest_heading)) +
                  "</tspan></text>\n";
@@ -139,14 +139,13 @@ class Sheet {
             return group.before.sub_groups.size() > 1 || group.after.sub_groups.size() > 1;
         });
         if (has_sub_groups) {
-            body_ += "<path class=\"bracket\" d=\"M" + coordinate(x) + "," + coordinate(y_ - 3) + "v-4h16v4\"/>\n";
+            body_ += R"(<path class="bracket" d="M)" + coordinate(x) + "," + coordinate(y_ - 3) + "v-4h16v4\"/>\n";
             add_text(x + 22, "number", "a sub-group");
         }
     }
 
     void add_files() {
-        for (std::size_t index = 0; index < picture_.files_before.size(); ++index) {
-            const DrawnFile& file = picture_.files_before[index];
+        for (const DrawnFile& file : picture_.files_before) {
             ranks_.emplace(file.file.name, file.optimizer_rank);
         }
         y_ += 40;
@@ -201,14 +200,21 @@ class Sheet {
         for (const CutPart& part : file.file.parts) {
             all += part.nbytes;
         }
-        double at = right - mix_width;
+        double begin = right - mix_width;
+        std::uint64_t done = 0;
         for (const CutPart& part : file.file.parts) {
-            const double width = mix_width * static_cast<double>(part.nbytes) / static_cast<double>(all);
+            done += part.nbytes;
+            const double end = right - mix_width * static_cast<double>(all - done) / static_cast<double>(all);
+            if (end - begin < 1 && done < all) {
+                continue;  // Goes with the next: many slivers beside each other would let the ground through.
+            }
             const auto source = ranks_.find(part.file);
-            body_ += "<rect x=\"" + coordinate(at) + "\" y=\"" + coordinate(y_ - 10) + "\" width=\"" +
-                     coordinate(width) + "\" height=\"11\" fill=\"" +
-                     colour_of(source == ranks_.end() ? std::nullopt : source->second) + "\"/>\n";
-            at += width;
+            // Neighbours share the very number of their common edge, or light would come through.
+            body_ += R"(<path class="part" fill=")" +
+                     colour_of(source == ranks_.end() ? std::nullopt : source->second) + "\" d=\"M" +
+                     coordinate(begin) + "," + coordinate(y_ - 10) + "H" + coordinate(end) + "v11H" +
+                     coordinate(begin) + "Z\"/>\n";
+            begin = end;
         }
     }
 
@@ -220,7 +226,7 @@ class Sheet {
         const double height = y_ + margin;
         const std::string name = markup(heading(description_, picture_));
         std::string result =
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 " + coordinate(sheet_width) + " " +
+            R"(<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 )" + coordinate(sheet_width) + " " +
             coordinate(height) + "\" width=\"" + coordinate(sheet_width) + "\" height=\"" + coordinate(height) +
             "\" role=\"img\" aria-labelledby=\"name what\">\n<title id=\"name\">" + name +
             "</title>\n<desc id=\"what\">" + markup(words()) + "</desc>\n<style>" + style + "</style>\n<defs>\n";

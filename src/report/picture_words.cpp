@@ -82,7 +82,7 @@ std::string about(const DrawnGroup& group, const GroupDescription& description) 
         for (const auto& [name, value] : description.hyper_parameters) {
             const std::string text = name == key ? number_text(value) : "";
             if (!text.empty()) {
-                words.push_back(name + " " + text);
+                words.push_back(joined({name, text}, " "));
             }
         }
     }

@@ -52,7 +52,7 @@ struct Spread {
     double margin = 0;
 
     Spread(const Partitions& side, double length) {
-        const double total = static_cast<double>(side.ranks * side.partition_numel);
+        const auto total = static_cast<double>(side.ranks * side.partition_numel);
         const auto gaps = static_cast<double>(side.ranks - 1);
         if (side.ranks > 1) {
             gap = std::min((length - total) / gaps, widest_gap * static_cast<double>(side.partition_numel));
@@ -101,7 +101,7 @@ std::vector<std::vector<Stripe>> stripes_of(const DrawnGroup& group, const Parti
 /// The longest end of a dotted name that fits, "" where nothing does.
 std::string fitting_name(const std::string& name, double width) {
     const auto room = static_cast<std::size_t>(std::max(0.0, width / character_width));
-    const std::string plain = plain_text(name);
+    std::string plain = plain_text(name);
     if (plain.size() <= room) {
         return plain;
     }
@@ -157,7 +157,7 @@ class Bars {
     /// Neighbours share the very number of their common edge, or light would come through.
     void add_box(double left, double right, double y, const std::string& fill) {
         if (right > left) {
-            out_ += "<path class=\"part\" fill=\"" + fill + "\" d=\"M" + coordinate(left) + "," +
+            out_ += R"(<path class="part" fill=")" + fill + "\" d=\"M" + coordinate(left) + "," +
                     coordinate(frame_.y + y) + "H" + coordinate(right) + "v" + coordinate(bar_height) + "H" +
                     coordinate(left) + "Z\"/>";
         }
@@ -333,6 +333,7 @@ class Bars {
             }
         }
         std::vector<Span> result;
+        result.reserve(numels.size());
         for (const auto& [bundle, numel] : numels) {
             result.push_back({bundle, numel});
         }
@@ -358,8 +359,8 @@ class Bars {
             return;
         }
         const double y = frame_.y + (is_above ? top_bracket : bottom_bracket);
-        const std::string tip = is_above ? "4" : "-4";
-        const std::string back = is_above ? "-4" : "4";
+        const std::string up = is_above ? "v-4H" : "v4H";
+        const std::string down = is_above ? "v4" : "v-4";
         std::string shape;
         for (std::uint64_t rank = 0; rank < side.ranks; ++rank) {
             std::uint64_t begin = rank * side.partition_numel;
@@ -368,12 +369,13 @@ class Bars {
                 const double right = x(side, begin + numel, true) - 1.5;
                 begin += numel;
                 if (right - left >= 2) {
-                    shape += "M" + coordinate(left) + "," + coordinate(y + (is_above ? 4 : -4)) + "v" + back + "H" +
-                             coordinate(right) + "v" + tip;
+                    shape += "M" + coordinate(left) + "," + coordinate(y + (is_above ? 4 : -4));
+                    shape += up + coordinate(right);
+                    shape += down;
                 }
             }
         }
-        out_ += "<path class=\"bracket\" d=\"" + shape + "\"/>";
+        out_ += R"(<path class="bracket" d=")" + shape + "\"/>";
     }
 
     void draw_numbers(const Partitions& side, bool is_above) {

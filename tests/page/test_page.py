@@ -1,7 +1,9 @@
 """The page and the SVG of `ckptfs inspect`, looked at in a browser. Screenshots are left in build/test-logs/page."""
 import pathlib
+import shutil
 import struct
 import xml.etree.ElementTree
+import zipfile
 import zlib
 
 import pytest
@@ -173,6 +175,12 @@ def test_it_is_printed(draw, open_page):
     page.settle()
     assert page.run('getComputedStyle(document.querySelector(".tools")).display') == "none"
     assert page.run('getComputedStyle(document.body).backgroundColor') == "rgb(255, 255, 255)"
+    assert page.run('[...document.querySelectorAll(".mix + .hint")].every((words) => words.offsetHeight > 0)')
+    page.run('dispatchEvent(new Event("beforeprint"))')
+    assert page.run('document.querySelector(".stage svg").getAttribute("viewBox")') == "0 0 700 200"
+    assert page.run(OVERLAPPING) == []
+    page.run('dispatchEvent(new Event("afterprint"))')
+    assert page.run('document.querySelector(".stage svg").viewBox.baseVal.width') > 1000
     assert page.pdf().startswith(b"%PDF-")
 
 
@@ -205,10 +213,44 @@ def test_many_parameters_and_ranks(draw, open_page, tmp_path_factory):
     assert "layers." in text_of(page, ".detail", 1)
 
 
-def test_hostile_names_are_text(draw, open_page, tmp_path):
-    """A tag's name is anybody's."""
+def rename_in(path: pathlib.Path, old: bytes, new: bytes) -> int:
+    """Puts one text into a file's pickle for another of its length, with the checksum that the pickle then has; how often it was there."""
+    assert len(old) == len(new)
+    with zipfile.ZipFile(path) as archive:
+        [info] = [info for info in archive.infolist() if info.filename.endswith("/data.pkl")]
+        pickled = archive.read(info)
+    renamed = pickled.replace(old, new)
+    content = path.read_bytes().replace(pickled, renamed).replace(struct.pack("<I", info.CRC), struct.pack("<I", zlib.crc32(renamed)))
+    path.chmod(0o644)
+    path.write_bytes(content)
+    return pickled.count(old)
+
+
+def test_hostile_names_of_parameters_are_text(draw, open_page, tmp_path):
+    """They are what whoever wrote the checkpoint called them."""
+    name = b"<img src=x><b>'\""  # as long as what it replaces, so that the pickles around it stay whole
     root = tmp_path / "run"
-    root.mkdir()
+    shutil.copytree(DATA / "stage3_sub_groups_ws3", root)
+    files = sorted(root.glob("global_step2/*.pt"))
+    assert sum(rename_in(file, b"embedding.weight", name) for file in files) > 0
+    path, svg = draw(root, 2)
+    page = open_page(path)
+    page.run('document.querySelectorAll("details").forEach((details) => { details.open = true; })')
+    page.settle()
+    left, top, width, height = stage(page, 0)
+    page.click(left + .1 * width, top + .2 * height)
+    assert name.decode() in text_of(page, ".detail", 0)
+    assert page.run('document.querySelectorAll(".parameters .name")[1].textContent') == name.decode()
+    assert page.run('document.querySelectorAll("img, main b:not(.side b)").length') == 0
+    drawn = xml.etree.ElementTree.parse(svg).getroot()
+    assert any(name.decode() in (element.text or "") for element in drawn.iter("{http://www.w3.org/2000/svg}title"))
+    assert {element.tag.partition("}")[2] for element in drawn.iter()}.isdisjoint({"img", "b", "script", "image", "a"})
+
+
+def test_hostile_names_are_text(draw, open_page, tmp_path):
+    """A tag's name is anybody's, and so is a path."""
+    root = tmp_path / "<script>alert(3)<" / "script><img src=x>"
+    root.mkdir(parents=True)
     name = "<img src=x onerror=alert(1)><svg onload=alert(2)>&amp;\u202e\"'"
     (root / name).symlink_to(SAMPLE / "global_step3")
     (root / "latest").write_text(name, encoding="utf-8")
@@ -218,6 +260,7 @@ def test_hostile_names_are_text(draw, open_page, tmp_path):
     assert heading.startswith("<img src=x onerror=alert(1)><svg onload=alert(2)>&amp;\\u{202e}\"'")
     assert page.run('document.querySelectorAll("img").length') == 0
     assert page.run("document.title").startswith("<img")
+    assert page.run('document.querySelector(".source").textContent').endswith("<script>alert(3)</script><img src=x>")
     assert xml.etree.ElementTree.parse(svg).getroot().tag == "{http://www.w3.org/2000/svg}svg"
 
 

@@ -23,7 +23,7 @@ function fittingName(name, pixels) {
     const rest = parts.slice(first).join(".");
     if (rest.length + 1 <= room) return `…${rest}`;
   }
-  return room >= 5 ? `…${[...name].slice(1 - room).join("")}` : "";
+  return "";
 }
 
 class Drawing {

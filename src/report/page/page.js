@@ -1,6 +1,7 @@
 // The page around the drawings: what is pointed at, keys, zoom, tables.
 "use strict";
 
+const PAPER_WIDTH = 700;
 const FIRST_ROWS = 12;
 const FIRST_PARAMETERS = 100;
 
@@ -46,6 +47,13 @@ class Stage {
     };
     this.#describe();
     new ResizeObserver(() => this.draw()).observe(this.box);
+    // As wide as paper is: what is drawn for a wide window has small letters there.
+    for (const when of ["beforeprint", "afterprint"]) {
+      addEventListener(when, () => {
+        this.isPrinted = when === "beforeprint";
+        this.draw();
+      });
+    }
   }
 
   order() {
@@ -64,7 +72,7 @@ class Stage {
   }
 
   draw() {
-    const width = Math.round(this.box.clientWidth);
+    const width = this.isPrinted ? PAPER_WIDTH : Math.round(this.box.clientWidth);
     if (width === 0) return;
     this.drawing = new Drawing(this.group, this.from, this.to, width);
     const svg = this.drawing.svg(`${this.group.title}: ${this.group.before.ranks} ranks above, ${this.group.after.ranks} below`, this.#flowText());
@@ -285,7 +293,7 @@ function parameterTable(stage) {
   const details = node("details", { ontoggle: () => { if (details.open && rows.childElementCount === 0) fill(); } },
     node("summary", {}, `${counted(group.numels.length, "parameter")}, as a table`),
     node("div", { className: "find" }, input, found),
-    node("div", { className: "scroll" }, node("table", {}, node("thead", {}, node("tr", {}, node("th", { scope: "col" }, "parameter"), node("th", { scope: "col" }, "shape"),
+    node("div", { className: "scroll parameters" }, node("table", {}, node("thead", {}, node("tr", {}, node("th", { scope: "col" }, "parameter"), node("th", { scope: "col" }, "shape"),
       node("th", { scope: "col", className: "number" }, "elements"), node("th", { scope: "col", className: "number" }, "ranks above"), node("th", { scope: "col", className: "number" }, "below"))), rows)), more);
   return details;
 }
@@ -321,11 +329,11 @@ function madeOf(file, files, ranks) {
     }
   }
   const text = words.slice(0, 6).map(({ from, to, name, nbytes }) => {
-    const whose = from === null ? (name === file.name ? "the file of that name" : name) : from === to ? `rank ${from}` : `ranks ${from}–${to}`;
-    return `${whose} ${size(nbytes)}`;
+    const whose = from === null ? (name === file.name ? "the file of that name" : name) : from === to ? `rank ${number(from)}` : `ranks ${number(from)}–${number(to)}`;
+    return `${size(nbytes)} of ${whose}`;
   });
-  if (words.length > 6) text.push(`${words.length - 6} more`);
-  return [bar, node("div", { className: "hint" }, "from ", text.join(", "))];
+  if (words.length > 6) text.push(`and ${words.length - 6} more`);
+  return [bar, node("div", { className: "hint" }, text.join(", "))];
 }
 
 function fileTable(title, all, sources, ranks, unlisted) {

@@ -157,6 +157,8 @@ TEST(Inspect, DrawingsAreWritten) {
     EXPECT_EQ(harness.run({"inspect", "--html", page, source}), 2);
     EXPECT_THAT(harness.error(), HasSubstr("needs --world-size=N"));
     EXPECT_EQ(harness.run({"inspect", "--world-size=2", "--html", page + "/absent/page", source}), 7);
+    EXPECT_EQ(harness.run({"inspect", "--world-size=2", "--svg", "", source}), 2);
+    EXPECT_THAT(harness.error(), HasSubstr("--html or --svg is empty"));
 }
 
 TEST(Inspect, EveryFixtureIsDrawn) {
