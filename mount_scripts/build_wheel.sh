@@ -138,7 +138,7 @@ collect_licenses() {
 build_wheel() {
     rm -rf "$work/built"
     SOURCE_DATE_EPOCH=$(git log -1 --format=%ct 2>/dev/null || stat -c %Y CMakeLists.txt) \
-        logged wheel "$work/venv/bin/pip" wheel --no-deps --no-build-isolation --wheel-dir "$work/built" . \
+        logged wheel "$work/venv/bin/python" -m build --wheel --no-isolation --outdir "$work/built" . \
         -C "build-dir=$work/cmake" -C "cmake.args=-GNinja" -C "cmake.define.CMAKE_TOOLCHAIN_FILE=$root/cmake/wheel/zig.cmake" \
         -C "cmake.define.CKPTFS_WHEEL_BUNDLE=$prefix"
     # Which Linux it runs on is said by the symbols in it. libfuse3.so.3 alone may come from outside.
