@@ -49,6 +49,8 @@ constexpr const char* mount_footer =
     "                                            what a mount would show, without one\n"
     "  ckptfs export SOURCE DEST --view=NAME     writes the files of a view out: a copy that needs no mount\n"
     "A SOURCE with the name of a command is written with ./ in front, such as ./run.\n\n"
+    "With --writable MOUNTPOINT may be SOURCE itself. /dev/fd/N is a descriptor of /dev/fuse that was inherited, and\n"
+    "that somebody else has mounted: ckptfs serves it, and needs no right to mount.\n"
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
     "Exit status: 0 success, 1 verify or check found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
@@ -170,7 +172,7 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     CLI::App app(mount_description);
     app.footer(mount_footer);
     add_source(app, strings);
-    add_positional(app, "MOUNTPOINT", strings.mount_point, "Empty directory to mount on");
+    add_positional(app, "MOUNTPOINT", strings.mount_point, "Empty directory to mount on, or /dev/fd/N");
     const MountingOptions options(app, strings);
     app.add_flag("-f,--foreground", result.foreground, "Stay in the foreground, log to standard error");
     app.add_flag("--allow-other", result.allow_other, "Let other users into the mount");

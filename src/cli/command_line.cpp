@@ -108,7 +108,7 @@ TargetOptions::TargetOptions(CLI::App& app, Strings& strings, const char* descri
         view_.emplace(app, *tag);
     }
     app.add_option("--ds-config", strings.config_file,
-                   "DeepSpeed config (JSON) of the run that will resume; its layout settings replace the stored ones")
+                   "DeepSpeed config (JSON, Hjson) of the run that resumes; its layout settings replace stored ones")
         ->type_name("FILE");
     app.add_flag("--accept-mixed", strings.accept_mixed,
                  "Accept a tag whose files look like those of two saves, although each of them is whole");

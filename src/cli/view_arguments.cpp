@@ -107,7 +107,7 @@ Result<std::uint64_t> parse_nbytes(const std::string& text) {
 }
 
 ViewOptionsParser::ViewOptionsParser(CLI::App& app, Tag tag) {
-    app.add_option("--view", view_, "Show this view: world-size-N, weights, states, lightning or universal")
+    app.add_option("--view", view_, "The view: world-size-N, dp-size-D, weights, states, lightning or universal")
         ->type_name("NAME");
     dtype_option_ = app.add_option("--dtype", dtype_, "Of --view=weights: source, fp32, bf16 or fp16")->type_name("T");
     container_option_ =

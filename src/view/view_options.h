@@ -11,7 +11,7 @@
 
 namespace ckptfs::view {
 
-/// What a name becomes: every match of `pattern`, an ECMAScript regular expression, is replaced.
+/// What a name becomes: every match of `pattern`, a regular expression of Perl's, is replaced.
 struct Rename {
     std::string pattern;
     std::string replacement;
@@ -35,7 +35,7 @@ struct ViewOptions {
     std::vector<std::string> strip_prefixes = {};
     /// Applied in this order (--rename).
     std::vector<Rename> renames = {};
-    /// Only parameters whose name this ECMAScript regular expression finds something in (--parameters).
+    /// Only parameters whose name this regular expression of Perl's finds something in (--parameters).
     std::optional<std::string> parameters = std::nullopt;
     bool trainable_only = false;  ///< only parameters that the optimizer trains (--trainable-only)
     /// The tag that counts as the current one of its directory instead of what `latest` says (--tag).

@@ -48,7 +48,7 @@ class ViewOptions(TypedDict, total=False):
     strip_prefix: str | Sequence[str] | None
     """Taken off the front of names."""
     rename: Mapping[str, str] | None
-    """Of names: replacements by ECMAScript regular expression, applied in this order."""
+    """Of names: replacements by regular expression (Perl's, as PCRE2 reads it), applied in this order."""
     parameters: str | None
     """An expression: only parameters in whose name it is found."""
     trainable_only: bool | None
