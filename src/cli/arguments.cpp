@@ -47,7 +47,7 @@ constexpr const char* mount_footer =
     "                                            whether that config resumes it, and which batch sizes keep the batch\n"
     "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
     "                                            what a mount would show, without one\n"
-    "  ckptfs export SOURCE DEST --view=NAME     writes the files of a view out: a copy that needs no mount\n"
+    "  ckptfs export SOURCE DEST --world-size=N  writes the files of a view out: a copy that needs no mount\n"
     "A SOURCE with the name of a command is written with ./ in front, such as ./run.\n\n"
     "With --writable MOUNTPOINT may be SOURCE itself. /dev/fd/N is a descriptor of /dev/fuse that was inherited, and\n"
     "that somebody else has mounted: ckptfs serves it, and needs no right to mount.\n"
