@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -311,6 +312,10 @@ std::string mount_advice() {
     }
     if (::geteuid() != 0 && !has_fusermount()) {
         return "a user who is not root needs fusermount3, set-uid root, of the package fuse3";
+    }
+    if (::geteuid() != 0 && ::getpwuid(::geteuid()) == nullptr) {  // NOLINT(concurrency-mt-unsafe): nobody else asks
+        return "user " + std::to_string(::geteuid()) +
+               " is in no user database, where fusermount3 looks for a name: add a line for it to /etc/passwd";
     }
     return "";
 }

@@ -57,8 +57,13 @@ Result<void> mount_over(const std::string& view, const std::string& directory) {
     if (failure == 0) {
         return {};
     }
-    const bool is_users_right = ::geteuid() != 0 && (failure == EPERM || failure == EACCES);
-    return cannot_cover(directory, action + reason_of(failure) + (is_users_right ? "; " + advice_on_namespaces() : ""));
+    std::string advice;
+    if (::geteuid() != 0 && (failure == EPERM || failure == EACCES)) {
+        advice = "; " + advice_on_namespaces();
+    } else if (failure == EINVAL) {
+        advice = "; '/' is no mount point here, as in a chroot: bind it over itself before chroot(1), or use a container";
+    }
+    return cannot_cover(directory, action + reason_of(failure) + advice);
 }
 
 }  // namespace

@@ -4,14 +4,18 @@ import contextlib
 import fcntl
 import multiprocessing
 import os
+import pathlib
 import resource
 import shutil
 import signal
 import subprocess
+import tempfile
 
 import pytest
 
-from mount_fixtures import binary, mounts_below, unmount, wait_until
+from mount_fixtures import binary, mounts_below, require_fuse, unmount, wait_until
+from runs import Guest
+from users import require_root
 
 TAG = "global_step2"
 OPTIMIZER = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
@@ -116,3 +120,38 @@ def test_enough_descriptors_are_enough_for_many_readers(source, tmp_path):
                 assert found.result() == expected
     finally:
         unmount(view)
+
+
+def test_a_user_without_a_name_is_told_so(source):
+    require_root()
+    require_fuse()
+    with tempfile.TemporaryDirectory(prefix="ckptfs-nameless-") as directory:
+        place = pathlib.Path(directory)
+        place.chmod(0o755)
+        shutil.copytree(source, place / "run", symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", place / "run"], check=True)
+        (place / "view").mkdir()
+        nameless = Guest(place, 29999)
+        try:
+            os.chown(place / "view", nameless.uid, nameless.gid)
+            done = subprocess.run([*nameless.prefix, nameless.program, place / "run", place / "view", "--world-size=3"],
+                                  env=nameless.environment, capture_output=True, text=True, timeout=60, check=False)
+        finally:
+            nameless.end()
+    assert done.returncode == 6, done
+    assert "user 29999 is in no user database, where fusermount3 looks for a name" in done.stderr
+
+
+def test_a_root_that_is_no_mount_point_is_told_of(source, tmp_path):
+    """As in a chroot, where mounts cannot be kept to one command."""
+    require_root()
+    require_fuse()
+    root = tmp_path / "root"
+    for name in ("usr", "bin", "lib", "lib64", "etc", "dev", "proc", "run", "tmp"):
+        (root / name).mkdir(parents=True)
+    (root / "ckptfs").touch()
+    script = ('cd "$1" && mount --bind "$2" ckptfs && for name in usr bin lib lib64 etc dev proc tmp; do mount --rbind /$name $name || exit 9; done; '
+              'exec chroot . /ckptfs run "$3" --in-place --world-size=3 -- true')
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", root, binary(), source], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 6, done
+    assert "'/' is no mount point here, as in a chroot" in done.stderr

@@ -228,6 +228,8 @@ def test_fusermount_is_missing(monkeypatch, tmp_path):
     assert "does not run as root" in mounting.obstacle()
     (tmp_path / "fusermount3").chmod(0o4755)
     assert mounting.obstacle() is None
+    monkeypatch.setattr(mounting.os, "geteuid", lambda: 4000000001)
+    assert "user 4000000001 is in no user database" in mounting.obstacle()
 
 
 def test_a_mount_that_fails_says_what_is_missing(checkpoint, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ import contextlib
 import errno
 import os
 import pathlib
+import pwd
 import shutil
 import stat as modes
 import subprocess
@@ -171,6 +172,10 @@ def obstacle() -> str | None:
     found = os.stat(helper)
     if found.st_uid != 0 or not found.st_mode & modes.S_ISUID:
         return f"'{helper}' does not run as root, so it cannot mount for other users: reinstall the package fuse3"
+    try:
+        pwd.getpwuid(os.geteuid())
+    except KeyError:
+        return f"user {os.geteuid()} is in no user database, where fusermount3 looks for a name: add a line for it to /etc/passwd"
     return None
 
 
