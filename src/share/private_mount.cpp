@@ -61,7 +61,8 @@ Result<void> mount_over(const std::string& view, const std::string& directory) {
     if (::geteuid() != 0 && (failure == EPERM || failure == EACCES)) {
         advice = "; " + advice_on_namespaces();
     } else if (failure == EINVAL) {
-        advice = "; '/' is no mount point here, as in a chroot: bind it over itself before chroot(1), or use a container";
+        advice =
+            "; '/' is no mount point here, as in a chroot: bind it over itself before chroot(1), or use a container";
     }
     return cannot_cover(directory, action + reason_of(failure) + advice);
 }
