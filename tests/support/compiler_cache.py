@@ -9,4 +9,5 @@ def environment_of(sources):
     if not shutil.which("ccache"):
         return {}
     where = subprocess.run(["ccache", "--get-config", "cache_dir"], capture_output=True, text=True, check=True).stdout.strip()
-    return {"CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CCACHE_BASEDIR": str(sources), "CCACHE_NOHASHDIR": "1", "CCACHE_DIR": where}
+    # By this name CMake finds the compiler, and by its name the cache knows it.
+    return {"CXX": "c++", "CMAKE_CXX_COMPILER_LAUNCHER": "ccache", "CCACHE_BASEDIR": str(sources), "CCACHE_NOHASHDIR": "1", "CCACHE_DIR": where}
