@@ -56,8 +56,8 @@ constexpr const char* mount_footer =
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
 
 constexpr const char* run_description =
-    "Mounts a checkpoint, runs COMMAND with `{}` in its arguments replaced by the mount (also in CKPTFS_VIEW), and "
-    "unmounts.\n"
+    "Mounts a checkpoint, runs COMMAND with `{}` in its arguments replaced by the mount (also in CKPTFS_VIEW; `{{}}` "
+    "is `{}` itself), and unmounts.\n"
     "Signals and the exit status pass through. Processes of one machine that ask for the same view share one mount.\n"
     "--world-size=auto takes WORLD_SIZE, else SLURM_NTASKS, else the number of visible GPUs.\n"
     "Without --world-size and --view the mount shows a directory for each view: world-size-<N>/, weights/ and others.\n"

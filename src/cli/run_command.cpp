@@ -11,6 +11,7 @@
 #include "cli/commands.h"
 #include "cli/exit_code.h"
 #include "cli/mount_identity.h"
+#include "cli/placeholder.h"
 #include "host/job_signals.h"
 #include "share/job_world_size.h"
 #include "share/private_mount.h"
@@ -22,16 +23,7 @@
 namespace ckptfs::cli {
 namespace {
 
-constexpr std::string_view placeholder = "{}";
 constexpr const char* variable_name = "CKPTFS_VIEW";
-
-std::string with_view(std::string word, const std::string& view) {
-    for (std::size_t at = word.find(placeholder); at != std::string::npos; at = word.find(placeholder, at)) {
-        word.replace(at, placeholder.size(), view);
-        at += view.size();
-    }
-    return word;
-}
 
 StartReport serve(const MountArguments& arguments, const share::SharedPlace& place, const Environment& environment,
                   const std::function<void()>& ready) {

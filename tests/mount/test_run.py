@@ -77,6 +77,13 @@ def test_arguments_pass_unharmed(run):
     assert result.stdout == "['a b', '', '--', '-o', '$HOME', 'x{y}']\n"
 
 
+def test_braces_of_the_commands_own_are_written_twice(run):
+    result = run("find", f"{{}}/{TAG}", "-name", OPTIMIZER, "-exec", "echo", "found", "{{}}", ";", options=["--world-size=2"])
+    assert (result.returncode, result.stderr) == (0, "")
+    [line] = result.stdout.splitlines()
+    assert line.startswith("found /") and line.endswith(f"/{TAG}/{OPTIMIZER}")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1,
                                     signal.SIGUSR2])
 def test_signals_reach_the_command(run, tmp_path, number):
