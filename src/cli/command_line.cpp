@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "ckptfs/version.h"
+#include "cli/commit.h"
 #include "request/world_size.h"
 #include "util/text.h"
 
@@ -46,6 +47,14 @@ Result<std::uint64_t> parse_rank(const std::string& text) {
                        ", but must be the number of a data-parallel rank of the checkpoint in decimal digits");
 }
 
+std::string version_line() {
+    std::string line = std::string("ckptfs ") + version;
+    if (!commit.empty()) {
+        line.append(" (commit ").append(commit).append(")");
+    }
+    return line;
+}
+
 }  // namespace
 
 std::optional<std::uint64_t> parse_count(const std::string& text) {
@@ -69,7 +78,7 @@ Result<void> expect_given(const std::string& value, const char* name, const char
 Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> arguments, const char* usage) {
     app.formatter(std::make_shared<UsageFormatter>(usage));
     app.set_help_flag("-h,--help", "Print this help and exit");
-    app.set_version_flag("-V,--version", std::string("ckptfs ") + version);
+    app.set_version_flag("-V,--version", version_line());
     app.allow_extras();
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the end
     try {
@@ -77,7 +86,7 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
     } catch (const CLI::CallForHelp&) {
         return std::optional(Text{app.help()});
     } catch (const CLI::CallForVersion&) {
-        return std::optional(Text{std::string("ckptfs ") + version + "\n"});
+        return std::optional(Text{version_line() + "\n"});
     } catch (const CLI::ArgumentMismatch& failure) {
         const std::string text = failure.what();
         const std::string name = text.substr(0, text.find(':'));

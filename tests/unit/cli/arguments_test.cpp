@@ -295,7 +295,8 @@ TEST(Arguments, HelpAndVersionAreTexts) {
                                HasSubstr("--ds-config"), HasSubstr("inspect"), HasSubstr("verify")));
     EXPECT_THAT(text_of({"inspect", "--help"}), HasSubstr("--json"));
     EXPECT_THAT(text_of({"verify", "-h"}), HasSubstr("--tag"));
-    EXPECT_THAT(text_of({"--version"}), testing::MatchesRegex("ckptfs [0-9]+\\.[0-9]+\\.[0-9]+\n"));
+    EXPECT_THAT(text_of({"--version"}),
+                testing::MatchesRegex("ckptfs [0-9]+\\.[0-9]+\\.[0-9]+( \\(commit [0-9a-f]{12,}\\))?\n"));
 }
 
 struct BadWorldSize {
