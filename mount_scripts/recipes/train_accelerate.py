@@ -6,13 +6,17 @@
 
 Nothing in it knows of ckptfs: load_state() finds the last checkpoint, and total_limit deletes the first, in the project's directory.
 """
+import argparse
 import os
 import pathlib
-import sys
 
-from accelerate import Accelerator, InitProcessGroupKwargs
-from accelerate.utils import DeepSpeedPlugin, ProjectConfiguration
-import torch
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("directory", help="that is saved to and resumed from")
+arguments = parser.parse_args()  # --help takes neither a GPU nor what is imported below
+
+from accelerate import Accelerator, InitProcessGroupKwargs  # noqa: E402
+from accelerate.utils import DeepSpeedPlugin, ProjectConfiguration  # noqa: E402
+import torch  # noqa: E402
 
 GLOBAL_BATCH = 24
 STEPS = 4  # a run
@@ -29,7 +33,7 @@ class Progress:
 
 
 def main():
-    directory = sys.argv[1]
+    directory = arguments.directory
     micro_batch = GLOBAL_BATCH // int(os.environ["WORLD_SIZE"])
     # Keep 1 where the world grows: ranks that the checkpoint does not have start to count at 0, the others where they were,
     # and with accumulation they wait for each other for ever unless that count is a whole number of steps.

@@ -6,18 +6,22 @@
 
 Nothing in it knows of ckptfs: it resumes from what `latest` names in the directory that it saves to.
 """
+import argparse
 import os
-import sys
 
-import deepspeed
-import torch
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("directory", help="that is saved to and resumed from")
+arguments = parser.parse_args()  # --help takes neither a GPU nor what is imported below
+
+import deepspeed  # noqa: E402
+import torch  # noqa: E402
 
 GLOBAL_BATCH = 24
 STEPS = 4  # a run
 
 
 def main():
-    directory = sys.argv[1]
+    directory = arguments.directory
     micro_batch = GLOBAL_BATCH // int(os.environ["WORLD_SIZE"])
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(8, 33), torch.nn.GELU(), torch.nn.Linear(33, 1))

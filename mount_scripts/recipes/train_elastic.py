@@ -9,21 +9,27 @@ On every node start an agent:
 
 The workers that torchrun starts anew find the new world size in WORLD_SIZE: so does ckptfs, and the script needs to know nothing of it.
 """
+import argparse
 import os
 import signal
 import sys
 import time
 
-import deepspeed
-import torch
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("directory", help="that is saved to and resumed from")
+parser.add_argument("last_step", type=int, help="to end at")
+parser.add_argument("pause_s", type=float, nargs="?", default=0.0, help="after each step; stands for longer steps")
+arguments = parser.parse_args()  # --help takes neither a GPU nor what is imported below
+
+import deepspeed  # noqa: E402
+import torch  # noqa: E402
 
 GLOBAL_BATCH = 24
 SAVE_EVERY = 5  # steps
 
 
 def main():
-    directory, last_step = sys.argv[1], int(sys.argv[2])
-    pause_s = float(sys.argv[3]) if len(sys.argv) > 3 else 0.0  # stands for longer steps
+    directory, last_step = arguments.directory, arguments.last_step
     micro_batch = GLOBAL_BATCH // int(os.environ["WORLD_SIZE"])
     model = torch.nn.Sequential(torch.nn.Linear(8, 33), torch.nn.GELU(), torch.nn.Linear(33, 1))
     config = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": True}, "train_micro_batch_size_per_gpu": micro_batch,
@@ -41,7 +47,7 @@ def main():
         mine = inputs[engine.global_rank * micro_batch:][:micro_batch].to(engine.device)
         engine.backward(torch.nn.functional.mse_loss(engine(mine.bfloat16()).float(), mine.sum(1, keepdim=True)))
         engine.step()
-        time.sleep(pause_s)
+        time.sleep(arguments.pause_s)
         if step % SAVE_EVERY == 0 or step == last_step:
             # To a tag of its own each time, so that a save that is broken off leaves the others whole.
             engine.save_checkpoint(directory)

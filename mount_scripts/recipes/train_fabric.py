@@ -6,20 +6,24 @@
 
 Nothing in it knows of ckptfs: it resumes from the newest checkpoint in the directory that it saves to.
 """
+import argparse
 import os
 import pathlib
-import sys
 
-from lightning.fabric import Fabric
-from lightning.fabric.strategies import DeepSpeedStrategy
-import torch
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("directory", help="that is saved to and resumed from")
+arguments = parser.parse_args()  # --help takes neither a GPU nor what is imported below
+
+from lightning.fabric import Fabric  # noqa: E402
+from lightning.fabric.strategies import DeepSpeedStrategy  # noqa: E402
+import torch  # noqa: E402
 
 GLOBAL_BATCH = 24
 STEPS = 4  # a run
 
 
 def main():
-    directory = pathlib.Path(sys.argv[1])
+    directory = pathlib.Path(arguments.directory)
     world_size = int(os.environ["WORLD_SIZE"])
     micro_batch = GLOBAL_BATCH // world_size
     strategy = DeepSpeedStrategy(config={"zero_optimization": {"stage": 2}, "zero_allow_untested_optimizer": True,

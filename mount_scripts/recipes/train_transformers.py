@@ -6,9 +6,16 @@
 
 Nothing in it knows of ckptfs: the last checkpoint is found, save_total_limit deletes, and load_best_model_at_end would load, in output_dir.
 """
-import torch
-from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments
-from transformers.trainer_utils import get_last_checkpoint
+import argparse
+
+helper = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False,
+                                 usage="%(prog)s [-h] --output_dir=DIR --max_steps=N [OPTION ...]",
+                                 epilog="Every OPTION is one of transformers.TrainingArguments, by its name there.")
+helper.parse_known_args()  # --help takes neither a GPU nor what is imported below
+
+import torch  # noqa: E402
+from transformers import HfArgumentParser, LlamaConfig, LlamaForCausalLM, Trainer, TrainingArguments  # noqa: E402
+from transformers.trainer_utils import get_last_checkpoint  # noqa: E402
 
 GLOBAL_BATCH = 24
 DEEPSPEED = {"zero_optimization": {"stage": 2}, "bf16": {"enabled": "auto"}, "train_batch_size": "auto",
