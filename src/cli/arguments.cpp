@@ -12,6 +12,7 @@
 #include "cli/command_line.h"
 #include "cli/mount_options.h"
 #include "export/export.h"
+#include "util/nearest_word.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -28,6 +29,7 @@ constexpr const char* cat_usage = "ckptfs cat SOURCE PATH [--world-size=N | --vi
 constexpr const char* export_usage =
     "ckptfs export SOURCE DEST (--world-size=N | --view=NAME) [--tag=NAME] [--jobs=N] [--memory=SIZE] [--verify] "
     "[--quiet]";
+constexpr const char* help_usage = "ckptfs help [COMMAND]";
 constexpr const char* shown_usage = "[--world-size=N | --view=NAME] and options that go with them";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
@@ -48,7 +50,10 @@ constexpr const char* mount_footer =
     "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
     "                                            what a mount would show, without one\n"
     "  ckptfs export SOURCE DEST --world-size=N  writes the files of a view out: a copy that needs no mount\n"
-    "A SOURCE with the name of a command is written with ./ in front, such as ./run.\n\n"
+    "  ckptfs help [COMMAND]                     how a command is used: what COMMAND --help says\n"
+    "A SOURCE with the name of a command is written with ./ in front, such as ./run. One that begins with a dash "
+    "stands\n"
+    "behind `--`, which ends the options: ckptfs inspect -- -run.\n\n"
     "With --writable MOUNTPOINT may be SOURCE itself. /dev/fd/N is a descriptor of /dev/fuse that was inherited, and\n"
     "that somebody else has mounted: ckptfs serves it, and needs no right to mount.\n"
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
@@ -107,6 +112,8 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
                                      words.kernel_options.end());
         others.read_only = others.read_only || words.read_only;
     }
+    others.kernel_options = last_of_each(others.kernel_options);
+    options = last_of_each(options);
     options.insert(options.end(), rest.begin(), rest.end());
     return options;
 }
@@ -198,11 +205,17 @@ Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
     app.add_flag("--in-place", result.mount.in_place,
                  "Show the view, writable, to COMMAND alone in the place of SOURCE, which is made if need be");
     const auto end_of_options = std::find(arguments.begin(), arguments.end(), "--");
-    if (end_of_options != arguments.end()) {
-        result.command.assign(end_of_options + 1, arguments.end());
-    }
     MountOptionWords words;
     CKPTFS_ASSIGN(auto expanded, expand_mount_options({arguments.begin(), end_of_options}, words));
+    if (end_of_options != arguments.end()) {
+        auto command = end_of_options + 1;
+        // OPTION... -- SOURCE -- COMMAND: the first `--` ends the options alone.
+        if (arguments.end() - command > 1 && command[1] == "--" && !has_positional(app, expanded)) {
+            expanded.insert(expanded.end(), {"--", *command});
+            command += 2;
+        }
+        result.command.assign(command, arguments.end());
+    }
     CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), run_usage));
     if (text) {
         return Arguments(std::move(*text));
@@ -413,6 +426,8 @@ Result<Arguments> parse_export(const std::vector<std::string>& arguments) {
     return Arguments(std::move(result));
 }
 
+Result<Arguments> parse_help(const std::vector<std::string>& arguments);
+
 struct Command {
     std::string_view name;
     Result<Arguments> (*parse)(const std::vector<std::string>& arguments);
@@ -421,17 +436,63 @@ struct Command {
 constexpr std::array commands{Command{"run", parse_run},       Command{"inspect", parse_inspect},
                               Command{"verify", parse_verify}, Command{"check", parse_check},
                               Command{"ls", parse_list},       Command{"cat", parse_cat},
-                              Command{"export", parse_export}};
+                              Command{"export", parse_export}, Command{"help", parse_help}};
+
+const Command* find_command(std::string_view name) {
+    const auto* const found =
+        std::find_if(commands.begin(), commands.end(), [&](const Command& command) { return command.name == name; });
+    return found == commands.end() ? nullptr : found;
+}
+
+std::vector<std::string_view> command_names() {
+    std::vector<std::string_view> names;
+    for (const Command& command : commands) {
+        names.push_back(command.name);
+    }
+    return names;
+}
+
+Result<Arguments> parse_help(const std::vector<std::string>& arguments) {
+    std::string name;
+    CLI::App app("Says how COMMAND is used, as COMMAND --help does; without COMMAND, how to mount.");
+    add_positional(app, "COMMAND", name, "One of the commands that `ckptfs --help` lists");
+    CKPTFS_ASSIGN(auto text, run_parser(app, arguments, help_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    if (name.empty()) {
+        return parse_mount({"--help"});
+    }
+    if (const Command* command = find_command(name)) {
+        return command->parse({"--help"});
+    }
+    const auto names = command_names();
+    return usage_error("there is no command " + in_quotes(name) + meant_command(name) + "; there are " +
+                       joined({names.begin(), names.end()}, ", ") + "; usage: " + help_usage);
+}
 
 }  // namespace
 
-Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
-    for (const Command& command : commands) {
-        if (!arguments.empty() && arguments.front() == command.name) {
-            return command.parse({arguments.begin() + 1, arguments.end()});
-        }
+std::string meant_command(const std::string& word) {
+    if (word.find('/') != std::string::npos) {
+        return "";  // a path, however short
     }
-    return parse_mount(arguments);
+    const auto meant = nearest_word(word, command_names());
+    return meant ? " (did you mean the command `ckptfs " + std::string(*meant) + "`?)" : "";
+}
+
+Result<Arguments> parse_arguments(const std::vector<std::string>& arguments) {
+    if (arguments.empty()) {
+        return parse_mount(arguments);
+    }
+    if (const Command* command = find_command(arguments.front())) {
+        return command->parse({arguments.begin() + 1, arguments.end()});
+    }
+    auto parsed = parse_mount(arguments);
+    if (!parsed) {
+        return usage_error(parsed.error().message() + meant_command(arguments.front()));
+    }
+    return parsed;
 }
 
 Result<ShownArguments> parse_shown_options(const std::vector<std::string>& options) {

@@ -116,6 +116,9 @@ using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, V
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments);
 
+/// " (did you mean the command `ckptfs inspect`?)", where `word` is nearly one; else nothing.
+[[nodiscard]] std::string meant_command(const std::string& word);
+
 /// Options alone that say what is shown; `source` is left empty. The same errors.
 Result<ShownArguments> parse_shown_options(const std::vector<std::string>& options);
 

@@ -6,11 +6,13 @@
 #include <charconv>
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <utility>
 
 #include "ckptfs/version.h"
 #include "cli/commit.h"
 #include "request/world_size.h"
+#include "util/nearest_word.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -55,7 +57,105 @@ std::string version_line() {
     return line;
 }
 
+/// An option where it stands on the command line.
+struct GivenOption {
+    const CLI::Option* option = nullptr;
+    std::string name;                  ///< as it is written there
+    std::optional<std::string> value;  ///< behind a `=`
+};
+
+struct Scanned {
+    std::vector<GivenOption> options;
+    bool has_positional = false;
+};
+
+bool takes_value(const CLI::Option& option) {
+    return option.get_items_expected_max() > 0;
+}
+
+bool may_be_repeated(const CLI::App& app, const CLI::Option& option) {
+    return option.get_items_expected_max() > 1 || &option == app.get_help_ptr() || &option == app.get_version_ptr();
+}
+
+std::optional<std::string> value_of(const std::string& word, std::size_t equals) {
+    return equals < word.size() ? std::optional(word.substr(equals + 1)) : std::nullopt;
+}
+
+/// The flags of a word such as -lR.
+void scan_letters(const CLI::App& app, const std::string& word, std::vector<GivenOption>& options) {
+    for (std::size_t at = 1; at < word.size(); ++at) {
+        const std::string name{'-', word[at]};
+        const CLI::Option* option = app.get_option_no_throw(name);
+        if (option == nullptr || takes_value(*option)) {
+            return;
+        }
+        options.push_back({option, name, word.substr(at + 1, 1) == "=" ? value_of(word, at + 1) : std::nullopt});
+    }
+}
+
+/// The options that `app` knows, as CLI11 will find them.
+Scanned scan(const CLI::App& app, const std::vector<std::string>& arguments) {
+    Scanned result;
+    for (std::size_t index = 0; index < arguments.size(); ++index) {
+        const std::string& word = arguments[index];
+        if (word == "--") {
+            result.has_positional = result.has_positional || index + 1 < arguments.size();
+            break;
+        }
+        if (!word.starts_with("-") || word.size() == 1) {
+            result.has_positional = true;
+        } else if (!word.starts_with("--")) {
+            scan_letters(app, word, result.options);
+        } else {
+            const std::size_t equals = std::min(word.find('='), word.size());
+            const std::string name = word.substr(0, equals);
+            if (const CLI::Option* option = app.get_option_no_throw(name)) {
+                result.options.push_back({option, name, value_of(word, equals)});
+                const std::string next = index + 1 < arguments.size() ? arguments[index + 1] : "--";
+                const bool has_next = !next.starts_with("-") || next == "-";
+                index += static_cast<std::size_t>(takes_value(*option) && equals == word.size() && has_next);
+            }
+        }
+    }
+    return result;
+}
+
+/// CLI11 takes `--flag=false` for a way not to give the flag, and does not say what was given twice.
+Result<void> expect_once_and_plain_flags(const CLI::App& app, const std::vector<std::string>& arguments,
+                                         const char* usage) {
+    std::set<const CLI::Option*> seen;
+    for (const GivenOption& given : scan(app, arguments).options) {
+        if (given.value && !takes_value(*given.option)) {
+            return usage_error("option " + given.name + " takes no value: write it without " +
+                               in_quotes("=" + *given.value) + "; usage: " + usage);
+        }
+        if (!seen.insert(given.option).second && !may_be_repeated(app, *given.option)) {
+            return usage_error("option " + given.name +
+                               " is given twice, and counts once: leave one out; usage: " + usage);
+        }
+    }
+    return {};
+}
+
+/// " (did you mean --world-size?)", where `word` is nearly an option of `app`.
+std::string option_meant_by(const CLI::App& app, const std::string& word) {
+    std::vector<std::string_view> names;
+    for (const CLI::Option* option : app.get_options()) {
+        const auto& long_names = option->get_lnames();
+        names.insert(names.end(), long_names.begin(), long_names.end());
+    }
+    std::string name = word.substr(0, word.find('='));
+    name.erase(0, name.find_first_not_of('-'));
+    std::replace(name.begin(), name.end(), '_', '-');
+    const auto meant = nearest_word(name, names);
+    return meant ? " (did you mean --" + std::string(*meant) + "?)" : "";
+}
+
 }  // namespace
+
+bool has_positional(const CLI::App& app, const std::vector<std::string>& arguments) {
+    return scan(app, arguments).has_positional;
+}
 
 std::optional<std::uint64_t> parse_count(const std::string& text) {
     std::uint64_t value = 0;
@@ -80,6 +180,7 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
     app.set_help_flag("-h,--help", "Print this help and exit");
     app.set_version_flag("-V,--version", version_line());
     app.allow_extras();
+    CKPTFS_TRY(expect_once_and_plain_flags(app, arguments, usage));
     std::reverse(arguments.begin(), arguments.end());  // CLI11 takes them from the end
     try {
         app.parse(std::move(arguments));
@@ -89,21 +190,22 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
         return std::optional(Text{version_line() + "\n"});
     } catch (const CLI::ArgumentMismatch& failure) {
         const std::string text = failure.what();
-        const std::string name = text.substr(0, text.find(':'));
-        const CLI::Option* option = app.get_option_no_throw(name);
-        const bool is_single = option == nullptr || option->get_items_expected_max() <= 1;
-        return usage_error("option " + name + " needs a value" + (is_single ? ", and may be given once" : "") +
-                           "; usage: " + usage);
+        return usage_error("option " + text.substr(0, text.find(':')) + " needs a value; usage: " + usage);
     } catch (const CLI::ParseError& failure) {
         return usage_error(printable(failure.what()) + "; usage: " + usage);
     }
-    const std::vector<std::string> extras = app.remaining();
+    std::vector<std::string> extras = app.remaining();
+    if (const auto mark = std::find(extras.begin(), extras.end(), "--"); mark != extras.end()) {
+        extras.erase(mark);  // for CLI11 the end of the options is an argument that is left over
+    }
     if (extras.empty()) {
         return std::optional<Text>();
     }
     const std::string& extra = extras.front();
-    const char* what = extra.starts_with("-") && extra.size() > 1 ? "unknown option " : "unexpected argument ";
-    return usage_error(what + in_quotes(extra) + "; usage: " + usage);
+    if (extra.starts_with("-") && extra.size() > 1) {
+        return usage_error("unknown option " + in_quotes(extra) + option_meant_by(app, extra) + "; usage: " + usage);
+    }
+    return usage_error("unexpected argument " + in_quotes(extra) + "; usage: " + usage);
 }
 
 TargetOptions::TargetOptions(CLI::App& app, Strings& strings, const char* description,

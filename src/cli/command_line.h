@@ -39,6 +39,9 @@ struct Strings {
 [[nodiscard]] Error usage_error(const std::string& message);
 [[nodiscard]] Result<void> expect_given(const std::string& value, const char* name, const char* usage);
 
+/// Whether something other than options, and their values, stands there.
+[[nodiscard]] bool has_positional(const CLI::App& app, const std::vector<std::string>& arguments);
+
 /// Runs CLI11, whose exceptions end here. An empty optional: parsed; a text: --help or --version.
 [[nodiscard]] Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> arguments,
                                                      const char* usage);

@@ -3,8 +3,10 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 #include <utility>
 
+#include "util/nearest_word.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -29,9 +31,19 @@ constexpr std::array<std::string_view, 38> ignored_words{
 
 constexpr std::array<std::string_view, 4> kernel_words{"context", "fscontext", "defcontext", "rootcontext"};
 
+constexpr std::array<std::string_view, 2> repeated_options{"--strip-prefix", "--rename"};
+
 template <std::size_t count>
 bool contains(const std::array<std::string_view, count>& words, std::string_view word) {
     return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+/// " (did you mean world-size?)", where `name` is nearly an option of ckptfs.
+std::string word_meant_by(const std::string& name) {
+    std::vector<std::string_view> words(words_with_value.begin(), words_with_value.end());
+    words.insert(words.end(), flag_words.begin(), flag_words.end());
+    const auto meant = nearest_word(name, words);
+    return meant ? " (did you mean " + std::string(*meant) + "?)" : "";
 }
 
 std::vector<std::string> split(std::string_view list) {
@@ -52,6 +64,19 @@ std::vector<std::string> split(std::string_view list) {
 }
 
 }  // namespace
+
+std::vector<std::string> last_of_each(const std::vector<std::string>& options) {
+    std::vector<std::string> kept;
+    std::set<std::string> seen;
+    for (auto option = options.rbegin(); option != options.rend(); ++option) {
+        const std::string name = option->substr(0, option->find('='));
+        if (contains(repeated_options, name) || seen.insert(name == "-f" ? "--foreground" : name).second) {
+            kept.push_back(*option);
+        }
+    }
+    std::reverse(kept.begin(), kept.end());
+    return kept;
+}
 
 Result<MountOptionWords> split_mount_options(std::string_view list) {
     MountOptionWords result;
@@ -76,8 +101,13 @@ Result<MountOptionWords> split_mount_options(std::string_view list) {
                                                           name + "=VALUE, without blanks");
         }
         if (!takes_value && !contains(flag_words, name)) {
-            return Error(ErrorCode::invalid_argument, "unknown mount option " + in_quotes(word) +
-                                                          " after -o: see `ckptfs --help` for those that there are");
+            return Error(ErrorCode::invalid_argument, "unknown mount option " + in_quotes(word) + " after -o" +
+                                                          word_meant_by(name) +
+                                                          ": see `ckptfs --help` for those that there are");
+        }
+        if (!takes_value && equals != std::string::npos) {
+            return Error(ErrorCode::invalid_argument,
+                         "the mount option " + in_quotes(word) + " takes no value: give -o " + word.substr(0, equals));
         }
         const std::string value = equals == std::string::npos ? "" : word.substr(equals);
         std::string argument = name == "f" ? "-" : "--";

@@ -15,8 +15,12 @@ struct MountOptionWords {
     bool read_only = false;                   ///< "ro": what a mount is unless it is to be writable
 };
 
+/// Without options that stand in it again later, as mount(8) takes them; those that may be repeated stay.
+std::vector<std::string> last_of_each(const std::vector<std::string>& options);
+
 /// `list`: what followed -o, comma-separated; "\," is a comma within a word. Words that speak to mount(8), systemd or
-/// that a mount of ckptfs obeys anyway are ignored. `invalid_argument` names a word that nobody knows.
+/// that a mount of ckptfs obeys anyway are ignored. `invalid_argument` names a word that nobody knows, or that
+/// lacks a value or has one too many.
 Result<MountOptionWords> split_mount_options(std::string_view list);
 
 }  // namespace ckptfs::cli

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <csignal>
 #include <exception>
+#include <filesystem>
 #include <new>
 #include <optional>
 #include <ostream>
@@ -26,7 +27,7 @@ struct Runner {
     std::optional<Error>& failed;
 
     StartReport operator()(const MountArguments& arguments) {
-        return environment.mount_and_serve ? mount(arguments, environment) : refuse();
+        return environment.mount_and_serve ? mount_or_say_what_was_meant(arguments) : refuse();
     }
     StartReport operator()(const RunArguments& arguments) {
         return environment.mount_and_serve ? run_with_view(arguments, environment) : refuse();
@@ -42,6 +43,16 @@ struct Runner {
         return {};
     }
 
+    /// A command that is mistyped is a SOURCE that is not there.
+    StartReport mount_or_say_what_was_meant(const MountArguments& arguments) {
+        StartReport report = mount(arguments, environment);
+        std::error_code ignored;
+        if (report.exit_code == status_of(ExitCode::not_a_checkpoint) &&
+            !std::filesystem::exists(environment.working_directory / arguments.source, ignored)) {
+            report.message += meant_command(arguments.source);
+        }
+        return report;
+    }
     StartReport refuse() {
         return report(Error(ErrorCode::invalid_argument,
                             "this command mounts, which is not done within another program: run `ckptfs` for it"));

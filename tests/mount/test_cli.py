@@ -176,3 +176,28 @@ def test_inspect_is_chosen_by_the_first_argument(checkpoint, tmp_path):
     assert ckptfs("inspect", checkpoint(CASE)).stdout.startswith("source ")
     result = ckptfs("./inspect", "mnt", cwd=tmp_path)
     assert_refused(result, 3, "inspect", tmp_path)
+
+
+def test_a_mistyped_command_is_guessed(checkpoint, tmp_path):
+    root = checkpoint(CASE)
+    result = ckptfs("inspct", root, cwd=tmp_path)  # mounts what is not there on the checkpoint
+    assert result.returncode == 3, result
+    assert result.stderr.rstrip().endswith("(did you mean the command `ckptfs inspect`?)")
+    (tmp_path / "inspct").mkdir()
+    (tmp_path / "mnt").mkdir()
+    result = ckptfs("inspct", "mnt", cwd=tmp_path)  # is there, but nothing is in it
+    assert result.returncode == 3, result
+    assert "did you mean" not in result.stderr
+    result = ckptfs(tmp_path / "exprot", root)
+    assert result.returncode == 3 and "did you mean" not in result.stderr
+
+
+def test_a_source_that_begins_with_a_dash(checkpoint, tmp_path):
+    require_fuse()
+    checkpoint(CASE).rename(tmp_path / "--json")
+    inspected = ckptfs("inspect", "--", "--json", cwd=tmp_path)
+    assert inspected.returncode == 0 and not inspected.stdout.startswith("{"), inspected
+    assert ckptfs("verify", "--world-size=3", "--", "--json", cwd=tmp_path).returncode == 0
+    listed = ckptfs("run", "--world-size=3", "--", "--json", "--", "sh", "-c", 'ls "$CKPTFS_VIEW"', cwd=tmp_path)
+    assert listed.returncode == 0 and "latest" in listed.stdout.split(), listed
+    assert sorted(listed.stdout.split()) == sorted(ckptfs("ls", "--world-size=3", "--", "--json", cwd=tmp_path).stdout.split())

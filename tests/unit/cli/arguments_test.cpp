@@ -148,7 +148,7 @@ TEST(Arguments, WhatIsMissingIsNamed) {
     EXPECT_THAT(error_of({"verify"}), HasSubstr("SOURCE is missing; usage: ckptfs verify"));
     EXPECT_THAT(error_of({"/s", "/m", "-o"}), HasSubstr("-o needs a list"));
     EXPECT_THAT(error_of({"/s", "/m", "--log-file"}), HasSubstr("--log-file needs a value"));
-    EXPECT_THAT(error_of({"/s", "/m", "--world-size=3", "-oworld-size=4"}), HasSubstr("may be given once"));
+    EXPECT_THAT(error_of({"/s", "/m", "--world-size=3", "-oworld-size=4"}), HasSubstr("--world-size is given twice"));
     EXPECT_THAT(error_of({"/s", "/m", "--io=fast"}), HasSubstr("'fast'"));
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=4", "-odp-size=2"}), HasSubstr("give one of them"));
 }
@@ -254,7 +254,7 @@ TEST(Arguments, NamesThatSayNothingOfAViewAreRefused) {
         EXPECT_THAT(error_of({"/s", "/m", "--view=states", option}), HasSubstr("it goes with --view=weights"));
     }
     EXPECT_THAT(error_of({"/s", "/m", "--strip-prefix="}), HasSubstr("--strip-prefix needs a value; usage"));
-    EXPECT_THAT(error_of({"/s", "/m", "--tag="}), HasSubstr("--tag needs a value, and may be given once"));
+    EXPECT_THAT(error_of({"/s", "/m", "--tag="}), HasSubstr("--tag needs a value; usage"));
     for (const char* size : {"0", "-1", "GB", "5 GB", "5gb", "1.5GB", "99999999999TB", "9223372036854775808"}) {
         EXPECT_THAT(error_of({"/s", "/m", std::string("--max-shard-size=") + size}), HasSubstr("no size of a file"))
             << size;
@@ -297,6 +297,150 @@ TEST(Arguments, HelpAndVersionAreTexts) {
     EXPECT_THAT(text_of({"verify", "-h"}), HasSubstr("--tag"));
     EXPECT_THAT(text_of({"--version"}),
                 testing::MatchesRegex("ckptfs [0-9]+\\.[0-9]+\\.[0-9]+( \\(commit [0-9a-f]{12,}\\))?\n"));
+}
+
+TEST(Arguments, OptionsThatAreNearlyRightAreGuessed) {
+    const auto guess = [](const std::vector<std::string>& arguments) {
+        const std::string message = error_of(arguments);
+        const std::size_t begin = message.find("(did you mean ");
+        return begin == std::string::npos ? "" : message.substr(begin, message.find(')', begin) + 1 - begin);
+    };
+    EXPECT_EQ(guess({"/s", "/m", "--wrold-size=4"}), "(did you mean --world-size?)");
+    EXPECT_EQ(guess({"/s", "/m", "--world_size=4"}), "(did you mean --world-size?)");
+    EXPECT_EQ(guess({"/s", "/m", "-world-size=4"}), "(did you mean --world-size?)");
+    EXPECT_EQ(guess({"/s", "/m", "--writeable"}), "(did you mean --writable?)");
+    EXPECT_EQ(guess({"inspect", "/s", "--jsn"}), "(did you mean --json?)");
+    EXPECT_EQ(guess({"run", "/s", "--inplace", "--", "c"}), "(did you mean --in-place?)");
+    EXPECT_EQ(guess({"/s", "/m", "--versoin"}), "(did you mean --version?)");
+    EXPECT_EQ(guess({"/s", "/m", "-o", "rw,world_szie=4"}), "(did you mean world-size?)");
+    EXPECT_EQ(guess({"/s", "/m", "-oalow_other"}), "(did you mean allow-other?)");
+    for (const char* far : {"--foo=1", "--jobs=2", "--", "---", "-x", "--zzzzzzzzzz", "--=4"}) {
+        EXPECT_EQ(guess({"/s", "/m", far, "/x"}), "") << far;
+    }
+    EXPECT_EQ(guess({"/s", "/m", "-o", "foo=1"}), "");
+    EXPECT_THAT(error_of({"/s", "/m", "--wrold-size=4"}),
+                HasSubstr("unknown option '--wrold-size=4' (did you mean --world-size?); usage: ckptfs SOURCE"));
+}
+
+TEST(Arguments, CommandsThatAreNearlyRightAreGuessed) {
+    for (const auto& [word, command] : std::vector<std::pair<std::string, std::string>>{
+             {"inspct", "inspect"}, {"Verify", "verify"}, {"exprot", "export"}, {"rnu", "run"}, {"hlep", "help"}}) {
+        const auto is_guessed = HasSubstr("(did you mean the command `ckptfs " + command + "`?)");
+        EXPECT_THAT(error_of({word}), is_guessed);
+        EXPECT_THAT(error_of({word, "/s", "--memory=1GiB"}), is_guessed);
+        EXPECT_THAT(error_of({word, "/s", "/d", "/x"}), is_guessed);
+        EXPECT_EQ(mount_of({word, "/m"}).source, word) << "may be a directory";
+    }
+    for (const char* source : {"/run", "./rnu", "checkpoint", "mount", "-", "s"}) {
+        EXPECT_THAT(error_of({source}), testing::Not(HasSubstr("did you mean"))) << source;
+    }
+}
+
+TEST(Arguments, HelpIsThatOfTheCommand) {
+    EXPECT_EQ(text_of({"help"}), text_of({"--help"}));
+    for (const char* command : {"run", "inspect", "verify", "check", "ls", "cat", "export", "help"}) {
+        const std::string text = text_of({"help", command});
+        EXPECT_EQ(text, text_of({command, "--help"}));
+        EXPECT_THAT(text, HasSubstr(std::string("Usage: ckptfs ") + command));
+        EXPECT_THAT(text_of({"help"}), HasSubstr(std::string("ckptfs ") + command + " ")) << "named in the overview";
+    }
+    EXPECT_THAT(error_of({"help", "inspct"}),
+                HasSubstr("no command 'inspct' (did you mean the command `ckptfs inspect`?); there are run, inspect,"));
+    EXPECT_THAT(error_of({"help", "foo"}), HasSubstr("no command 'foo'; there are run"));
+    EXPECT_THAT(error_of({"help", "run", "ls"}), HasSubstr("unexpected argument 'ls'"));
+    EXPECT_EQ(mount_of({"./help", "/m"}).source, "./help");
+}
+
+TEST(Arguments, AnOptionIsGivenOnce) {
+    for (const std::vector<std::string>& words : {std::vector<std::string>{"--world-size=2", "--world-size=2"},
+                                                  {"--world-size", "2", "--world-size", "3"},
+                                                  {"--world-size=2", "-o", "world_size=3"}}) {
+        std::vector<std::string> arguments{"/s", "/m"};
+        arguments.insert(arguments.end(), words.begin(), words.end());
+        EXPECT_THAT(error_of(arguments), HasSubstr("option --world-size is given twice"));
+    }
+    EXPECT_THAT(error_of({"/s", "/m", "-f", "--foreground"}), HasSubstr("option --foreground is given twice"));
+    EXPECT_THAT(error_of({"/s", "/m", "-ff"}), HasSubstr("option -f is given twice"));
+    EXPECT_THAT(error_of({"ls", "/s", "-lRl"}), HasSubstr("option -l is given twice"));
+    EXPECT_THAT(error_of({"inspect", "--json", "/s", "--json"}), HasSubstr("option --json is given twice"));
+    EXPECT_THAT(error_of({"verify", "/s", "--tag=a", "--tag=b"}), HasSubstr("option --tag is given twice"));
+    EXPECT_THAT(error_of({"export", "/s", "/d", "--jobs=1", "--jobs=1"}), HasSubstr("option --jobs is given twice"));
+    EXPECT_THAT(text_of({"--help", "--help"}), HasSubstr("Usage"));
+    EXPECT_EQ(mount_of({
+                           "/s",
+                           "/m",
+                           "--log-file",
+                           "l",
+                           "--",
+                       })
+                  .log_file,
+              "l");
+    EXPECT_EQ(mount_of({"--log-file=l", "--", "--log-file=x", "--log-file=y"}).source, "--log-file=x") << "no options";
+}
+
+TEST(Arguments, TheLastOfTwoOptionsOfFstabWins) {
+    const auto arguments =
+        mount_of({"/s", "/m", "-o", "world-size=2,io=direct,f,allow_other,context=a", "-o",
+                  "world_size=4,foreground,context=b,io=cached,io=auto,allow-other", "-oworld-size=3"});
+    EXPECT_EQ(arguments.target.world_size(), 3U);
+    EXPECT_EQ(arguments.io, IoMode::automatic);
+    EXPECT_TRUE(arguments.foreground);
+    EXPECT_TRUE(arguments.allow_other);
+    EXPECT_THAT(arguments.kernel_options, ElementsAre("context=b"));
+}
+
+TEST(Arguments, WhatMayBeRepeatedIsNotTheLastAlone) {
+    const auto names = mount_of({"/s", "/m", "-o", "view=weights,rename=a=b,strip-prefix=m.", "-o",
+                                 "strip_prefix=n.,rename=a=b,rename=c=d", "--rename=e=f"})
+                           .target.names;
+    EXPECT_THAT(names.strip_prefixes, ElementsAre("m.", "n."));
+    ASSERT_EQ(names.renames.size(), 4U);
+    EXPECT_EQ(names.renames[1].pattern, "a");
+    EXPECT_EQ(names.renames[3].pattern, "e");
+}
+
+TEST(Arguments, AFlagTakesNoValue) {
+    for (const char* value : {"yes", "no", "true", "false", "1", "0", ""}) {
+        const std::string rest = std::string("=") + value;
+        EXPECT_THAT(error_of({"/s", "/m", "--world-size=2", "--writable" + rest}),
+                    HasSubstr("option --writable takes no value: write it without '" + rest + "'; usage"));
+        EXPECT_THAT(error_of({"/s", "/m", "-f" + rest}), HasSubstr("option -f takes no value"));
+        EXPECT_THAT(error_of({"/s", "/m", "-o", "rw,allow_other" + rest}),
+                    HasSubstr("the mount option 'allow_other" + rest + "' takes no value: give -o allow_other"));
+        EXPECT_THAT(error_of({"inspect", "/s", "--json" + rest}), HasSubstr("--json takes no value"));
+        EXPECT_THAT(error_of({"/s", "/m", "--version" + rest}), HasSubstr("--version takes no value"));
+    }
+    EXPECT_THAT(error_of({"ls", "/s", "-lR=yes"}), HasSubstr("option -R takes no value"));
+    for (const char* word :
+         {"f", "foreground", "allow-other", "allow-empty", "accept-mixed", "trainable-only", "writable"}) {
+        EXPECT_THAT(error_of({"/s", "/m", "-o", word + std::string("=yes")}), HasSubstr("takes no value"));
+    }
+}
+
+TEST(Arguments, ASourceMayBeginWithADash) {
+    const auto mount = mount_of({"--world-size=2", "-o", "io=direct", "--", "-s", "--m"});
+    EXPECT_EQ(mount.source, "-s");
+    EXPECT_EQ(mount.mount_point, "--m");
+    EXPECT_EQ(mount.target.world_size(), 2U);
+    EXPECT_EQ(mount.io, IoMode::direct);
+    EXPECT_EQ(mount_of({"--", "run", "/m"}).source, "run");
+    EXPECT_EQ(std::get<InspectArguments>(*parse_arguments({"inspect", "--json", "--", "--json"})).source, "--json");
+    EXPECT_EQ(std::get<VerifyArguments>(*parse_arguments({"verify", "--", "-h"})).source, "-h");
+    EXPECT_EQ(
+        std::get<CheckArguments>(*parse_arguments({"check", "--world-size=2", "--ds-config=c", "--", "--world-size=3"}))
+            .source,
+        "--world-size=3");
+    const auto list = std::get<ListArguments>(*parse_arguments({"ls", "-l", "--", "-R", "-l"}));
+    EXPECT_EQ(list.shown.source, "-R");
+    EXPECT_EQ(list.path, "-l");
+    EXPECT_FALSE(list.is_recursive);
+    const auto cat = std::get<CatArguments>(*parse_arguments({"cat", "--", "-s", "-p"}));
+    EXPECT_EQ(cat.shown.source, "-s");
+    EXPECT_EQ(cat.path, "-p");
+    const auto exported = std::get<ExportArguments>(*parse_arguments({"export", "--world-size=2", "--", "-s", "-d"}));
+    EXPECT_EQ(exported.source, "-s");
+    EXPECT_EQ(exported.destination, "-d");
+    EXPECT_THAT(error_of({"inspect", "-s"}), HasSubstr("unknown option '-s'"));
 }
 
 struct BadWorldSize {

@@ -83,6 +83,21 @@ TEST(RunArguments, WhatIsMissingOrTooMuchIsNamed) {
     EXPECT_THAT(error_of({"run", "/s", "-oallow_other", "--", "c"}), HasSubstr("unknown option '--allow-other'"));
 }
 
+TEST(RunArguments, ASourceMayStandBehindTheEndOfOptions) {
+    for (const char* source : {"-s", "--world-size=3", "/s"}) {
+        const auto run = run_of(
+            {"run", "--log-file", "-", "--world-size", "2", "-o", "io=direct", "--", source, "--", "c", "--", "-d"});
+        EXPECT_EQ(run.mount.source, source);
+        EXPECT_EQ(run.mount.log_file, "-");
+        EXPECT_EQ(run.mount.target.world_size(), 2U);
+        EXPECT_EQ(run.mount.io, IoMode::direct);
+        EXPECT_THAT(run.command, ElementsAre("c", "--", "-d"));
+    }
+    EXPECT_THAT(run_of({"run", "/s", "--", "c", "--", "d"}).command, ElementsAre("c", "--", "d"));
+    EXPECT_THAT(error_of({"run", "--", "-s", "--"}), HasSubstr("COMMAND, after `--`, is missing"));
+    EXPECT_THAT(error_of({"run", "--", "c", "d", "--", "e"}), HasSubstr("SOURCE is missing"));
+}
+
 TEST(RunArguments, HelpIsThatOfRun) {
     const auto parsed = parse_arguments({"run", "--help"});
     ASSERT_TRUE(parsed.ok());
