@@ -91,7 +91,7 @@ def test_how_long_a_first_build_takes_is_said(machine):
     done = machine.run(FAILS="1")
     assert "installs  nothing: all that the build needs is there" in done.stdout
     cores = len(os.sched_getaffinity(0))
-    assert f"about {(230 // cores + 59) // 60} min on this machine's {cores} processors" in done.stdout
+    assert f"about {(310 // cores + 59) // 60} min on this machine's {cores} processors" in done.stdout
 
 
 def test_space_that_apt_does_not_know_is_estimated(machine):
