@@ -11,6 +11,7 @@ import psutil
 import pytest
 
 import launch
+from mount_fixtures import mounts_below
 from mounting import BINARY
 
 RECIPE = pathlib.Path(__file__).resolve().parents[2] / "mount_scripts" / "recipes" / "train_elastic.py"
@@ -52,6 +53,8 @@ def test_nodes_leave_and_join(tmp_path, workers):
     nodes = []
     with contextlib.ExitStack() as stack:
         port = stack.enter_context(launch.agent_store())
+        # A node takes its daemon along, which leaves a mount that nobody serves.
+        stack.callback(lambda: [subprocess.run(["fusermount3", "-uz", point], check=True) for point in mounts_below(tmp_path)])
         stack.callback(lambda: [node.kill() for node in nodes])
 
         def start():

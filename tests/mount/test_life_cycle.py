@@ -37,6 +37,15 @@ def assert_one_sentence(result, *words):
         assert str(word) in result.stderr
 
 
+def open_descriptors(process):
+    """What they lead to, without those that are closed meanwhile."""
+    targets = []
+    for path in pathlib.Path(f"/proc/{process}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            targets.append(os.readlink(path))
+    return targets
+
+
 def test_the_daemon_is_there_when_the_shell_is(source, point, tmp_path):
     # run() waits for the end of its pipes: a daemon that held them would time out.
     result = run(source, point, "--world-size=3", f"--log-file={tmp_path}/log")
@@ -47,7 +56,7 @@ def test_the_daemon_is_there_when_the_shell_is(source, point, tmp_path):
     assert os.readlink(f"/proc/{daemon}/cwd") == "/"
     for descriptor in (0, 1, 2):
         assert os.readlink(f"/proc/{daemon}/fd/{descriptor}") == "/dev/null"
-    targets = [os.readlink(path) for path in pathlib.Path(f"/proc/{daemon}/fd").iterdir()]
+    targets = open_descriptors(daemon)
     assert not any(target.startswith("pipe:") for target in targets), targets
     unmount(point)
     wait_until(lambda: not daemons_naming(str(point)), "the daemon's end")
@@ -303,7 +312,7 @@ def test_the_callers_descriptors_are_let_go_without_close_range(source, point):
         subprocess.run([binary(), str(source), str(point), "--world-size=3"], check=True, timeout=60,
                        pass_fds=[writer], preexec_fn=without_close_range)
         (daemon,) = daemons_naming(str(point))
-        targets = [os.readlink(path) for path in pathlib.Path(f"/proc/{daemon}/fd").iterdir()]
+        targets = open_descriptors(daemon)
         assert not any(target.startswith("pipe:") for target in targets), targets
     finally:
         os.close(reader)
