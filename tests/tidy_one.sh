@@ -16,7 +16,9 @@ include_closure() {
         seen+="$next "
         [[ $next == */Unity/* ]] || echo "$next"
         while read -r header; do
-            if [[ $next == */Unity/* ]]; then  # named by absolute path, or from the repository's root
+            # There named by absolute path, from the repository's root, or, what CMake has made, from the unity file.
+            if [[ $next == */Unity/* ]]; then
+                [[ -e $header ]] || header=$(dirname "$next")/$header
                 pending+=("$(realpath --relative-to=. "$header")")
                 continue
             fi
