@@ -446,6 +446,7 @@ const Command* find_command(std::string_view name) {
 
 std::vector<std::string_view> command_names() {
     std::vector<std::string_view> names;
+    names.reserve(commands.size());
     for (const Command& command : commands) {
         names.push_back(command.name);
     }

@@ -66,14 +66,12 @@ std::vector<std::string> split(std::string_view list) {
 }  // namespace
 
 std::vector<std::string> last_of_each(const std::vector<std::string>& options) {
-    std::vector<std::string> kept;
+    std::vector<std::string> kept(options.rbegin(), options.rend());
     std::set<std::string> seen;
-    for (auto option = options.rbegin(); option != options.rend(); ++option) {
-        const std::string name = option->substr(0, option->find('='));
-        if (contains(repeated_options, name) || seen.insert(name == "-f" ? "--foreground" : name).second) {
-            kept.push_back(*option);
-        }
-    }
+    std::erase_if(kept, [&](const std::string& option) {
+        const std::string name = option.substr(0, option.find('='));
+        return !contains(repeated_options, name) && !seen.insert(name == "-f" ? "--foreground" : name).second;
+    });
     std::reverse(kept.begin(), kept.end());
     return kept;
 }
