@@ -27,7 +27,6 @@ import bench_resume  # noqa: E402
 import bench_views  # noqa: E402
 import bench_writing  # noqa: E402
 import large_checkpoint  # noqa: E402
-import large_stage3  # noqa: E402
 import mounting  # noqa: E402
 
 WORLD_SIZE = bench_resume.WORLD_SIZE
@@ -83,10 +82,7 @@ def main(arguments=None):
 def measure(stage, directory, options):
     with tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=directory) as scratch:
         source = f"{scratch}/source"
-        if stage == 3:
-            large_stage3.make_full(source, bench_resume.model(options), large_checkpoint.RANKS)
-        else:
-            large_checkpoint.make_full(source, bench_resume.model(options))
+        bench_resume.make_source(stage, source, options)
         bench_resume.warm(source)
         views = {view: Exported() for view in VIEWS}
         for turn in range(options.repetitions + 1):  # the first one warms up

@@ -84,14 +84,19 @@ def model(options):
     return large_checkpoint.Model(options.layers, width, width * 8 // 3, width, options.vocabulary)
 
 
+def make_source(stage, source, options):
+    """A checkpoint of the size that is asked for."""
+    if stage == 3:
+        large_stage3.make_full(source, model(options), large_checkpoint.RANKS)
+    else:
+        large_checkpoint.make_full(source, model(options))
+
+
 def measure(stage, options):
     # Not in /tmp where that is memory: the disk is part of the comparison.
     with tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=options.directory) as scratch:
         source = f"{scratch}/source"
-        if stage == 3:
-            large_stage3.make_full(source, model(options), large_checkpoint.RANKS)
-        else:
-            large_checkpoint.make_full(source, model(options))
+        make_source(stage, source, options)
         return measure_resume(stage, source, scratch, options.repetitions)
 
 

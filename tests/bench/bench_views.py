@@ -107,10 +107,7 @@ def parse_arguments(arguments):
 def measure(stage, options):
     with tempfile.TemporaryDirectory(prefix="ckptfs-bench-", dir=options.directory) as scratch:
         source = f"{scratch}/source"
-        if stage == 3:
-            large_stage3.make_full(source, bench_resume.model(options), large_checkpoint.RANKS)
-        else:
-            large_checkpoint.make_full(source, bench_resume.model(options))
+        bench_resume.make_source(stage, source, options)
         bench_resume.warm(source)
         views = {name: Shown() for name in VIEWS}
         for turn in range(options.repetitions + 1):  # the first one warms up
