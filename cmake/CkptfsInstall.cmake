@@ -2,7 +2,7 @@
 include(CMakePackageConfigHelpers)
 
 # The layers a program needs to open a view without a mount, bottom up.
-set(ckptfs_library_layers ckptfs_util ckptfs_io ckptfs_extent ckptfs_request ckptfs_fs ckptfs_model ckptfs_pt ckptfs_safetensors
+set(ckptfs_library_layers ckptfs_util ckptfs_io ckptfs_extent ckptfs_request ckptfs_stream ckptfs_fs ckptfs_model ckptfs_pt ckptfs_safetensors
     ckptfs_zero ckptfs_view)
 set(ckptfs_package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/ckptfs)
 

@@ -64,6 +64,13 @@ class VirtualFile final : public File {
     /// Of the piece there alone.
     Result<FileRun> run_at(std::uint64_t offset) const override;
 
+    /// Of its only piece, where that is a whole file.
+    [[nodiscard]] OpenDescriptor whole_file() const override;
+
+    /// Where, behind `offset` and within `nbytes` from there, read() would begin to read from a source anew: ascending
+    /// offsets in this file. What lies between two of them can be read at the same time as the rest.
+    [[nodiscard]] std::vector<std::uint64_t> separate_reads(std::uint64_t offset, std::uint64_t nbytes) const;
+
     /// In order; together they are the whole file.
     [[nodiscard]] const std::vector<Piece>& pieces() const { return list_.pieces(); }
     /// What this object holds in memory, in bytes, for a cache's budget.

@@ -24,6 +24,18 @@ struct Run {
     [[nodiscard]] std::uint64_t end() const { return offset + out.size(); }
 };
 
+/// What one read of a source covers.
+struct Span {
+    const File* file = nullptr;
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+
+    /// Whether that read is to cover these bytes too.
+    [[nodiscard]] bool takes(const File* other, std::uint64_t offset, std::uint64_t nbytes) const {
+        return file == other && offset >= end && offset - end <= largest_gap && offset + nbytes - begin <= largest_span;
+    }
+};
+
 /// Collects source runs that lie close together and reads them at once.
 class Gather {
  public:
@@ -52,10 +64,8 @@ class Gather {
         if (runs_.empty()) {
             return false;
         }
-        const Run& first = runs_.front();
-        const Run& last = runs_.back();
-        return run.file == last.file && run.offset >= last.end() && run.offset - last.end() <= largest_gap &&
-               run.end() - first.offset <= largest_span;
+        const Span span{runs_.back().file, runs_.front().offset, runs_.back().end()};
+        return span.takes(run.file, run.offset, run.out.size());
     }
 
     Result<void> scatter() {
@@ -142,6 +152,39 @@ Result<void> VirtualFile::read(std::uint64_t offset, std::span<std::byte> out) c
         ++index;
     }
     return gather.flush();
+}
+
+std::vector<std::uint64_t> VirtualFile::separate_reads(std::uint64_t offset, std::uint64_t nbytes) const {
+    std::vector<std::uint64_t> begins;
+    Span span;
+    const std::uint64_t end = std::min(size(), checked_add(offset, nbytes).value_or(size()));
+    auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
+    for (std::uint64_t at = offset; at < end; at = ends_[index++]) {
+        const Piece& piece = pieces()[index];
+        if (piece.kind != Piece::Kind::source) {
+            continue;
+        }
+        const std::uint64_t from = piece.offset + piece.length - (ends_[index] - at);
+        const std::uint64_t length = std::min(ends_[index], end) - at;
+        if (span.takes(piece.file, from, length)) {
+            span.end = from + length;
+            continue;
+        }
+        if (span.file != nullptr) {
+            begins.push_back(at);
+        }
+        span = {piece.file, from, from + length};
+    }
+    return begins;
+}
+
+OpenDescriptor VirtualFile::whole_file() const {
+    if (pieces().size() != 1) {
+        return {};
+    }
+    const Piece& piece = pieces().front();
+    const bool is_whole = piece.kind == Piece::Kind::source && piece.offset == 0 && piece.length == piece.file->size();
+    return is_whole ? piece.file->whole_file() : OpenDescriptor{};
 }
 
 Result<FileRun> VirtualFile::run_at(std::uint64_t offset) const {

@@ -1,6 +1,7 @@
 // VirtualFile: windows across every seam equal the whole; reads of the sources are few, and their errors come through.
 #include <gmock/gmock.h>
 
+#include <functional>
 #include <random>
 #include <thread>
 
@@ -239,6 +240,87 @@ TEST(VirtualFile, RunsAreThoseOfThePieces) {
     EXPECT_EQ(*file->run_at(18), (FileRun{20, true}));
     EXPECT_EQ(file->run_at(38).error().code(), ErrorCode::invalid_argument);
     EXPECT_TRUE(source.calls().empty());
+}
+
+TEST(VirtualFile, SeparateReadsAreWhereReadingBeginsAnew) {
+    const MemoryFile one(std::string(600 * kib, 'a'), "one");
+    const MemoryFile other(std::string(600 * kib, 'b'), "other");
+    PieceList list;
+    list.add_literal("header");
+    list.add_source(&one, 0, 100);
+    list.add_zeros(28);
+    list.add_source(&one, 120, 100);          // near the one before
+    list.add_source(&other, 0, 200 * kib);    // of another file
+    list.add_source(&other, 400 * kib, 100);  // far away
+    const auto file = made(std::move(list));
+    EXPECT_THAT(file->separate_reads(0, file->size()), ElementsAre(234, 234 + 200 * kib));
+    EXPECT_THAT(file->separate_reads(234, 200 * kib), ElementsAre());
+    EXPECT_THAT(file->separate_reads(200, 300 * kib), ElementsAre(234, 234 + 200 * kib));
+    EXPECT_THAT(file->separate_reads(0, 50), ElementsAre());
+    EXPECT_THAT(file->separate_reads(file->size(), 50), ElementsAre());
+    EXPECT_THAT(file->separate_reads(234 + 200 * kib - 1, 1000 * kib), ElementsAre(234 + 200 * kib));
+}
+
+TEST(VirtualFile, ReadingSeparatelyAsksForTheSame) {
+    std::mt19937 random(11);
+    const MemoryFile one(std::string(900 * kib, 'a'), "one");
+    const MemoryFile other(std::string(900 * kib, 'b'), "other");
+    for (int round = 0; round < 50; ++round) {
+        PieceList list;
+        for (int i = 0; i < 40; ++i) {
+            const std::uint64_t nbytes = random() % (random() % 4 == 0 ? 200 * kib : 2 * kib) + 1;
+            switch (random() % 4) {
+                case 0:
+                    list.add_zeros(nbytes);
+                    break;
+                case 1:
+                    list.add_literal("literal");
+                    break;
+                default:
+                    list.add_source(random() % 3 == 0 ? &other : &one, random() % (600 * kib), nbytes);
+                    break;
+            }
+        }
+        const auto file = made(std::move(list));
+        const std::uint64_t begin = random() % file->size();
+        const std::uint64_t nbytes = random() % (file->size() - begin) + 1;
+        const auto asked = [&](const std::function<void()>& body) {
+            one.forget_calls();
+            other.forget_calls();
+            body();
+            return std::pair(one.calls(), other.calls());
+        };
+        const auto at_once = asked([&] { EXPECT_TRUE(read_range(*file, begin, nbytes).ok()); });
+        const auto separately = asked([&] {
+            auto cuts = file->separate_reads(begin, nbytes);
+            cuts.push_back(begin + nbytes);
+            for (std::uint64_t at = begin; const std::uint64_t cut : cuts) {
+                EXPECT_TRUE(read_range(*file, at, cut - at).ok());
+                at = cut;
+            }
+        });
+        EXPECT_EQ(at_once, separately);
+    }
+}
+
+TEST(VirtualFile, IsAWholeFileWhereItsOnlyPieceIs) {
+    class OfTheSystem final : public MemoryFile {
+     public:
+        using MemoryFile::MemoryFile;
+        [[nodiscard]] OpenDescriptor whole_file() const override { return {.number = 5}; }
+    };
+    const OfTheSystem source("0123456789");
+    const auto descriptor = [&](std::uint64_t offset, std::uint64_t nbytes, std::uint64_t zeros) {
+        PieceList list;
+        list.add_source(&source, offset, nbytes);
+        list.add_zeros(zeros);
+        return made(std::move(list))->whole_file().number;
+    };
+    EXPECT_EQ(descriptor(0, 10, 0), 5);
+    EXPECT_EQ(descriptor(0, 9, 0), -1);
+    EXPECT_EQ(descriptor(1, 9, 0), -1);
+    EXPECT_EQ(descriptor(0, 10, 1), -1);
+    EXPECT_EQ(made({})->whole_file().number, -1);
 }
 
 TEST(VirtualFile, MemoryCountsPiecesAndLiterals) {

@@ -1,0 +1,63 @@
+// Reads are taken by number; the last one done wakes those who wait.
+#include "stream/block.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ckptfs {
+
+Block::Block(std::shared_ptr<const File> file, std::uint64_t offset, std::uint64_t nbytes,
+             std::shared_ptr<std::byte> memory, std::vector<std::uint64_t> cuts)
+    : file_(std::move(file)), offset_(offset), nbytes_(nbytes), memory_(std::move(memory)), cuts_(std::move(cuts)) {}
+
+void Block::help() {
+    help(false);
+}
+
+void Block::help(bool is_needed) {
+    while (is_needed || !is_abandoned_) {
+        const std::size_t number = next_++;
+        if (number >= reads()) {
+            return;
+        }
+        read(number);
+    }
+}
+
+void Block::read(std::size_t number) {
+    const std::uint64_t begin = number == 0 ? offset_ : cuts_[number - 1];
+    const std::uint64_t until = number == cuts_.size() ? end() : cuts_[number];
+    const auto start = std::chrono::steady_clock::now();
+    Result<void> result;
+    std::exception_ptr thrown;
+    try {
+        result = file_->read(begin, {memory_.get() + (begin - offset_), static_cast<std::size_t>(until - begin)});
+    } catch (...) {
+        thrown = std::current_exception();
+    }
+    const auto taken = std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+    const std::lock_guard lock(mutex_);
+    slowest_ns_ = std::max<std::int64_t>(slowest_ns_, taken);
+    if (!result && !error_) {
+        error_ = result.error();
+    }
+    thrown_ = thrown_ ? thrown_ : thrown;
+    if (++done_ == reads()) {
+        changed_.notify_all();
+    }
+}
+
+Result<void> Block::wait() {
+    help(true);
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return done_ == reads(); });
+    if (thrown_) {
+        std::rethrow_exception(thrown_);
+    }
+    if (error_) {
+        return *error_;
+    }
+    return {};
+}
+
+}  // namespace ckptfs

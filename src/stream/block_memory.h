@@ -1,0 +1,42 @@
+// The memory of what is read ahead.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace ckptfs {
+
+inline constexpr std::uint64_t stream_block_nbytes = std::uint64_t{1} << 20U;
+
+/// Blocks of `stream_block_nbytes`, aligned to pages, as many as a limit allows. One that is given back is kept for the
+/// next who asks, the last one first: its bytes are still near a processor, and its pages exist. Safe for concurrent
+/// use.
+class BlockMemory : public std::enable_shared_from_this<BlockMemory> {
+ public:
+    explicit BlockMemory(std::uint64_t limit_nbytes) : most_(limit_nbytes / stream_block_nbytes) {}
+    BlockMemory(const BlockMemory&) = delete;
+    BlockMemory& operator=(const BlockMemory&) = delete;
+    ~BlockMemory();
+
+    /// Given back by the last reference to it. nullptr where the limit is reached or the system has no more.
+    [[nodiscard]] std::shared_ptr<std::byte> take();
+    /// Frees those that nobody has taken since the last call.
+    void release_unused();
+
+    /// In use and kept, in bytes.
+    [[nodiscard]] std::uint64_t held_nbytes() const;
+
+ private:
+    void give_back(std::byte* block) noexcept;
+
+    const std::uint64_t most_;
+    mutable std::mutex mutex_;
+    std::uint64_t count_ = 0;       // in use and kept
+    std::vector<std::byte*> kept_;  // has room for all there can be
+    std::size_t fewest_kept_ = 0;   // since the last release_unused()
+};
+
+}  // namespace ckptfs

@@ -1,0 +1,97 @@
+// The threads that help.
+#include "stream/read_ahead.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <csignal>
+#include <system_error>
+
+#include "util/memory_limit.h"
+
+namespace ckptfs {
+namespace {
+
+constexpr std::uint64_t most_memory_nbytes = std::uint64_t{512} << 20U;
+constexpr std::uint64_t share_of_memory = 16;
+/// One for who reads and one for who answers; below that reading ahead takes from both.
+constexpr unsigned fewest_processors = 4;
+
+}  // namespace
+
+ReadAheadOptions ReadAheadOptions::usual() {
+    return {.memory_nbytes = std::min(most_memory_nbytes, memory_limit() / share_of_memory),
+            .even_fast_files = std::thread::hardware_concurrency() >= fewest_processors};
+}
+
+ReadAhead::ReadAhead(const ReadAheadOptions& options)
+    : options_(options), memory_(std::make_shared<BlockMemory>(options.memory_nbytes)) {}
+
+ReadAhead::~ReadAhead() {
+    {
+        const std::lock_guard lock(mutex_);
+        ends_ = true;
+    }
+    changed_.notify_all();
+    for (std::thread& thread : threads_) {
+        thread.join();
+    }
+}
+
+void ReadAhead::release_idle() {
+    {
+        const std::lock_guard lock(streams_mutex_);
+        for (Stream* stream : streams_) {
+            stream->release_if_idle();
+        }
+    }
+    memory_->release_unused();
+}
+
+void ReadAhead::ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers) {
+    {
+        const std::lock_guard lock(mutex_);
+        queue_.insert(queue_.end(), helpers, block);
+        for (std::size_t free = idle_; free < queue_.size() && threads_.size() < options_.threads; ++free) {
+            if (!start_thread()) {
+                break;
+            }
+        }
+    }
+    helpers == 1 ? changed_.notify_one() : changed_.notify_all();
+}
+
+/// Signals are for the thread that serves. Without a thread, those who need a block read it themselves.
+bool ReadAhead::start_thread() {
+    bool started = true;
+    sigset_t all{};
+    sigset_t before{};
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    try {
+        threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error&) {
+        started = false;  // the system has no further one for us: those that there are do all the work
+    }
+    pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    return started;
+}
+
+void ReadAhead::work() noexcept {
+    std::unique_lock lock(mutex_);
+    while (true) {
+        ++idle_;
+        changed_.wait(lock, [this] { return ends_ || !queue_.empty(); });
+        --idle_;
+        if (ends_) {
+            return;
+        }
+        const std::shared_ptr<Block> block = std::move(queue_.front());
+        queue_.pop_front();
+        lock.unlock();
+        block->help();
+        lock.lock();
+    }
+}
+
+}  // namespace ckptfs

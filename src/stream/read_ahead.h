@@ -1,0 +1,142 @@
+// What files that are read in order will be asked for next, read by other threads before anybody asks.
+#pragma once
+
+#include <array>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <unordered_set>
+#include <vector>
+
+#include "ckptfs/extent.h"
+#include "stream/access_pattern.h"
+#include "stream/block.h"
+#include "stream/block_memory.h"
+
+namespace ckptfs {
+
+struct ReadAheadOptions {
+    /// For this machine: 512 MiB, where that is at most a sixteenth of what the process may have.
+    [[nodiscard]] static ReadAheadOptions usual();
+
+    /// Of all blocks together, bytes. Below one block nothing is read ahead.
+    std::uint64_t memory_nbytes = 0;
+    /// That read, at most; each is started when it is first of use.
+    std::size_t threads = 64;
+    /// Whether files whose bytes come at once are read ahead too: one processor copies what another one hands out,
+    /// which takes processors that have nothing else to do. Files that are waited for always are.
+    bool even_fast_files = true;
+};
+
+/// Where the bytes of a read lie, in order, without having been copied together.
+struct ReadBytes {
+    static constexpr std::size_t most_parts = 3;
+
+    std::array<std::span<const std::byte>, most_parts> parts;
+    std::array<std::shared_ptr<const void>, most_parts> holders;  ///< keep the parts, where they are not the caller's
+    std::size_t count = 0;
+
+    void add(std::span<const std::byte> part, std::shared_ptr<const void> holder) {
+        parts.at(count) = part;
+        holders.at(count) = std::move(holder);
+        ++count;
+    }
+};
+
+class ReadAhead;
+
+/// One open file. Safe for concurrent use.
+class Stream {
+ public:
+    enum class Ahead : std::uint8_t {
+        if_slow,  ///< only what has to be waited for
+        always,   ///< also what comes at once, where options say that this pays
+    };
+
+    Stream(ReadAhead& read_ahead, std::shared_ptr<const File> file, Ahead ahead);
+    Stream(const Stream&) = delete;
+    Stream& operator=(const Stream&) = delete;
+    ~Stream();
+
+    /// The bytes from `offset` on, as many as fit into `out` (all of them in the file), of which `out` or blocks have
+    /// them. What no block has, and is not being read in order, is read as File::read() does.
+    Result<ReadBytes> read(std::uint64_t offset, std::span<std::byte> out);
+
+ private:
+    friend class ReadAhead;
+
+    struct Needed {
+        std::array<std::shared_ptr<Block>, ReadBytes::most_parts> blocks;
+        std::size_t count = 0;
+        std::size_t read_ahead = 0;  ///< how many of them somebody was asked to read before
+    };
+
+    Needed needed_for(std::uint64_t offset, std::uint64_t nbytes);
+    /// The block of that number, made if it must be; nullptr where there is no memory for it.
+    std::shared_ptr<Block> block(std::uint64_t number, bool& is_new);
+    void plan(std::uint64_t number);
+    void learn(const Needed& needed, std::chrono::nanoseconds waited);
+    void learn_read(std::chrono::nanoseconds taken);
+    void drop_served(std::uint64_t offset, std::uint64_t end);
+    void drop_all();
+    void release_if_idle();
+
+    ReadAhead& read_ahead_;
+    const std::shared_ptr<const File> file_;
+    const VirtualFile* const pieces_;  // of file_, where it is one
+    const bool even_if_fast_;
+
+    std::mutex mutex_;
+    struct Held {
+        std::shared_ptr<Block> block;
+        std::uint64_t served_nbytes = 0;
+    };
+    AccessPattern pattern_;
+    std::map<std::uint64_t, Held> blocks_;  // by number: offset / stream_block_nbytes
+    std::uint64_t depth_;                   // blocks that are read before they are asked for
+    unsigned fast_reads_ = 0;               // in a row; where none was slow lately, the largest number
+    bool was_used_ = false;                 // since release_if_idle() asked
+};
+
+/// The threads and the memory of all streams of a mount. Outlives its streams. Safe for concurrent use.
+class ReadAhead {
+ public:
+    explicit ReadAhead(const ReadAheadOptions& options);
+    ReadAhead(const ReadAhead&) = delete;
+    ReadAhead& operator=(const ReadAhead&) = delete;
+    ~ReadAhead();
+
+    /// To be called every few seconds: gives back the memory of streams that nobody has read since the last call.
+    void release_idle();
+
+    [[nodiscard]] std::uint64_t held_nbytes() const { return memory_->held_nbytes(); }
+
+ private:
+    friend class Stream;
+
+    /// `helpers` threads at most, which come when they have nothing else to do.
+    void ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers);
+    bool start_thread();
+    void work() noexcept;
+
+    const ReadAheadOptions options_;
+    const std::shared_ptr<BlockMemory> memory_;
+
+    std::mutex mutex_;
+    std::condition_variable changed_;
+    bool ends_ = false;
+    std::size_t idle_ = 0;
+    std::deque<std::shared_ptr<Block>> queue_;
+    std::vector<std::thread> threads_;
+
+    std::mutex streams_mutex_;
+    std::unordered_set<Stream*> streams_;
+};
+
+}  // namespace ckptfs

@@ -1,0 +1,202 @@
+// What is kept of one open file, and how far ahead of its reader that goes.
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "stream/read_ahead.h"
+
+namespace ckptfs {
+namespace {
+
+using std::chrono::steady_clock;
+using namespace std::chrono_literals;
+
+/// Memory and page cache answer faster, also on a busy machine; disks that have to look, and networks, do not.
+constexpr auto slow_read = 2ms;
+/// After how many reads of memory's speed a file is one of those again.
+constexpr unsigned forgotten_after = 64;
+
+constexpr std::uint64_t shallow = 3;
+/// With 20 ms to each read this is 3 GB/s.
+constexpr std::uint64_t deepest = 64;
+constexpr std::uint64_t first_slow_depth = 16;
+
+/// How many of the blocks behind a reader are kept for what the kernel has asked for at the same time.
+constexpr std::uint64_t kept_behind = 4;
+/// Of one block, whose parts come from many files.
+constexpr std::size_t most_helpers = 32;
+
+}  // namespace
+
+Stream::Stream(ReadAhead& read_ahead, std::shared_ptr<const File> file, Ahead ahead)
+    : read_ahead_(read_ahead),
+      file_(std::move(file)),
+      pieces_(dynamic_cast<const VirtualFile*>(file_.get())),
+      even_if_fast_(ahead == Ahead::always && read_ahead.options_.even_fast_files),
+      depth_(shallow),
+      fast_reads_(forgotten_after) {
+    const std::lock_guard lock(read_ahead_.streams_mutex_);
+    read_ahead_.streams_.insert(this);
+}
+
+Stream::~Stream() {
+    {
+        const std::lock_guard lock(read_ahead_.streams_mutex_);
+        read_ahead_.streams_.erase(this);
+    }
+    drop_all();
+}
+
+Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out) {
+    ReadBytes bytes;
+    if (out.empty()) {
+        return bytes;
+    }
+    const std::uint64_t end = offset + out.size();
+    const Needed needed = needed_for(offset, out.size());
+    const auto start = steady_clock::now();
+    if (needed.count == 0) {
+        CKPTFS_TRY(file_->read(offset, out));
+        learn_read(steady_clock::now() - start);
+        bytes.add(out, nullptr);
+        return bytes;
+    }
+    for (const auto& block : std::span(needed.blocks).first(needed.count)) {
+        if (auto read = block->wait(); !read) {
+            const std::lock_guard lock(mutex_);
+            blocks_.erase(block->offset() / stream_block_nbytes);  // whoever tries again reads again
+            return read.error();
+        }
+        bytes.add(block->bytes(std::max(offset, block->offset()), std::min(end, block->end())), block->holder());
+    }
+    learn(needed, steady_clock::now() - start);
+    const std::lock_guard lock(mutex_);
+    drop_served(offset, end);
+    return bytes;
+}
+
+Stream::Needed Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
+    const std::lock_guard lock(mutex_);
+    was_used_ = true;
+    const AccessPattern::Read read = pattern_.note(offset, nbytes);
+    if (read == AccessPattern::Read::begins) {
+        drop_all();
+    }
+    const bool is_in_order = read != AccessPattern::Read::elsewhere && (even_if_fast_ || fast_reads_ < forgotten_after);
+    const std::uint64_t first = offset / stream_block_nbytes;
+    const std::uint64_t last = (offset + nbytes - 1) / stream_block_nbytes;
+    Needed needed;
+    if (last - first >= ReadBytes::most_parts || (!is_in_order && blocks_.empty())) {
+        return needed;
+    }
+    for (std::uint64_t number = first; number <= last; ++number) {
+        if (!is_in_order && !blocks_.contains(number)) {
+            return {};
+        }
+        bool is_new = false;
+        auto found = block(number, is_new);
+        if (!found) {
+            return {};
+        }
+        if (is_new && found->reads() > 1) {
+            read_ahead_.ask_for_help(found, std::min(found->reads() - 1, most_helpers));
+        }
+        needed.read_ahead += is_new ? 0 : 1;
+        needed.blocks.at(needed.count++) = std::move(found);
+    }
+    if (is_in_order) {
+        plan(last + 1);
+    }
+    return needed;
+}
+
+std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
+    const auto at = blocks_.find(number);
+    if (at != blocks_.end()) {
+        return at->second.block;
+    }
+    auto memory = read_ahead_.memory_->take();
+    if (!memory) {
+        return nullptr;
+    }
+    is_new = true;
+    const std::uint64_t offset = number * stream_block_nbytes;
+    const std::uint64_t nbytes = std::min(stream_block_nbytes, file_->size() - offset);
+    const bool is_slow = fast_reads_ < forgotten_after;
+    auto cuts = is_slow && pieces_ != nullptr ? pieces_->separate_reads(offset, nbytes) : std::vector<std::uint64_t>();
+    auto made = std::make_shared<Block>(file_, offset, nbytes, std::move(memory), std::move(cuts));
+    blocks_.emplace(number, Held{made});
+    return made;
+}
+
+/// Whatever is missing of the `depth_` blocks from `number` on.
+void Stream::plan(std::uint64_t number) {
+    for (std::uint64_t ahead = number; ahead < number + depth_ && ahead * stream_block_nbytes < file_->size();
+         ++ahead) {
+        bool is_new = false;
+        const auto planned = block(ahead, is_new);
+        if (!planned) {
+            return;  // the other streams have the memory
+        }
+        if (is_new) {
+            read_ahead_.ask_for_help(planned, std::min(planned->reads(), most_helpers));
+        }
+    }
+}
+
+void Stream::learn(const Needed& needed, std::chrono::nanoseconds waited) {
+    std::chrono::nanoseconds slowest = 0ns;
+    for (const auto& block : std::span(needed.blocks).first(needed.count)) {
+        slowest = std::max(slowest, block->slowest_read());
+    }
+    learn_read(slowest);
+    if (needed.read_ahead > 0 && slowest >= slow_read && waited >= slow_read) {
+        const std::lock_guard lock(mutex_);
+        depth_ = std::min(depth_ * 2, deepest);
+    }
+}
+
+void Stream::learn_read(std::chrono::nanoseconds taken) {
+    const std::lock_guard lock(mutex_);
+    if (taken >= slow_read) {
+        fast_reads_ = 0;
+        depth_ = std::max(depth_, first_slow_depth);
+    } else if (fast_reads_ < forgotten_after && ++fast_reads_ == forgotten_after) {
+        depth_ = shallow;
+    }
+}
+
+void Stream::drop_served(std::uint64_t offset, std::uint64_t end) {
+    const std::uint64_t first = offset / stream_block_nbytes;
+    for (std::uint64_t number = first; number * stream_block_nbytes < end; ++number) {
+        const auto at = blocks_.find(number);
+        if (at == blocks_.end()) {
+            continue;
+        }
+        const Block& block = *at->second.block;
+        at->second.served_nbytes += std::min(end, block.end()) - std::max(offset, block.offset());
+        if (at->second.served_nbytes >= block.end() - block.offset()) {
+            blocks_.erase(at);
+        }
+    }
+    while (!blocks_.empty() && blocks_.begin()->first + kept_behind < first) {
+        blocks_.begin()->second.block->abandon();
+        blocks_.erase(blocks_.begin());
+    }
+}
+
+void Stream::drop_all() {
+    for (const auto& [number, held] : blocks_) {
+        held.block->abandon();
+    }
+    blocks_.clear();
+}
+
+void Stream::release_if_idle() {
+    const std::lock_guard lock(mutex_);
+    if (!std::exchange(was_used_, false)) {
+        drop_all();
+    }
+}
+
+}  // namespace ckptfs

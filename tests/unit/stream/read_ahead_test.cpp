@@ -1,0 +1,304 @@
+// ReadAhead: every byte is the file's, what is asked for next has been read, and errors are those of the file.
+#include "stream/read_ahead.h"
+
+#include <gmock/gmock.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "support/fake_files.h"
+
+namespace ckptfs {
+namespace {
+
+using test::FaultyFile;
+using test::MemoryFile;
+using test::SlowFile;
+using testing::HasSubstr;
+
+constexpr std::uint64_t kib = 1024;
+constexpr std::uint64_t mib = 1024 * kib;
+constexpr std::uint64_t block = stream_block_nbytes;
+
+std::string random_bytes(std::uint64_t nbytes) {
+    std::mt19937_64 random(7);
+    std::string bytes(nbytes, '\0');
+    for (std::uint64_t at = 0; at < nbytes; at += 64) {
+        bytes[at] = static_cast<char>(random());
+    }
+    return bytes;
+}
+
+ReadAheadOptions options(std::uint64_t memory_nbytes = 64 * mib) {
+    return {.memory_nbytes = memory_nbytes, .threads = 4};
+}
+
+Result<std::string> read(Stream& stream, std::uint64_t offset, std::uint64_t nbytes) {
+    std::vector<std::byte> out(nbytes);
+    const auto read = stream.read(offset, out);
+    if (!read) {
+        return read.error();
+    }
+    std::string bytes;
+    for (std::size_t i = 0; i < read->count; ++i) {
+        const auto part = read->parts.at(i);
+        bytes.append(static_cast<const char*>(static_cast<const void*>(part.data())), part.size());
+    }
+    return bytes;
+}
+
+/// A file that counts who waits in it, and lets nobody through until told.
+class Gate : public File {
+ public:
+    explicit Gate(std::shared_ptr<const File> inner) : inner_(std::move(inner)) {}
+
+    [[nodiscard]] const std::string& name() const override { return inner_->name(); }
+    [[nodiscard]] std::uint64_t size() const override { return inner_->size(); }
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+        {
+            std::unique_lock lock(mutex_);
+            waiting_.insert(offset);
+            changed_.notify_all();
+            changed_.wait(lock, [this] { return open_; });
+        }
+        return inner_->read(offset, out);
+    }
+    /// Until somebody reads from there.
+    void wait_for(std::uint64_t offset) const {
+        std::unique_lock lock(mutex_);
+        changed_.wait(lock, [&] { return waiting_.contains(offset); });
+    }
+    void set_open(bool open) const {
+        const std::lock_guard lock(mutex_);
+        open_ = open;
+        changed_.notify_all();
+    }
+
+ private:
+    std::shared_ptr<const File> inner_;
+    mutable std::mutex mutex_;
+    mutable std::condition_variable changed_;
+    mutable bool open_ = true;
+    mutable std::set<std::uint64_t> waiting_;
+};
+
+TEST(ReadAhead, EveryByteIsTheFilesInWhateverOrderItIsRead) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(20 * mib + 12345));
+    ReadAhead ahead(options());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    std::mt19937_64 random(3);
+    std::uint64_t at = 0;
+    for (int i = 0; i < 300; ++i) {
+        if (random() % 8 == 0) {
+            at = random() % file->size();
+        }
+        const std::uint64_t nbytes = std::min(random() % (2 * mib) + 1, file->size() - at);
+        const auto bytes = read(stream, at, nbytes);
+        ASSERT_TRUE(bytes.ok()) << bytes.error().message();
+        ASSERT_EQ(*bytes, file->bytes().substr(at, nbytes)) << at << " " << nbytes;
+        at = at + nbytes == file->size() ? 0 : at + nbytes;
+    }
+}
+
+TEST(ReadAhead, WhatComesNextIsReadBeforeItIsAskedFor) {
+    const auto file = std::make_shared<const Gate>(std::make_shared<MemoryFile>(random_bytes(16 * mib)));
+    ReadAhead ahead(options());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    ASSERT_TRUE(read(stream, 0, mib).ok());
+    ASSERT_TRUE(read(stream, mib, mib).ok());
+    file->wait_for(2 * mib);
+    file->wait_for(3 * mib);
+}
+
+TEST(ReadAhead, OfAWholeFileEveryByteIsReadOnce) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(16 * mib));
+    ReadAhead ahead(options());
+    {
+        Stream stream(ahead, file, Stream::Ahead::always);
+        for (std::uint64_t at = 0; at < file->size(); at += 256 * kib) {
+            ASSERT_TRUE(read(stream, at, 256 * kib).ok());
+        }
+    }
+    std::uint64_t nbytes = 0;
+    for (const auto& call : file->calls()) {
+        nbytes += call.nbytes;
+    }
+    EXPECT_LE(nbytes, file->size() + block);  // what was read before it was known to be in order may be read again
+}
+
+TEST(ReadAhead, RandomReadsAreTheFilesOwn) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(64 * mib));
+    ReadAhead ahead(options());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    std::vector<test::ReadCall> asked;
+    for (std::uint64_t i = 0; i < 16; ++i) {
+        const std::uint64_t at = (i * 7 % 16) * 4 * mib;
+        ASSERT_TRUE(read(stream, at, 4 * kib).ok());
+        asked.push_back({at, 4 * kib});
+    }
+    EXPECT_EQ(file->calls(), asked);
+    EXPECT_EQ(ahead.held_nbytes(), 0U);
+}
+
+TEST(ReadAhead, FastFilesAreLeftAloneWhereNoProcessorIsToSpare) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(8 * mib));
+    auto chosen = options();
+    chosen.even_fast_files = false;
+    ReadAhead ahead(chosen);
+    Stream stream(ahead, file, Stream::Ahead::always);
+    for (std::uint64_t at = 0; at < file->size(); at += mib) {
+        ASSERT_TRUE(read(stream, at, mib).ok());
+    }
+    EXPECT_EQ(file->calls().size(), 8U);
+    EXPECT_EQ(ahead.held_nbytes(), 0U);
+}
+
+TEST(ReadAhead, FastFilesAreLeftAloneWhereTheKernelReadsAhead) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(8 * mib));
+    ReadAhead ahead(options());
+    Stream stream(ahead, file, Stream::Ahead::if_slow);
+    for (std::uint64_t at = 0; at < file->size(); at += mib) {
+        ASSERT_TRUE(read(stream, at, mib).ok());
+    }
+    EXPECT_EQ(file->calls().size(), 8U);
+    EXPECT_EQ(ahead.held_nbytes(), 0U);
+}
+
+TEST(ReadAhead, FilesThatAreWaitedForAreReadAheadFar) {
+    const auto file =
+        std::make_shared<SlowFile>(std::make_shared<MemoryFile>(random_bytes(40 * mib)), std::chrono::milliseconds(3));
+    auto chosen = options();
+    chosen.even_fast_files = false;
+    ReadAhead ahead(chosen);
+    Stream stream(ahead, file, Stream::Ahead::always);
+    for (std::uint64_t at = 0; at < 4 * mib; at += mib) {
+        ASSERT_TRUE(read(stream, at, mib).ok());
+    }
+    EXPECT_GE(ahead.held_nbytes(), 16 * mib);
+}
+
+TEST(ReadAhead, OfASlowFileThePiecesOfABlockAreReadAtTheSameTime) {
+    const auto bytes = random_bytes(8 * mib);
+    std::vector<std::shared_ptr<const Gate>> sources;
+    PieceList list;
+    for (int i = 0; i < 4; ++i) {
+        sources.push_back(std::make_shared<Gate>(
+            std::make_shared<SlowFile>(std::make_shared<MemoryFile>(bytes), std::chrono::milliseconds(3))));
+    }
+    list.add_source(sources[0].get(), 0, 2 * mib);
+    for (const auto& source : sources) {
+        list.add_source(source.get(), 3 * mib, 256 * kib);
+    }
+    list.add_zeros(mib);
+    const auto file = *VirtualFile::create("virtual", std::move(list), nullptr);
+    ReadAhead ahead(options());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    ASSERT_TRUE(read(stream, 0, mib).ok());
+    for (const auto& source : sources) {
+        source->set_open(false);
+    }
+    std::thread reader([&] { EXPECT_TRUE(read(stream, mib, mib).ok()); });
+    for (const auto& source : sources) {
+        source->wait_for(3 * mib);  // all of them, while none has been let through
+    }
+    for (const auto& source : sources) {
+        source->set_open(true);
+    }
+    reader.join();
+    EXPECT_EQ(*read(stream, 2 * mib, mib), bytes.substr(3 * mib, 256 * kib) + bytes.substr(3 * mib, 256 * kib) +
+                                               bytes.substr(3 * mib, 256 * kib) + bytes.substr(3 * mib, 256 * kib));
+}
+
+TEST(ReadAhead, AnErrorIsOfWhoeverAsksForThoseBytes) {
+    const auto faulty = std::make_shared<FaultyFile>(std::make_shared<MemoryFile>(random_bytes(8 * mib)), 3 * mib, 1,
+                                                     Error(ErrorCode::stale, "it has changed"));
+    ReadAhead ahead(options());
+    Stream stream(ahead, faulty, Stream::Ahead::always);
+    for (std::uint64_t at = 0; at < 3 * mib; at += mib) {
+        EXPECT_TRUE(read(stream, at, mib).ok());
+    }
+    const auto failed = read(stream, 3 * mib, mib);
+    ASSERT_FALSE(failed.ok());
+    EXPECT_EQ(failed.error().code(), ErrorCode::stale);
+    EXPECT_THAT(failed.error().message(), HasSubstr("it has changed"));
+    faulty->repair();
+    EXPECT_TRUE(read(stream, 3 * mib, mib).ok());
+}
+
+TEST(ReadAhead, WhatReadingThrowsIsThrownToTheReader) {
+    class Throwing final : public MemoryFile {
+     public:
+        using MemoryFile::MemoryFile;
+        Result<void> read(std::uint64_t /*offset*/, std::span<std::byte> /*out*/) const override {
+            throw std::bad_alloc();
+        }
+    };
+    ReadAhead ahead(options());
+    Stream stream(ahead, std::make_shared<Throwing>(std::string(8 * mib, 'a')), Stream::Ahead::always);
+    EXPECT_THROW(static_cast<void>(read(stream, 0, mib)), std::bad_alloc);
+    EXPECT_THROW(static_cast<void>(read(stream, mib, mib)), std::bad_alloc);
+    EXPECT_THROW(static_cast<void>(read(stream, 2 * mib, mib)), std::bad_alloc);
+}
+
+TEST(ReadAhead, MemoryIsShared) {
+    const auto file =
+        std::make_shared<SlowFile>(std::make_shared<MemoryFile>(random_bytes(40 * mib)), std::chrono::milliseconds(3));
+    ReadAhead ahead(options(5 * mib));
+    Stream one(ahead, file, Stream::Ahead::always);
+    Stream other(ahead, file, Stream::Ahead::always);
+    for (std::uint64_t at = 0; at < 20 * mib; at += mib) {
+        ASSERT_TRUE(read(one, at, mib).ok());
+        ASSERT_TRUE(read(other, at, mib).ok());
+        EXPECT_LE(ahead.held_nbytes(), 5 * mib);
+    }
+}
+
+TEST(ReadAhead, IdleStreamsGiveTheirMemoryBack) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(16 * mib));
+    ReadAhead ahead(options());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    ASSERT_TRUE(read(stream, 0, mib).ok());
+    ASSERT_TRUE(read(stream, mib, mib).ok());
+    EXPECT_GT(ahead.held_nbytes(), 0U);
+    // Used since, then unused; the memory itself is kept for a round more. A thread may still be reading into a block.
+    while (ahead.held_nbytes() > 0) {
+        ahead.release_idle();
+    }
+    EXPECT_EQ(*read(stream, 2 * mib, mib), file->bytes().substr(2 * mib, mib));
+}
+
+TEST(ReadAhead, ManyReadersOfOneStreamGetTheirBytes) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(32 * mib));
+    ReadAhead ahead(options(8 * mib));
+    Stream stream(ahead, file, Stream::Ahead::always);
+    std::vector<std::thread> readers;
+    for (std::uint64_t number = 0; number < 6; ++number) {
+        readers.emplace_back([&, number] {
+            for (std::uint64_t at = number * 512 * kib; at < file->size(); at += 6 * 512 * kib) {
+                const auto bytes = read(stream, at, std::min(512 * kib, file->size() - at));
+                ASSERT_TRUE(bytes.ok());
+                ASSERT_EQ(*bytes, file->bytes().substr(at, bytes->size()));
+            }
+        });
+    }
+    for (auto& reader : readers) {
+        reader.join();
+    }
+}
+
+TEST(ReadAhead, StreamsEndWhileTheirFilesAreRead) {
+    const auto file =
+        std::make_shared<SlowFile>(std::make_shared<MemoryFile>(random_bytes(16 * mib)), std::chrono::milliseconds(1));
+    ReadAhead ahead(options());
+    for (int i = 0; i < 20; ++i) {
+        Stream stream(ahead, file, Stream::Ahead::always);
+        ASSERT_TRUE(read(stream, 0, mib).ok());
+        ASSERT_TRUE(read(stream, mib, mib).ok());
+    }
+}
+
+}  // namespace
+}  // namespace ckptfs
