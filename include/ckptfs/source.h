@@ -62,6 +62,12 @@ struct FileRun {
     bool operator==(const FileRun&) const = default;
 };
 
+/// An open file of the operating system's, as long as `owner` is held.
+struct OpenDescriptor {
+    int number = -1;  ///< -1: there is none
+    std::shared_ptr<const void> owner = nullptr;
+};
+
 /// One generation of a file's bytes. Immutable and safe for concurrent use.
 class File {
  public:
@@ -88,6 +94,10 @@ class File {
                                  std::uint64_t /*target_offset*/) const {
         return false;
     }
+
+    /// The system's file that has exactly these bytes, from the first to the last, if there is one and it can be had:
+    /// for whoever reads without this object, and without being told when it changes.
+    [[nodiscard]] virtual OpenDescriptor whole_file() const { return {}; }
 
     /// What begins at `offset`, which lies inside, and how far it is known to go: at least a byte. Reads nothing. Where
     /// nobody knows of holes, all is data. Errors are those of read().

@@ -138,6 +138,11 @@ class MountingOptions {
         app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
         app.add_option("--io", strings.io, "auto, cached or direct: whether the page cache holds what is read")
             ->type_name("MODE");
+        read_ahead_memory_ =
+            app.add_option("--read-ahead-memory", strings.read_ahead_memory,
+                           "Of files that are read in order: bytes to hold of what comes next, such as "
+                           "256MB; 0: none")
+                ->type_name("SIZE");
         app.add_flag("--allow-empty", strings.allow_empty,
                      "Mount even while SOURCE holds no whole checkpoint: some may come");
         app.add_flag("--writable", strings.writable,
@@ -150,6 +155,14 @@ class MountingOptions {
     [[nodiscard]] Result<void> parse(MountArguments& result, MountOptionWords words, bool may_be_of_job) const {
         CKPTFS_ASSIGN(result.target, target_.parse(may_be_of_job));
         CKPTFS_ASSIGN(result.io, parse_io_mode(strings_.io));
+        if (read_ahead_memory_->count() > 0) {
+            const bool is_none = strings_.read_ahead_memory == "0";
+            const auto nbytes = is_none ? Result<std::uint64_t>(0) : parse_nbytes(strings_.read_ahead_memory);
+            if (!nbytes) {
+                return usage_error("--read-ahead-memory: " + nbytes.error().message() + "; 0 reads nothing ahead");
+            }
+            result.read_ahead_nbytes = *nbytes;
+        }
         result.source = strings_.source;
         result.mount_point = strings_.mount_point;
         result.log_file = strings_.log_file;
@@ -171,6 +184,7 @@ class MountingOptions {
  private:
     const Strings& strings_;
     TargetOptions target_;
+    const CLI::Option* read_ahead_memory_ = nullptr;
 };
 
 Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {

@@ -45,6 +45,7 @@ struct MountArguments {
     bool writable = false;     ///< with a request for a world size, unless that is the job's
     bool in_place = false;     ///< what is shown stands in the place of SOURCE itself; writable then
     IoMode io = IoMode::automatic;
+    std::optional<std::uint64_t> read_ahead_nbytes;  ///< nullopt: as much as usual_read_ahead() says
     std::vector<std::string> kernel_options;
 };
 

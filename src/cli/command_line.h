@@ -24,6 +24,7 @@ struct Strings {
     std::string rank_values_of;
     std::string log_file;
     std::string io = "auto";
+    std::string read_ahead_memory;
     std::string tag;
     std::string jobs;
     std::string memory;

@@ -67,7 +67,8 @@ class Mounting {
         const ShowOptions shown{.shown = {arguments_.source, arguments_.target, arguments_.allow_empty},
                                 // What was mounted may let others in, whatever this command line says.
                                 .allow_other = arguments_.allow_other || options.descriptor,
-                                .in_place = arguments_.in_place};
+                                .in_place = arguments_.in_place,
+                                .read_ahead = std::make_shared<ReadAhead>(read_ahead_options())};
         CKPTFS_ASSIGN(const auto file_system,
                       show(opened, reader, shown, [this](const std::string& message) { warn(message); }));
         return environment_.mount_and_serve(*file_system, options, [&] {
@@ -89,6 +90,12 @@ class Mounting {
         }
         CKPTFS_ASSIGN(auto source, open_checkpoint(environment_, arguments_.source));
         return WritableSource{std::move(source), nullptr};
+    }
+
+    [[nodiscard]] ReadAheadOptions read_ahead_options() const {
+        auto options = ReadAheadOptions::usual();
+        options.memory_nbytes = arguments_.read_ahead_nbytes.value_or(options.memory_nbytes);
+        return options;
     }
 
     /// In the log, and in front of whoever waits for the shell's prompt.

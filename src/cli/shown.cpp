@@ -92,6 +92,7 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
     FileSystemOptions shown;
     shown.writer = opened.writer;
     shown.in_place = options.in_place;
+    shown.read_ahead = options.read_ahead;
     shown.request = options.shown.target.request;
     shown.catalogue_entries = view::catalogue_guard();
     shown.allow_other = options.allow_other;

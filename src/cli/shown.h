@@ -21,6 +21,7 @@ struct ShowOptions {
     ShownArguments shown;
     bool allow_other = false;
     bool in_place = false;
+    std::shared_ptr<ReadAhead> read_ahead = nullptr;  ///< see FileSystemOptions
 };
 
 /// Receives a sentence about what was found.

@@ -120,6 +120,15 @@ Outcome<std::size_t> FileSystem::read(std::uint64_t handle, std::uint64_t offset
     return guarded("read", [&] { return implementation_->read(handle, offset, out); });
 }
 
+Outcome<ReadBytes> FileSystem::fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept {
+    return guarded("read", [&] { return implementation_->fetch(handle, offset, out); });
+}
+
+OpenDescriptor FileSystem::whole_file(std::uint64_t handle) noexcept {
+    const auto found = guarded("open", [&] { return Outcome(implementation_->whole_file(handle)); });
+    return found.ok() ? found.value : OpenDescriptor{};
+}
+
 void FileSystem::release(std::uint64_t handle) noexcept {
     guarded("release", [&] { implementation_->release(handle); });
 }

@@ -17,6 +17,7 @@
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
 #include "io/source_writer.h"
+#include "stream/read_ahead.h"
 #include "util/outcome.h"
 
 namespace ckptfs {
@@ -44,6 +45,8 @@ struct FileSystemOptions {
     /// Of a mount that can be written: it covers SOURCE itself, so that every symbolic link leads where it always did,
     /// and is shown as it is.
     bool in_place = false;
+    /// Of what fetch() returns; nullptr: nothing is read before it is asked for.
+    std::shared_ptr<ReadAhead> read_ahead = nullptr;
     /// What SOURCE is called where a view has one file in its place.
     std::string source_name = "checkpoint";
     /// What tests replace: the clock that freshness is measured with, the one that times of files are compared with,
@@ -90,8 +93,6 @@ struct OpenedFile {
     bool read_once = false;  ///< see View::read_once()
     /// Whether the pages that the kernel has of this inode are those of the file as it is now.
     bool keeps_pages = true;
-    /// SOURCE's own file, where the kernel may read and write it by itself; -1: none. Open as long as the handle.
-    int descriptor = -1;
 };
 
 /// A file that was made and opened in one step.
@@ -143,6 +144,11 @@ class FileSystem {
     /// Fills the front of `out` with the bytes from `offset` to the end of the file or of `out`, whichever comes first;
     /// never less. The value is their number.
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept;
+    /// The same bytes, in `out` or where they have been read ahead to.
+    Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept;
+    /// The system's own file behind the handle, where the kernel may read it, and write it if it is open for that, by
+    /// itself: SOURCE's of a mount that can be written, and otherwise what File::whole_file() says.
+    OpenDescriptor whole_file(std::uint64_t handle) noexcept;
     void release(std::uint64_t handle) noexcept;
 
     /// The value is a handle, whose listing is that of the moment of opening.

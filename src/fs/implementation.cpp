@@ -21,7 +21,8 @@ constexpr std::uint64_t dot_entries = 2;
 }  // namespace
 
 FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, const FileSystemOptions& options)
-    : tree_(std::move(tree)),
+    : read_ahead_(options.read_ahead),
+      tree_(std::move(tree)),
       mount_(tree_, options.request.has_value(), options.source_name),
       lists_suggestions_(!options.request) {
     if (options.writer) {
@@ -66,6 +67,9 @@ void FileSystem::Implementation::refresh() {
 void FileSystem::Implementation::tidy() {
     tree_->source().refresh();
     tree_->source().release_unused();
+    if (read_ahead_) {
+        read_ahead_->release_idle();
+    }
     tree_->known_tags().forget_removed();
     if (writable_) {
         writable_->tags().tidy();
@@ -123,12 +127,14 @@ Outcome<std::shared_ptr<const File>> FileSystem::Implementation::open_file(std::
 }
 
 OpenedFile FileSystem::Implementation::insert(OpenedBytes bytes) {
-    OpenedFile file{.handle = 0,
-                    .read_once = bytes.read_once,
-                    .keeps_pages = bytes.keeps_pages,
-                    .descriptor = bytes.handle ? bytes.handle->descriptor() : -1};
+    OpenedFile file{.handle = 0, .read_once = bytes.read_once, .keeps_pages = bytes.keeps_pages};
     auto opened = std::make_shared<OpenFile>();
     opened->bytes = std::move(bytes);
+    if (read_ahead_ && opened->bytes.file && opened->bytes.file->size() > stream_block_nbytes) {
+        // The kernel itself reads ahead what it keeps, in requests that come at the same time.
+        const auto ahead = file.read_once ? Stream::Ahead::always : Stream::Ahead::if_slow;
+        opened->stream.emplace(*read_ahead_, opened->bytes.file, ahead);
+    }
     file.handle = files_.insert(std::move(opened));
     return file;
 }
@@ -148,17 +154,50 @@ Outcome<std::size_t> FileSystem::Implementation::read(std::uint64_t handle, std:
     }
     const auto length = static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), file.size() - offset));
     const auto done = file.read(offset, out.first(length));
-    if (done) {
-        return length;
+    return done ? Outcome(length) : failed_to_read(*opened, done.error());
+}
+
+Outcome<ReadBytes> FileSystem::Implementation::fetch(std::uint64_t handle, std::uint64_t offset,
+                                                     std::span<std::byte> out) {
+    const auto opened = files_.find(handle);
+    if (!opened || !opened->stream) {
+        const auto got = read(handle, offset, out);
+        if (!got.ok()) {
+            return got.failure();
+        }
+        ReadBytes bytes;
+        bytes.add(out.first(got.value), nullptr);
+        return bytes;
     }
-    const bool stale = done.error().code() == ErrorCode::stale;
-    if (stale && opened->bytes.directory) {
-        opened->bytes.directory->expire();
+    const std::uint64_t size = opened->bytes.file->size();
+    if (offset >= size) {
+        return ReadBytes{};
     }
-    if (!opened->reported.exchange(true)) {  // a reader that tries again would fill the log
-        stale ? log::info(done.error().message()) : log::error(done.error().message());
+    auto bytes = opened->stream->read(offset, out.first(std::min<std::uint64_t>(out.size(), size - offset)));
+    return bytes ? Outcome(std::move(bytes).value()) : failed_to_read(*opened, bytes.error());
+}
+
+OpenDescriptor FileSystem::Implementation::whole_file(std::uint64_t handle) {
+    const auto opened = files_.find(handle);
+    if (!opened) {
+        return {};
     }
-    return Errno{errno_of(done.error())};
+    if (opened->bytes.handle) {
+        return {opened->bytes.handle->descriptor(), opened->bytes.handle};
+    }
+    // What is written through the mount is found under another inode, which the kernel would not know to be the same.
+    return writable_ ? OpenDescriptor{} : opened->bytes.file->whole_file();
+}
+
+Errno FileSystem::Implementation::failed_to_read(OpenFile& opened, const Error& error) {
+    const bool stale = error.code() == ErrorCode::stale;
+    if (stale && opened.bytes.directory) {
+        opened.bytes.directory->expire();
+    }
+    if (!opened.reported.exchange(true)) {  // a reader that tries again would fill the log
+        stale ? log::info(error.message()) : log::error(error.message());
+    }
+    return Errno{errno_of(error)};
 }
 
 Outcome<std::uint64_t> FileSystem::Implementation::opendir(std::uint64_t inode) {

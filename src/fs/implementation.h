@@ -39,6 +39,8 @@ class FileSystem::Implementation {
     Outcome<OpenedFile> open(std::uint64_t inode, int flags, const Caller* caller);
     Outcome<std::shared_ptr<const File>> open_file(std::uint64_t inode);
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
+    Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
+    OpenDescriptor whole_file(std::uint64_t handle);
     void release(std::uint64_t handle) { files_.erase(handle); }
 
     Outcome<std::uint64_t> opendir(std::uint64_t inode);
@@ -84,6 +86,7 @@ class FileSystem::Implementation {
  private:
     struct OpenFile {
         OpenedBytes bytes;
+        std::optional<Stream> stream;  // of `bytes.file`, where that is read ahead
         std::atomic<bool> reported = false;
     };
     struct OpenDirectory {
@@ -99,9 +102,13 @@ class FileSystem::Implementation {
     // nullptr: the kernel knows more than it was told, or has forgotten it already.
     [[nodiscard]] std::shared_ptr<Node> node_of(std::uint64_t inode);
 
+    // The errno, after what was found out about the file has been put to use.
+    static Errno failed_to_read(OpenFile& opened, const Error& error);
+
     // To the tag's generation, if it is of what lies in the directory now.
     void hand_over(const std::string& directory, const std::shared_ptr<const Tag>& tag);
 
+    const std::shared_ptr<ReadAhead> read_ahead_;  // nullptr: none
     std::shared_ptr<SourceTree> tree_;
     MountTree mount_;
     std::unique_ptr<WritableMount> writable_;  // nullptr: read-only

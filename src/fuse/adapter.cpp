@@ -11,6 +11,8 @@
 #include <span>
 #include <string>
 
+#include "fs/own_caller.h"
+#include "fuse/opening.h"
 #include "fuse/replies.h"
 #include "fuse/writing_operations.h"
 #include "io/file_status.h"
@@ -56,17 +58,8 @@ void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
         fuse_reply_err(request, EROFS);
         return;
     }
-    const auto& adapter = adapter_of(request);
-    auto& file_system = adapter.file_system;
-    reply(request, file_system.open(inode), [&](const OpenedFile& opened) {
-        const bool direct = adapter.opens_direct(opened.read_once);
-        file->fh = opened.handle;
-        file->direct_io = direct ? 1 : 0;
-        file->keep_cache = direct ? 0 : 1;  // a changed file has another inode
-        if (fuse_reply_open(request, file) != 0) {
-            file_system.release(opened.handle);  // no RELEASE will come
-        }
-    });
+    reply(request, file_system_of(request).open(inode),
+          [&](const OpenedFile& opened) { reply_open(request, inode, opened, *file, OwnCaller()); });
 }
 
 void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) noexcept {
@@ -75,12 +68,14 @@ void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t of
         fuse_reply_err(request, ENOMEM);
         return;
     }
-    reply(request, file_system_of(request).read(file->fh, static_cast<std::uint64_t>(offset), buffer),
-          [&](std::size_t got) { reply_bytes(request, buffer.first(got)); });
+    reply(request, file_system_of(request).fetch(file->fh, static_cast<std::uint64_t>(offset), buffer),
+          [&](const ReadBytes& got) { reply_parts(request, got); });
 }
 
-void release(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
-    file_system_of(request).release(file->fh);
+void release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
+    auto& adapter = adapter_of(request);
+    adapter.modes.leave(inode);
+    adapter.file_system.release(file->fh);
     fuse_reply_err(request, 0);
 }
 

@@ -24,16 +24,14 @@ class Adapter {
     const bool writable;
     InitHook init_hook;
     KernelBackingFiles backing_files;
-    OpenModes modes;                ///< of a mount that can be written
+    OpenModes modes;
     std::function<void()> on_init;  ///< called, if set before the session serves, when the kernel has connected
 
     /// What is asked of the kernel, by libfuse itself where that can.
     void negotiate(fuse_conn_info& connection);
 
-    /// Whether a file of a view is to be opened past the page cache. In automatic mode only where shared mappings still
-    /// work.
-    [[nodiscard]] bool opens_direct(bool read_once) const;
-    /// The same for any file of a mount that can be written, which is opened with `flags`.
+    /// Whether a file that is opened with `flags` is to be read and written past the page cache. In automatic mode only
+    /// where shared mappings still work.
     [[nodiscard]] bool opens_direct(const OpenedFile& opened, int flags) const;
     /// Whether the kernel may read and write SOURCE's files by itself.
     [[nodiscard]] bool passes_through() const;

@@ -387,7 +387,7 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     probe.reset();
     own.clear_if_aborted();
     if (const auto count = adapter.modes.passed_through(); count > 0) {
-        log::info("the kernel itself read and wrote what was opened " + std::to_string(count) + " times");
+        log::info("the kernel itself read or wrote what was opened " + std::to_string(count) + " times");
     }
     if (outcome < 0) {
         return Error(ErrorCode::mount, "serving " + name + " failed: " + reason_of(outcome));

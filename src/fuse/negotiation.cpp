@@ -14,7 +14,7 @@ constexpr unsigned max_write_nbytes = 1U << 20U;  // more does not pay
 
 /// Only root may have the kernel read and write files by itself.
 bool wants_passthrough(const MountOptions& options) {
-    return options.writable && options.io == IoMode::automatic && ::geteuid() == 0;
+    return options.io == IoMode::automatic && ::geteuid() == 0;
 }
 
 }  // namespace
@@ -72,17 +72,14 @@ bool Adapter::passes_through() const {
     return libfuse_passes_through_ || init_hook.passthrough_allowed();
 }
 
-bool Adapter::opens_direct(bool read_once) const {
-    return io_ == IoMode::direct || (io_ == IoMode::automatic && read_once && maps_direct());
-}
-
 bool Adapter::opens_direct(const OpenedFile& opened, int flags) const {
     // A kernel that maps such files also keeps the page cache of others that have the same file open as it is written.
     // What is appended goes where the file ends now, which the kernel does not know if others append too.
     const int access = flags & O_ACCMODE;
     const bool only_writes = access == O_WRONLY;
     const bool appends = access != O_RDONLY && (flags & O_APPEND) != 0;
-    return opens_direct(opened.read_once) || (maps_direct() && (appends || (only_writes && io_ == IoMode::automatic)));
+    const bool reads_direct = io_ == IoMode::direct || (io_ == IoMode::automatic && opened.read_once && maps_direct());
+    return reads_direct || (maps_direct() && (appends || (only_writes && io_ == IoMode::automatic)));
 }
 
 }  // namespace ckptfs

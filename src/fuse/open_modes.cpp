@@ -24,8 +24,7 @@ bool is_for_good(int refusal) {
 
 }  // namespace
 
-Outcome<OpenModes::Opening> OpenModes::enter(std::uint64_t inode, int descriptor, bool offered,
-                                             const Caller& caller) noexcept {
+Outcome<OpenModes::Opening> OpenModes::enter(std::uint64_t inode, int descriptor, const Caller& caller) noexcept {
     try {
         // The kernel is asked under the lock: who opens the same inode meanwhile needs the answer.
         const std::lock_guard lock(mutex_);
@@ -34,7 +33,7 @@ Outcome<OpenModes::Opening> OpenModes::enter(std::uint64_t inode, int descriptor
             return join(entry->second, descriptor);
         }
         try {
-            entry->second = begin(descriptor, offered, caller);
+            entry->second = begin(descriptor, caller);
         } catch (...) {
             inodes_.erase(entry);
             throw;
@@ -59,11 +58,11 @@ Outcome<OpenModes::Opening> OpenModes::join(OpenInode& open, int descriptor) {
     return Opening{open.backing};
 }
 
-OpenModes::OpenInode OpenModes::begin(int descriptor, bool offered, const Caller& caller) {
+OpenModes::OpenInode OpenModes::begin(int descriptor, const Caller& caller) {
     OpenInode open;
     open.users = 1;
     struct stat found {};
-    if (!offered || refused_ || descriptor < 0 || ::fstat(descriptor, &found) != 0) {
+    if (refused_ || descriptor < 0 || ::fstat(descriptor, &found) != 0) {
         return open;
     }
     // Writing clears these bits, unless it is root's; and on whose behalf the kernel writes, whoever joins shares.

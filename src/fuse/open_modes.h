@@ -40,10 +40,9 @@ class OpenModes {
 
     explicit OpenModes(BackingFiles& backing_files) : backing_files_(backing_files) {}
 
-    /// Counts one open file. `descriptor`: the source's own file, which the kernel may use, or -1; `offered`: whether a
-    /// first one is to be opened in passthrough mode. Where the kernel refuses that, it is not asked again.
-    /// ESTALE where the inode is open as another file than this; ENOMEM.
-    Outcome<Opening> enter(std::uint64_t inode, int descriptor, bool offered, const Caller& caller) noexcept;
+    /// Counts one open file. `descriptor`: the source's own file, which the kernel may use, or -1. Where the kernel
+    /// refuses that, it is not asked again. ESTALE where the inode is open as another file than this; ENOMEM.
+    Outcome<Opening> enter(std::uint64_t inode, int descriptor, const Caller& caller) noexcept;
     /// Takes back one enter() that succeeded: the kernel has closed the file.
     void leave(std::uint64_t inode) noexcept;
 
@@ -59,7 +58,7 @@ class OpenModes {
     };
 
     [[nodiscard]] Outcome<Opening> join(OpenInode& open, int descriptor);
-    [[nodiscard]] OpenInode begin(int descriptor, bool offered, const Caller& caller);
+    [[nodiscard]] OpenInode begin(int descriptor, const Caller& caller);
 
     BackingFiles& backing_files_;
     std::atomic<std::size_t> passed_through_ = 0;

@@ -1,7 +1,10 @@
 // From what the file system says to what libfuse sends.
 #include "fuse/replies.h"
 
+#include <sys/uio.h>
+
 #include <algorithm>
+#include <array>
 #include <cstdlib>
 #include <memory>
 
@@ -78,6 +81,15 @@ std::span<std::byte> reply_buffer(std::size_t nbytes) {
         capacity = memory ? wanted : 0;
     }
     return {memory.get(), std::min(nbytes, capacity)};
+}
+
+void reply_parts(fuse_req_t request, const ReadBytes& bytes) {
+    std::array<iovec, ReadBytes::most_parts> parts{};
+    std::transform(bytes.parts.begin(), bytes.parts.end(), parts.begin(), [](std::span<const std::byte> part) {
+        return iovec{const_cast<std::byte*>(part.data()),
+                     part.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+    });
+    fuse_reply_iov(request, parts.data(), static_cast<int>(bytes.count));
 }
 
 void reply_bytes(fuse_req_t request, std::span<const std::byte> bytes) {

@@ -41,5 +41,6 @@ fuse_entry_param to_entry(const LookedUpEntry& found);
 /// Of this thread, until the next call; shorter than `nbytes` where there is no memory.
 std::span<std::byte> reply_buffer(std::size_t nbytes);
 void reply_bytes(fuse_req_t request, std::span<const std::byte> bytes);
+void reply_parts(fuse_req_t request, const ReadBytes& bytes);
 
 }  // namespace ckptfs

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "fuse/opening.h"
+#include "fuse/passthrough.h"
 #include "fuse/replies.h"
 #include "fuse/request_caller.h"
 #include "util/timespec.h"
@@ -19,60 +21,10 @@
 namespace ckptfs {
 namespace {
 
-// How an open file is announced to the kernel, once it is counted among those of its inode.
-class Opening {
- public:
-    Opening(Adapter& adapter, fuse_ino_t inode, const OpenedFile& opened, int flags, const Caller& caller)
-        : adapter_(adapter),
-          inode_(inode),
-          opened_(opened),
-          flags_(flags),
-          mode_(adapter.modes.enter(inode, opened.descriptor, adapter.passes_through(), caller)) {}
-
-    /// Not 0: the file cannot be opened, and has been closed.
-    [[nodiscard]] int error() {
-        if (!mode_.ok()) {
-            adapter_.file_system.release(opened_.handle);
-        }
-        return mode_.error;
-    }
-    [[nodiscard]] std::int32_t backing() const { return mode_.value.backing; }
-    void fill(fuse_file_info& file) const {
-        const bool direct = adapter_.opens_direct(opened_, flags_);
-        file.fh = opened_.handle;
-        file.direct_io = direct ? 1 : 0;
-        file.keep_cache = !direct && opened_.keeps_pages ? 1 : 0;
-    }
-    /// No RELEASE will come.
-    void take_back() {
-        adapter_.modes.leave(inode_);
-        adapter_.file_system.release(opened_.handle);
-    }
-
- private:
-    Adapter& adapter_;
-    fuse_ino_t inode_;
-    const OpenedFile& opened_;
-    int flags_;
-    Outcome<OpenModes::Opening> mode_;
-};
-
 void open_as(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
-    auto& adapter = adapter_of(request);
     const RequestCaller caller(request);
-    reply(request, adapter.file_system.open(inode, file->flags, caller), [&](const OpenedFile& opened) {
-        Opening opening(adapter, inode, opened, file->flags, caller);
-        if (const int failure = opening.error(); failure != 0) {
-            fuse_reply_err(request, failure);
-            return;
-        }
-        opening.fill(*file);
-        const int unseen = opening.backing() != 0 ? reply_passthrough_open(request, opened.handle, opening.backing())
-                                                  : fuse_reply_open(request, file);
-        if (unseen != 0) {
-            opening.take_back();
-        }
-    });
+    reply(request, file_system_of(request).open(inode, file->flags, caller),
+          [&](const OpenedFile& opened) { reply_open(request, inode, opened, *file, caller); });
 }
 
 void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode, fuse_file_info* file) noexcept {
@@ -97,13 +49,6 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
                   adapter.file_system.forget(inode, 1);
               }
           });
-}
-
-void release_of(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
-    auto& adapter = adapter_of(request);
-    adapter.modes.leave(inode);
-    adapter.file_system.release(file->fh);
-    fuse_reply_err(request, 0);
 }
 
 void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* data, std::size_t nbytes, off_t offset,
@@ -270,7 +215,6 @@ void removexattr(fuse_req_t request, fuse_ino_t inode, const char* name) noexcep
 void set_writing_operations(fuse_lowlevel_ops& operations) {
     operations.open = open_as;
     operations.create = create;
-    operations.release = release_of;
     operations.write = write;
     operations.flush = flush;
     operations.fsync = fsync;

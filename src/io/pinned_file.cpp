@@ -94,6 +94,11 @@ class PinnedFile final : public File {
         return true;
     }
 
+    [[nodiscard]] OpenDescriptor whole_file() const override {
+        const auto fd = descriptor();
+        return fd ? OpenDescriptor{(*fd)->get(), *fd} : OpenDescriptor{};
+    }
+
     /// A file system that knows of no holes has one at the end alone.
     Result<FileRun> run_at(std::uint64_t offset) const override {
         CKPTFS_TRY(expect_within(offset, 1));

@@ -321,7 +321,7 @@ def test_the_callers_descriptors_are_let_go_without_close_range(source, point):
 
 
 def test_a_name_cannot_forge_a_line_of_the_log(source, mounted):
-    mount = mounted(source, "--world-size=3")
+    mount = mounted(source, "--world-size=3", "--io=cached")
     forged = source / "global_step2" / "x\n2026-01-01T00:00:00.000 error forged"
     forged.write_text("content")
     path = mount.path / "global_step2" / forged.name

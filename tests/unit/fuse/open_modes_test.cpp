@@ -56,11 +56,11 @@ class OpenModesTest : public ::testing::Test {
         EXPECT_TRUE(files_.back().valid());
         return files_.back().get();
     }
-    Outcome<OpenModes::Opening> enter(std::uint64_t inode, int descriptor, bool offered = true) {
-        return modes_.enter(inode, descriptor, offered, root_);
+    Outcome<OpenModes::Opening> enter(std::uint64_t inode, int descriptor) {
+        return modes_.enter(inode, descriptor, root_);
     }
-    std::int32_t backing(std::uint64_t inode, int descriptor, bool offered = true) {
-        const auto opening = enter(inode, descriptor, offered);
+    std::int32_t backing(std::uint64_t inode, int descriptor) {
+        const auto opening = enter(inode, descriptor);
         EXPECT_EQ(opening.error, 0);
         return opening.value.backing;
     }
@@ -93,14 +93,14 @@ TEST_F(OpenModesTest, AllOpensOfAnInodeShareOneBackingFile) {
 
 TEST_F(OpenModesTest, WhoeverIsFirstDecidesForAll) {
     const int a = file("a");
-    EXPECT_EQ(backing(5, a, false), 0);
+    EXPECT_EQ(backing(5, -1), 0);
     EXPECT_EQ(backing(5, a), 0);
     modes_.leave(5);
     EXPECT_EQ(backing(5, a), 0);
     modes_.leave(5);
     modes_.leave(5);
     EXPECT_EQ(backing(5, a), 1);
-    EXPECT_EQ(backing(5, a, false), 1);  // the kernel would answer anything else with EIO
+    EXPECT_EQ(backing(5, a), 1);
 }
 
 TEST_F(OpenModesTest, WhatHasNoFileOfSourcesIsNeverPassedThrough) {
