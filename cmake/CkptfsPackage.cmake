@@ -61,6 +61,4 @@ foreach(name IN ITEMS ckptfs ckptfs-torch)
   install(FILES cmake/debian/${name}.lintian-overrides DESTINATION ${CMAKE_INSTALL_DATADIR}/lintian/overrides RENAME ${name}
     COMPONENT ${component} EXCLUDE_FROM_ALL)
 endforeach()
-install(FILES cmake/debian/ckptfs.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME ckptfs
-  COMPONENT program EXCLUDE_FROM_ALL)
 include(CPack)

@@ -27,6 +27,8 @@ case "${1:-}" in
         packages+=(libgtest-dev libgmock-dev libbenchmark-dev zlib1g-dev clang-14 libclang-rt-14-dev clang-format-14
                    clang-tidy-14 ccache e2fsprogs git mount procps util-linux python3-venv python3-dev)
         packages+=("${wheel[@]}" debootstrap file lintian)
+        # Read the manual pages, the completion and the unit of systemd (which it need not run).
+        packages+=(groff-base man-db mandoc zsh systemd strace)
         # Looks at the page of `ckptfs inspect --html`: 100 MB to download, 310 MB on disk.
         packages+=(chromium-headless-shell fonts-dejavu-core)
         ;;

@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
-#include <map>
 #include <string_view>
 #include <thread>
 #include <utility>
@@ -29,7 +28,8 @@ constexpr const char* cat_usage = "ckptfs cat SOURCE PATH [--world-size=N | --vi
 constexpr const char* export_usage =
     "ckptfs export SOURCE DEST (--world-size=N | --view=NAME) [--tag=NAME] [--jobs=N] [--memory=SIZE] [--verify] "
     "[--quiet]";
-constexpr const char* help_usage = "ckptfs help [COMMAND]";
+constexpr const char* help_usage = "ckptfs help [COMMAND | --manual=PAGE | --completion=SHELL]";
+constexpr const char* mount_helper_usage = "mount.ckptfs SOURCE MOUNTPOINT [-sfnv] [-o OPTION,...]";
 constexpr const char* shown_usage = "[--world-size=N | --view=NAME] and options that go with them";
 constexpr const char* check_usage = "ckptfs check SOURCE --world-size=N --ds-config=FILE [--json]";
 
@@ -38,7 +38,7 @@ constexpr const char* mount_description =
     "SOURCE is the directory that save_checkpoint was given: it holds tag directories and usually `latest`.\n"
     "Without --world-size and --view the mount shows a directory for each view: world-size-<N>/, weights/ and others.";
 
-constexpr const char* mount_footer =
+constexpr const char* mount_footer_commands =
     "Other commands:\n"
     "  ckptfs run SOURCE -- COMMAND              mounts for as long as COMMAND runs\n"
     "  ckptfs run --in-place SOURCE --world-size=N -- COMMAND\n"
@@ -50,15 +50,28 @@ constexpr const char* mount_footer =
     "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
     "                                            what a mount would show, without one\n"
     "  ckptfs export SOURCE DEST --world-size=N  writes the files of a view out: a copy that needs no mount\n"
-    "  ckptfs help [COMMAND]                     how a command is used: what COMMAND --help says\n"
+    "  ckptfs help [COMMAND]                     how a command is used: what COMMAND --help says\n";
+
+constexpr const char* mount_notes =
     "A SOURCE with the name of a command is written with ./ in front, such as ./run. One that begins with a dash "
     "stands\n"
     "behind `--`, which ends the options: ckptfs inspect -- -run.\n\n"
     "With --writable MOUNTPOINT may be SOURCE itself. /dev/fd/N is a descriptor of /dev/fuse that was inherited, and\n"
     "that somebody else has mounted: ckptfs serves it, and needs no right to mount.\n"
-    "Unmount with `fusermount3 -u MOUNTPOINT`.\n"
+    "Unmount with `fusermount3 -u MOUNTPOINT`.\n";
+
+constexpr const char* mount_exit_status =
     "Exit status: 0 success, 1 verify or check found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
+
+constexpr const char* mount_helper_description =
+    "Mounts a checkpoint for mount(8): what `mount -t ckptfs SOURCE MOUNTPOINT -o OPTION,...` and /etc/fstab call.\n"
+    "Every option is taken as --NAME=VALUE and, behind -o, as NAME=VALUE, with `-` or `_` in names.";
+
+constexpr const char* mount_helper_notes =
+    "Within -o the last of two counts, as for mount(8), and words that speak to mount(8), systemd or the kernel are "
+    "ignored. Outside of -o an option is given once.\n"
+    "The mount is known to `mount -a`, to umount(8) and in /proc/mounts by SOURCE, with the type fuse.ckptfs.";
 
 constexpr const char* run_description =
     "Mounts a checkpoint, runs COMMAND with `{}` in its arguments replaced by the mount (also in CKPTFS_VIEW; `{{}}` "
@@ -82,8 +95,9 @@ void add_source(CLI::App& app, Strings& strings) {
 }
 
 /// Replaces every -o by the options of ckptfs that it holds. `others`: collects what else stands there.
+/// `skips_unknown`: words that nobody knows.
 Result<std::vector<std::string>> expand_mount_options(const std::vector<std::string>& arguments,
-                                                      MountOptionWords& others) {
+                                                      MountOptionWords& others, bool skips_unknown = false) {
     std::vector<std::string> options;
     std::vector<std::string> rest;
     for (std::size_t index = 0; index < arguments.size(); ++index) {
@@ -106,7 +120,7 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
             }
             list = arguments[++index];
         }
-        CKPTFS_ASSIGN(const auto words, split_mount_options(list));
+        CKPTFS_ASSIGN(const auto words, split_mount_options(list, skips_unknown));
         options.insert(options.end(), words.arguments.begin(), words.arguments.end());
         others.kernel_options.insert(others.kernel_options.end(), words.kernel_options.begin(),
                                      words.kernel_options.end());
@@ -118,14 +132,16 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
     return options;
 }
 
+constexpr std::array<std::pair<std::string_view, IoMode>, 3> io_modes{
+    {{"auto", IoMode::automatic}, {"cached", IoMode::cached}, {"direct", IoMode::direct}}};
+
 Result<IoMode> parse_io_mode(const std::string& text) {
-    static const std::map<std::string, IoMode> modes{
-        {"auto", IoMode::automatic}, {"cached", IoMode::cached}, {"direct", IoMode::direct}};
-    const auto mode = modes.find(text);
-    if (mode == modes.end()) {
-        return usage_error("--io is " + in_quotes(text) + ", but must be auto, cached or direct");
+    for (const auto& [name, mode] : io_modes) {
+        if (text == name) {
+            return mode;
+        }
     }
-    return mode->second;
+    return usage_error("--io is " + in_quotes(text) + ", but must be auto, cached or direct");
 }
 
 /// What all commands that mount take.
@@ -136,8 +152,8 @@ class MountingOptions {
           target_(app, strings, "Number of ranks to show the checkpoint at, 1 to 1,048,576",
                   ViewOptionsParser::Tag::current_one) {
         app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
-        app.add_option("--io", strings.io, "auto, cached or direct: whether the page cache holds what is read")
-            ->type_name("MODE");
+        app.add_option("--io", strings.io, "Whether the page cache holds what is read")
+            ->type_name(choices_in(io_modes));
         read_ahead_memory_ =
             app.add_option("--read-ahead-memory", strings.read_ahead_memory,
                            "Of files that are read in order: bytes to hold of what comes next, such as "
@@ -191,7 +207,7 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     MountArguments result;
     Strings strings;
     CLI::App app(mount_description);
-    app.footer(mount_footer);
+    app.footer(std::string(mount_footer_commands) + mount_notes + mount_exit_status);
     add_source(app, strings);
     add_positional(app, "MOUNTPOINT", strings.mount_point, "Empty directory to mount on, or /dev/fd/N");
     const MountingOptions options(app, strings);
@@ -207,6 +223,40 @@ Result<Arguments> parse_mount(const std::vector<std::string>& arguments) {
     CKPTFS_TRY(expect_given(strings.mount_point, "MOUNTPOINT", mount_usage));
     CKPTFS_TRY(options.parse(result, std::move(words), false));
     return Arguments(std::move(result));
+}
+
+// What mount(8) calls as /sbin/mount.ckptfs: its own letters, of which -f is not that of the mount, and all else.
+Result<Arguments> parse_mount_helper(const std::vector<std::string>& arguments) {
+    MountArguments result;
+    Strings strings;
+    bool is_sloppy = false;
+    bool is_fake = false;
+    bool writes_no_table = false;
+    bool is_verbose = false;
+    std::string type;
+    CLI::App app(mount_helper_description);
+    app.footer(mount_helper_notes);
+    add_source(app, strings);
+    add_positional(app, "MOUNTPOINT", strings.mount_point, "Empty directory to mount on");
+    const MountingOptions options(app, strings);
+    app.add_flag("--foreground", result.foreground, "Stay in the foreground, log to standard error");
+    app.add_flag("--allow-other", result.allow_other, "Let other users into the mount");
+    app.add_flag("-s", is_sloppy, "Ignore words behind -o that nobody knows");
+    app.add_flag("-f", is_fake, "Check the command line, and do not mount");
+    app.add_flag("-n", writes_no_table, "Of mount(8), and without effect: there is no table to write");
+    app.add_flag("-v", is_verbose, "Of mount(8), and without effect");
+    app.add_option("-t", type, "The type that mount(8) was given")->type_name("TYPE");
+    MountOptionWords words;
+    const bool skips_unknown = std::find(arguments.begin(), arguments.end(), "-s") != arguments.end();
+    CKPTFS_ASSIGN(auto expanded, expand_mount_options(arguments, words, skips_unknown));
+    CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), mount_helper_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "SOURCE", mount_helper_usage));
+    CKPTFS_TRY(expect_given(strings.mount_point, "MOUNTPOINT", mount_helper_usage));
+    CKPTFS_TRY(options.parse(result, std::move(words), false));
+    return is_fake ? Arguments(Text()) : Arguments(std::move(result));
 }
 
 Result<Arguments> parse_run(const std::vector<std::string>& arguments) {
@@ -447,21 +497,59 @@ struct Command {
     Result<Arguments> (*parse)(const std::vector<std::string>& arguments);
 };
 
-constexpr std::array commands{Command{"run", parse_run},       Command{"inspect", parse_inspect},
-                              Command{"verify", parse_verify}, Command{"check", parse_check},
-                              Command{"ls", parse_list},       Command{"cat", parse_cat},
-                              Command{"export", parse_export}, Command{"help", parse_help}};
+// The program under the name that mount(8) calls, which is no command of its own.
+constexpr Command mount_helper{"mount.ckptfs", parse_mount_helper};
+
+constexpr std::array known_commands{Command{"run", parse_run},       Command{"inspect", parse_inspect},
+                                    Command{"verify", parse_verify}, Command{"check", parse_check},
+                                    Command{"ls", parse_list},       Command{"cat", parse_cat},
+                                    Command{"export", parse_export}, Command{"help", parse_help}};
 
 const Command* find_command(std::string_view name) {
-    const auto* const found =
-        std::find_if(commands.begin(), commands.end(), [&](const Command& command) { return command.name == name; });
-    return found == commands.end() ? nullptr : found;
+    const auto* const found = std::find_if(known_commands.begin(), known_commands.end(),
+                                           [&](const Command& command) { return command.name == name; });
+    if (found == known_commands.end()) {
+        return name == mount_helper.name ? &mount_helper : nullptr;
+    }
+    return found;
+}
+
+CommandDescription description_of(const Command& command) {
+    const auto parsed = command.parse({"--help"});
+    CommandDescription described = std::get<Text>(*parsed).described;
+    described.name = command.name;
+    return described;
+}
+
+struct NamedDocument {
+    std::string_view name;
+    Document document;
+};
+
+constexpr std::array manuals{NamedDocument{"ckptfs", Document::manual},
+                             NamedDocument{"mount.ckptfs", Document::mount_helper_manual}};
+constexpr std::array completions{NamedDocument{"bash", Document::bash_completion},
+                                 NamedDocument{"zsh", Document::zsh_completion}};
+
+std::vector<std::string> names_in(const std::array<NamedDocument, 2>& documents) {
+    return {std::string(documents[0].name), std::string(documents[1].name)};
+}
+
+Result<Arguments> find_document(const std::array<NamedDocument, 2>& documents, const char* option,
+                                const std::string& name) {
+    for (const NamedDocument& one : documents) {
+        if (one.name == name) {
+            return Arguments(DocumentArguments{one.document});
+        }
+    }
+    return usage_error(std::string(option) + " is " + in_quotes(name) + ", but must be " +
+                       joined(names_in(documents), " or "));
 }
 
 std::vector<std::string_view> command_names() {
     std::vector<std::string_view> names;
-    names.reserve(commands.size());
-    for (const Command& command : commands) {
+    names.reserve(known_commands.size());
+    for (const Command& command : known_commands) {
         names.push_back(command.name);
     }
     return names;
@@ -471,9 +559,25 @@ Result<Arguments> parse_help(const std::vector<std::string>& arguments) {
     std::string name;
     CLI::App app("Says how COMMAND is used, as COMMAND --help does; without COMMAND, how to mount.");
     add_positional(app, "COMMAND", name, "One of the commands that `ckptfs --help` lists");
+    std::optional<std::string> manual;
+    std::optional<std::string> completion;
+    app.add_option("--manual", manual, "Print a manual page instead, for `man -l -`")
+        ->type_name(joined(names_in(manuals), "|"));
+    app.add_option("--completion", completion, "Print a script instead that completes command lines in this shell")
+        ->type_name(joined(names_in(completions), "|"));
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, help_usage));
     if (text) {
         return Arguments(std::move(*text));
+    }
+    if ((name.empty() ? 0 : 1) + (manual ? 1 : 0) + (completion ? 1 : 0) > 1) {
+        return usage_error(std::string("COMMAND, --manual and --completion are three things to print; usage: ") +
+                           help_usage);
+    }
+    if (manual) {
+        return find_document(manuals, "--manual", *manual);
+    }
+    if (completion) {
+        return find_document(completions, "--completion", *completion);
     }
     if (name.empty()) {
         return parse_mount({"--help"});
@@ -487,6 +591,19 @@ Result<Arguments> parse_help(const std::vector<std::string>& arguments) {
 }
 
 }  // namespace
+
+std::vector<CommandDescription> describe_commands() {
+    std::vector<CommandDescription> result{description_of({"", parse_mount})};
+    result.front().notes = mount_notes;  // the rest of its footer is said of each command, and of all exit statuses
+    for (const Command& command : known_commands) {
+        result.push_back(description_of(command));
+    }
+    return result;
+}
+
+CommandDescription describe_mount_helper() {
+    return description_of(mount_helper);
+}
 
 std::string meant_command(const std::string& word) {
     if (word.find('/') != std::string::npos) {

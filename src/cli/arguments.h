@@ -10,6 +10,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/view_request.h"
+#include "cli/description.h"
 #include "cli/view_arguments.h"
 #include "host/mount_options.h"
 #include "zero/read_options.h"
@@ -108,14 +109,27 @@ struct ExportArguments {
 /// --help or --version: what to print.
 struct Text {
     std::string text;
+    CommandDescription described;  ///< of --help: the same
+};
+
+/// What `ckptfs help` prints besides texts.
+enum class Document : unsigned char { manual, mount_helper_manual, bash_completion, zsh_completion };
+
+struct DocumentArguments {
+    Document document;
 };
 
 using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments,
-                               ListArguments, CatArguments, ExportArguments, Text>;
+                               ListArguments, CatArguments, ExportArguments, DocumentArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.
 Result<Arguments> parse_arguments(const std::vector<std::string>& arguments);
+
+/// All commands, in the order in which they are shown: first the one without a name.
+[[nodiscard]] std::vector<CommandDescription> describe_commands();
+/// mount.ckptfs, the program of that name.
+[[nodiscard]] CommandDescription describe_mount_helper();
 
 /// " (did you mean the command `ckptfs inspect`?)", where `word` is nearly one; else nothing.
 [[nodiscard]] std::string meant_command(const std::string& word);

@@ -137,6 +137,43 @@ Result<void> expect_once_and_plain_flags(const CLI::App& app, const std::vector<
     return {};
 }
 
+/// The words of "source|fp32|bf16|fp16"; none of "N".
+std::vector<std::string> choices_of(const std::string& value) {
+    std::vector<std::string> choices;
+    for (std::size_t begin = 0; value.find('|') != std::string::npos && begin <= value.size();) {
+        const std::size_t end = std::min(value.find('|', begin), value.size());
+        choices.push_back(value.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    return choices;
+}
+
+CommandDescription describe(const CLI::App& app, const char* usage) {
+    CommandDescription result;
+    result.usage = usage;
+    result.text = app.get_description();
+    result.notes = app.get_footer();
+    for (const CLI::Option* option : app.get_options()) {
+        if (option->nonpositional()) {
+            OptionDescription described;
+            for (const std::string& name : option->get_snames()) {
+                described.names.push_back("-" + name);
+            }
+            for (const std::string& name : option->get_lnames()) {
+                described.names.push_back("--" + name);
+            }
+            described.value = takes_value(*option) ? option->get_type_name() : "";
+            described.choices = described.names.back() == "--view" ? names_of_views() : choices_of(described.value);
+            described.text = option->get_description();
+            described.is_repeatable = may_be_repeated(app, *option);
+            result.options.push_back(std::move(described));
+        } else {
+            result.positionals.push_back({option->get_name(true), option->get_description()});
+        }
+    }
+    return result;
+}
+
 /// " (did you mean --world-size?)", where `word` is nearly an option of `app`.
 std::string option_meant_by(const CLI::App& app, const std::string& word) {
     std::vector<std::string_view> names;
@@ -185,9 +222,9 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
     try {
         app.parse(std::move(arguments));
     } catch (const CLI::CallForHelp&) {
-        return std::optional(Text{app.help()});
+        return std::optional(Text{app.help(), describe(app, usage)});
     } catch (const CLI::CallForVersion&) {
-        return std::optional(Text{version_line() + "\n"});
+        return std::optional(Text{version_line() + "\n", {}});
     } catch (const CLI::ArgumentMismatch& failure) {
         const std::string text = failure.what();
         return usage_error("option " + text.substr(0, text.find(':')) + " needs a value; usage: " + usage);

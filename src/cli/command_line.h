@@ -44,6 +44,7 @@ struct Strings {
 [[nodiscard]] bool has_positional(const CLI::App& app, const std::vector<std::string>& arguments);
 
 /// Runs CLI11, whose exceptions end here. An empty optional: parsed; a text: --help or --version.
+/// The text of --help says the same as data.
 [[nodiscard]] Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> arguments,
                                                      const char* usage);
 

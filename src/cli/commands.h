@@ -41,6 +41,9 @@ Result<void> concatenate(const CatArguments& arguments, const Environment& envir
 /// Writes the files of a view out.
 StartReport export_view(const ExportArguments& arguments, const Environment& environment, std::optional<Error>& failed);
 
+/// Prints a manual page, of the day that SOURCE_DATE_EPOCH says or of today, or a script for a shell.
+Result<void> print(const DocumentArguments& arguments, const Environment& environment);
+
 /// What `body` throws, as an error: `io` where the system has no memory or no thread for it, else `internal`.
 [[nodiscard]] Result<void> without_exceptions(const std::function<Result<void>()>& body) noexcept;
 

@@ -53,6 +53,8 @@ struct Environment {
 
     /// `is_held`: for good, whatever its path may name later.
     std::function<Result<WritableSource>(const std::string& path, bool is_held)> open_writable_source = nullptr;
+    /// Sends a state to the service manager that waits at NOTIFY_SOCKET.
+    std::function<Result<void>(const std::string& socket, std::string_view state)> tell_service_manager = nullptr;
     /// Sends the log to syslog; false where nobody listens.
     std::function<bool()> log_to_syslog = nullptr;
     std::function<Result<void>(const MountOptions& options)> check_mount_point = nullptr;

@@ -1,7 +1,9 @@
 // What the program's exit status says. The one place that maps errors to it; docs/cli.md shows the same table.
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <string_view>
 
 #include "ckptfs/result.h"
 #include "host/daemon.h"
@@ -50,6 +52,30 @@ enum class ExitCode : std::uint8_t {
 [[nodiscard]] constexpr int status_of(ExitCode code) {
     return static_cast<int>(code);
 }
+
+struct ExitMeaning {
+    ExitCode code;
+    std::string_view text;
+};
+
+/// Every status but those of the COMMAND of `ckptfs run`, for people.
+inline constexpr std::array<ExitMeaning, 9> exit_meanings{{
+    {ExitCode::ok, "success; for a mount in the foreground also: unmounted, or ended by SIGTERM, SIGINT or SIGHUP"},
+    {ExitCode::verification, "`verify` found a problem or a difference, `check` a disagreement"},
+    {ExitCode::usage,
+     "usage: an unknown option, a bad world size, SOURCE and MOUNTPOINT inside each other, a path in a mount over its "
+     "own source"},
+    {ExitCode::not_a_checkpoint,
+     "nothing to resume from at SOURCE: it is absent, no checkpoint, or a directory of weights only"},
+    {ExitCode::damaged,
+     "a checkpoint that is incomplete (model states without optimizer files included), damaged, of mixed saves, or "
+     "changing"},
+    {ExitCode::unsupported, "a layout that is not supported"},
+    {ExitCode::mount_point,
+     "MOUNTPOINT cannot be used: absent, not empty, stale; or FUSE refused, or, for `run --in-place`, namespaces"},
+    {ExitCode::io, "input/output: the operating system refused, also memory, a process, a thread or a descriptor"},
+    {ExitCode::internal, "a bug in ckptfs"},
+}};
 
 /// Of a daemon that died before it could say why, and of one that could not be started.
 inline constexpr StartExitCodes start_exit_codes{status_of(ExitCode::internal), status_of(ExitCode::io), false};

@@ -38,6 +38,15 @@ bool is_covered(const MountArguments& arguments) {
            std::filesystem::equivalent(arguments.source, arguments.mount_point, no_directory);
 }
 
+/// A mount that works is not given up because nobody can be told.
+void tell_service_manager(const Environment& environment, std::string_view state) {
+    if (const auto socket = environment.variable("NOTIFY_SOCKET")) {
+        if (const auto told = environment.tell_service_manager(*socket, state); !told) {
+            log::warn(told.error().message());
+        }
+    }
+}
+
 class Mounting {
  public:
     Mounting(const MountArguments& arguments, const Environment& environment, MountEnds ends)
@@ -145,7 +154,11 @@ StartReport mount(const MountArguments& arguments, const Environment& environmen
         absolute.source = *path;  // that it is the mount point tells such a mount from others
     }
     if (absolute.foreground) {
-        return report_of(serve_mount(absolute, environment, MountEnds::by_signals, [] {}));
+        // Of a service: systemd waits for a mount that answers, with Type=notify.
+        const auto result = serve_mount(absolute, environment, MountEnds::by_signals,
+                                        [&] { tell_service_manager(environment, "READY=1"); });
+        tell_service_manager(environment, "STOPPING=1");
+        return report_of(result);
     }
     const auto body = [&](const std::function<void()>& ready) {
         std::atomic<bool> is_ready = false;

@@ -77,7 +77,18 @@ std::vector<std::string> last_of_each(const std::vector<std::string>& options) {
     return kept;
 }
 
-Result<MountOptionWords> split_mount_options(std::string_view list) {
+std::vector<std::string> mount_option_words() {
+    std::vector<std::string> words;
+    words.reserve(words_with_value.size() + flag_words.size());
+    for (const std::string_view word : words_with_value) {
+        words.push_back(std::string(word) + "=");
+    }
+    words.insert(words.end(), flag_words.begin(), flag_words.end());
+    std::erase(words, "f");  // for which there is a word
+    return words;
+}
+
+Result<MountOptionWords> split_mount_options(std::string_view list, bool skips_unknown) {
     MountOptionWords result;
     for (const std::string& word : split(list)) {
         const std::size_t equals = word.find('=');
@@ -100,6 +111,9 @@ Result<MountOptionWords> split_mount_options(std::string_view list) {
                                                           name + "=VALUE, without blanks");
         }
         if (!takes_value && !contains(flag_words, name)) {
+            if (skips_unknown) {
+                continue;
+            }
             return Error(ErrorCode::invalid_argument, "unknown mount option " + in_quotes(word) + " after -o" +
                                                           word_meant_by(name) +
                                                           ": see `ckptfs --help` for those that there are");

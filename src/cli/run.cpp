@@ -38,6 +38,7 @@ struct Runner {
     StartReport operator()(const ListArguments& arguments) { return report(list(arguments, environment)); }
     StartReport operator()(const CatArguments& arguments) { return report(concatenate(arguments, environment)); }
     StartReport operator()(const ExportArguments& arguments) { return export_view(arguments, environment, failed); }
+    StartReport operator()(const DocumentArguments& arguments) { return report(print(arguments, environment)); }
     StartReport operator()(const Text& text) {
         environment.out << text.text;
         return {};

@@ -11,6 +11,7 @@
 #include <system_error>
 #include <utility>
 
+#include "cli/description.h"
 #include "request/world_size.h"
 #include "util/name_expression.h"
 #include "util/text.h"
@@ -26,11 +27,14 @@ Error refused(const std::string& message) {
     return {ErrorCode::invalid_argument, message};
 }
 
+constexpr std::array<std::pair<std::string_view, WeightsDType>, 4> dtypes{{{"source", WeightsDType::source},
+                                                                           {"fp32", WeightsDType::fp32},
+                                                                           {"bf16", WeightsDType::bf16},
+                                                                           {"fp16", WeightsDType::fp16}}};
+constexpr std::array<std::pair<std::string_view, WeightsContainer>, 2> containers{
+    {{"safetensors", WeightsContainer::safetensors}, {"bin", WeightsContainer::bin}}};
+
 Result<WeightsDType> parse_dtype(const std::string& text) {
-    constexpr std::array<std::pair<std::string_view, WeightsDType>, 4> dtypes{{{"source", WeightsDType::source},
-                                                                               {"fp32", WeightsDType::fp32},
-                                                                               {"bf16", WeightsDType::bf16},
-                                                                               {"fp16", WeightsDType::fp16}}};
     for (const auto& [name, dtype] : dtypes) {
         if (text == name) {
             return dtype;
@@ -40,11 +44,10 @@ Result<WeightsDType> parse_dtype(const std::string& text) {
 }
 
 Result<WeightsContainer> parse_container(const std::string& text) {
-    if (text == "safetensors") {
-        return WeightsContainer::safetensors;
-    }
-    if (text == "bin") {
-        return WeightsContainer::bin;
+    for (const auto& [name, container] : containers) {
+        if (text == name) {
+            return container;
+        }
     }
     return refused("--container is " + in_quotes(text) + ", but must be safetensors or bin");
 }
@@ -82,6 +85,25 @@ Result<view::Rename> parse_rename(const std::string& text) {
 
 }  // namespace
 
+std::vector<std::string> names_of_views() {
+    std::vector<std::string> names{"world-size-", "dp-size-"};
+    ViewRequest request;
+    request.kind = ViewKind::weights;
+    for (const auto& [dtype_name, dtype] : dtypes) {
+        for (const auto& [container_name, container] : containers) {
+            request.dtype = dtype;
+            request.container = container;
+            names.push_back(request.name());
+        }
+    }
+    for (const ViewKind kind : {ViewKind::states, ViewKind::lightning, ViewKind::universal}) {
+        ViewRequest plain;
+        plain.kind = kind;
+        names.push_back(plain.name());
+    }
+    return names;
+}
+
 Result<std::uint64_t> parse_nbytes(const std::string& text) {
     constexpr std::array<std::pair<std::string_view, std::uint64_t>, 9> units{{{"", 1},
                                                                                {"KB", 1'000},
@@ -109,10 +131,11 @@ Result<std::uint64_t> parse_nbytes(const std::string& text) {
 ViewOptionsParser::ViewOptionsParser(CLI::App& app, Tag tag) {
     app.add_option("--view", view_, "The view: world-size-N, dp-size-D, weights, states, lightning or universal")
         ->type_name("NAME");
-    dtype_option_ = app.add_option("--dtype", dtype_, "Of --view=weights: source, fp32, bf16 or fp16")->type_name("T");
+    dtype_option_ = app.add_option("--dtype", dtype_, "Of --view=weights: the dtype of floating-point parameters")
+                        ->type_name(choices_in(dtypes));
     container_option_ =
-        app.add_option("--container", container_, "Of --view=weights: safetensors or bin (in fp32 without --dtype)")
-            ->type_name("C");
+        app.add_option("--container", container_, "Of --view=weights: the kind of file (bin: in fp32 without --dtype)")
+            ->type_name(choices_in(containers));
     max_shard_size_option_ =
         app.add_option("--max-shard-size", max_shard_size_, "Of the weights: bytes of tensors in one file, such as 5GB")
             ->type_name("SIZE");

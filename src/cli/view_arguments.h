@@ -66,6 +66,9 @@ class ViewOptionsParser {
     const CLI::Option* tag_option_ = nullptr;
 };
 
+/// Names of views, for whoever completes one: "world-size-" lacks its number.
+[[nodiscard]] std::vector<std::string> names_of_views();
+
 /// "5GB" (powers of 1000), "5GiB" (of 1024), "5000000". `invalid_argument` for anything else, and for none at all.
 Result<std::uint64_t> parse_nbytes(const std::string& text);
 

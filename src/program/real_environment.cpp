@@ -13,6 +13,7 @@
 
 #include "fuse/mount.h"
 #include "host/mount_point.h"
+#include "host/service_manager.h"
 #include "io/posix_source.h"
 #include "util/log.h"
 
@@ -50,6 +51,7 @@ cli::Environment real_environment() {
         auto writer = source->writer();
         return cli::WritableSource{std::move(source), std::move(writer)};
     };
+    environment.tell_service_manager = tell_service_manager;
     environment.log_to_syslog = log::to_syslog;
     environment.check_mount_point = check_mount_point;
     environment.mount_and_serve = mount_and_serve;

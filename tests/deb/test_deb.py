@@ -42,7 +42,9 @@ def test_fields(deb):
 def test_content(deb):
     listed = {line.split()[5].removeprefix(".") for line in run("dpkg-deb", "--contents", deb).splitlines()}
     assert {name for name in listed if not name.endswith("/")} == {
-        "/usr/bin/ckptfs", "/usr/share/bash-completion/completions/ckptfs", "/usr/share/doc/ckptfs/copyright",
+        "/usr/bin/ckptfs", "/usr/sbin/mount.ckptfs", "/lib/systemd/system/ckptfs@.service", "/usr/share/ckptfs/systemd/mnt-run.mount",
+        "/usr/share/ckptfs/slurm/prolog", "/usr/share/ckptfs/slurm/epilog", "/usr/share/bash-completion/completions/ckptfs", "/usr/share/zsh/vendor-completions/_ckptfs",
+        "/usr/share/man/man1/ckptfs.1.gz", "/usr/share/man/man8/mount.ckptfs.8.gz", "/usr/share/doc/ckptfs/copyright",
         "/usr/share/doc/ckptfs/changelog.Debian.gz", "/usr/share/lintian/overrides/ckptfs"}
 
 
@@ -105,9 +107,6 @@ exec chroot "$1" /bin/bash -eu -c '
     while grep -q " /view " /proc/mounts; do sleep 0.1; done
     ckptfs verify /sample --world-size=3 2>&1 && exit 1
     set +u
-    _init_completion() { words=("${COMP_WORDS[@]}"); cword=$COMP_CWORD; cur=${words[cword]}; }
-    _parse_help() { $1 $2 2>/dev/null | grep -o -- "--[a-z-]*"; }
-    _filedir() { :; }
     source /usr/share/bash-completion/completions/ckptfs
     COMP_WORDS=(ckptfs insp) COMP_CWORD=1; _ckptfs ckptfs; echo "completed: ${COMPREPLY[*]}"
     COMP_WORDS=(ckptfs inspect --js) COMP_CWORD=2; _ckptfs ckptfs; echo "completed: ${COMPREPLY[*]}"

@@ -1,4 +1,5 @@
 """The installed tree: what is in it, that it works where it lies, and that a program can be built against it."""
+import gzip
 import os
 import pathlib
 import re
@@ -36,6 +37,23 @@ def test_program_and_module_work_where_they_are_installed(prefix):
     assert version.split()[1] == project_version()
     # verify opens every file through libtorch: the module is found and finds libtorch.
     run(prefix / "bin/ckptfs", "verify", SAMPLE, "--world-size=3")
+
+
+def test_what_belongs_beside_the_program_is_there(prefix):
+    """Pages and completion say what the installed program says; the helper of mount(8) is that program; the unit names it."""
+    program = prefix / "bin/ckptfs"
+    for page, path in (("ckptfs", "share/man/man1/ckptfs.1.gz"), ("mount.ckptfs", "share/man/man8/mount.ckptfs.8.gz")):
+        text = gzip.decompress((prefix / path).read_bytes()).decode()
+        printed = run(program, "help", f"--manual={page}")
+        assert text.splitlines()[2:] == printed.splitlines()[2:] and text.splitlines()[1].startswith(".TH ")
+    assert (prefix / "share/bash-completion/completions/ckptfs").read_text() == run(program, "help", "--completion=bash")
+    assert (prefix / "share/zsh/vendor-completions/_ckptfs").read_text() == run(program, "help", "--completion=zsh")
+    assert (prefix / "sbin/mount.ckptfs").is_symlink()
+    assert run(prefix / "sbin/mount.ckptfs", "--help").startswith("Mounts a checkpoint for mount(8)")
+    assert "/bin/ckptfs --foreground" in (prefix / "lib/systemd/system/ckptfs@.service").read_text()
+    assert (prefix / "share/ckptfs/systemd/mnt-run.mount").exists()
+    for script in ("prolog", "epilog"):
+        assert os.access(prefix / "share/ckptfs/slurm" / script, os.X_OK)
 
 
 def test_tree_can_be_moved(prefix, tmp_path):

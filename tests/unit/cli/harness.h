@@ -52,7 +52,8 @@ class Harness {
             .out = out_,
             .error = error_,
             .working_directory = std::filesystem::path(temporary_.path()),
-            .variable = [](const std::string&) { return std::nullopt; },
+            .variable =
+                [this](const std::string& name) { return name == "NOTIFY_SOCKET" ? notify_socket : std::nullopt; },
             .streams_are_one = streams_are_one,
             .columns = columns,
             .interrupted = interrupted,
@@ -64,6 +65,10 @@ class Harness {
                 CKPTFS_ASSIGN(auto source, io::DirectorySource::open_directory(path));
                 auto writer = source->writer();
                 return WritableSource{std::move(source), std::move(writer)};
+            },
+            .tell_service_manager = [this](const std::string& socket, std::string_view state) -> Result<void> {
+                told.push_back(socket + " " + std::string(state));
+                return tell_result;
             },
             .log_to_syslog =
                 [this] {
@@ -127,6 +132,9 @@ class Harness {
     std::function<int()> interrupted = nullptr;
     std::size_t columns = 80;
     bool has_syslog = true;
+    std::optional<std::string> notify_socket;
+    std::vector<std::string> told;  ///< to the service manager: its socket, and the state
+    Result<void> tell_result;
     Result<void> check_result;
     Result<void> serve_result;
     std::function<void(FileSystem&)> serve = [](FileSystem&) {};

@@ -84,6 +84,23 @@ TEST_F(Mounting, AFileAsSourceIsToldFromItsDirectory) {
     expect_refused(3, "give its directory, '" + source.string() + "'");
 }
 
+TEST_F(Mounting, AServiceManagerIsToldByAMountInTheForegroundAlone) {
+    harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount("source", {"-f", "--log-file=log"}), 0);
+    EXPECT_THAT(harness_.told, IsEmpty()) << "nobody waits";
+    harness_.notify_socket = "/run/notify";
+    harness_.serve = [this](FileSystem&) { EXPECT_THAT(harness_.told, ElementsAre("/run/notify READY=1")); };
+    EXPECT_EQ(mount("source", {"-f", "--log-file=log"}), 0);
+    EXPECT_THAT(harness_.told, ElementsAre("/run/notify READY=1", "/run/notify STOPPING=1"));
+    harness_.serve = [](FileSystem&) {};
+    harness_.told.clear();
+    EXPECT_EQ(mount("source", {"--log-file=log"}), 0);
+    EXPECT_THAT(harness_.told, IsEmpty()) << "the process that the manager knows ends";
+    harness_.tell_result = Error(ErrorCode::io, "nobody listens");
+    EXPECT_EQ(mount("source", {"-f", "--log-file=log"}), 0);
+    EXPECT_THAT(ckptfs::test::file_bytes((harness_.directory() / "log").string()), HasSubstr("nobody listens"));
+}
+
 TEST_F(Mounting, NoMemoryIsNoBug) {
     harness_.copy("stage1_bf16_ws3");
     harness_.serve = [](FileSystem&) { throw std::bad_alloc(); };

@@ -9,6 +9,8 @@
 #include <array>
 #include <climits>
 
+#include "host/mount_point.h"
+
 namespace ckptfs {
 namespace {
 
