@@ -7,10 +7,11 @@ fresh copy of the repository, `ckptfs/`, without a build. Its first line that is
 
 Blocks marked `text` (output, file trees), and blocks without a mark, are shown only. What the session must not
 lean on is taken away: no `ckptfs` is on PATH, and `make`, which no dependency brings, fails under each of its names. The Python
-environment that is "yours" is a new one that has torch. After the last command no mount may be left.
+environment that is "yours" is a new one that has torch and the frameworks; `torchrun` lets CPUs pass for GPUs (`cpus/`). After the last command no mount may be left.
 
 A wheel that the step `wheel` has built of the same sources is in the copy, since building it takes minutes: the script finds it there.
 """
+import collections
 import os
 import pathlib
 import re
@@ -94,8 +95,8 @@ def environment_of_a_bare_machine(home, tools):
         tool.chmod(0o755)
     path = [part for part in os.environ["PATH"].split(":") if not pathlib.Path(part, "ckptfs").exists()]
     python = python_of_a_reader(tools.parent / "python")
-    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "VIRTUAL_ENV": str(python),
-                   "PATH": ":".join([str(tools), str(python / "bin"), *path])}
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "VIRTUAL_ENV": str(python), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1",
+                   "PATH": ":".join([str(tools), str(REPOSITORY / "tests/readme/cpus"), str(python / "bin"), *path])}
     # The same files were compiled for the other tests, in another directory.
     return environment | compiler_cache.environment_of(home / "ckptfs")
 
@@ -107,6 +108,9 @@ def test_every_command_works(home, tmp_path_factory):
     done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", session], cwd=home, env=environment,
                           stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
+    # Each framework has gone on at another world size, from where it was.
+    reached = collections.Counter(re.findall(r"^at step (\d+) of (\d+) ranks$", done.stdout, re.MULTILINE))
+    assert reached == {("8", "2"): 1, ("16", "3"): 1, ("4", "2"): 2, ("8", "3"): 2}, done.stdout
     mounts = pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8")
     assert f" {home}/" not in mounts, "a mount is left after the last command"
     assert "GTest" not in (home / "ckptfs/build/CMakeCache.txt").read_text(encoding="utf-8"), "a user's build looked for GTest"
