@@ -42,7 +42,7 @@ def test_fields(deb):
 def test_content(deb):
     listed = {line.split()[5].removeprefix(".") for line in run("dpkg-deb", "--contents", deb).splitlines()}
     assert {name for name in listed if not name.endswith("/")} == {
-        "/usr/bin/ckptfs", "/usr/sbin/mount.ckptfs", "/lib/systemd/system/ckptfs@.service", "/usr/share/ckptfs/systemd/mnt-run.mount",
+        "/usr/bin/ckptfs", "/usr/sbin/mount.ckptfs", "/usr/lib/systemd/system/ckptfs@.service", "/usr/share/ckptfs/systemd/mnt-run.mount",
         "/usr/share/ckptfs/slurm/prolog", "/usr/share/ckptfs/slurm/epilog", "/usr/share/bash-completion/completions/ckptfs", "/usr/share/zsh/vendor-completions/_ckptfs",
         "/usr/share/man/man1/ckptfs.1.gz", "/usr/share/man/man8/mount.ckptfs.8.gz", "/usr/share/doc/ckptfs/copyright",
         "/usr/share/doc/ckptfs/changelog.Debian.gz", "/usr/share/lintian/overrides/ckptfs"}
@@ -105,6 +105,10 @@ exec chroot "$1" /bin/bash -eu -c '
     cat /view/*/* >/dev/null
     fusermount3 -u /view
     while grep -q " /view " /proc/mounts; do sleep 0.1; done
+    mount -t ckptfs /sample /view -o world-size=2,world-size=5
+    echo "through mount: $(ls /view/*/*optim_states.pt | wc -l)"
+    umount /view
+    while grep -q " /view " /proc/mounts; do sleep 0.1; done
     ckptfs verify /sample --world-size=3 2>&1 && exit 1
     set +u
     source /usr/share/bash-completion/completions/ckptfs
@@ -122,6 +126,7 @@ def test_a_bare_debian_mounts_with_it(bare, deb):
     run("cp", "-rL", ROOT / "mount_scripts/sample", bare / "sample")
     said = run("unshare", "--mount", "--propagation", "private", "sh", "-c", SCRIPT, "sh", bare)
     assert f"ckptfs {PROJECT_VERSION}" in said
+    assert "through mount: 5" in said, "the last of two options"
     assert len(re.findall(r"bf16_zero_pp_rank_\d+_mp_rank_00_optim_states.pt|zero_pp_rank_\d+_mp_rank_00_optim_states.pt", said)) == 3
     assert "'ckptfs_torch.so' is not in" in said
     assert "completed: inspect" in said and "completed: --json" in said

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Resumes mount_scripts/sample from the directory that is given, at WORLD_SIZE ranks: the training script of README's session.
+"""Resumes mount_scripts/sample from the directory that is given, at WORLD_SIZE ranks: the training script of the session in docs/recipes.md.
 
     DS_ACCELERATOR=cpu torchrun --nproc-per-node=3 tests/oracle/resume_sample.py DIRECTORY [STEPS]
 
