@@ -110,10 +110,11 @@ exec chroot "$1" /bin/bash -eu -c '
     umount /view
     while grep -q " /view " /proc/mounts; do sleep 0.1; done
     ckptfs verify /sample --world-size=3 2>&1 && exit 1
-    set +u
+    set +eu
     source /usr/share/bash-completion/completions/ckptfs
     COMP_WORDS=(ckptfs insp) COMP_CWORD=1; _ckptfs ckptfs; echo "completed: ${COMPREPLY[*]}"
     COMP_WORDS=(ckptfs inspect --js) COMP_CWORD=2; _ckptfs ckptfs; echo "completed: ${COMPREPLY[*]}"
+    set -e
     apt-get -qq -y purge ckptfs >/dev/null 2>&1
     ! find /usr /etc /var/lib/dpkg/info -name "ckptfs*" | grep .
     echo clean
