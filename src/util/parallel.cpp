@@ -1,6 +1,7 @@
 // Threads that take the next number until there is none.
 #include "util/parallel.h"
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <mutex>
@@ -9,6 +10,10 @@
 #include <vector>
 
 namespace ckptfs {
+
+std::size_t threads_for_processors(std::size_t most) {
+    return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
+}
 
 void for_each_in_parallel(std::size_t count, std::size_t threads, const std::function<bool(std::size_t)>& body) {
     std::atomic<std::size_t> next = 0;

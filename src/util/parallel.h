@@ -6,6 +6,9 @@
 
 namespace ckptfs {
 
+/// As many threads as there are processors for this process, at least 1 and at most `most`.
+[[nodiscard]] std::size_t threads_for_processors(std::size_t most);
+
 /// Calls `body` with 0, 1, … up to `count` - 1, begun in this order, by up to `threads` threads at a time, the caller's
 /// among them. Once one call has answered false no further ones begin: all numbers below that one have had theirs. What
 /// `body` throws is thrown on, once all calls have ended.

@@ -1,9 +1,12 @@
 // Compares the same elements gathered from two places, a block at a time.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <vector>
@@ -20,13 +23,14 @@ struct Comparison {
     std::optional<Error> view_error;
 };
 
-/// Byte for byte, which no hash surpasses, and tells which element differs. It holds two or three buffers of
-/// block_nbytes, however large the tensors are.
+/// Byte for byte, which no hash surpasses, and tells which element differs. Blocks are compared by as many threads as
+/// there are processors, up to 16; for each of them it holds two or three buffers of block_nbytes, however large the
+/// tensors are. One call at a time.
 class BlockComparer {
  public:
-    static constexpr std::size_t block_nbytes = std::size_t{4} << 20;
+    static constexpr std::size_t block_nbytes = std::size_t{2} << 20;
 
-    /// Appends the pieces of elements [from_numel, from_numel + count_numel).
+    /// Appends the pieces of elements [from_numel, from_numel + count_numel). Called by several threads at a time.
     using Gather = std::function<void(std::uint64_t from_numel, std::uint64_t count_numel, PieceList& out)>;
 
     /// Elements of one type.
@@ -35,7 +39,7 @@ class BlockComparer {
         const Gather& gather;
     };
 
-    BlockComparer() : source_block_(block_nbytes), view_block_(block_nbytes) {}
+    BlockComparer();
 
     /// Fails where the source cannot be read.
     Result<Comparison> compare(const Gather& source, const Gather& view, std::uint64_t numel, std::uint64_t itemsize);
@@ -48,14 +52,21 @@ class BlockComparer {
     [[nodiscard]] std::uint64_t compared_nbytes() const { return compared_nbytes_; }
 
  private:
-    Result<std::optional<Error>> read(const Gather& source, std::span<std::byte> source_bytes, const Gather& view,
-                                      std::span<std::byte> view_bytes, std::uint64_t from_numel,
-                                      std::uint64_t count_numel);
+    /// Of one block.
+    struct Buffers {
+        std::vector<std::byte> source = std::vector<std::byte>(block_nbytes);
+        std::vector<std::byte> view = std::vector<std::byte>(block_nbytes);
+        std::vector<std::byte> converted = {};
+    };
+    using CheckBlock = std::function<Result<Comparison>(Buffers&, std::uint64_t from_numel, std::uint64_t count_numel)>;
 
-    std::vector<std::byte> source_block_;
-    std::vector<std::byte> view_block_;
-    std::vector<std::byte> converted_block_;
-    std::uint64_t compared_nbytes_ = 0;
+    std::unique_ptr<Buffers> take_buffers();
+    Result<Comparison> in_blocks(std::uint64_t numel, std::uint64_t block_numel, const CheckBlock& check);
+
+    const std::size_t threads_;
+    std::atomic<std::uint64_t> compared_nbytes_ = 0;
+    std::mutex mutex_;
+    std::vector<std::unique_ptr<Buffers>> buffers_;  // not in use
 };
 
 }  // namespace ckptfs::verify

@@ -20,6 +20,15 @@ class Problems {
         }
     }
 
+    /// Those of `other` behind these.
+    void add(const Problems& other) {
+        const std::size_t unkept = other.count_ - other.kept_.size();
+        for (const std::string& sentence : other.kept_) {
+            add(sentence);
+        }
+        count_ += unkept;
+    }
+
     [[nodiscard]] std::size_t count() const { return count_; }
     [[nodiscard]] const std::vector<std::string>& kept() const { return kept_; }
 

@@ -16,7 +16,8 @@ struct FileTotals {
     std::uint64_t nbytes = 0;  ///< of records
 };
 
-/// One block of memory, whatever the files' size. Damage goes to `problems`; an error where the files cannot be read.
+/// By as many threads as there are processors, up to 16, with one block of memory each, whatever the files' size.
+/// Damage goes to `problems`; an error where the files cannot be read.
 Result<FileTotals> verify_files(const zero::Written& checkpoint, Problems& problems);
 
 }  // namespace ckptfs::verify
