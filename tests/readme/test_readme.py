@@ -82,6 +82,8 @@ def python_of_a_reader(path):
     """An environment of its own, which what is installed goes to, and which sees the packages of the tests' environment."""
     subprocess.run([sys.executable, "-m", "venv", path], check=True)
     [packages] = (path / "lib").glob("python3.*/site-packages")
+    for own in packages.glob("setuptools*"):  # older than torch asks for, which the other environment's is not
+        shutil.rmtree(own)
     (packages / "tests.pth").write_text("".join(f"{directory}\n" for directory in site.getsitepackages()), encoding="utf-8")
     return path
 
