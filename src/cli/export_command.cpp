@@ -21,13 +21,13 @@
 #include "io/without_device.h"
 #include "pt/crc32.h"
 #include "report/tag_selection.h"
+#include "util/progress.h"
 #include "util/text.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
 namespace {
 
-using exporting::ProgressPrinter;
 using exporting::Setting;
 
 /// A word for the bytes of a config, wherever it lies.
@@ -157,7 +157,8 @@ class Exporting {
                             : environment_.error_is_terminal ? Style::one_line
                                                              : Style::lines;
         start_ = std::chrono::steady_clock::now();
-        ProgressPrinter printer(counters_, environment_.error, style, environment_.error_columns);
+        ProgressPrinter printer(exporting::progress_of(counters_), environment_.error, style,
+                                environment_.error_columns);
         exporting::ExportHooks hooks;
         hooks.stops = [&] { return asked() != 0; };
         hooks.warn = [&](const std::string& message) { printer.say("ckptfs: warning: " + printable(message)); };
@@ -177,7 +178,7 @@ class Exporting {
         }
         environment_.out << "exported " << counted(summary.files, "file") << ", " << grouped(counters_.total)
                          << " bytes, to " << where << " in "
-                         << exporting::duration_text(static_cast<std::uint64_t>(std::llround(seconds.count()))) << ": "
+                         << duration_text(static_cast<std::uint64_t>(std::llround(seconds.count()))) << ": "
                          << grouped(counters_.read) << " read, " << grouped(counters_.copied)
                          << " copied by the system, " << grouped(counters_.holes) << " in holes, "
                          << grouped(counters_.earlier) << " there already";

@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdio>
+#include <cstdlib>
 
 namespace ckptfs {
 
@@ -53,23 +55,53 @@ std::string human_nbytes(std::uint64_t nbytes) {
     return buffer.data();
 }
 
+std::string human_number(double number) {
+    constexpr double least_plain = 1e-3;
+    constexpr double least_large = 1e6;
+    std::array<char, 32> buffer{};
+    const auto written = [&](const char* format) {
+        (void)std::snprintf(buffer.data(), buffer.size(), format, number);
+        return std::string(buffer.data());
+    };
+    const double magnitude = std::fabs(number);
+    if (!std::isfinite(number) || magnitude == 0) {
+        return written("%g");
+    }
+    const auto is_exact = [&](const std::string& text) { return std::strtod(text.c_str(), nullptr) == number; };
+    if (magnitude >= least_plain && magnitude < least_large) {
+        const std::string five_digits = written("%.5g");
+        const std::string three_digits = written("%.3g");
+        const bool is_rounded_away = std::strtod(three_digits.c_str(), nullptr) == std::round(number);
+        return is_exact(five_digits) ? five_digits : is_rounded_away ? written("%.9g") : three_digits;
+    }
+    for (const char* format : {"%.0e", "%.1e"}) {
+        if (std::string text = written(format); is_exact(text)) {
+            return text;
+        }
+    }
+    return written("%.2e");
+}
+
 std::string per_rank(const std::vector<std::uint64_t>& values) {
+    constexpr std::size_t most = 3;
     std::vector<std::string> runs;
-    std::size_t begin = 0;
-    while (begin < values.size()) {
-        std::size_t end = begin;
+    std::size_t more = 0;
+    for (std::size_t begin = 0, end = 0; begin < values.size(); begin = end) {
         while (end < values.size() && values[end] == values[begin]) {
             ++end;
         }
-        if (begin == 0 && end == values.size()) {
-            return grouped(values[0]);
-        }
         const std::string ranks = end - begin == 1 ? "rank " + std::to_string(begin)
                                                    : "ranks " + std::to_string(begin) + "-" + std::to_string(end - 1);
-        runs.push_back(grouped(values[begin]) + " on " + ranks);
-        begin = end;
+        if (values[begin] > 0 && runs.size() < most) {
+            runs.push_back(grouped(values[begin]) + " on " + ranks);
+        } else if (values[begin] > 0) {
+            more += end - begin;
+        }
     }
-    return joined(runs, ", ");
+    if (more > 0) {
+        runs.push_back("some on " + counted(more, "more rank"));
+    }
+    return runs.empty() ? "0" : joined(runs, ", ");
 }
 
 std::string joined(const std::vector<std::string>& words, std::string_view separator) {

@@ -23,7 +23,11 @@ namespace ckptfs {
 /// In decimal units with one decimal: "3.1 MB"; exact below 1,000: "812 B".
 [[nodiscard]] std::string human_nbytes(std::uint64_t nbytes);
 
-/// Per-rank values with equal neighbours joined: "0 on ranks 0-2, 5 on rank 3"; "0" where all are equal.
+/// Three digits, or all where there are few: "0.05", "0.9999", "0.00301"; below 0.001 and from 1,000,000 on with an
+/// exponent: "4.77e-04", "1e-08".
+[[nodiscard]] std::string human_number(double number);
+
+/// Per-rank values but for zeros, the first few runs of equal ones: "2 on ranks 0-2, 5 on rank 3"; "0" of zeros alone.
 [[nodiscard]] std::string per_rank(const std::vector<std::uint64_t>& values);
 
 [[nodiscard]] std::string joined(const std::vector<std::string>& words, std::string_view separator);

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <limits>
+
 namespace ckptfs {
 namespace {
 
@@ -30,11 +32,29 @@ TEST(Text, BytesHaveUnits) {
     EXPECT_EQ(human_nbytes(18446744073709551615U), "18.4 EB");
 }
 
-TEST(Text, EqualRanksAreJoined) {
-    EXPECT_EQ(per_rank({}), "");
+TEST(Text, EqualRanksAreJoinedAndZerosLeftOut) {
+    EXPECT_EQ(per_rank({}), "0");
     EXPECT_EQ(per_rank({0, 0, 0}), "0");
-    EXPECT_EQ(per_rank({0, 0, 5}), "0 on ranks 0-1, 5 on rank 2");
-    EXPECT_EQ(per_rank({1, 2}), "1 on rank 0, 2 on rank 1");
+    EXPECT_EQ(per_rank({0, 0, 1005}), "1,005 on rank 2");
+    EXPECT_EQ(per_rank({1, 1, 0, 2}), "1 on ranks 0-1, 2 on rank 3");
+    EXPECT_EQ(per_rank({1, 2, 3, 4, 4, 0, 5}), "1 on rank 0, 2 on rank 1, 3 on rank 2, some on 3 more ranks");
+}
+
+TEST(Text, NumbersAreWrittenAsPeopleWriteThem) {
+    EXPECT_EQ(human_number(0), "0");
+    EXPECT_EQ(human_number(0.05), "0.05");
+    EXPECT_EQ(human_number(0.0030102999566398113), "0.00301");
+    EXPECT_EQ(human_number(0.000477121254719662), "4.77e-04");
+    EXPECT_EQ(human_number(-0.0005), "-5e-04");
+    EXPECT_EQ(human_number(1e-08), "1e-08");
+    EXPECT_EQ(human_number(2.5e-05), "2.5e-05");
+    EXPECT_EQ(human_number(0.999), "0.999");
+    EXPECT_EQ(human_number(0.99999), "0.99999");
+    EXPECT_EQ(human_number(0.9999999), "0.9999999") << "not 1";
+    EXPECT_EQ(human_number(1000), "1000");
+    EXPECT_EQ(human_number(123456.789), "1.23e+05");
+    EXPECT_EQ(human_number(3.25e9), "3.25e+09");
+    EXPECT_EQ(human_number(std::numeric_limits<double>::infinity()), "inf");
 }
 
 TEST(Text, ControlCharactersAreVisible) {
