@@ -16,6 +16,8 @@ if(TARGET ckptfs_torch_module)
 endif()
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include/ckptfs ${PROJECT_BINARY_DIR}/include/ckptfs
   DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN "*.h")
+# What the output of --json is.
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/docs/schemas DESTINATION ${CMAKE_INSTALL_DATADIR}/doc/ckptfs COMPONENT program)
 install(TARGETS ckptfs_library ${ckptfs_library_layers} ckptfs_shared EXPORT ckptfs-targets
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR})
 install(EXPORT ckptfs-targets NAMESPACE ckptfs:: DESTINATION ${ckptfs_package_dir})

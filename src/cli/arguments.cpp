@@ -21,8 +21,9 @@ constexpr const char* mount_usage = "ckptfs SOURCE MOUNTPOINT [--world-size=N | 
 constexpr const char* run_usage =
     "ckptfs run SOURCE [--world-size=N|auto | --view=NAME] [--in-place] [-o OPTION,...] -- COMMAND [ARGUMENT...]";
 constexpr const char* inspect_usage =
-    "ckptfs inspect SOURCE [--json] [--world-size=N | --view=NAME] [--html=FILE] [--svg=FILE]";
-constexpr const char* verify_usage = "ckptfs verify SOURCE [--world-size=N | --view=NAME] [--tag=NAME]";
+    "ckptfs inspect SOURCE [--json] [--params] [--world-size=N | --view=NAME] [--html=FILE] [--svg=FILE]";
+constexpr const char* verify_usage = "ckptfs verify SOURCE [--json] [--world-size=N | --view=NAME] [--tag=NAME]";
+constexpr const char* diff_usage = "ckptfs diff A B [--json] [--world-size=N | --view=NAME]";
 constexpr const char* list_usage = "ckptfs ls SOURCE [PATH] [-l] [-R] [--world-size=N | --view=NAME]";
 constexpr const char* cat_usage = "ckptfs cat SOURCE PATH [--world-size=N | --view=NAME]";
 constexpr const char* export_usage =
@@ -47,6 +48,7 @@ constexpr const char* mount_footer_commands =
     "  ckptfs verify SOURCE [--world-size=N]     whether it is whole, and whether its view is right\n"
     "  ckptfs check SOURCE --world-size=N --ds-config=FILE\n"
     "                                            whether that config resumes it, and which batch sizes keep the batch\n"
+    "  ckptfs diff A B                           in which tensors and numbers two checkpoints differ, and by how much\n"
     "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
     "                                            what a mount would show, without one\n"
     "  ckptfs export SOURCE DEST --world-size=N  writes the files of a view out: a copy that needs no mount\n"
@@ -61,7 +63,8 @@ constexpr const char* mount_notes =
     "Unmount with `fusermount3 -u MOUNTPOINT`.\n";
 
 constexpr const char* mount_exit_status =
-    "Exit status: 0 success, 1 verify or check found a problem, 2 usage, 3 not a checkpoint or weights only,\n"
+    "Exit status: 0 success, 1 verify or check found a problem, diff a difference, 2 usage, 3 not a checkpoint or "
+    "weights only,\n"
     "4 incomplete, damaged or inconsistent, 5 unsupported layout, 6 mount point, 7 input/output, 70 a bug in ckptfs.";
 
 constexpr const char* mount_helper_description =
@@ -301,6 +304,7 @@ Result<Arguments> parse_inspect(const std::vector<std::string>& arguments) {
         "Says what a checkpoint is: its tags, stage, world size, dtypes, optimizer, parameter groups and problems.");
     add_source(app, strings);
     app.add_flag("--json", result.json, "Print JSON instead of text");
+    app.add_flag("--params", result.parameters, "Also every parameter: its shape, its dtypes, and where its bytes lie");
     app.add_option("--html", result.html_file, "With --world-size: draw the re-cut as a page, in this one file")
         ->type_name("FILE");
     app.add_option("--svg", result.svg_file, "With --world-size: draw the re-cut as a picture")->type_name("FILE");
@@ -333,6 +337,7 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
         "every element covered exactly once, every file readable by a second reader, every tensor equal to the "
         "source's.");
     add_source(app, strings);
+    app.add_flag("--json", result.json, "Print JSON instead of text");
     app.add_option("--tag", strings.tag, "Verify this tag only")->type_name("NAME");
     const TargetOptions target(app, strings, "Also verify the view at N ranks", ViewOptionsParser::Tag::not_taken);
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, verify_usage));
@@ -343,6 +348,34 @@ Result<Arguments> parse_verify(const std::vector<std::string>& arguments) {
     CKPTFS_ASSIGN(result.target, target.parse());
     result.source = strings.source;
     result.tag = strings.tag;
+    return Arguments(std::move(result));
+}
+
+Result<Arguments> parse_diff(const std::vector<std::string>& arguments) {
+    DiffArguments result;
+    Strings strings;
+    CLI::App app(
+        "Says in which parameters, states, counters and hyper-parameters two checkpoints differ, and by how much, "
+        "whatever\n"
+        "world sizes and stages they were saved at. Exit status 0 where they hold the same, 1 where they differ.");
+    app.footer(
+        "The largest differences come first; max abs is the largest |a - b|, max rel the largest |a - b| / max(|a|, "
+        "|b|).\n"
+        "A and B are directories of checkpoints, single tags of them, or mounts at a world size. With --view both are\n"
+        "shown so first: --view=weights-bf16 compares the models as saved in bf16.");
+    add_positional(app, "A", strings.source, "Directory of a checkpoint, or of one of its tags");
+    add_positional(app, "B", strings.path, "Directory of the other");
+    app.add_flag("--json", result.json, "Print JSON instead of text");
+    const TargetOptions target(app, strings, "Compare what both are at N ranks", ViewOptionsParser::Tag::not_taken);
+    CKPTFS_ASSIGN(auto text, run_parser(app, arguments, diff_usage));
+    if (text) {
+        return Arguments(std::move(*text));
+    }
+    CKPTFS_TRY(expect_given(strings.source, "A", diff_usage));
+    CKPTFS_TRY(expect_given(strings.path, "B", diff_usage));
+    CKPTFS_ASSIGN(result.target, target.parse());
+    result.a = strings.source;
+    result.b = strings.path;
     return Arguments(std::move(result));
 }
 
@@ -500,10 +533,10 @@ struct Command {
 // The program under the name that mount(8) calls, which is no command of its own.
 constexpr Command mount_helper{"mount.ckptfs", parse_mount_helper};
 
-constexpr std::array known_commands{Command{"run", parse_run},       Command{"inspect", parse_inspect},
-                                    Command{"verify", parse_verify}, Command{"check", parse_check},
-                                    Command{"ls", parse_list},       Command{"cat", parse_cat},
-                                    Command{"export", parse_export}, Command{"help", parse_help}};
+constexpr std::array known_commands{
+    Command{"run", parse_run},     Command{"inspect", parse_inspect}, Command{"verify", parse_verify},
+    Command{"check", parse_check}, Command{"diff", parse_diff},       Command{"ls", parse_list},
+    Command{"cat", parse_cat},     Command{"export", parse_export},   Command{"help", parse_help}};
 
 const Command* find_command(std::string_view name) {
     const auto* const found = std::find_if(known_commands.begin(), known_commands.end(),

@@ -67,6 +67,7 @@ struct InspectArguments {
     std::string source;
     TargetArguments target;
     bool json = false;
+    bool parameters = false;               ///< --params
     std::optional<std::string> html_file;  ///< --html, with a request for a world size
     std::optional<std::string> svg_file;   ///< --svg, likewise
 };
@@ -75,6 +76,14 @@ struct VerifyArguments {
     std::string source;
     TargetArguments target;
     std::string tag;  ///< empty: every tag
+    bool json = false;
+};
+
+struct DiffArguments {
+    std::string a;
+    std::string b;
+    TargetArguments target;  ///< what both are shown as before they are compared; no request: as they are
+    bool json = false;
 };
 
 struct CheckArguments {
@@ -120,7 +129,7 @@ struct DocumentArguments {
 };
 
 using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments,
-                               ListArguments, CatArguments, ExportArguments, DocumentArguments, Text>;
+                               DiffArguments, ListArguments, CatArguments, ExportArguments, DocumentArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.

@@ -32,6 +32,9 @@ Result<void> verify(const VerifyArguments& arguments, const Environment& environ
 /// Prints what a config must agree with to resume the checkpoint. `verification` where it does not.
 Result<void> check(const CheckArguments& arguments, const Environment& environment);
 
+/// Prints where two checkpoints differ. The exit status says whether they do.
+StartReport diff_sources(const DiffArguments& arguments, const Environment& environment, std::optional<Error>& failed);
+
 /// Prints the names in a directory of what a mount would show, or more of each.
 Result<void> list(const ListArguments& arguments, const Environment& environment);
 

@@ -1,12 +1,14 @@
 // Directories and libtorch's module, as they are.
 #include "cli/environment.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
 #include <system_error>
 
 #include "ckptfs/open.h"
+#include "cli/command_line.h"
 #include "host/mount_point.h"
 #include "io/whole_file.h"
 #include "util/text.h"
@@ -73,6 +75,13 @@ Result<WritableSource> open_writable_checkpoint(const Environment& environment, 
     return environment.open_writable_source(path, is_held);
 }
 
+std::size_t columns(const share::Variables& variable, std::size_t of_terminal) {
+    constexpr std::size_t least = 40;
+    const auto said = variable("COLUMNS");
+    const std::size_t columns = said ? parse_count(*said).value_or(0) : 0;
+    return std::max(columns > 0 ? columns : of_terminal > 0 ? of_terminal : usual_columns, least);
+}
+
 Environment environment_without_mounts(std::ostream& out, std::ostream& error) {
     std::error_code failure;
     auto working_directory = std::filesystem::current_path(failure);
@@ -91,6 +100,7 @@ Environment environment_without_mounts(std::ostream& out, std::ostream& error) {
                        .error = error,
                        .working_directory = std::move(working_directory),
                        .variable = variable,
+                       .columns = columns(variable, 0),
                        .write_file = write_file,
                        .open_source = open_source,
                        .read_with_torch = read_with_module};

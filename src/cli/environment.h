@@ -21,6 +21,8 @@
 
 namespace ckptfs::cli {
 
+inline constexpr std::size_t usual_columns = 80;
+
 /// A source, and what changes it.
 struct WritableSource {
     std::shared_ptr<const Source> source;
@@ -36,8 +38,8 @@ struct Environment {
     bool streams_are_one = false;
     bool error_is_terminal = false;
     /// Of that terminal, at this moment.
-    std::function<std::size_t()> error_columns = [] { return std::size_t{80}; };
-    std::size_t columns = 80;  ///< of the terminal that `out` leads to; 80 where it leads to none
+    std::function<std::size_t()> error_columns = [] { return usual_columns; };
+    std::size_t columns = usual_columns;  ///< in which texts on `out` are laid out
     /// The signal that asks a long command to end, 0 while none does. nullptr: the command looks for signals of the
     /// process itself.
     std::function<int()> interrupted = nullptr;
@@ -75,6 +77,9 @@ Result<WritableSource> open_writable_checkpoint(const Environment& environment, 
 
 /// `path` made absolute; `invalid_argument` where that takes a working directory that is gone.
 Result<std::string> absolute_path(const std::string& path, const std::filesystem::path& working_directory);
+
+/// For texts: what the variable COLUMNS says, else `of_terminal`, else, where that is 0, the usual ones; 40 at least.
+[[nodiscard]] std::size_t columns(const share::Variables& variable, std::size_t of_terminal);
 
 /// The real world, but for mounting.
 Environment environment_without_mounts(std::ostream& out, std::ostream& error);

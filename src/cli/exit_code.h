@@ -12,7 +12,7 @@ namespace ckptfs::cli {
 
 enum class ExitCode : std::uint8_t {
     ok = 0,
-    verification = 1,      ///< `verify` found a problem or a difference, `check` a disagreement
+    verification = 1,      ///< `verify` found a problem or a difference, `check` a disagreement, `diff` a difference
     usage = 2,             ///< the command line asks for something impossible
     not_a_checkpoint = 3,  ///< nothing at SOURCE that can be resumed from: no checkpoint, or weights only
     damaged = 4,           ///< a checkpoint that is incomplete, damaged, inconsistent or changing
@@ -61,7 +61,7 @@ struct ExitMeaning {
 /// Every status but those of the COMMAND of `ckptfs run`, for people.
 inline constexpr std::array<ExitMeaning, 9> exit_meanings{{
     {ExitCode::ok, "success; for a mount in the foreground also: unmounted, or ended by SIGTERM, SIGINT or SIGHUP"},
-    {ExitCode::verification, "`verify` found a problem or a difference, `check` a disagreement"},
+    {ExitCode::verification, "`verify` found a problem or a difference, `check` a disagreement, `diff` a difference"},
     {ExitCode::usage,
      "usage: an unknown option, a bad world size, SOURCE and MOUNTPOINT inside each other, a path in a mount over its "
      "own source"},

@@ -1,13 +1,16 @@
 // ckptfs inspect: reads the metadata of every tag and describes the one that a mount would start from.
 #include <algorithm>
 #include <ostream>
+#include <string_view>
 #include <tuple>
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "cli/view_options.h"
 #include "report/description.h"
 #include "report/page.h"
+#include "report/parameters.h"
 #include "report/picture.h"
 #include "report/picture_svg.h"
 #include "report/resume_warnings.h"
@@ -37,11 +40,13 @@ std::int64_t newest_mtime_ns(const zero::Written& checkpoint) {
 class Inspection {
  public:
     Inspection(const InspectArguments& arguments, const Environment& environment)
-        : arguments_(arguments), environment_(environment) {}
+        : arguments_(arguments), environment_(environment), progress_(environment) {}
 
     Result<void> run() {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
+        progress_.say("looking for tags");
         CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
+        source_ = progress_.watch(source_);
         reader_ = view::zero_tag_reader(options_);
         CKPTFS_ASSIGN(const auto found, report::survey(*source_, *reader_, report::SurveyExtent::all));
         if (found.tags.empty()) {
@@ -60,9 +65,8 @@ class Inspection {
         }
         mark_newest();
         CKPTFS_TRY(write_drawings());
-        environment_.out << (arguments_.json ? report::as_json(description_)
-                                             : report::as_text(description_, picture_ ? &*picture_ : nullptr,
-                                                               environment_.columns));
+        progress_.end();
+        print();
         if (description_.checkpoint) {
             return {};
         }
@@ -77,6 +81,7 @@ class Inspection {
         report::TagDescription tag;
         tag.name = place.directory;
         tag.latest = place.latest;
+        progress_.say_reading(place.directory);
         const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read);
         if (!checkpoint) {
             tag.problem = checkpoint.error().message();
@@ -85,13 +90,14 @@ class Inspection {
                 first_problem_ = checkpoint.error();
             }
             const auto broken = reader_->read(*source_, place.directory);  // some views may need less of it
-            tag.views = report::describe_views(0, [&](const ViewRequest& request) { return broken->show(request); });
+            tag.views = report::describe_views(place.directory, 0,
+                                               [&](const ViewRequest& request) { return broken->show(request); });
         } else {
             tag.world_size = (*checkpoint)->world_size();
             tag.global_step = (*checkpoint)->content.global_steps;
             tag.mtime_ns = newest_mtime_ns(**checkpoint);
             tag.warnings = (*checkpoint)->warnings;
-            tag.views = report::describe_views(tag.world_size, [&](const ViewRequest& request) {
+            tag.views = report::describe_views(place.directory, tag.world_size, [&](const ViewRequest& request) {
                 return show(place.directory, *checkpoint, request);
             });
             if (!description_.checkpoint) {
@@ -106,22 +112,26 @@ class Inspection {
         CKPTFS_ASSIGN(const auto listing, source_->list(directory));
         CKPTFS_ASSIGN(description_.checkpoint, report::describe(*checkpoint, listing));
         description_.described_tag = directory;
+        described_ = checkpoint;
         note_left_over(description_.checkpoint->left_over);
         if (arguments_.target.derived()) {
-            CKPTFS_ASSIGN(const auto view, show(directory, checkpoint, *arguments_.target.derived()));
+            CKPTFS_ASSIGN(auto shown, show(directory, checkpoint, *arguments_.target.derived()));
+            const auto view = progress_.say_opening("making the files of the view", std::move(shown));
             CKPTFS_ASSIGN(description_.shown, report::describe_shown(*checkpoint, *view, *arguments_.target.derived()));
         }
         if (!arguments_.target.world_size()) {
             description_.warnings = report::resume_warnings(*source_, directory, *checkpoint, std::nullopt);
             return {};
         }
-        CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, *arguments_.target.world_size(), options_));
+        CKPTFS_ASSIGN(auto shown, view::world_size_view(checkpoint, *arguments_.target.world_size(), options_));
+        const auto view = progress_.say_opening("making the files of the view", std::move(shown));
         CKPTFS_ASSIGN(const auto dp_world_size,
                       view::dp_world_size_at(*checkpoint, *arguments_.target.world_size(), options_));
         CKPTFS_ASSIGN(description_.cuts, report::describe_cuts(*checkpoint, *view, dp_world_size, options_));
         CKPTFS_ASSIGN(picture_, report::make_picture(*checkpoint, dp_world_size, options_));
         if (arguments_.html_file || arguments_.svg_file) {
-            CKPTFS_TRY(report::place_files(*checkpoint, *view, *picture_));
+            const auto drawn = progress_.say_opening("drawing", view);
+            CKPTFS_TRY(report::place_files(*checkpoint, *drawn, *picture_));
         }
         description_.warnings =
             report::resume_warnings(*source_, directory, *checkpoint, description_.cuts->world_size);
@@ -133,6 +143,7 @@ class Inspection {
         if (!picture_) {
             return {};
         }
+        progress_.say("writing the drawing");
         if (arguments_.svg_file) {
             CKPTFS_TRY(environment_.write_file(*arguments_.svg_file, report::as_svg(description_, *picture_)));
         }
@@ -140,6 +151,36 @@ class Inspection {
             CKPTFS_TRY(environment_.write_file(*arguments_.html_file, report::as_page(description_, *picture_)));
         }
         return {};
+    }
+
+    void print() const {
+        std::ostream& out = environment_.out;
+        if (!arguments_.json) {
+            out << report::as_text(description_, picture_ ? &*picture_ : nullptr, environment_.columns);
+            if (arguments_.parameters && described_) {
+                out << "\nparameters\n";
+                report::for_each_parameter(*described_, [&](const report::PlacedParameter& parameter) {
+                    out << report::as_text(parameter, environment_.columns);
+                });
+            }
+            return;
+        }
+        std::string text = report::as_json(description_);
+        if (!arguments_.parameters) {
+            out << text;
+            return;
+        }
+        // As the object's last key, written one by one: all of them may be more than one wants in memory.
+        constexpr std::string_view end = "\n}\n";
+        text.resize(text.size() - end.size());
+        out << text << ",\n  \"parameters\": [";
+        const char* separator = "\n    ";
+        if (described_) {
+            report::for_each_parameter(*described_, [&](const report::PlacedParameter& parameter) {
+                out << std::exchange(separator, ",\n    ") << report::as_json(parameter);
+            });
+        }
+        out << "\n  ]" << end;
     }
 
     [[nodiscard]] Result<std::shared_ptr<const View>> show(const std::string& directory,
@@ -177,12 +218,14 @@ class Inspection {
 
     const InspectArguments& arguments_;
     const Environment& environment_;
+    Progress progress_;
     view::ViewOptions options_;
     std::shared_ptr<const Source> source_;
     std::unique_ptr<TagReader> reader_;
     std::shared_ptr<view::FileCache> cache_ = std::make_shared<view::FileCache>();
     report::Description description_;
-    std::optional<report::Picture> picture_;  ///< of the re-cut, where one is asked for
+    std::shared_ptr<const zero::Written> described_;  ///< the checkpoint that it describes
+    std::optional<report::Picture> picture_;          ///< of the re-cut, where one is asked for
     std::optional<Error> first_problem_;
 };
 

@@ -35,6 +35,7 @@ struct Runner {
     StartReport operator()(const InspectArguments& arguments) { return report(inspect(arguments, environment)); }
     StartReport operator()(const VerifyArguments& arguments) { return report(verify(arguments, environment)); }
     StartReport operator()(const CheckArguments& arguments) { return report(check(arguments, environment)); }
+    StartReport operator()(const DiffArguments& arguments) { return diff_sources(arguments, environment, failed); }
     StartReport operator()(const ListArguments& arguments) { return report(list(arguments, environment)); }
     StartReport operator()(const CatArguments& arguments) { return report(concatenate(arguments, environment)); }
     StartReport operator()(const ExportArguments& arguments) { return export_view(arguments, environment, failed); }

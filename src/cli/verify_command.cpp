@@ -3,11 +3,14 @@
 #include <utility>
 
 #include "cli/commands.h"
+#include "cli/progress.h"
 #include "cli/view_options.h"
 #include "report/survey.h"
+#include "util/layout.h"
 #include "util/text.h"
 #include "verify/naming.h"
 #include "verify/problems.h"
+#include "verify/report.h"
 #include "verify/verify_derived_view.h"
 #include "verify/verify_files.h"
 #include "verify/verify_view.h"
@@ -22,14 +25,34 @@
 namespace ckptfs::cli {
 namespace {
 
+/// Bytes of all files that are read whole.
+std::uint64_t nbytes_of(const zero::Written& checkpoint) {
+    std::uint64_t nbytes = 0;
+    for (const zero::Family& family : checkpoint.families) {
+        if (family.model_states_of_ranks().empty()) {
+            nbytes += family.model_states_info.stamp.size;
+        }
+        for (const zero::RankFile* rank : family.rank_files()) {
+            nbytes += rank->info.stamp.size;
+        }
+    }
+    return nbytes;
+}
+
 class Verification {
  public:
     Verification(const VerifyArguments& arguments, const Environment& environment)
-        : arguments_(arguments), environment_(environment) {}
+        : arguments_(arguments), environment_(environment), progress_(environment) {}
 
     Result<void> run() {
         CKPTFS_ASSIGN(options_, read_view_options(arguments_.target));
+        progress_.say("looking for tags");
         CKPTFS_ASSIGN(source_, open_checkpoint(environment_, arguments_.source));
+        source_ = progress_.watch(source_);
+        verified_.source = source_->display("");
+        if (arguments_.target.request) {
+            verified_.view = arguments_.target.request->name();
+        }
         const auto reader = view::zero_tag_reader(options_);
         CKPTFS_ASSIGN(auto found, report::survey(*source_, *reader));
         if (found.tags.empty()) {
@@ -38,7 +61,7 @@ class Verification {
         CKPTFS_TRY(choose(*reader, found));
         if (arguments_.tag.empty()) {
             for (const Error& problem : found.problems) {
-                failed(problem);
+                failed(problem, verified_.problems);
             }
         }
         for (const report::TagPlace& tag : found.tags) {
@@ -73,39 +96,42 @@ class Verification {
     }
 
     Result<void> verify_tag(const report::TagPlace& place) {
-        environment_.out << (place.directory.empty() ? "tag" : printable(place.directory)) << '\n';
+        verified_.tags.push_back({});
+        verified_.tags.back().name = place.directory;
+        print(place.directory.empty() ? "tag\n" : printable(place.directory) + "\n");
+        progress_.say_reading(place.directory);
         // Signs of two saves are looked for in verify_weights(), when it is known that no byte has changed since it was
         // saved.
         zero::ReadOptions read = options_.read;
         read.look_for_two_saves = false;
         const auto checkpoint = zero::read_checkpoint(*source_, place.directory, read);
         if (!checkpoint) {
-            failed(checkpoint.error());
+            failed(checkpoint.error(), tag().problems);
             return {};
         }
+        tag().world_size = (*checkpoint)->world_size();
         warn((*checkpoint)->warnings);
         verify::Problems problems;
         auto result = verify_content(*checkpoint, place.directory, problems);
         for (const std::string& problem : problems.kept()) {
-            failed({ErrorCode::verification, problem});
+            failed({ErrorCode::verification, problem}, tag().problems);
         }
-        if (problems.count() > problems.kept().size()) {
-            environment_.out << "  and " << counted(problems.count() - problems.kept().size(), "problem") << " more\n";
+        tag().unlisted_problems = problems.count() - problems.kept().size();
+        if (tag().unlisted_problems > 0) {
+            print("  and " + counted(tag().unlisted_problems, "problem") + " more\n");
         }
         return result;
     }
 
     Result<void> verify_content(const std::shared_ptr<const zero::Written>& checkpoint, const std::string& directory,
                                 verify::Problems& problems) {
+        progress_.say_nbytes(phase("reading every record", directory), nbytes_of(*checkpoint));
         CKPTFS_ASSIGN(const auto totals, verify::verify_files(*checkpoint, problems));
-        environment_.out << "  source: " << counted(checkpoint->world_size(), "rank") << ", "
-                         << counted(totals.files, "file") << ", " << human_nbytes(totals.nbytes) << " in "
-                         << counted(totals.records, "record") << " read, "
-                         << (totals.records_without_crc == 0
-                                 ? std::string("each with a CRC")
-                                 : grouped(totals.records_without_crc) + " of them without a CRC")
-                         << '\n'
-                         << std::flush;
+        tag().files = totals;
+        say("source: " + counted(checkpoint->world_size(), "rank") + ", " + counted(totals.files, "file") + ", " +
+            human_nbytes(totals.nbytes) + " in " + counted(totals.records, "record") + " read, " +
+            (totals.records_without_crc == 0 ? std::string("each with a CRC")
+                                             : grouped(totals.records_without_crc) + " of them without a CRC"));
         if (problems.count() == 0) {
             CKPTFS_TRY(verify_weights(*checkpoint, directory, problems));
         }
@@ -123,14 +149,13 @@ class Verification {
     /// Every element, where reading a checkpoint looks at a sample.
     Result<void> verify_weights(const zero::Written& checkpoint, const std::string& directory,
                                 verify::Problems& problems) {
+        progress_.say_nbytes(phase("comparing weights with masters", directory), 0);
         CKPTFS_ASSIGN(const auto weights, zero::compare_weights(checkpoint));
         if (!weights.ranks.empty()) {
-            environment_.out << "  weights: " << counted(weights.compared_numel(), "element")
-                             << " compared with the masters, "
-                             << (weights.different_numel() == 0 ? std::string("all")
-                                                                : grouped(weights.different_numel()) + " not")
-                             << " equal when rounded\n"
-                             << std::flush;
+            tag().weights = {weights.compared_numel(), weights.different_numel()};
+            say("weights: " + counted(weights.compared_numel(), "element") + " compared with the masters, " +
+                (weights.different_numel() == 0 ? std::string("all") : grouped(weights.different_numel()) + " not") +
+                " equal when rounded");
         }
         const auto found =
             zero::find_two_saves(checkpoint, source_->display(directory), weights, options_.read.accept_mixed);
@@ -147,7 +172,8 @@ class Verification {
 
     void warn(const std::vector<std::string>& warnings) {
         for (const std::string& warning : warnings) {
-            environment_.out << "  warning: " << printable(warning) << '\n' << std::flush;
+            say("warning: " + printable(warning));
+            tag().warnings.push_back(warning);
         }
     }
 
@@ -155,9 +181,10 @@ class Verification {
                                       verify::Problems& problems) {
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size, view::dp_world_size_at(*checkpoint, world_size, options_));
+        progress_.say_nbytes("verifying the view at " + std::to_string(world_size), 0);
         CKPTFS_ASSIGN(const auto totals,
                       verify::verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch, problems));
-        print("view at " + std::to_string(world_size), totals);
+        say_totals("view at " + std::to_string(world_size), totals);
         return {};
     }
 
@@ -173,35 +200,56 @@ class Verification {
             return {};
         }
         CKPTFS_ASSIGN(const verify::Naming naming, verify::naming_of(options_, request, checkpoint->content));
+        progress_.say_nbytes("verifying the view " + request.name(), 0);
         CKPTFS_ASSIGN(const auto totals, verify::verify_derived_view(checkpoint->content, **view, request, naming,
                                                                      environment_.read_with_torch, problems));
-        print("view " + request.name(), totals);
+        say_totals("view " + request.name(), totals);
         return {};
     }
 
-    void print(const std::string& view, const verify::ViewTotals& totals) {
-        environment_.out << "  " << view << ": " << counted(totals.files, "file") << " and "
-                         << counted(totals.records, "record") << " read by libtorch, "
-                         << counted(totals.tensors, "tensor") << " (" << human_nbytes(totals.compared_nbytes)
-                         << ") compared with the source\n"
-                         << std::flush;
+    void say_totals(const std::string& view, const verify::ViewTotals& totals) {
+        tag().view = totals;
+        say(view + ": " + counted(totals.files, "file") + " and " + counted(totals.records, "record") +
+            " read by libtorch, " + counted(totals.tensors, "tensor") + " (" + human_nbytes(totals.compared_nbytes) +
+            ") compared with the source");
     }
 
-    void failed(const Error& problem) {
-        environment_.out << "  problem: " << printable(problem.message()) << '\n' << std::flush;
+    /// What is said while verification goes on.
+    [[nodiscard]] static std::string phase(const std::string& what, const std::string& directory) {
+        return (directory.empty() ? "" : printable(directory) + ": ") + what;
+    }
+
+    /// A sentence below the tag's name.
+    void say(const std::string& sentence) { print(wrapped(sentence, environment_.columns, "  ", 4)); }
+
+    void print(const std::string& lines) {
+        if (!arguments_.json) {
+            progress_.aside(environment_.out, lines);
+        }
+    }
+
+    [[nodiscard]] verify::VerifiedTag& tag() { return verified_.tags.back(); }
+
+    void failed(const Error& problem, std::vector<std::string>& problems) {
+        problems.push_back(problem.message());
+        say("problem: " + printable(problem.message()));
         if (!first_problem_) {
             first_problem_ = problem;
         }
         all_unsupported_ = all_unsupported_ && problem.code() == ErrorCode::unsupported;
     }
 
-    Result<void> verdict(std::size_t tag_count) const {
-        const std::string name = in_quotes(source_->display(""));
+    Result<void> verdict(std::size_t tag_count) {
+        progress_.end();
+        if (arguments_.json) {
+            environment_.out << verify::as_json(verified_);
+        }
         if (first_problem_) {
             const ErrorCode code = all_unsupported_ ? ErrorCode::unsupported : ErrorCode::verification;
             // Nobody reads a sentence twice.
-            return Error(code, name + " did not pass verification: " +
-                                   (environment_.streams_are_one ? "see above" : first_problem_->message()));
+            return Error(
+                code, in_quotes(source_->display("")) + " did not pass verification: " +
+                          (environment_.streams_are_one && !arguments_.json ? "see above" : first_problem_->message()));
         }
         std::string what = " whole";
         if (arguments_.target.derived()) {
@@ -209,14 +257,16 @@ class Verification {
         } else if (arguments_.target.world_size()) {
             what += ", and shown right at world size " + std::to_string(*arguments_.target.world_size());
         }
-        environment_.out << "OK: " << name << ": " << counted(tag_count, "tag") << what << '\n';
+        print("OK: " + counted(tag_count, "tag") + what + "\n");
         return {};
     }
 
     const VerifyArguments& arguments_;
     const Environment& environment_;
+    Progress progress_;
     view::ViewOptions options_;
     std::shared_ptr<const Source> source_;
+    verify::VerifiedSource verified_;
     std::optional<Error> first_problem_;
     bool all_unsupported_ = true;
 };

@@ -6,7 +6,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -27,11 +26,10 @@ bool lead_to_the_same(int one, int other) {
            first.st_ino == second.st_ino;
 }
 
-std::size_t columns_of(int terminal) {
-    constexpr std::size_t usual = 80;
+/// 0 where `descriptor` is no terminal, or one that does not say.
+std::size_t columns_of(int descriptor) {
     struct winsize size {};
-    const bool is_known = ::ioctl(terminal, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
-    return is_known ? size.ws_col : usual;
+    return ::ioctl(descriptor, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
 }  // namespace
@@ -40,9 +38,11 @@ cli::Environment real_environment() {
     cli::Environment environment = cli::environment_without_mounts(std::cout, std::cerr);
     environment.streams_are_one = lead_to_the_same(STDOUT_FILENO, STDERR_FILENO);
     environment.error_is_terminal = ::isatty(STDERR_FILENO) == 1;
-    constexpr std::size_t least_columns = 40;
-    environment.columns = std::max(columns_of(STDOUT_FILENO), least_columns);
-    environment.error_columns = [] { return columns_of(STDERR_FILENO); };
+    environment.columns = cli::columns(environment.variable, columns_of(STDOUT_FILENO));
+    environment.error_columns = [] {
+        const std::size_t columns = columns_of(STDERR_FILENO);
+        return columns > 0 ? columns : cli::usual_columns;
+    };
     environment.open_writable_source = [working_directory = environment.working_directory](
                                            const std::string& path, bool is_held) -> Result<cli::WritableSource> {
         CKPTFS_TRY(cli::absolute_path(path, working_directory));

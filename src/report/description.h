@@ -96,6 +96,7 @@ struct Cuts {
 struct ViewAnswer {
     std::string view;                    ///< its name
     std::optional<std::string> problem;  ///< why it cannot be shown
+    bool has_place = true;               ///< false where it would stand in place of a directory that is none such
 };
 
 /// The files of a view that is no re-cut.
@@ -143,13 +144,16 @@ Result<Cuts> describe_cuts(const zero::Written& checkpoint, const View& view, st
 /// The same of a view that is no re-cut.
 Result<ShownView> describe_shown(const zero::Written& checkpoint, const View& view, const ViewRequest& request);
 
-/// What comes of asking for a view of each kind, in its usual form. `world_size`: of the tag; 0 where it is unknown.
+/// What comes of asking for a view of each kind, in its usual form, of the tag in `directory`. `world_size`: of the
+/// tag; 0 where it is unknown.
 using Show = std::function<Result<std::shared_ptr<const View>>(const ViewRequest& request)>;
-[[nodiscard]] std::vector<ViewAnswer> describe_views(std::uint64_t world_size, const Show& show);
+[[nodiscard]] std::vector<ViewAnswer> describe_views(const std::string& directory, std::uint64_t world_size,
+                                                     const Show& show);
 
 struct Picture;
-/// `picture`: of the re-cut, where there is one. Its lines are no longer than `columns`.
+/// `picture`: of the re-cut, where there is one. Lines are no longer than `columns`, but where one name is.
 [[nodiscard]] std::string as_text(const Description& description, const Picture* picture, std::size_t columns);
+/// docs/schemas/inspect.json says what is in it.
 [[nodiscard]] std::string as_json(const Description& description);
 
 }  // namespace ckptfs::report

@@ -134,7 +134,8 @@ std::string as_json(const Description& description) {
                         {"warnings", tag.warnings},
                         {"views", views_json(tag.views)}});
     }
-    const Json result{{"source", description.source},
+    const Json result{{"schema_version", 1},
+                      {"source", description.source},
                       {"tags", std::move(tags)},
                       {"checkpoint", description.checkpoint ? checkpoint_json(description) : Json()},
                       {"recut", description.cuts ? cuts_json(*description.cuts) : Json()},

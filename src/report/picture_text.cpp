@@ -9,12 +9,14 @@
 #include <utility>
 
 #include "util/checked.h"
+#include "util/layout.h"
 #include "util/text.h"
 
 namespace ckptfs::report {
 namespace {
 
 constexpr std::size_t max_drawn_groups = 8;
+constexpr std::size_t widest_text = 100;
 constexpr std::size_t least_box = 4;  // cells, with the line before it
 constexpr std::array<std::string_view, 4> shades{"█", "▓", "▒", "░"};
 constexpr std::string_view padding_cell = "·";
@@ -139,8 +141,9 @@ std::string group_text(const DrawnGroup& group, bool with_model_rank, std::size_
                          ", " + counted(group.numel, "element") + "\n";
     result += indent + numbers(before) + "\n" + line(group.before, before) + line(group.after, after) + indent +
               numbers(after) + "\n";
-    return result + "  padding " + padding_of(padding_before) + sub_groups_of(group.before) + " -> padding " +
-           padding_of(padding_after) + sub_groups_of(group.after) + bundles_of(before, after) + "\n";
+    return result + wrapped("padding " + padding_of(padding_before) + sub_groups_of(group.before) + " -> padding " +
+                                padding_of(padding_after) + sub_groups_of(group.after) + bundles_of(before, after),
+                            columns, "  ", 4);
 }
 
 }  // namespace
@@ -149,9 +152,10 @@ std::string as_text(const Picture& picture, std::size_t columns) {
     if (picture.groups.empty()) {
         return "";
     }
-    std::string result =
-        "  ranks x elements of each: above as saved, below as shown; a shade for\n"
-        "  each rank that they come from, · padding (one cell at least)\n";
+    std::string result = wrapped(
+        "ranks x elements of each: above as saved, below as shown; a shade for each rank that they come from, "
+        "· padding (one cell at least)",
+        std::min(columns, widest_text), "  ", 2);
     bool with_model_rank = false;
     for (const DrawnGroup& group : picture.groups) {
         with_model_rank = with_model_rank || group.model_rank != picture.groups.front().model_rank;

@@ -18,9 +18,7 @@ std::string number_text(const nlohmann::ordered_json& value) {
     if (!value.is_number_float()) {
         return value.is_number() ? value.dump() : std::string();
     }
-    std::array<char, 32> buffer{};
-    (void)std::snprintf(buffer.data(), buffer.size(), "%.4g", value.get<double>());
-    return buffer.data();
+    return human_number(value.get<double>());
 }
 
 long channel(std::string_view colour, std::size_t at) {

@@ -52,7 +52,8 @@ struct CheckedTag {
     [[nodiscard]] std::uint64_t world_size() const { return dp_world_size * checkpoint->degree(); }
 };
 
-[[nodiscard]] std::string as_text(const CheckedTag& tag);
+/// Lines are no longer than `columns`, but where one name is.
+[[nodiscard]] std::string as_text(const CheckedTag& tag, std::size_t columns);
 [[nodiscard]] std::string as_json(const CheckedTag& tag);
 
 }  // namespace ckptfs::report

@@ -1,7 +1,9 @@
 // What came of a check of a config, for people and for programs.
 #include <nlohmann/json.hpp>
+#include <string_view>
 
 #include "report/resume_check.h"
+#include "util/layout.h"
 #include "util/text.h"
 
 namespace ckptfs::report {
@@ -58,12 +60,16 @@ Json json_of(const std::optional<Batch>& batch) {
 
 }  // namespace
 
-std::string as_text(const CheckedTag& tag) {
+std::string as_text(const CheckedTag& tag, std::size_t columns) {
     const zero::Written& checkpoint = *tag.checkpoint;
-    std::string result = "checkpoint   " + printable(tag.shown_as) + ", stage " + std::to_string(checkpoint.stage) +
-                         " (" + std::string(zero::name(checkpoint.format)) + "), " +
-                         counted(checkpoint.world_size(), "rank") + "\n";
-    result += "resume       " + counted(tag.world_size(), "rank") + ", " + printable(tag.config_file) + "\n";
+    const auto line = [&](std::string_view label, const std::string& text) {
+        return wrapped(text, columns, label, shown_width(label));
+    };
+    std::string result =
+        line("checkpoint   ", unbroken(printable(tag.shown_as)) + ", stage " + std::to_string(checkpoint.stage) + " (" +
+                                  std::string(zero::name(checkpoint.format)) + "), " +
+                                  counted(checkpoint.world_size(), "rank"));
+    result += line("resume       ", counted(tag.world_size(), "rank") + ", " + unbroken(printable(tag.config_file)));
     for (const FindingKind kind : {FindingKind::conflict, FindingKind::mount, FindingKind::script, FindingKind::note}) {
         if (!tag.check.has(kind)) {
             continue;
@@ -71,20 +77,21 @@ std::string as_text(const CheckedTag& tag) {
         result += std::string("\n") + heading_of(kind) + "\n";
         for (const Finding& finding : tag.check.findings) {
             if (finding.kind == kind) {
-                result += "  " + finding.subject + ": " + finding.text + "\n";
+                result += wrapped(printable(finding.subject + ": " + finding.text), columns, "  ", 4);
             }
         }
     }
     for (const std::string& warning : checkpoint.warnings) {
-        result += (&warning == &checkpoint.warnings.front() ? "\nwarnings\n  " : "  ") + printable(warning) + "\n";
+        result += &warning == &checkpoint.warnings.front() ? "\nwarnings\n" : "";
+        result += wrapped(printable(warning), columns, "  ", 4);
     }
     result += "\nglobal batch\n";
-    result += "  was    " + text_of(tag.check.stored, checkpoint.dp_world_size, "not in the stored config") + "\n";
-    result += "  config " + text_of(tag.check.config, tag.dp_world_size, "not said by it") + "\n";
+    result += line("  was    ", text_of(tag.check.stored, checkpoint.dp_world_size, "not in the stored config"));
+    result += line("  config ", text_of(tag.check.config, tag.dp_world_size, "not said by it"));
     for (const Batch& batch : tag.check.choices) {
-        result += "  keeps  " + text_of(batch, tag.dp_world_size, "") + "\n";
+        result += line("  keeps  ", text_of(batch, tag.dp_world_size, ""));
     }
-    result += tag.check.has(FindingKind::conflict) ? "\n" : "\nOK: the config agrees with the checkpoint\n";
+    result += tag.check.has(FindingKind::conflict) ? "" : "\nOK: the config agrees with the checkpoint\n";
     return result;
 }
 
@@ -97,7 +104,8 @@ std::string as_json(const CheckedTag& tag) {
     for (const Batch& batch : tag.check.choices) {
         choices.push_back(json_of(batch));
     }
-    const Json result{{"tag", tag.directory},
+    const Json result{{"schema_version", 1},
+                      {"tag", tag.directory},
                       {"stage", tag.checkpoint->stage},
                       {"world_size", tag.world_size()},
                       {"dp_world_size", tag.dp_world_size},

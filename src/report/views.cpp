@@ -4,7 +4,8 @@
 
 namespace ckptfs::report {
 
-std::vector<ViewAnswer> describe_views(std::uint64_t world_size, const Show& show) {
+std::vector<ViewAnswer> describe_views(const std::string& directory, std::uint64_t world_size, const Show& show) {
+    const std::string name = directory.substr(directory.rfind('/') + 1);
     std::vector<ViewAnswer> answers;
     for (const ViewKind kind : view::view_kinds()) {
         ViewRequest request;
@@ -14,7 +15,9 @@ std::vector<ViewAnswer> describe_views(std::uint64_t world_size, const Show& sho
             continue;
         }
         const auto view = show(request);
-        answers.push_back({request.name(), view ? std::nullopt : std::optional(view.error().message())});
+        const Placement placement = view::kind_of(kind).placement(request);
+        const bool has_place = placement.in_place_of_holder_of.empty() || placement.in_place_of_holder_of == name;
+        answers.push_back({request.name(), view ? std::nullopt : std::optional(view.error().message()), has_place});
     }
     return answers;
 }

@@ -45,7 +45,8 @@ def test_content(deb):
         "/usr/bin/ckptfs", "/usr/sbin/mount.ckptfs", "/usr/lib/systemd/system/ckptfs@.service", "/usr/share/ckptfs/systemd/mnt-run.mount",
         "/usr/share/ckptfs/slurm/prolog", "/usr/share/ckptfs/slurm/epilog", "/usr/share/bash-completion/completions/ckptfs", "/usr/share/zsh/vendor-completions/_ckptfs",
         "/usr/share/man/man1/ckptfs.1.gz", "/usr/share/man/man8/mount.ckptfs.8.gz", "/usr/share/doc/ckptfs/copyright",
-        "/usr/share/doc/ckptfs/changelog.Debian.gz", "/usr/share/lintian/overrides/ckptfs"}
+        "/usr/share/doc/ckptfs/changelog.Debian.gz", "/usr/share/lintian/overrides/ckptfs",
+        *(f"/usr/share/doc/ckptfs/schemas/{name}.json" for name in ("check", "diff", "inspect", "verify"))}
 
 
 def test_lintian_has_nothing_to_say(deb):

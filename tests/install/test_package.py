@@ -32,6 +32,11 @@ def test_headers_are_the_public_ones_and_the_version(prefix):
     assert installed == {path.name for path in (REPOSITORY / "include/ckptfs").iterdir()} | {"version.h"}
 
 
+def test_schemas_are_installed(prefix):
+    installed = {path.name: path.read_bytes() for path in (prefix / "share/doc/ckptfs/schemas").iterdir()}
+    assert installed == {path.name: path.read_bytes() for path in (REPOSITORY / "docs/schemas").iterdir()}
+
+
 def test_program_and_module_work_where_they_are_installed(prefix):
     version = run(prefix / "bin/ckptfs", "--version")
     assert version.split()[1] == project_version()
@@ -102,7 +107,7 @@ def test_what_was_installed_can_be_removed(tmp_path):
     uninstall = ("cmake", "--build", BUILD, "--target", "uninstall")
     assert "Removing" in run(*uninstall)
     assert {path for path in prefix.rglob("*") if not path.is_dir()} == kept
-    assert not (prefix / "lib/ckptfs").exists() and not (prefix / "share/ckptfs").exists()
+    assert not [own for own in ("lib/ckptfs", "share/ckptfs", "share/doc/ckptfs") if (prefix / own).exists()]
     assert "Not there" in run(*uninstall), "twice does no harm"
 
 

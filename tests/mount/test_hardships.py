@@ -206,10 +206,11 @@ def test_a_daemon_without_syslog_says_that_its_log_is_lost(source, point):
 def test_a_problem_is_printed_once_where_both_streams_are_one(source):
     (source / TAG / MODEL_STATES).write_bytes(b"not a file of torch.save")
     for command in ("verify", "inspect"):
-        apart = subprocess.run([binary(), command, str(source)], capture_output=True, text=True, timeout=60, check=False)
+        in_one_line = {**os.environ, "COLUMNS": "10000"}
+        apart = subprocess.run([binary(), command, str(source)], capture_output=True, text=True, timeout=60, check=False, env=in_one_line)
         sentence = apart.stderr.rsplit(MODEL_STATES, 1)[-1].strip()
         assert apart.stdout.count(sentence) == 1
         together = subprocess.run([binary(), command, str(source)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                  text=True, timeout=60, check=False)
+                                  text=True, timeout=60, check=False, env=in_one_line)
         assert together.returncode == apart.returncode != 0
         assert together.stdout.count(sentence) == 1, together.stdout

@@ -71,7 +71,7 @@ def later_model_states(tag):
 
 def ckptfs(*arguments):
     return subprocess.run([binary(), *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                          timeout=60, check=False)
+                          timeout=60, check=False, env={**os.environ, "COLUMNS": "10000"})  # each sentence in one line
 
 
 def new_directory(parent):

@@ -1,8 +1,9 @@
-"""inspect, verify, check and export as functions, against the program."""
+"""inspect, verify, check, diff and export as functions, against the program."""
 import ctypes
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -179,6 +180,24 @@ def test_check(checkpoint, tmp_path):
     assert other["agrees"] is False and any(found["kind"] == "conflict" for found in other["findings"])
     with pytest.raises(FileNotFoundError):
         ckptfs.check(tmp_path / "absent", 3, config)
+
+
+def test_diff(checkpoint):
+    root = checkpoint()
+    same = ckptfs.diff(root, root)
+    assert same["same"] is True and same["tensors"] == []
+    assert same == json.loads(program("diff", root, root, "--json").stdout)
+    other = shutil.copytree(root, root.with_name("other"))
+    shard = next((other / TAG).glob("*_rank_0_*optim_states.pt"))
+    written = bytearray(shard.read_bytes())
+    for number in range(len(written) // 2, len(written) // 2 + 4):
+        written[number] ^= 1  # somewhere in a state
+    shard.write_bytes(written)
+    found = ckptfs.diff(root, other)
+    assert found["same"] is False and found["tensors"] and found == json.loads(program("diff", root, other, "--json").stdout)
+    assert ckptfs.diff(root, other, view="weights")["names_compared"] > 0
+    with pytest.raises(FileNotFoundError):
+        ckptfs.diff(root, root / "absent")
 
 
 def test_export_writes_what_the_tree_shows(checkpoint, tmp_path):

@@ -4,7 +4,7 @@
         torch.load(tree.open("global_step500/mp_rank_00_model_states.pt"))
     with ckptfs.mount("checkpoints", world_size=8) as path: ...         # the same as a directory
     ckptfs.tensor("checkpoints", "lm_head.weight")
-    ckptfs.inspect("checkpoints"); ckptfs.verify("checkpoints", world_size=8)
+    ckptfs.inspect("checkpoints"); ckptfs.verify("checkpoints", world_size=8); ckptfs.diff("checkpoints", "others")
     ckptfs.export("checkpoints", "copy", world_size=8)
 
 Everything is loaded on first use: importing this package costs next to nothing.
@@ -13,7 +13,7 @@ TYPE_CHECKING = False  # type checkers know the name; the module `typing` would 
 
 if TYPE_CHECKING:
     from ._options import ViewOptions
-    from .commands import check, export, inspect, verify
+    from .commands import check, diff, export, inspect, verify
     from .errors import CheckpointWarning, Error, ErrorCode, VerificationError
     from .files import ViewFile, ViewReader
     from .mounting import Mount, mount
@@ -37,6 +37,7 @@ _PLACES = {
     "ViewOptions": ("_options", "ViewOptions"),
     "ViewReader": ("files", "ViewReader"),
     "check": ("commands", "check"),
+    "diff": ("commands", "diff"),
     "export": ("commands", "export"),
     "inspect": ("commands", "inspect"),
     "mount": ("mounting", "mount"),
@@ -46,7 +47,7 @@ _PLACES = {
 }
 
 __all__ = ["CheckpointWarning", "DirEntry", "Error", "ErrorCode", "Mount", "TensorInfo", "Tree", "VerificationError",
-           "ViewFile", "ViewOptions", "ViewReader", "check", "export", "inspect", "mount", "open", "tensor", "verify"]
+           "ViewFile", "ViewOptions", "ViewReader", "check", "diff", "export", "inspect", "mount", "open", "tensor", "verify"]
 
 
 def __getattr__(name: str) -> object:

@@ -1,4 +1,4 @@
-"""The commands that mount nothing, as functions: `inspect`, `verify`, `check`, `export`."""
+"""The commands that mount nothing, as functions: `inspect`, `verify`, `check`, `diff`, `export`."""
 from __future__ import annotations
 
 import errno
@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from . import _options
-from ._running import run
+from ._running import Done, run
 from .errors import ErrorCode, VerificationError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ._options import PathLike, ViewOptions
 
-__all__ = ["check", "export", "inspect", "verify"]
+__all__ = ["check", "diff", "export", "inspect", "verify"]
 
 _FOUND_PROBLEMS = (ErrorCode.VERIFICATION, ErrorCode.UNSUPPORTED)
 _OF_EXPORT = frozenset({"jobs", "memory", "verify"})
@@ -47,10 +47,18 @@ def check(source: PathLike, world_size: int, ds_config: PathLike | Mapping[str, 
     options = _options.parse("check", {"world_size": world_size, "ds_config": ds_config})
     with options.for_command() as words:
         done = run(["check", _options.operand(source), "--json", *words])
-    if done.error is not None and not (done.error.code == ErrorCode.VERIFICATION and done.out):
-        raise done.error
-    answer: dict[str, Any] = json.loads(done.out)
-    return answer
+    return _answer_of(done)
+
+
+def diff(a: PathLike, b: PathLike, **options: Unpack[ViewOptions]) -> dict[str, Any]:
+    """Where two checkpoints differ, and by how much: the object of `ckptfs diff --json`, which docs/schemas/diff.json describes.
+
+    `same` among it is the answer: a difference is no exception. With `world_size` or `view` both are shown so first. Reads every tensor
+    that both have.
+    """
+    with _options.parse("diff", options).for_command() as words:
+        done = run(["diff", _options.operand(a), _options.operand(b), "--json", *words])
+    return _answer_of(done)
 
 
 def verify(source: PathLike, **options: Unpack[ViewOptions]) -> str:
@@ -85,6 +93,14 @@ def export(source: PathLike, destination: PathLike, *, jobs: int | None = None, 
     if show:
         for line in done.out.splitlines():  # what came of it
             show(line)
+
+
+def _answer_of(done: Done) -> dict[str, Any]:
+    """What a command printed that answers a question: a "no" is no failure."""
+    if done.error is not None and not (done.error.code == ErrorCode.VERIFICATION and done.out):
+        raise done.error
+    answer: dict[str, Any] = json.loads(done.out)
+    return answer
 
 
 def _print(line: str) -> None:

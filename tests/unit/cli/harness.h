@@ -55,10 +55,12 @@ class Harness {
             .variable =
                 [this](const std::string& name) { return name == "NOTIFY_SOCKET" ? notify_socket : std::nullopt; },
             .streams_are_one = streams_are_one,
+            .error_is_terminal = error_is_terminal,
+            .error_columns = error_columns,
             .columns = columns,
             .interrupted = interrupted,
             .write_file = io::write_whole_file,
-            .open_source = ckptfs::open_directory,
+            .open_source = open_source,
             .read_with_torch = read_with_torch,
             .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
                 held = is_held;
@@ -130,7 +132,11 @@ class Harness {
     std::function<Result<void>(const File&, const TorchModule::ChunkVisitor&)> read_with_torch = read_records;
     bool streams_are_one = false;
     std::function<int()> interrupted = nullptr;
-    std::size_t columns = 80;
+    /// So many that a sentence stands in one line; what texts are in a terminal is laid out in tests of its own.
+    std::size_t columns = 2000;
+    bool error_is_terminal = false;
+    std::function<std::size_t()> error_columns = [] { return std::size_t{80}; };
+    std::function<Result<std::shared_ptr<const Source>>(const std::string&)> open_source = ckptfs::open_directory;
     bool has_syslog = true;
     std::optional<std::string> notify_socket;
     std::vector<std::string> told;  ///< to the service manager: its socket, and the state

@@ -119,6 +119,56 @@ TEST(Inspect, CountsSubGroupsAndPaddingOfStage3) {
     EXPECT_EQ(result["recut"]["file_count"], 4);
 }
 
+/// The bytes of a tensor's runs, as --params names them.
+std::string bytes_of_runs(const fs::path& tag, const json& tensor) {
+    std::string bytes;
+    for (const json& run : tensor["runs"]) {
+        if (run["file"].is_null()) {
+            bytes.append(run["nbytes"].get<std::size_t>(), '\0');
+        } else {
+            const std::string file = ckptfs::test::file_bytes((tag / run["file"].get<std::string>()).string());
+            bytes += file.substr(run["offset"], run["nbytes"]);
+        }
+    }
+    return bytes;
+}
+
+TEST(Inspect, ParametersAreNamedWithThePlacesOfTheirBytes) {
+    Harness harness;
+    const auto parameters = [&](const std::string& fixture) {
+        EXPECT_EQ(harness.run({"inspect", "--json", "--params", (fixtures / fixture).string()}), 0) << harness.error();
+        std::map<std::string, json> result;
+        const json description = json::parse(harness.out());
+        for (const json& parameter : description["parameters"]) {
+            result.emplace(parameter["name"], parameter);
+        }
+        return result;
+    };
+    const auto at_four = parameters("stage2_bf16_ws4");
+    const auto at_three = parameters("stage2_bf16_ws4_at_ws3");
+    ASSERT_EQ(at_four.size(), 12U) << "ten parameters, two buffers";
+    for (const auto& [name, parameter] : at_four) {
+        SCOPED_TRACE(name);
+        const json& other = at_three.at(name);
+        EXPECT_EQ(parameter["shape"], other["shape"]);
+        ASSERT_EQ(parameter["tensors"].size(), other["tensors"].size());
+        for (std::size_t index = 0; index < parameter["tensors"].size(); ++index) {
+            const json& tensor = parameter["tensors"][index];
+            const std::string bytes = bytes_of_runs(fixtures / "stage2_bf16_ws4/global_step2", tensor);
+            EXPECT_EQ(bytes.size(), tensor["nbytes"]);
+            EXPECT_EQ(bytes, bytes_of_runs(fixtures / "stage2_bf16_ws4_at_ws3/global_step2", other["tensors"][index]))
+                << tensor["kind"];
+        }
+    }
+    EXPECT_EQ(at_four.at("embedding.weight")["tied_names"], json({"head.weight"}));
+    EXPECT_EQ(at_four.at("embedding.weight")["role"], "trained");
+    EXPECT_EQ(parameters("frozen_tied_ws2").at("frozen.weight")["role"], "frozen");
+    ASSERT_EQ(harness.run({"inspect", "--params", (fixtures / "stage2_bf16_ws4").string()}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("\nparameters\n"));
+    EXPECT_THAT(harness.out(), HasSubstr("  embedding.weight  [11, 7] bfloat16, trained, group 1, also head.weight\n"));
+    EXPECT_THAT(harness.out(), HasSubstr("exp_avg_sq  float32   bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt at "));
+}
+
 TEST(Inspect, RecutNamesTheRanksThatBytesComeFrom) {
     Harness harness;
     ASSERT_EQ(harness.run({"inspect", "--world-size=1", (fixtures / "stage2_bf16_ws4").string()}), 0);

@@ -69,6 +69,28 @@ TEST(Verify, TheSourceAloneIsReadWhole) {
     EXPECT_THAT(harness.error(), HasSubstr(rank_1));
 }
 
+TEST(Verify, JsonHoldsWhatWasSaid) {
+    Harness harness;
+    const fs::path source = harness.copy("stage1_bf16_ws3");
+    ASSERT_EQ(harness.run({"verify", "--json", "--world-size=2", source.string()}), 0) << harness.error();
+    auto result = nlohmann::json::parse(harness.out());
+    EXPECT_EQ(result["right"], true);
+    EXPECT_EQ(result["view"], "world-size-2");
+    ASSERT_EQ(result["tags"].size(), 1U);
+    EXPECT_EQ(result["tags"][0]["source"]["files"], 4);
+    EXPECT_EQ(result["tags"][0]["weights"]["numel_different"], 0);
+    EXPECT_GT(result["tags"][0]["view"]["tensors"], 0);
+    flip_byte(source / tag_name(source) / rank_1, state_offset(source / tag_name(source), rank_1, "exp_avg"));
+    harness.streams_are_one = true;  // who reads JSON reads the error beside it
+    EXPECT_EQ(harness.run({"verify", "--json", source.string()}), 1);
+    EXPECT_THAT(harness.error(), HasSubstr("the CRC-32 of record"));
+    result = nlohmann::json::parse(harness.out());
+    EXPECT_EQ(result["right"], false);
+    EXPECT_TRUE(result["tags"][0]["view"].is_null());
+    ASSERT_EQ(result["tags"][0]["problems"].size(), 1U);
+    EXPECT_THAT(result["tags"][0]["problems"][0].get<std::string>(), HasSubstr(rank_1));
+}
+
 TEST(Verify, OneTagCanBeChosen) {
     Harness harness;
     const fs::path source = harness.copy("stage1_bf16_ws3");
