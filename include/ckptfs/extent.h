@@ -60,6 +60,7 @@ class VirtualFile final : public File {
 
     [[nodiscard]] const std::string& name() const override { return name_; }
     [[nodiscard]] std::uint64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
+    [[nodiscard]] std::vector<std::string> source_names() const override;
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override;
     /// Of the piece there alone.
     Result<FileRun> run_at(std::uint64_t offset) const override;

@@ -82,6 +82,9 @@ class File {
     /// In bytes; never changes.
     [[nodiscard]] virtual std::uint64_t size() const = 0;
 
+    /// The names of the files whose bytes it shows, each once, in the order in which they come first.
+    [[nodiscard]] virtual std::vector<std::string> source_names() const { return {name()}; }
+
     /// Fills `out` whole with the bytes from `offset` on, or fails: there are no short reads.
     /// `stale` when the file behind it is no longer the generation that was opened, `invalid_argument` past the end.
     virtual Result<void> read(std::uint64_t offset, std::span<std::byte> out) const = 0;

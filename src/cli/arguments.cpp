@@ -10,6 +10,7 @@
 
 #include "cli/command_line.h"
 #include "cli/mount_options.h"
+#include "cli/operator_arguments.h"
 #include "export/export.h"
 #include "util/nearest_word.h"
 #include "util/text.h"
@@ -52,6 +53,9 @@ constexpr const char* mount_footer_commands =
     "  ckptfs ls SOURCE [PATH] [-l], ckptfs cat SOURCE PATH\n"
     "                                            what a mount would show, without one\n"
     "  ckptfs export SOURCE DEST --world-size=N  writes the files of a view out: a copy that needs no mount\n"
+    "  ckptfs list                               which mounts there are\n"
+    "  ckptfs status MOUNTPOINT                  how a mount fares\n"
+    "  ckptfs umount MOUNTPOINT [--lazy]         unmounts, and waits for the daemon's end\n"
     "  ckptfs help [COMMAND]                     how a command is used: what COMMAND --help says\n";
 
 constexpr const char* mount_notes =
@@ -60,7 +64,7 @@ constexpr const char* mount_notes =
     "behind `--`, which ends the options: ckptfs inspect -- -run.\n\n"
     "With --writable MOUNTPOINT may be SOURCE itself. /dev/fd/N is a descriptor of /dev/fuse that was inherited, and\n"
     "that somebody else has mounted: ckptfs serves it, and needs no right to mount.\n"
-    "Unmount with `fusermount3 -u MOUNTPOINT`.\n";
+    "Unmount with `ckptfs umount MOUNTPOINT`, or `fusermount3 -u MOUNTPOINT`.\n";
 
 constexpr const char* mount_exit_status =
     "Exit status: 0 success, 1 verify or check found a problem, diff a difference, 2 usage, 3 not a checkpoint or "
@@ -155,6 +159,9 @@ class MountingOptions {
           target_(app, strings, "Number of ranks to show the checkpoint at, 1 to 1,048,576",
                   ViewOptionsParser::Tag::current_one) {
         app.add_option("--log-file", strings.log_file, "Append the log to FILE (default: syslog)")->type_name("FILE");
+        app.add_option("--log-format", strings.log_format, "How lines of the log look")->type_name("text|json");
+        app.add_option("--log-level", strings.log_level, "The least grave lines that the log has")
+            ->type_name("debug|info|warning|error");
         app.add_option("--io", strings.io, "Whether the page cache holds what is read")
             ->type_name(choices_in(io_modes));
         read_ahead_memory_ =
@@ -185,6 +192,8 @@ class MountingOptions {
         result.source = strings_.source;
         result.mount_point = strings_.mount_point;
         result.log_file = strings_.log_file;
+        CKPTFS_ASSIGN(result.log_format, parse_log_format(strings_.log_format));
+        CKPTFS_ASSIGN(result.log_level, parse_log_level(strings_.log_level));
         result.writable = strings_.writable || result.in_place;
         result.allow_empty = strings_.allow_empty || result.writable;
         result.kernel_options = std::move(words.kernel_options);
@@ -534,9 +543,10 @@ struct Command {
 constexpr Command mount_helper{"mount.ckptfs", parse_mount_helper};
 
 constexpr std::array known_commands{
-    Command{"run", parse_run},     Command{"inspect", parse_inspect}, Command{"verify", parse_verify},
-    Command{"check", parse_check}, Command{"diff", parse_diff},       Command{"ls", parse_list},
-    Command{"cat", parse_cat},     Command{"export", parse_export},   Command{"help", parse_help}};
+    Command{"run", parse_run},          Command{"inspect", parse_inspect}, Command{"verify", parse_verify},
+    Command{"check", parse_check},      Command{"diff", parse_diff},       Command{"ls", parse_list},
+    Command{"cat", parse_cat},          Command{"export", parse_export},   Command{"status", parse_status},
+    Command{"list", parse_list_mounts}, Command{"umount", parse_unmount},  Command{"help", parse_help}};
 
 const Command* find_command(std::string_view name) {
     const auto* const found = std::find_if(known_commands.begin(), known_commands.end(),
@@ -641,6 +651,9 @@ CommandDescription describe_mount_helper() {
 std::string meant_command(const std::string& word) {
     if (word.find('/') != std::string::npos) {
         return "";  // a path, however short
+    }
+    if (word == "mount") {  // which is nearly the opposite
+        return " (mounting takes no command: ckptfs SOURCE MOUNTPOINT)";
     }
     const auto meant = nearest_word(word, command_names());
     return meant ? " (did you mean the command `ckptfs " + std::string(*meant) + "`?)" : "";

@@ -13,6 +13,7 @@
 #include "cli/description.h"
 #include "cli/view_arguments.h"
 #include "host/mount_options.h"
+#include "util/log.h"
 #include "zero/read_options.h"
 
 namespace ckptfs::cli {
@@ -40,6 +41,8 @@ struct MountArguments {
     std::string mount_point;
     TargetArguments target;
     std::string log_file;  ///< empty: syslog, or standard error in the foreground
+    log::Format log_format = log::Format::text;
+    log::Level log_level = log::Level::info;
     bool foreground = false;
     bool allow_other = false;
     bool allow_empty = false;  ///< mount even while there is no whole checkpoint
@@ -115,6 +118,23 @@ struct ExportArguments {
     bool quiet = false;
 };
 
+struct StatusArguments {
+    enum class Shown : std::uint8_t { text, json, metrics, log };
+
+    std::string mount_point;
+    Shown shown = Shown::text;
+    std::optional<log::Level> log_level;  ///< to set, instead of showing anything
+};
+
+struct ListMountsArguments {
+    bool json = false;
+};
+
+struct UnmountArguments {
+    std::string mount_point;
+    bool is_lazy = false;
+};
+
 /// --help or --version: what to print.
 struct Text {
     std::string text;
@@ -129,7 +149,8 @@ struct DocumentArguments {
 };
 
 using Arguments = std::variant<MountArguments, RunArguments, InspectArguments, VerifyArguments, CheckArguments,
-                               DiffArguments, ListArguments, CatArguments, ExportArguments, DocumentArguments, Text>;
+                               DiffArguments, ListArguments, CatArguments, ExportArguments, StatusArguments,
+                               ListMountsArguments, UnmountArguments, DocumentArguments, Text>;
 
 /// `arguments` without the program's name. The command is chosen by the first of them.
 /// `invalid_argument` with what is wrong and how to say it right. Paths are as the user gave them.

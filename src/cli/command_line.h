@@ -23,6 +23,8 @@ struct Strings {
     std::string sub_group_size;
     std::string rank_values_of;
     std::string log_file;
+    std::string log_format = "text";
+    std::string log_level = "info";
     std::string io = "auto";
     std::string read_ahead_memory;
     std::string tag;

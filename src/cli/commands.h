@@ -41,6 +41,15 @@ Result<void> list(const ListArguments& arguments, const Environment& environment
 /// Prints the bytes of a file of what a mount would show.
 Result<void> concatenate(const CatArguments& arguments, const Environment& environment);
 
+/// Prints what a mount says of itself, or sets the level of its log.
+Result<void> show_status(const StatusArguments& arguments, const Environment& environment);
+
+/// Prints the mounts of ckptfs that there are.
+Result<void> list_mounts(const ListMountsArguments& arguments, const Environment& environment);
+
+/// Unmounts, and returns when the daemon has ended.
+Result<void> unmount(const UnmountArguments& arguments, const Environment& environment);
+
 /// Writes the files of a view out.
 StartReport export_view(const ExportArguments& arguments, const Environment& environment, std::optional<Error>& failed);
 

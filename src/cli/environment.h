@@ -12,12 +12,14 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
+#include "cli/mount_controls.h"
 #include "fs/file_system.h"
 #include "host/daemon.h"
 #include "host/mount_options.h"
 #include "io/source_writer.h"
 #include "share/job_world_size.h"
 #include "torch/torch_loader.h"
+#include "util/log.h"
 
 namespace ckptfs::cli {
 
@@ -51,6 +53,10 @@ struct Environment {
     /// TorchModule::read_all_records of the module, which is loaded at the first call.
     std::function<Result<void>(const File& file, const TorchModule::ChunkVisitor& visit)> read_with_torch;
 
+    MountControls mount_controls = {};
+    /// Whether this user has not been told of it before: a word for a file name.
+    std::function<bool(const std::string& what)> is_first_time = [](const std::string&) { return true; };
+
     // What mounting takes; nullptr, all of them, where it is not for this process to mount.
 
     /// `is_held`: for good, whatever its path may name later.
@@ -58,7 +64,7 @@ struct Environment {
     /// Sends a state to the service manager that waits at NOTIFY_SOCKET.
     std::function<Result<void>(const std::string& socket, std::string_view state)> tell_service_manager = nullptr;
     /// Sends the log to syslog; false where nobody listens.
-    std::function<bool()> log_to_syslog = nullptr;
+    std::function<bool(log::Format format)> log_to_syslog = nullptr;
     std::function<Result<void>(const MountOptions& options)> check_mount_point = nullptr;
     std::function<Result<void>(FileSystem& file_system, const MountOptions& options,
                                const std::function<void()>& on_ready)>

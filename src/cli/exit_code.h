@@ -72,7 +72,9 @@ inline constexpr std::array<ExitMeaning, 9> exit_meanings{{
      "changing"},
     {ExitCode::unsupported, "a layout that is not supported"},
     {ExitCode::mount_point,
-     "MOUNTPOINT cannot be used: absent, not empty, stale; or FUSE refused, or, for `run --in-place`, namespaces"},
+     "MOUNTPOINT cannot be used: absent, not empty, stale, in use, no mount of ckptfs, another user's; or FUSE "
+     "refused, "
+     "or, for `run --in-place`, namespaces"},
     {ExitCode::io, "input/output: the operating system refused, also memory, a process, a thread or a descriptor"},
     {ExitCode::internal, "a bug in ckptfs"},
 }};

@@ -1,34 +1,41 @@
 // ckptfs SOURCE MOUNTPOINT: opens SOURCE, and hands what is shown of it over to the mount.
+#include <unistd.h>
+
 #include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <ostream>
 #include <utility>
 
 #include "cli/commands.h"
 #include "cli/exit_code.h"
+#include "cli/mount_status.h"
 #include "cli/shown.h"
 #include "cli/view_options.h"
 #include "host/handed_over.h"
 #include "host/job_signals.h"
 #include "host/mount_point.h"
 #include "util/log.h"
+#include "util/own_names.h"
 #include "util/text.h"
 #include "view/zero_tag.h"
 
 namespace ckptfs::cli {
 namespace {
 
-/// False where nobody collects the log.
-Result<bool> start_log(const MountArguments& arguments, const Environment& environment) {
+Result<LogTarget> start_log(const MountArguments& arguments, const Environment& environment) {
+    log::set_level(arguments.log_level);
+    const bool is_json = arguments.log_format == log::Format::json;
     if (!arguments.log_file.empty()) {
-        CKPTFS_TRY(log::to_file(arguments.log_file));
-        return true;
+        CKPTFS_TRY(log::to_file(arguments.log_file, arguments.log_format));
+        return LogTarget{.name = arguments.log_file, .is_json = is_json};
     }
     if (arguments.foreground) {
-        log::to_stderr();
-        return true;
+        log::to_stderr(arguments.log_format);
+        return LogTarget{.name = "standard error", .is_json = is_json};
     }
-    return environment.log_to_syslog();
+    const bool is_read = environment.log_to_syslog(arguments.log_format);
+    return LogTarget{.name = "syslog", .is_read = is_read, .is_json = is_json};
 }
 
 /// Whether the mount point is SOURCE itself, under whatever name.
@@ -53,8 +60,10 @@ class Mounting {
         : arguments_(arguments), environment_(environment), ends_(ends) {}
 
     Result<void> run(const std::function<void()>& ready) {
-        CKPTFS_ASSIGN(const bool is_logged, start_log(arguments_, environment_));
-        const JobSignalLog job_signals;
+        CKPTFS_ASSIGN(const LogTarget log_target, start_log(arguments_, environment_));
+        const bool has_log_file = !arguments_.log_file.empty();
+        const JobSignalLog job_signals(has_log_file ? HangUp::reopens_log : HangUp::ends);
+        const auto counters = std::make_shared<RequestCounters>();
         CKPTFS_ASSIGN(const auto target, read_view_options(arguments_.target));
         const MountOptions options{.source = arguments_.source,
                                    .mount_point = arguments_.mount_point,
@@ -64,6 +73,8 @@ class Mounting {
                                    .writable = arguments_.writable,
                                    .in_place = arguments_.writable && is_covered(arguments_),
                                    .ends_by_own_signals = ends_ == MountEnds::by_own_signals,
+                                   .outlives_hang_up = has_log_file,
+                                   .counters = counters,
                                    .kernel_options = arguments_.kernel_options};
         if (options.descriptor) {  // SOURCE, looked into through a mount that nobody serves yet, would not answer
             CKPTFS_TRY(environment_.check_mount_point(options));
@@ -73,23 +84,29 @@ class Mounting {
             CKPTFS_TRY(environment_.check_mount_point(options));
         }
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
+        warn_of_own_name(*opened.source);
         const ShowOptions shown{.shown = {arguments_.source, arguments_.target, arguments_.allow_empty},
                                 // What was mounted may let others in, whatever this command line says.
                                 .allow_other = arguments_.allow_other || options.descriptor,
                                 .in_place = arguments_.in_place,
-                                .read_ahead = std::make_shared<ReadAhead>(read_ahead_options())};
+                                .read_ahead = std::make_shared<ReadAhead>(read_ahead_options()),
+                                .own_files = own_files(facts_of(options, log_target), counters)};
         CKPTFS_ASSIGN(const auto file_system,
                       show(opened, reader, shown, [this](const std::string& message) { warn(message); }));
-        return environment_.mount_and_serve(*file_system, options, [&] {
+        auto served = environment_.mount_and_serve(*file_system, options, [&] {
             log::info((options.descriptor ? "serving " + arguments_.source + " on " + name_of_mount(options)
                                           : "mounted " + arguments_.source + " on " + arguments_.mount_point));
-            if (!is_logged && ends_ == MountEnds::by_signals) {  // the standard error of a COMMAND is its own
-                environment_.error << "ckptfs: warning: there is no syslog here (/dev/log), so the log is lost; name a "
-                                      "file for it with --log-file=FILE\n"
+            // The standard error of a COMMAND is its own.
+            if (!log_target.is_read && ends_ == MountEnds::by_signals && environment_.is_first_time("no-syslog")) {
+                environment_.error << "ckptfs: warning: there is no syslog here (/dev/log): of the log of a mount only "
+                                      "the last lines are kept, for `ckptfs status --log MOUNTPOINT`; name a file for "
+                                      "all of it with --log-file=FILE (this is said once)\n"
                                    << std::flush;
             }
             ready();
         });
+        log::flush_held_back();
+        return served;
     }
 
  private:
@@ -105,6 +122,30 @@ class Mounting {
         auto options = ReadAheadOptions::usual();
         options.memory_nbytes = arguments_.read_ahead_nbytes.value_or(options.memory_nbytes);
         return options;
+    }
+
+    [[nodiscard]] MountFacts facts_of(const MountOptions& options, const LogTarget& log_target) const {
+        const auto since_epoch = std::chrono::system_clock::now().time_since_epoch();
+        return {.source = options.source,
+                .mount_point = options.mount_point,
+                .view = arguments_.target.request ? arguments_.target.request->name() : "catalogue",
+                .writable = options.writable,
+                .in_place = options.in_place,
+                .allow_other = options.allow_other,
+                .log = log_target,
+                .started_s = std::chrono::duration_cast<std::chrono::seconds>(since_epoch).count(),
+                .user = ::geteuid(),
+                .daemon = this_process()};
+    }
+
+    /// SOURCE's own entry of that name is shown, rather than what the mount says of itself.
+    void warn_of_own_name(const Source& source) {
+        const std::string name(own_directory_name);
+        if (arguments_.target.request && source.stat(name)) {
+            warn(in_quotes(source.display(name)) +
+                 " is shown as it is: this mount's own directory of that name is not to be seen; `ckptfs status` "
+                 "works all the same");
+        }
     }
 
     /// In the log, and in front of whoever waits for the shell's prompt.

@@ -18,14 +18,16 @@ std::string text_of(const std::optional<std::uint64_t>& value) {
 
 // Takes every member by name: with a new option this no longer compiles, until it has a place here.
 share::MountIdentity mount_identity(const MountArguments& arguments) {
-    const auto& [source, mount_point, target, log_file, foreground, allow_other, allow_empty, writable, in_place, io,
-                 read_ahead_nbytes, kernel_options] = arguments;
+    const auto& [source, mount_point, target, log_file, log_format, log_level, foreground, allow_other, allow_empty,
+                 writable, in_place, io, read_ahead_nbytes, kernel_options] = arguments;
     const auto& [request, of_job, config_file, sub_group_size, read, names] = target;
     const auto& [max_shard_nbytes, strip_prefixes, renames, parameters, trainable_only, tag] = names;
     const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;
     share::MountIdentity result{source, config_file, {}};
     result.options = {{"mount_point", mount_point},
                       {"log_file", log_file},
+                      {"log_format", std::to_string(static_cast<int>(log_format))},
+                      {"log_level", std::string(name_of(log_level))},
                       {"foreground", text_of(foreground)},
                       {"allow_other", text_of(allow_other)},
                       {"allow_empty", text_of(allow_empty)},

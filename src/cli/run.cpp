@@ -40,6 +40,9 @@ struct Runner {
     StartReport operator()(const CatArguments& arguments) { return report(concatenate(arguments, environment)); }
     StartReport operator()(const ExportArguments& arguments) { return export_view(arguments, environment, failed); }
     StartReport operator()(const DocumentArguments& arguments) { return report(print(arguments, environment)); }
+    StartReport operator()(const StatusArguments& arguments) { return report(show_status(arguments, environment)); }
+    StartReport operator()(const ListMountsArguments& arguments) { return report(list_mounts(arguments, environment)); }
+    StartReport operator()(const UnmountArguments& arguments) { return report(unmount(arguments, environment)); }
     StartReport operator()(const Text& text) {
         environment.out << text.text;
         return {};

@@ -96,6 +96,7 @@ Result<std::unique_ptr<FileSystem>> show(const WritableSource& opened, const std
     shown.request = options.shown.target.request;
     shown.catalogue_entries = view::catalogue_guard();
     shown.allow_other = options.allow_other;
+    shown.own_files = options.own_files;
     shown.source_name = name_of_source(options.shown.source);
     CKPTFS_ASSIGN(auto file_system, FileSystem::create(opened.source, reader, std::move(shown)));
     if (whole.tag) {

@@ -16,12 +16,13 @@
 
 namespace ckptfs::cli {
 
-/// Beyond what is shown, who may see it.
+/// Beyond what is shown, who may see it, and what a mount says of itself.
 struct ShowOptions {
     ShownArguments shown;
     bool allow_other = false;
     bool in_place = false;
     std::shared_ptr<ReadAhead> read_ahead = nullptr;  ///< see FileSystemOptions
+    OwnFiles own_files = {};                          ///< of a mount
 };
 
 /// Receives a sentence about what was found.

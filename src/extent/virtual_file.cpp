@@ -1,6 +1,7 @@
 // Reads of a virtual file: each becomes a gather over the pieces that the window touches.
 #include <algorithm>
 #include <cstring>
+#include <unordered_set>
 #include <utility>
 
 #include "ckptfs/extent.h"
@@ -123,6 +124,23 @@ Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name,
 VirtualFile::VirtualFile(std::string name, PieceList list, std::vector<std::uint64_t> ends,
                          std::shared_ptr<const void> owner)
     : name_(std::move(name)), list_(std::move(list)), ends_(std::move(ends)), owner_(std::move(owner)) {}
+
+std::vector<std::string> VirtualFile::source_names() const {
+    std::vector<std::string> names;
+    std::unordered_set<const File*> seen_files;
+    std::unordered_set<std::string> seen_names;
+    for (const Piece& piece : pieces()) {
+        if (piece.kind != Piece::Kind::source || !seen_files.insert(piece.file).second) {
+            continue;
+        }
+        for (std::string& name : piece.file->source_names()) {
+            if (seen_names.insert(name).second) {
+                names.push_back(std::move(name));
+            }
+        }
+    }
+    return names;
+}
 
 Result<void> VirtualFile::read(std::uint64_t offset, std::span<std::byte> out) const {
     if (!fits(offset, out.size(), size())) {

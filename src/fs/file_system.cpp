@@ -243,9 +243,7 @@ Outcome<std::size_t> FileSystem::copy_file_range(std::uint64_t handle, std::uint
 
 Outcome<std::vector<std::byte>> FileSystem::getxattr(std::uint64_t inode, std::string_view name,
                                                      const Caller& caller) noexcept {
-    return guarded("getxattr", [&] {
-        return implementation_->on_node(inode, [&](Node& node) { return node.attribute(std::string(name), caller); });
-    });
+    return guarded("getxattr", [&] { return implementation_->getxattr(inode, name, caller); });
 }
 
 Outcome<std::vector<std::string>> FileSystem::listxattr(std::uint64_t inode, const Caller& caller) noexcept {
@@ -279,6 +277,10 @@ void FileSystem::tidy() noexcept {
 
 std::size_t FileSystem::live_inodes() const noexcept {
     return implementation_->live_inodes();
+}
+
+FileSystemState FileSystem::state() const {
+    return implementation_->state();
 }
 
 }  // namespace ckptfs

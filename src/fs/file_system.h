@@ -16,6 +16,7 @@
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
+#include "fs/mount_state.h"
 #include "io/source_writer.h"
 #include "stream/read_ahead.h"
 #include "util/outcome.h"
@@ -49,6 +50,8 @@ struct FileSystemOptions {
     std::shared_ptr<ReadAhead> read_ahead = nullptr;
     /// What SOURCE is called where a view has one file in its place.
     std::string source_name = "checkpoint";
+    /// What the mount says of itself (fs/mount_state.h).
+    OwnFiles own_files = {};
     /// What tests replace: the clock that freshness is measured with, the one that times of files are compared with,
     /// and how the time passes.
     std::function<std::chrono::steady_clock::time_point()> now = std::chrono::steady_clock::now;
@@ -93,6 +96,8 @@ struct OpenedFile {
     bool read_once = false;  ///< see View::read_once()
     /// Whether the pages that the kernel has of this inode are those of the file as it is now.
     bool keeps_pages = true;
+    /// Made for this opening: the next one has other bytes, of another size, so that no page of it is to be kept.
+    bool is_of_now = false;
 };
 
 /// A file that was made and opened in one step.
@@ -197,7 +202,9 @@ class FileSystem {
                                          std::uint64_t target_offset, std::size_t nbytes,
                                          const Caller& caller) noexcept;
 
-    /// Extended attributes. A read-only mount, and a file of a view, have none: ENODATA, and an empty list.
+    /// Extended attributes. A read-only mount, and a file of a view, have none: ENODATA, and an empty list. But for
+    /// `user.ckptfs.generation` and `user.ckptfs.sources` of a file of a view, the paths of the files that it is cut
+    /// from, one a line, and those of the root (OwnFile): they are found by name, and never listed.
     Outcome<std::vector<std::byte>> getxattr(std::uint64_t inode, std::string_view name, const Caller& caller) noexcept;
     Outcome<std::vector<std::string>> listxattr(std::uint64_t inode, const Caller& caller) noexcept;
     Outcome<Done> setxattr(std::uint64_t inode, std::string_view name, std::span<const std::byte> value, int flags,
@@ -213,6 +220,9 @@ class FileSystem {
 
     /// Inodes that the kernel refers to now, the root not counted.
     [[nodiscard]] std::size_t live_inodes() const noexcept;
+
+    /// Of now; waits for nobody who reads a tag.
+    [[nodiscard]] FileSystemState state() const;
 
  private:
     class Implementation;

@@ -1,6 +1,7 @@
 // Open files and directories by number: a number that was never given out is an answer, not a crash.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -26,6 +27,11 @@ class HandleTable {
         const std::shared_lock lock(mutex_);
         const auto at = opened_.find(handle);
         return at == opened_.end() ? nullptr : at->second;
+    }
+
+    [[nodiscard]] std::size_t size() const {
+        const std::shared_lock lock(mutex_);
+        return opened_.size();
     }
 
     void erase(std::uint64_t handle) {

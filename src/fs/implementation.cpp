@@ -11,6 +11,7 @@
 #include "fs/mirrored_directory.h"
 #include "fs/writable_directory.h"
 #include "util/log.h"
+#include "util/own_names.h"
 
 namespace ckptfs {
 namespace {
@@ -33,6 +34,9 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
                                                     mount_.source_root());
     } else {
         root_ = std::make_shared<CatalogueNode>(mount_, options.catalogue_entries);
+    }
+    if (!options.own_files.files.empty()) {
+        own_.emplace(mount_, options.own_files, [this] { return state(); });
     }
 }
 
@@ -92,7 +96,43 @@ Outcome<LookedUpEntry> FileSystem::Implementation::lookup(std::uint64_t parent, 
     if (is_too_long(name)) {
         return Errno{ENAMETOOLONG};  // the kernel itself refuses only what is longer than 1024
     }
-    return node->lookup(parent, name);
+    auto found = node->lookup(parent, name);
+    // Where SOURCE cannot even say whether it has the name, the mount's own files say what is wrong.
+    if (!found.ok() && own_ && parent == root_inode && name == own_directory_name) {
+        return own_->entry();
+    }
+    return found;
+}
+
+Outcome<std::vector<std::byte>> FileSystem::Implementation::getxattr(std::uint64_t inode, std::string_view name,
+                                                                     const Caller& caller) {
+    if (own_ && inode == root_inode) {
+        if (auto found = own_->attribute(name, caller)) {
+            return std::move(*found);
+        }
+    }
+    return on_node(inode, [&](Node& node) { return node.attribute(std::string(name), caller); });
+}
+
+FileSystemState FileSystem::Implementation::state() const {
+    FileSystemState state{.inodes = live_inodes(),
+                          .open_files = files_.size(),
+                          .open_directories = directories_.size(),
+                          .generations_read = tree_->known_tags().generations_read(),
+                          .tags = {}};
+    for (const auto& generation : tree_->known_tags().loaded()) {
+        TagState tag{.path = generation->display(),
+                     .generation = text_of_generation(generation->signature()),
+                     .is_read = true,
+                     .problem = {}};
+        const auto read = generation->tag_if_read();
+        tag.is_read = read != nullptr;
+        if (read && read->problem() != nullptr) {
+            tag.problem = read->problem()->message();
+        }
+        state.tags.push_back(std::move(tag));
+    }
+    return state;
 }
 
 Outcome<FileAttributes> FileSystem::Implementation::getattr(std::uint64_t inode) {
@@ -127,7 +167,8 @@ Outcome<std::shared_ptr<const File>> FileSystem::Implementation::open_file(std::
 }
 
 OpenedFile FileSystem::Implementation::insert(OpenedBytes bytes) {
-    OpenedFile file{.handle = 0, .read_once = bytes.read_once, .keeps_pages = bytes.keeps_pages};
+    OpenedFile file{
+        .handle = 0, .read_once = bytes.read_once, .keeps_pages = bytes.keeps_pages, .is_of_now = bytes.is_of_now};
     auto opened = std::make_shared<OpenFile>();
     opened->bytes = std::move(bytes);
     if (read_ahead_ && opened->bytes.file && opened->bytes.file->size() > stream_block_nbytes) {

@@ -11,11 +11,13 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "fs/file_system.h"
 #include "fs/handle_table.h"
 #include "fs/mount_tree.h"
 #include "fs/node.h"
+#include "fs/own_directory.h"
 #include "fs/source_tree.h"
 #include "fs/writable_mount.h"
 
@@ -79,9 +81,11 @@ class FileSystem::Implementation {
         -> decltype(operation(std::declval<Node&>())) {
         return is_too_long(name) ? Errno{ENAMETOOLONG} : on_node(inode, std::forward<Operation>(operation));
     }
+    Outcome<std::vector<std::byte>> getxattr(std::uint64_t inode, std::string_view name, const Caller& caller);
     void refresh();
     void tidy();
-    [[nodiscard]] std::size_t live_inodes() { return mount_.inodes().size(); }
+    [[nodiscard]] std::size_t live_inodes() const { return mount_.inodes().size(); }
+    [[nodiscard]] FileSystemState state() const;
 
  private:
     struct OpenFile {
@@ -114,6 +118,7 @@ class FileSystem::Implementation {
     std::unique_ptr<WritableMount> writable_;  // nullptr: read-only
     bool lists_suggestions_;
     std::shared_ptr<Node> root_;
+    std::optional<OwnDirectory> own_;  // nullopt: the mount says nothing of itself
     HandleTable<OpenFile> files_;
     HandleTable<OpenDirectory> directories_;
 

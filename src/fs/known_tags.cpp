@@ -36,8 +36,20 @@ void KnownTags::forget_save(const std::string& path) {
 }
 
 void KnownTags::note_loaded(const std::shared_ptr<TagGeneration>& generation) {
+    ++generations_read_;
     const std::lock_guard lock(mutex_);
     loaded_.insert(generation);
+}
+
+std::vector<std::shared_ptr<TagGeneration>> KnownTags::loaded() const {
+    std::vector<std::shared_ptr<TagGeneration>> result;
+    const std::lock_guard lock(mutex_);
+    for (const auto& known : loaded_) {
+        if (auto generation = known.lock()) {
+            result.push_back(std::move(generation));
+        }
+    }
+    return result;
 }
 
 bool KnownTags::is_loaded(const std::weak_ptr<TagGeneration>& generation) const {

@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
 #include <set>
@@ -35,6 +36,9 @@ class KnownTags {
     /// Of a generation that has its tag in memory now.
     void note_loaded(const std::shared_ptr<TagGeneration>& generation);
     [[nodiscard]] bool is_loaded(const std::weak_ptr<TagGeneration>& generation) const;
+    [[nodiscard]] std::vector<std::shared_ptr<TagGeneration>> loaded() const;
+    /// How often note_loaded() was called.
+    [[nodiscard]] std::uint64_t generations_read() const { return generations_read_; }
     /// To be called every few seconds, from any one thread: lets go of what is kept of tags that are gone. Looks at a
     /// few of those that are in memory, and ever more rarely while none is used: a thousand nodes may have mounted
     /// SOURCE, and idle ones hold no descriptors.
@@ -64,6 +68,7 @@ class KnownTags {
     std::size_t forget_saves_at_ = 64;
     Loaded loaded_;
 
+    std::atomic<std::uint64_t> generations_read_ = 0;
     std::atomic<bool> used_ = false;
     // Of the thread that calls forget_removed().
     unsigned idle_calls_ = 0;

@@ -32,6 +32,7 @@ class MountTree {
     /// SOURCE itself at the root of a view.
     [[nodiscard]] const std::shared_ptr<const ShownRoot>& source_root() const { return source_root_; }
     [[nodiscard]] InodeTable& inodes() { return inodes_; }
+    [[nodiscard]] const InodeTable& inodes() const { return inodes_; }
 
     /// The start of every identity: the path in the mount.
     [[nodiscard]] IdentityHasher identity_of(const ViewRequest& request, std::string_view place) const;
@@ -72,6 +73,7 @@ enum class NodeKind : std::uint64_t {
     text = 8,
     writable = 9,
     writable_view_file = 10,
+    own_file = 11,
 };
 
 [[nodiscard]] inline std::uint64_t number(NodeKind kind) {

@@ -29,6 +29,7 @@ struct OpenedBytes {
     /// Instead of `file`: SOURCE's own, as it is and will be.
     std::shared_ptr<const SourceHandle> handle = nullptr;
     bool keeps_pages = true;  ///< see OpenedFile
+    bool is_of_now = false;   ///< see OpenedFile
 };
 
 /// A file that was made, and opened.

@@ -6,6 +6,7 @@
 
 #include "fs/attributes.h"
 #include "fs/current_tag.h"
+#include "fs/own_directory.h"
 #include "util/path.h"
 
 namespace ckptfs {
@@ -34,6 +35,20 @@ Outcome<Attributes> attributes_of(const MountTree& mount, const StandingView& st
     return info.ok() ? Outcome(virtual_attributes(info.value, inode, *size)) : info.failure();
 }
 
+constexpr std::string_view generation_attribute = "user.ckptfs.generation";
+constexpr std::string_view sources_attribute = "user.ckptfs.sources";
+
+/// As many as an extended attribute has room for, and how many more there are.
+std::string lines_of(const std::vector<std::string>& names) {
+    constexpr std::size_t room = 60'000;
+    std::string text;
+    std::size_t shown = 0;
+    for (; shown < names.size() && text.size() + names[shown].size() < room; ++shown) {
+        text += names[shown] + "\n";
+    }
+    return shown == names.size() ? text : text + "(and " + std::to_string(names.size() - shown) + " more)\n";
+}
+
 class VirtualFileNode final : public Node {
  public:
     VirtualFileNode(const MountTree& mount, StandingView standing, std::size_t index)
@@ -46,6 +61,10 @@ class VirtualFileNode final : public Node {
         }
         const auto found = attributes_of(mount_, standing_, *content->view, index_, inode);
         return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
+    }
+
+    Outcome<std::vector<std::byte>> attribute(const std::string& name, const Caller& /*caller*/) override {
+        return own_attribute(standing_, index_, name);
     }
 
     // The kernel may come here by an entry of the last second; ESTALE makes it look the name up again. The stamps are
@@ -219,6 +238,21 @@ Outcome<FileInfo> info_of(const MountTree& mount, const StandingView& standing, 
         return answer(passages.error());
     }
     return restricted(view.file_info(index), *passages);
+}
+
+Outcome<std::vector<std::byte>> own_attribute(const StandingView& standing, std::size_t index, std::string_view name) {
+    if (name == generation_attribute) {
+        return to_bytes(text_of_generation(standing.files->generation().signature()));
+    }
+    if (name != sources_attribute) {
+        return Errno{ENODATA};
+    }
+    const auto content = standing.files->content();
+    if (!content->view) {
+        return Errno{ESTALE};
+    }
+    const auto file = content->view->open(index);
+    return file ? Outcome(to_bytes(lines_of((*file)->source_names()))) : answer(file.error());
 }
 
 Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index) {

@@ -30,6 +30,9 @@ struct StandingView {
 /// What file `index` of `view`, which is that of `standing`, shows: permissions as the ways to it leave them.
 [[nodiscard]] Outcome<FileInfo> info_of(const MountTree& mount, const StandingView& standing, const View& view,
                                         std::size_t index);
+/// `user.ckptfs.generation` and `user.ckptfs.sources` of file `index`; ENODATA for any other name.
+[[nodiscard]] Outcome<std::vector<std::byte>> own_attribute(const StandingView& standing, std::size_t index,
+                                                            std::string_view name);
 /// Its bytes. The caller has found that `standing` is of now.
 [[nodiscard]] Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index);
 

@@ -117,6 +117,11 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
     return tag_;
 }
 
+std::shared_ptr<const Tag> TagGeneration::tag_if_read() {
+    const std::unique_lock reading(read_mutex_, std::try_to_lock);
+    return reading.owns_lock() ? tag_ : nullptr;
+}
+
 bool TagGeneration::is_current() const {
     for (std::size_t i = 0; i < shards_.names.size(); ++i) {
         if (stamp_of(tree_->source(), join_path(path_, shards_.names[i])) != shards_.stamps[i]) {

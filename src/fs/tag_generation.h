@@ -53,6 +53,8 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     /// generation. Where some of the files are those of the last whole generation and others are not, a save is running
     /// or was broken off: the tag has a problem then.
     std::shared_ptr<const Tag> tag();
+    /// Without reading or waiting; nullptr: it has not been read, or is being read just now.
+    [[nodiscard]] std::shared_ptr<const Tag> tag_if_read();
     /// Lets go of the tag, which is read again when it is asked for. False: it is being read just now, and stays.
     [[nodiscard]] bool unload();
     /// Takes a tag read elsewhere, if it is whole and was read from these very shards, which had settled.

@@ -56,6 +56,10 @@ class TextNode final : public Node {
 
 }  // namespace
 
+std::shared_ptr<const File> bytes_of_text(std::string text) {
+    return std::make_shared<const TextFile>(std::move(text));
+}
+
 Outcome<LookedUpEntry> text_entry(MountTree& mount, IdentityHasher identity, const FileInfo& info, std::string text,
                                   Lifetime lifetime, std::function<bool()> is_current) {
     identity.add(number(NodeKind::text)).add(info.stamp).add(text);

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fs/attributes.h"
+#include "fs/own_directory.h"
 #include "fs/source_tree.h"
 
 namespace ckptfs {
@@ -171,6 +172,9 @@ Outcome<std::vector<std::byte>> WritableViewFile::attribute(const std::string& n
     if (is_acl(name)) {
         return Errno{ENODATA};
     }
+    if (name.starts_with(own_attributes)) {
+        return own_attribute(standing_, index_, name);
+    }
     const auto paths = shards();
     return paths.ok() ? mount_.writer().attribute(paths.value.front(), name, caller) : paths.failure();
 }
@@ -187,6 +191,9 @@ Outcome<std::vector<std::string>> WritableViewFile::attribute_names(const Caller
 
 Outcome<Done> WritableViewFile::set_attribute(const std::string& name, std::span<const std::byte> value, int flags,
                                               const Caller& caller) {
+    if (name.starts_with(own_attributes)) {
+        return Errno{EPERM};  // what it says is not the shards'
+    }
     return on_shards(
         [&](const std::string& path) { return mount_.writer().set_attribute(path, name, value, flags, caller); });
 }

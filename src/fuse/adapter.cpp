@@ -10,12 +10,16 @@
 #include <functional>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "fs/own_caller.h"
+#include "fuse/control.h"
 #include "fuse/opening.h"
 #include "fuse/replies.h"
+#include "fuse/request_caller.h"
 #include "fuse/writing_operations.h"
 #include "io/file_status.h"
+#include "util/own_names.h"
 
 namespace ckptfs {
 namespace {
@@ -55,7 +59,7 @@ void readlink(fuse_req_t request, fuse_ino_t inode) noexcept {
 
 void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
     if ((file->flags & O_ACCMODE) != O_RDONLY || (file->flags & O_TRUNC) != 0) {
-        fuse_reply_err(request, EROFS);
+        reply_error(request, EROFS);
         return;
     }
     reply(request, file_system_of(request).open(inode),
@@ -65,7 +69,7 @@ void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
 void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) noexcept {
     const auto buffer = reply_buffer(nbytes);
     if (buffer.size() < nbytes) {
-        fuse_reply_err(request, ENOMEM);
+        reply_error(request, ENOMEM);
         return;
     }
     reply(request, file_system_of(request).fetch(file->fh, static_cast<std::uint64_t>(offset), buffer),
@@ -93,7 +97,7 @@ void readdir(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t
              fuse_file_info* file) noexcept {
     const auto buffer = reply_buffer(nbytes);
     if (buffer.size() < nbytes) {
-        fuse_reply_err(request, ENOMEM);
+        reply_error(request, ENOMEM);
         return;
     }
     auto* const start = static_cast<char*>(static_cast<void*>(buffer.data()));
@@ -136,8 +140,13 @@ void statfs(fuse_req_t request, fuse_ino_t /*inode*/) noexcept {
     });
 }
 
-void no_getxattr(fuse_req_t request, fuse_ino_t /*inode*/, const char* /*name*/, std::size_t /*nbytes*/) noexcept {
-    fuse_reply_err(request, ENODATA);
+// Of a mount that is only read, SOURCE's are not shown, and no look at it is due to say so.
+void own_getxattr(fuse_req_t request, fuse_ino_t inode, const char* name, std::size_t nbytes) noexcept {
+    if (!std::string_view(name).starts_with(own_attributes)) {
+        reply_error(request, ENODATA);
+        return;
+    }
+    reply_attribute(request, file_system_of(request).getxattr(inode, name, RequestCaller(request)), nbytes);
 }
 
 void no_listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) noexcept {
@@ -151,7 +160,7 @@ void no_listxattr(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes) 
 // Answers any operation that would modify something, whatever its arguments.
 template <class... Arguments>
 void read_only(fuse_req_t request, Arguments... /*unused*/) noexcept {
-    fuse_reply_err(request, EROFS);
+    reply_error(request, EROFS);
 }
 
 fuse_lowlevel_ops make_operations() {
@@ -169,8 +178,9 @@ fuse_lowlevel_ops make_operations() {
     operations.readdir = readdir;
     operations.releasedir = releasedir;
     operations.statfs = statfs;
-    operations.getxattr = no_getxattr;
+    operations.getxattr = own_getxattr;
     operations.listxattr = no_listxattr;
+    operations.ioctl = control;
     operations.setattr = read_only;
     operations.mknod = read_only;
     operations.mkdir = read_only;

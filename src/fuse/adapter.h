@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 
 #include "fs/file_system.h"
 #include "fuse/init_hook.h"
@@ -10,6 +11,7 @@
 #include "fuse/mount.h"
 #include "fuse/open_modes.h"
 #include "fuse/passthrough.h"
+#include "host/request_counters.h"
 
 namespace ckptfs {
 
@@ -24,6 +26,7 @@ class Adapter {
     const bool writable;
     InitHook init_hook;
     KernelBackingFiles backing_files;
+    const std::shared_ptr<RequestCounters> counters;
     OpenModes modes;
     std::function<void()> on_init;  ///< called, if set before the session serves, when the kernel has connected
 

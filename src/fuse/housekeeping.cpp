@@ -6,6 +6,9 @@
 #include <chrono>
 #include <csignal>
 
+#include "fuse/session_signals.h"
+#include "util/log.h"
+
 namespace ckptfs {
 namespace {
 
@@ -36,6 +39,8 @@ void Housekeeping::run() {
     while (!changed_.wait_for(lock, interval, [this] { return ends_; })) {
         lock.unlock();
         file_system_.tidy();
+        SessionSignals::report_ignored();
+        log::report_held_back();
         lock.lock();
     }
 }

@@ -25,9 +25,11 @@
 #include <utility>
 
 #include "fuse/adapter.h"
+#include "fuse/counted_operations.h"
 #include "fuse/housekeeping.h"
-#include "fuse/own_signals.h"
+#include "fuse/session_signals.h"
 #include "host/handed_over.h"
+#include "host/mount_control.h"
 #include "host/mount_point.h"
 #include "util/log.h"
 
@@ -121,11 +123,10 @@ class Session {
             add_option(escaped(option));
         }
         session_ =
-            fuse_session_new(&arguments_, &adapter_operations(options.writable), sizeof(fuse_lowlevel_ops), &adapter);
+            fuse_session_new(&arguments_, &counted_operations(options.writable), sizeof(fuse_lowlevel_ops), &adapter);
     }
     ~Session() {
         if (session_ != nullptr) {
-            fuse_remove_signal_handlers(session_);
             unmount();
             fuse_session_destroy(session_);
         }
@@ -226,7 +227,7 @@ class OwnMount {
         if (::statvfs(mount_point_.c_str(), &unused) == 0 || errno != ENOTCONN) {
             return;
         }
-        if (!unmount_lazily(mount_point_)) {
+        if (!ckptfs::unmount(mount_point_, Unmounting::lazily)) {
             log::warn("the mount is still there; clear it with: fusermount3 -u '" + mount_point_ + "'");
         }
     }
@@ -355,12 +356,9 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
         return Error(ErrorCode::invalid_argument,
                      "the mount options are not accepted: " + LibfuseMessages::collected());
     }
-    std::optional<OwnSignals> own_signals;
-    if (options.ends_by_own_signals) {
-        own_signals.emplace(session.get());
-    }
-    if (fuse_set_signal_handlers(session.get()) != 0 ||
-        fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
+    const SessionSignals signals(session.get(),
+                                 {.only_own = options.ends_by_own_signals, .but_hang_up = options.outlives_hang_up});
+    if (fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
         const std::string advice = options.descriptor ? "" : mount_advice();
         return Error(ErrorCode::mount, "mounting on " + name + " failed: " + LibfuseMessages::collected() +
                                            (advice.empty() ? "" : "; " + advice));
@@ -379,6 +377,9 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     const int outcome = !probe || probe->runs() ? serve(session.get()) : 0;
     const int failure = probe ? probe->failure() : first_answer.failure();
+    if (const auto signal = SessionSignals::ended_by()) {
+        log::info(*signal + " ends the mount");
+    }
     if (own.is_covered()) {
         log::info("something else is mounted on " + name + " by now, and stays");
         session.leave_mount_point();
@@ -389,6 +390,8 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     if (const auto count = adapter.modes.passed_through(); count > 0) {
         log::info("the kernel itself read or wrote what was opened " + std::to_string(count) + " times");
     }
+    log::info(options.descriptor ? options.source + " is no longer served on " + name
+                                 : "unmounted " + options.source + " from " + options.mount_point);
     if (outcome < 0) {
         return Error(ErrorCode::mount, "serving " + name + " failed: " + reason_of(outcome));
     }

@@ -23,6 +23,7 @@ Adapter::Adapter(FileSystem& to_serve, const MountOptions& options)
     : file_system(to_serve),
       writable(options.writable),
       init_hook({.passthrough = wants_passthrough(options), .kills_privileges = options.writable}),
+      counters(options.counters ? options.counters : std::make_shared<RequestCounters>()),
       modes(backing_files),
       io_(options.io),
       is_handed_over_(options.descriptor.has_value()) {}
@@ -79,7 +80,8 @@ bool Adapter::opens_direct(const OpenedFile& opened, int flags) const {
     const bool only_writes = access == O_WRONLY;
     const bool appends = access != O_RDONLY && (flags & O_APPEND) != 0;
     const bool reads_direct = io_ == IoMode::direct || (io_ == IoMode::automatic && opened.read_once && maps_direct());
-    return reads_direct || (maps_direct() && (appends || (only_writes && io_ == IoMode::automatic)));
+    return opened.is_of_now || reads_direct ||
+           (maps_direct() && (appends || (only_writes && io_ == IoMode::automatic)));
 }
 
 }  // namespace ckptfs

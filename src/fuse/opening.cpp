@@ -46,7 +46,7 @@ void reply_open(fuse_req_t request, fuse_ino_t inode, const OpenedFile& opened, 
                 const Caller& caller) {
     Opening opening(adapter_of(request), inode, opened, file.flags, caller);
     if (const int failure = opening.error(); failure != 0) {
-        fuse_reply_err(request, failure);
+        reply_error(request, failure);
         return;
     }
     opening.fill(file);

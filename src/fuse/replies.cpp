@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstdlib>
 #include <memory>
 
@@ -19,8 +20,18 @@ constexpr std::size_t max_read_nbytes = std::size_t{1} << 20U;
 
 }  // namespace
 
+Answer& current_answer() {
+    thread_local Answer answer;
+    return answer;
+}
+
+void reply_error(fuse_req_t request, int error) {
+    current_answer().error = error;
+    fuse_reply_err(request, error);
+}
+
 void reply_done(fuse_req_t request, const Outcome<Done>& outcome) {
-    fuse_reply_err(request, outcome.error);
+    reply_error(request, outcome.error);
 }
 
 void reply_entry(fuse_req_t request, const Outcome<LookedUpEntry>& outcome) {
@@ -89,10 +100,26 @@ void reply_parts(fuse_req_t request, const ReadBytes& bytes) {
         return iovec{const_cast<std::byte*>(part.data()),
                      part.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast)
     });
+    for (std::size_t i = 0; i < bytes.count; ++i) {
+        current_answer().nbytes += bytes.parts.at(i).size();
+    }
     fuse_reply_iov(request, parts.data(), static_cast<int>(bytes.count));
 }
 
+void reply_attribute(fuse_req_t request, const Outcome<std::vector<std::byte>>& outcome, std::size_t nbytes) {
+    reply(request, outcome, [&](const std::vector<std::byte>& value) {
+        if (nbytes == 0) {
+            fuse_reply_xattr(request, value.size());
+        } else if (value.size() > nbytes) {
+            reply_error(request, ERANGE);
+        } else {
+            reply_bytes(request, value);
+        }
+    });
+}
+
 void reply_bytes(fuse_req_t request, std::span<const std::byte> bytes) {
+    current_answer().nbytes = bytes.size();
     fuse_reply_buf(request, static_cast<const char*>(static_cast<const void*>(bytes.data())), bytes.size());
 }
 

@@ -36,7 +36,7 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
               Opening opening(adapter, inode, created.file, file->flags, caller);
               if (const int failure = opening.error(); failure != 0) {
                   adapter.file_system.forget(inode, 1);
-                  fuse_reply_err(request, failure);
+                  reply_error(request, failure);
                   return;
               }
               const auto entry = to_entry(created.entry);
@@ -51,6 +51,11 @@ void create(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode
           });
 }
 
+void reply_written(fuse_req_t request, std::size_t nbytes) {
+    current_answer().nbytes = nbytes;
+    fuse_reply_write(request, nbytes);
+}
+
 void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* data, std::size_t nbytes, off_t offset,
            fuse_file_info* file) noexcept {
     const bool is_of_mapping = file->writepage != 0;
@@ -59,7 +64,7 @@ void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* data, std::size
     const bool appends = !is_of_mapping && (file->flags & O_APPEND) != 0;
     const auto place = appends ? std::nullopt : std::optional(static_cast<std::uint64_t>(offset));
     reply(request, file_system_of(request).write(file->fh, place, std::as_bytes(std::span(data, nbytes)), caller),
-          [&](std::size_t done) { fuse_reply_write(request, done); });
+          [&](std::size_t done) { reply_written(request, done); });
 }
 
 void flush(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
@@ -92,7 +97,7 @@ void copy_file_range(fuse_req_t request, fuse_ino_t /*inode*/, off_t offset, fus
           file_system_of(request).copy_file_range(file->fh, static_cast<std::uint64_t>(offset), target->fh,
                                                   static_cast<std::uint64_t>(target_offset), nbytes,
                                                   RequestCaller(request)),
-          [&](std::size_t done) { fuse_reply_write(request, done); });
+          [&](std::size_t done) { reply_written(request, done); });
 }
 
 void mkdir(fuse_req_t request, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
@@ -163,16 +168,7 @@ void setattr(fuse_req_t request, fuse_ino_t inode, struct stat* wanted, int whic
 
 // Of extended attributes, nbytes 0 asks how many bytes there are.
 void getxattr(fuse_req_t request, fuse_ino_t inode, const char* name, std::size_t nbytes) noexcept {
-    reply(request, file_system_of(request).getxattr(inode, name, RequestCaller(request)),
-          [&](const std::vector<std::byte>& value) {
-              if (nbytes == 0) {
-                  fuse_reply_xattr(request, value.size());
-              } else if (value.size() > nbytes) {
-                  fuse_reply_err(request, ERANGE);
-              } else {
-                  reply_bytes(request, value);
-              }
-          });
+    reply_attribute(request, file_system_of(request).getxattr(inode, name, RequestCaller(request)), nbytes);
 }
 
 void listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t nbytes) noexcept {
@@ -186,9 +182,9 @@ void listxattr(fuse_req_t request, fuse_ino_t inode, std::size_t nbytes) noexcep
               if (nbytes == 0) {
                   fuse_reply_xattr(request, total);
               } else if (total > nbytes) {
-                  fuse_reply_err(request, ERANGE);
+                  reply_error(request, ERANGE);
               } else if (list.size() < total) {
-                  fuse_reply_err(request, ENOMEM);
+                  reply_error(request, ENOMEM);
               } else {
                   auto rest = list;
                   for (const auto& name : names) {

@@ -147,7 +147,8 @@ class SignalsForChild {
     static void forward(int number) {
         const int reason = errno;
         received_signal = number;
-        ::kill(child_pid, number);
+        // To the child SIGHUP may mean no more than to open its log anew.
+        ::kill(child_pid, number == SIGHUP ? SIGTERM : number);
         errno = reason;
     }
 

@@ -2,11 +2,11 @@
 #include "host/job_signals.h"
 
 #include <pthread.h>
+#include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <csignal>
-#include <cstdio>
+#include <exception>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -45,32 +45,65 @@ sigset_t taken_signal_set() {
 }
 
 void note(int number, const siginfo_t& info) noexcept {
-    const auto* known = std::find_if(taken_signals.begin(), taken_signals.end(),
-                                     [number](const auto& taken) { return taken.first == number; });
-    std::array<char, 32> name{};
-    if (known != taken_signals.end()) {
-        (void)std::snprintf(name.data(), name.size(), "%s", known->second.data());
-    } else if (number >= SIGRTMIN && number <= SIGRTMAX) {
-        (void)std::snprintf(name.data(), name.size(), "SIGRTMIN+%d", number - SIGRTMIN);
-    } else {
+    if (number <= 0 || number == wake_signal) {
         return;  // the end of waiting
     }
-    std::array<char, 160> line{};
-    (void)std::snprintf(line.data(), line.size(),
-                        "%s from process %d is ignored: SIGTERM, SIGINT, SIGHUP and unmounting end a mount",
-                        name.data(), static_cast<int>(info.si_pid));
-    log::info(line.data());
+    try {
+        const std::string what = name_of_signal(number) + sender_of_signal(info.si_pid, info.si_uid);
+        if (number == SIGHUP) {
+            log::reopen();
+            log::info(what + ": the log file is opened anew");
+        } else {
+            log::info(what + " is ignored: SIGTERM, SIGINT and unmounting end a mount");
+        }
+    } catch (const std::exception&) {
+        log::info("a signal came, and there is no memory to say which");
+    }
 }
 
 }  // namespace
+
+std::string name_of_signal(int number) {
+    constexpr std::array<std::pair<int, std::string_view>, 3> ending{
+        {{SIGTERM, "SIGTERM"}, {SIGINT, "SIGINT"}, {SIGHUP, "SIGHUP"}}};
+    for (const auto& [known, name] : ending) {
+        if (known == number) {
+            return std::string(name);
+        }
+    }
+    for (const auto& [known, name] : taken_signals) {
+        if (known == number) {
+            return std::string(name);
+        }
+    }
+    return number >= SIGRTMIN && number <= SIGRTMAX ? "SIGRTMIN+" + std::to_string(number - SIGRTMIN)
+                                                    : "signal " + std::to_string(number);
+}
+
+std::string sender_of_signal(pid_t process, std::uint32_t user) {
+    if (process == 0) {
+        return " from the kernel or the terminal";
+    }
+    if (process == ::getpid()) {
+        return " from ckptfs itself";
+    }
+    return " from process " + std::to_string(process) + " of user " + std::to_string(user);
+}
 
 void block_job_signals() {
     const sigset_t set = taken_signal_set();
     ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
 }
 
-JobSignalLog::JobSignalLog() {
+JobSignalLog::JobSignalLog(HangUp hang_up) : hang_up_(hang_up) {
     block_job_signals();
+    if (hang_up_ == HangUp::reopens_log) {
+        sigset_t set{};
+        sigemptyset(&set);
+        sigaddset(&set, SIGHUP);
+        ::pthread_sigmask(SIG_BLOCK, &set, nullptr);
+        ::signal(SIGHUP, SIG_DFL);  // ignored, as nohup leaves it, it would never be waited for
+    }
     // All others are for the thread that serves.
     sigset_t all{};
     sigset_t before{};
@@ -89,6 +122,9 @@ JobSignalLog::~JobSignalLog() {
 void JobSignalLog::take() const noexcept {
     sigset_t set = taken_signal_set();
     sigaddset(&set, wake_signal);
+    if (hang_up_ == HangUp::reopens_log) {
+        sigaddset(&set, SIGHUP);
+    }
     while (!over_) {
         siginfo_t info{};
         note(::sigwaitinfo(&set, &info), info);

@@ -2,11 +2,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 namespace ckptfs {
+
+class RequestCounters;
 
 /// Whether the kernel's page cache stands between readers and the daemon.
 enum class IoMode : std::uint8_t {
@@ -31,6 +34,10 @@ struct MountOptions {
     bool in_place = false;
     /// Of SIGTERM, SIGINT and SIGHUP only those that this process or its parent sends end the mount.
     bool ends_by_own_signals = false;
+    /// SIGHUP does not end the mount: whoever serves it takes that signal otherwise.
+    bool outlives_hang_up = false;
+    /// Every request is counted there; nullptr: nobody wants to know.
+    std::shared_ptr<RequestCounters> counters = nullptr;
     /// Passed on to the kernel or fusermount3 as `-o`, one option each ("dirsync", "context=..."); checked by them.
     std::vector<std::string> kernel_options;
 };

@@ -4,16 +4,14 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <pwd.h>
-#include <spawn.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -97,6 +95,18 @@ Result<void> check_not_mounted(const std::string& mount_point, const std::string
 
 bool starts_with_read_only(std::string_view options) {
     return options == "ro" || options.starts_with("ro,");
+}
+
+/// Of the options that fuse has for itself, "rw,user_id=1000,group_id=1000".
+std::optional<std::uint32_t> user_of(std::string_view options) {
+    constexpr std::string_view name = "user_id=";
+    const std::size_t at = options.find(name);
+    std::uint32_t user = 0;
+    const char* const end = options.data() + options.size();
+    return at != std::string_view::npos &&
+                   std::from_chars(options.data() + at + name.size(), end, user).ec == std::errc()
+               ? std::optional(user)
+               : std::nullopt;
 }
 
 // Whether walking up from `inner` to the root passes `outer`. By device and inode, so that bind mounts and other names
@@ -206,6 +216,7 @@ std::vector<MountEntry> mounts_of_process(const std::function<bool(const MountEn
         while (fields >> field && field != "-") {
         }
         fields >> entry.type >> entry.source >> field;
+        entry.user = user_of(field);
         entry.point = unescape(entry.point);
         entry.source = unescape(entry.source);
         entry.is_read_only = starts_with_read_only(options) || starts_with_read_only(field);
@@ -244,23 +255,6 @@ Result<void> check_not_in_place(const std::string& path) {
                                                   " itself, which shows its checkpoints re-cut: do this outside of "
                                                   "the COMMAND of `ckptfs run --in-place`, or after fusermount3 -u " +
                                                   quoted_path(at));
-}
-
-bool unmount_lazily(const std::string& mount_point) {
-    if (::umount2(mount_point.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) {
-        return true;
-    }
-    // Only fusermount3 may unmount for a user who is not root.
-    std::array<std::string, 4> words{"fusermount3", "-uzq", "--", mount_point};
-    std::array<char*, 5> arguments{words[0].data(), words[1].data(), words[2].data(), words[3].data(), nullptr};
-    pid_t child = 0;
-    if (::posix_spawnp(&child, words[0].c_str(), nullptr, nullptr, arguments.data(), ::environ) != 0) {
-        return false;
-    }
-    int status = 0;
-    while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
-    }
-    return WIFEXITED(status) && WEXITSTATUS(status) == 0;
 }
 
 namespace {

@@ -1,6 +1,7 @@
 // What the kernel says of mount points.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -20,7 +21,8 @@ struct MountEntry {
     std::string type;    ///< "fuse.ckptfs" for ours
     std::string source;
     std::string point;
-    bool is_read_only = false;  ///< as it was mounted
+    bool is_read_only = false;          ///< as it was mounted
+    std::optional<std::uint32_t> user;  ///< who mounted it, of file systems that say so
 };
 
 /// Those of this process's mount namespace that `is_wanted`, the uppermost last.
@@ -42,8 +44,5 @@ Result<void> check_mount_point(const MountOptions& options);
 
 /// What to do where mounting was refused; empty where nothing that can be seen from here explains it.
 std::string mount_advice();
-
-/// Takes the uppermost mount away now, and lets it end once nobody uses it. False where that was refused.
-bool unmount_lazily(const std::string& mount_point);
 
 }  // namespace ckptfs

@@ -13,6 +13,7 @@ class CountedFile final : public File {
 
     [[nodiscard]] const std::string& name() const override { return inner_->name(); }
     [[nodiscard]] std::uint64_t size() const override { return inner_->size(); }
+    [[nodiscard]] std::vector<std::string> source_names() const override { return inner_->source_names(); }
 
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
         counters_->reads.fetch_add(1, std::memory_order_relaxed);

@@ -43,6 +43,7 @@ class ConvertedFile final : public File {
 
     [[nodiscard]] const std::string& name() const override { return source_->name(); }
     [[nodiscard]] std::uint64_t size() const override { return size_; }
+    [[nodiscard]] std::vector<std::string> source_names() const override { return source_->source_names(); }
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override;
     /// Zero bytes are zeros of every type.
     Result<FileRun> run_at(std::uint64_t offset) const override;

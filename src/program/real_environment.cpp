@@ -14,6 +14,7 @@
 #include "host/mount_point.h"
 #include "host/service_manager.h"
 #include "io/posix_source.h"
+#include "share/said_once.h"
 #include "util/log.h"
 
 namespace ckptfs {
@@ -52,6 +53,9 @@ cli::Environment real_environment() {
         return cli::WritableSource{std::move(source), std::move(writer)};
     };
     environment.tell_service_manager = tell_service_manager;
+    environment.is_first_time = [variable = environment.variable](const std::string& what) {
+        return share::is_first_time(what, variable);
+    };
     environment.log_to_syslog = log::to_syslog;
     environment.check_mount_point = check_mount_point;
     environment.mount_and_serve = mount_and_serve;

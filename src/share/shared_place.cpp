@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "fs/identity.h"
+#include "host/mount_control.h"
 #include "host/mount_point.h"
 #include "util/text.h"
 
@@ -25,16 +26,6 @@ bool is_usable_directory(const std::string& path, bool must_be_owned) {
     struct stat found {};
     return path.starts_with('/') && ::stat(path.c_str(), &found) == 0 && S_ISDIR(found.st_mode) &&
            (!must_be_owned || found.st_uid == ::geteuid()) && ::access(path.c_str(), W_OK | X_OK) == 0;
-}
-
-// Jobs inherit an XDG_RUNTIME_DIR that their node does not have, and `su` keeps that of another user.
-std::string runtime_directory(const Variables& variables) {
-    const auto runtime = variables("XDG_RUNTIME_DIR");
-    if (runtime && is_usable_directory(*runtime, true)) {
-        return *runtime;
-    }
-    const auto temporary = variables("TMPDIR");
-    return temporary && is_usable_directory(*temporary, false) ? *temporary : "/tmp";
 }
 
 Error system_failure(const std::string& path, const char* what, int reason) {
@@ -107,6 +98,16 @@ Result<void> expect_private(const std::string& path) {
 
 }  // namespace
 
+// Jobs inherit an XDG_RUNTIME_DIR that their node does not have, and `su` keeps that of another user.
+std::string runtime_directory(const Variables& variables) {
+    const auto runtime = variables("XDG_RUNTIME_DIR");
+    if (runtime && is_usable_directory(*runtime, true)) {
+        return *runtime;
+    }
+    const auto temporary = variables("TMPDIR");
+    return temporary && is_usable_directory(*temporary, false) ? *temporary : "/tmp";
+}
+
 Result<SharedPlace> SharedPlace::find(const MountIdentity& mount, const Variables& variables) {
     IdentityHasher hasher;
     CKPTFS_TRY(add_machine(hasher));
@@ -132,7 +133,7 @@ bool SharedPlace::is_mounted() const {
 
 void SharedPlace::clear_mount() const {
     if (is_mounted()) {
-        unmount_lazily(view());
+        static_cast<void>(unmount(view(), Unmounting::lazily));  // what is left there is said by whoever mounts
     }
 }
 

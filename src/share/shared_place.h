@@ -10,6 +10,9 @@
 
 namespace ckptfs::share {
 
+/// Where this user's temporary things lie: $XDG_RUNTIME_DIR, $TMPDIR or /tmp, whichever can be used first.
+[[nodiscard]] std::string runtime_directory(const Variables& variables);
+
 /// What two processes must have in common to share a mount.
 struct MountIdentity {
     std::string source;  ///< absolute; the directory that it leads to is what counts

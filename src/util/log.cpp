@@ -1,41 +1,154 @@
-// spdlog behind three functions that never throw: a full disk must not take the mount down.
+// spdlog behind functions that never throw: a full disk must not take the mount down.
 #include "util/log.h"
 
 #include <spdlog/sinks/basic_file_sink.h>
+#include <spdlog/sinks/dist_sink.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/sinks/syslog_sink.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
+#include <chrono>
 #include <filesystem>
 #include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
 #include <system_error>
+#include <utility>
 
 #include "util/printable.h"
+#include "util/repeat_filter.h"
 
 namespace ckptfs::log {
 namespace {
 
-constexpr const char* pattern = "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v";
+constexpr std::size_t kept_lines = 200;
+constexpr std::size_t max_shown_nbytes = 200;  // of a line that is told of as held back
 
-/// nullptr: nobody reads it. Not spdlog's default one, which a program that uses ckptfs as a library may have.
-std::shared_ptr<spdlog::logger>& current_logger() {
-    static std::shared_ptr<spdlog::logger> logger;
-    return logger;
+constexpr std::array<std::pair<Level, std::string_view>, 4> levels{
+    {{Level::debug, "debug"}, {Level::info, "info"}, {Level::warning, "warning"}, {Level::error, "error"}}};
+
+constexpr const char* text_pattern = "%Y-%m-%dT%H:%M:%S.%e %^%l%$ %v";
+// The message is a value of JSON already.
+constexpr const char* json_pattern = R"({"time":"%Y-%m-%dT%H:%M:%S.%e%z","level":"%l","message":%v})";
+
+/// Where lines go, and how they look. Immutable but for the sink of a file, which can be exchanged.
+struct Target {
+    std::string file;  ///< "": none
+    Format format = Format::text;
+    std::shared_ptr<spdlog::sinks::dist_sink_mt> sinks = std::make_shared<spdlog::sinks::dist_sink_mt>();
+    std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> last =
+        std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(kept_lines);
+    spdlog::logger logger{"ckptfs", sinks};
+};
+
+/// nullptr: nobody reads it. Not spdlog's default logger, which a program that uses ckptfs as a library may have.
+std::shared_ptr<Target>& current_target() {
+    static std::shared_ptr<Target> target;
+    return target;
 }
 
-void install(spdlog::sink_ptr sink, const char* format) {
-    auto logger = std::make_shared<spdlog::logger>("ckptfs", std::move(sink));
-    logger->set_pattern(format);
-    logger->flush_on(spdlog::level::info);
-    logger->set_error_handler([](const std::string&) {});
-    current_logger() = std::move(logger);
+std::atomic<Level>& current_level() {
+    static std::atomic<Level> least = Level::info;
+    return least;
 }
 
-void write(spdlog::level::level_enum level, std::string_view message) noexcept {
+struct Repeats {
+    std::mutex mutex;
+    RepeatFilter filter;
+};
+Repeats& repeats() {
+    static Repeats instance;
+    return instance;
+}
+
+const char* pattern_of(Format format) {
+    return format == Format::json ? json_pattern : text_pattern;
+}
+
+void install(spdlog::sink_ptr sink, Format format, const char* pattern, std::string file = {}) {
+    auto target = std::make_shared<Target>();
+    target->file = std::move(file);
+    target->format = format;
+    sink->set_pattern(pattern);
+    target->last->set_pattern(pattern_of(format));
+    target->sinks->set_sinks({std::move(sink), target->last});
+    target->logger.set_level(spdlog::level::trace);  // which lines there are is said by `current_level()`
+    target->logger.flush_on(spdlog::level::trace);
+    target->logger.set_error_handler([](const std::string&) {});
+    current_target() = std::move(target);
+    const std::lock_guard lock(repeats().mutex);
+    repeats().filter = {};  // a new log has none of the lines
+}
+
+spdlog::level::level_enum as_spdlog_has_it(Level level) {
+    switch (level) {
+        case Level::debug:
+            return spdlog::level::debug;
+        case Level::info:
+            return spdlog::level::info;
+        case Level::warning:
+            return spdlog::level::warn;
+        case Level::error:
+            return spdlog::level::err;
+    }
+    return spdlog::level::err;
+}
+
+void write_line(Target& target, Level level, std::string_view message) {
+    if (target.format == Format::json) {
+        using nlohmann::json;
+        const json value(std::string{message});
+        target.logger.log(as_spdlog_has_it(level), "{}", value.dump(-1, ' ', false, json::error_handler_t::replace));
+    } else {
+        target.logger.log(as_spdlog_has_it(level), "{}", printable(message));
+    }
+}
+
+void tell_of(Target& target, const std::vector<HeldBack>& held_back) {
+    for (const HeldBack& held : held_back) {
+        const std::string count = std::to_string(held.count);
+        std::string line;
+        if (held.text.empty()) {
+            line = count + " more warnings and errors of these seconds were held back";
+        } else {
+            const bool is_long = held.text.size() > max_shown_nbytes;
+            line = (held.count == 1 ? "once more, and held back: " : count + " times more, and held back: ") +
+                   held.text.substr(0, max_shown_nbytes) + (is_long ? "..." : "");
+        }
+        write_line(target, Level::warning, line);
+    }
+}
+
+void write(Level level, std::string_view message) noexcept {
     try {
-        if (const auto& logger = current_logger()) {
-            logger->log(level, "{}", printable(message));
+        const auto target = current_target();
+        if (!target || !writes(level)) {
+            return;
+        }
+        if (level >= Level::warning) {
+            const auto now = std::chrono::steady_clock::now();
+            const std::lock_guard lock(repeats().mutex);
+            tell_of(*target, repeats().filter.due(now));
+            if (!repeats().filter.admits(message, now)) {
+                return;
+            }
+        }
+        write_line(*target, level, message);
+    } catch (...) {  // NOLINT(bugprone-empty-catch): a log line that cannot be written is lost, by design
+    }
+}
+
+/// `take`: which of what was held back is to be told of.
+template <class Take>
+void tell(Take take) noexcept {
+    try {
+        if (const auto target = current_target()) {
+            const std::lock_guard lock(repeats().mutex);
+            tell_of(*target, take(repeats().filter));
         }
     } catch (...) {  // NOLINT(bugprone-empty-catch): a log line that cannot be written is lost, by design
     }
@@ -43,21 +156,49 @@ void write(spdlog::level::level_enum level, std::string_view message) noexcept {
 
 }  // namespace
 
+std::string_view name_of(Level level) {
+    return levels.at(static_cast<std::size_t>(level)).second;
+}
+
+std::optional<Level> level_called(std::string_view name) {
+    for (const auto& [level, level_name] : levels) {
+        if (level_name == name) {
+            return level;
+        }
+    }
+    return std::nullopt;
+}
+
+void debug(std::string_view message) noexcept {
+    write(Level::debug, message);
+}
 void info(std::string_view message) noexcept {
-    write(spdlog::level::info, message);
+    write(Level::info, message);
 }
 void warn(std::string_view message) noexcept {
-    write(spdlog::level::warn, message);
+    write(Level::warning, message);
 }
 void error(std::string_view message) noexcept {
-    write(spdlog::level::err, message);
+    write(Level::error, message);
 }
 
-void to_stderr() {
-    install(std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), pattern);
+void set_level(Level level) noexcept {
+    current_level().store(level, std::memory_order_relaxed);
 }
 
-Result<void> to_file(const std::string& path) {
+Level level() noexcept {
+    return current_level().load(std::memory_order_relaxed);
+}
+
+bool writes(Level level) noexcept {
+    return level >= log::level();
+}
+
+void to_stderr(Format format) {
+    install(std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), format, pattern_of(format));
+}
+
+Result<void> to_file(const std::string& path, Format format) {
     // spdlog would make missing directories, and a misspelt path would be a log that nobody finds.
     const std::filesystem::path directory = std::filesystem::path(path).parent_path();
     std::error_code ignored;
@@ -66,7 +207,7 @@ Result<void> to_file(const std::string& path) {
                                                       directory.string() + "' is not a directory");
     }
     try {
-        install(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path), pattern);
+        install(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path), format, pattern_of(format), path);
     } catch (const spdlog::spdlog_ex& failure) {
         return Error(ErrorCode::invalid_argument,
                      "the log file '" + path + "' cannot be opened for appending: " + failure.what());
@@ -74,9 +215,53 @@ Result<void> to_file(const std::string& path) {
     return {};
 }
 
-bool to_syslog() {
-    install(std::make_shared<spdlog::sinks::syslog_sink_mt>("ckptfs", LOG_PID, LOG_DAEMON, false), "%v");
+bool to_syslog(Format format) {
+    // Whoever collects these lines knows when they came.
+    install(std::make_shared<spdlog::sinks::syslog_sink_mt>("ckptfs", LOG_PID, LOG_DAEMON, false), format,
+            format == Format::json ? json_pattern : "%v");
     return ::access("/dev/log", W_OK) == 0;
+}
+
+void reopen() noexcept {
+    const auto target = current_target();
+    if (!target || target->file.empty()) {
+        return;
+    }
+    try {
+        // A directory that is gone would be made by spdlog; who moved it wants his log where it is now.
+        if (!std::filesystem::is_directory(std::filesystem::path(target->file).parent_path())) {
+            throw spdlog::spdlog_ex("its directory is gone");
+        }
+        auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(target->file);
+        sink->set_pattern(pattern_of(target->format));
+        target->sinks->set_sinks({std::move(sink), target->last});
+    } catch (const std::exception& failure) {
+        error(std::string("the log file cannot be opened again, and the log goes on in the old one: ") +
+              failure.what());
+    }
+}
+
+void report_held_back() noexcept {
+    tell([](RepeatFilter& filter) { return filter.due(std::chrono::steady_clock::now()); });
+}
+
+void flush_held_back() noexcept {
+    tell([](RepeatFilter& filter) { return filter.all(); });
+}
+
+std::string last_lines() {
+    std::string text;
+    if (const auto target = current_target()) {
+        for (const std::string& line : target->last->last_formatted()) {
+            text += line;
+        }
+    }
+    return text;
+}
+
+std::uint64_t lines_held_back() noexcept {
+    const std::lock_guard lock(repeats().mutex);
+    return repeats().filter.held_back();
 }
 
 }  // namespace ckptfs::log

@@ -40,7 +40,7 @@ def name_of(number):
 def test_what_schedulers_send_to_whole_jobs_ends_no_mount(source, mounted, number):
     mount = mounted(source, "--world-size=3")
     mount.process.send_signal(number)
-    wait_until(lambda: f"{name_of(number)} from process {os.getpid()} is ignored" in mount.log_text(), "the line in the log")
+    wait_until(lambda: f"{name_of(number)} from process {os.getpid()} of user {os.getuid()} is ignored" in mount.log_text(), "the line in the log")
     assert mount.process.poll() is None
     assert (mount.path / "latest").read_text() == TAG
 
@@ -192,15 +192,19 @@ def test_a_name_that_is_too_long(source, mounted):
             (mount.path / ("n" * length)).stat()
 
 
-def test_a_daemon_without_syslog_says_that_its_log_is_lost(source, point):
+def test_a_daemon_without_syslog_says_once_that_its_log_is_lost(source, point, tmp_path):
     require_fuse()
-    result = subprocess.run([binary(), str(source), str(point), "--world-size=3"], capture_output=True, text=True,
-                            timeout=60, check=False)
-    try:
-        assert result.returncode == 0
-        assert ("--log-file" in result.stderr) == (not os.path.exists("/dev/log"))
-    finally:
-        unmount(point)
+    (tmp_path / "temporary").mkdir()
+    environment = {**os.environ, "XDG_RUNTIME_DIR": "", "TMPDIR": f"{tmp_path}/temporary"}
+    for warned in (not os.path.exists("/dev/log"), False):
+        result = subprocess.run([binary(), str(source), str(point), "--world-size=3"], capture_output=True, text=True,
+                                timeout=60, check=False, env=environment)
+        try:
+            assert result.returncode == 0
+            assert ("--log-file" in result.stderr) == warned
+            assert f"mounted {source} on {point}" in (point / ".ckptfs" / "log").read_text(), "wherever the log goes"
+        finally:
+            unmount(point)
 
 
 def test_a_problem_is_printed_once_where_both_streams_are_one(source):

@@ -71,13 +71,42 @@ def test_relative_paths(source, point, tmp_path):
     unmount(point)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_with_exit_code_0(source, mounted, number):
     mount = mounted(source, "--world-size=3")
     assert (mount.path / "latest").read_text() == TAG
     mount.process.send_signal(number)
     assert mount.wait() == 0
     assert not mounts_below(mount.path)
+    sender = f"{number.name} from process {os.getpid()} of user {os.getuid()} ends the mount"
+    assert sender in mount.log_text()
+    assert mount.log_text().splitlines()[-1].endswith(f"unmounted {source} from {mount.path}")
+
+
+def test_a_hang_up_ends_a_mount_without_a_log_file(source, point):
+    require_fuse()
+    process = subprocess.Popen([binary(), source, point, "--world-size=3", "-f"], stderr=subprocess.PIPE, text=True)
+    wait_until(lambda: mounts_below(point.parent), "the mount")
+    assert (point / "latest").read_text() == TAG
+    process.send_signal(signal.SIGHUP)
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert f"SIGHUP from process {os.getpid()} of user {os.getuid()} ends the mount" in log
+    assert not mounts_below(point.parent)
+
+
+def test_a_hang_up_reopens_the_log_file(source, mounted):
+    mount = mounted(source, "--world-size=3")
+    aside = mount.log.with_suffix(".1")
+    mount.log.rename(aside)
+    mount.process.send_signal(signal.SIGHUP)
+    wait_until(mount.log.exists, "the new log file")
+    wait_until(lambda: "SIGHUP" in mount.log_text(), "the line in the new log file")
+    assert (mount.path / "latest").read_text() == TAG
+    unmount(mount.path)
+    assert mount.wait() == 0
+    assert " mounted " in aside.read_text() and "unmounted" not in aside.read_text()
+    assert "unmounted" in mount.log_text()
 
 
 def test_a_signal_ends_a_mount_that_is_in_use(source, mounted):

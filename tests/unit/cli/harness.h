@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -62,6 +63,8 @@ class Harness {
             .write_file = io::write_whole_file,
             .open_source = open_source,
             .read_with_torch = read_with_torch,
+            .mount_controls = controls,
+            .is_first_time = [this](const std::string& what) { return warned_of.insert(what).second; },
             .open_writable_source = [this](const std::string& path, bool is_held) -> Result<WritableSource> {
                 held = is_held;
                 CKPTFS_ASSIGN(auto source, io::DirectorySource::open_directory(path));
@@ -73,8 +76,8 @@ class Harness {
                 return tell_result;
             },
             .log_to_syslog =
-                [this] {
-                    log::to_stderr();
+                [this](log::Format format) {
+                    log::to_stderr(format);
                     return has_syslog;
                 },
             .check_mount_point =
@@ -141,6 +144,8 @@ class Harness {
     std::optional<std::string> notify_socket;
     std::vector<std::string> told;  ///< to the service manager: its socket, and the state
     Result<void> tell_result;
+    MountControls controls;
+    std::set<std::string> warned_of;
     Result<void> check_result;
     Result<void> serve_result;
     std::function<void(FileSystem&)> serve = [](FileSystem&) {};

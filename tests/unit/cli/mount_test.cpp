@@ -2,7 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <new>
+#include <span>
 
 #include "broken_source.h"
 #include "harness.h"
@@ -71,8 +73,54 @@ TEST_F(Mounting, SaysThatALogIsLostWhereNobodyCollectsIt) {
     harness_.has_syslog = false;
     EXPECT_EQ(mount("source"), 0);
     EXPECT_THAT(harness_.error(), HasSubstr("--log-file"));
+    EXPECT_EQ(mount("source"), 0);
+    EXPECT_EQ(harness_.error(), "") << "once is enough";
+    harness_.warned_of.clear();
     EXPECT_EQ(mount("source", {"-f"}), 0);
     EXPECT_EQ(harness_.error(), "");
+}
+
+TEST_F(Mounting, TheLogHasTheFormAndTheLevelThatWereAskedFor) {
+    harness_.copy("stage1_bf16_ws3");
+    EXPECT_EQ(mount("source", {"--log-file=log", "-o", "log_format=json,log-level=debug"}), 0) << harness_.error();
+    EXPECT_TRUE(harness_.mounts.back().outlives_hang_up);
+    EXPECT_THAT(ckptfs::test::file_bytes((harness_.directory() / "log").string()),
+                testing::ContainsRegex(R"("level":"info","message":"mounted )"));
+    EXPECT_EQ(log::level(), log::Level::debug);
+    EXPECT_EQ(mount("source", {"-f"}), 0);
+    EXPECT_EQ(log::level(), log::Level::info);
+    EXPECT_FALSE(harness_.mounts.back().outlives_hang_up);
+    EXPECT_EQ(mount("source", {"--log-format=xml"}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("must be text or json"));
+}
+
+TEST_F(Mounting, EveryMountSaysHowItFares) {
+    harness_.copy("stage1_bf16_ws3");
+    std::string view;
+    harness_.serve = [&](FileSystem& file_system) {
+        const auto directory = file_system.lookup(root_inode, ".ckptfs");
+        ASSERT_TRUE(directory.ok());
+        const auto file =
+            file_system.open_file(file_system.lookup(directory.value.attributes.inode, "view").value.attributes.inode);
+        view.resize(file.value->size());
+        ASSERT_TRUE(file.value->read(0, std::as_writable_bytes(std::span(view))).ok());
+    };
+    for (const auto& [option, name] : std::map<std::string, std::string>{
+             {"--world-size=2", "world-size-2"}, {"--view=weights", "weights"}, {"--io=auto", "catalogue"}}) {
+        EXPECT_EQ(mount("source", {option}), 0) << harness_.error();
+        EXPECT_EQ(view, name);
+    }
+    EXPECT_EQ(mount("source", {"--world-size=2", "--writable"}), 0) << harness_.error();
+    EXPECT_EQ(view, "world-size-2");
+}
+
+TEST_F(Mounting, AnEntryOfSourceWithTheReservedNameIsNoSilence) {
+    const fs::path source = harness_.copy("stage1_bf16_ws3");
+    fs::create_directory(source / ".ckptfs");
+    EXPECT_EQ(mount(source), 0);
+    EXPECT_THAT(harness_.error(), HasSubstr("/.ckptfs' is shown as it is"));
+    EXPECT_EQ(mount(source, {"--io=auto"}), 0);
+    EXPECT_EQ(harness_.error(), "") << "the root of a catalogue does not show it";
 }
 
 TEST_F(Mounting, AFileAsSourceIsToldFromItsDirectory) {

@@ -51,6 +51,23 @@ TEST(VirtualFile, ReadsAllKindsInOrder) {
                                                     4));
 }
 
+TEST(VirtualFile, NamesTheFilesThatItShowsOnceEach) {
+    const MemoryFile one("0123456789", "one");
+    const MemoryFile other("0123456789", "other");
+    PieceList inner;
+    inner.add_source(&other, 0, 1);
+    inner.add_source(&one, 0, 1);
+    const auto virtual_one = made(std::move(inner));
+    PieceList list;
+    list.add_literal("<");
+    list.add_source(&one, 7, 3);
+    list.add_zeros(2);
+    list.add_source(virtual_one.get(), 0, 2);
+    list.add_source(&one, 0, 2);
+    EXPECT_THAT(made(std::move(list))->source_names(), ElementsAre("one", "other"));
+    EXPECT_THAT(made({})->source_names(), testing::IsEmpty());
+}
+
 TEST(VirtualFile, ReadsPastTheEndAreTheCallersMistake) {
     PieceList list;
     list.add_literal("abc");

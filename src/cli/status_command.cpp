@@ -1,0 +1,41 @@
+// ckptfs status: what a mount says of itself, and the level of its log.
+#include <ostream>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/mount_status.h"
+#include "util/text.h"
+
+namespace ckptfs::cli {
+namespace {
+
+const char* file_of(StatusArguments::Shown shown) {
+    switch (shown) {
+        case StatusArguments::Shown::text:
+            return status_file;
+        case StatusArguments::Shown::json:
+            return status_json_file;
+        case StatusArguments::Shown::metrics:
+            return metrics_file;
+        case StatusArguments::Shown::log:
+            return log_lines_file;
+    }
+    return status_file;
+}
+
+}  // namespace
+
+Result<void> show_status(const StatusArguments& arguments, const Environment& environment) {
+    CKPTFS_ASSIGN(const std::string point, absolute_path(arguments.mount_point, environment.working_directory));
+    if (arguments.log_level) {
+        CKPTFS_TRY(environment.mount_controls.set_log_level(point, *arguments.log_level));
+        environment.out << "the log of " << in_quotes(point) << " has level " << name_of(*arguments.log_level)
+                        << " from now on\n";
+        return {};
+    }
+    CKPTFS_ASSIGN(const std::string text, environment.mount_controls.ask(point, file_of(arguments.shown)));
+    environment.out << text;
+    return {};
+}
+
+}  // namespace ckptfs::cli

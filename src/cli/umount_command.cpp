@@ -1,0 +1,74 @@
+// ckptfs umount: unmounts, and waits for the daemon.
+#include <algorithm>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cli/commands.h"
+#include "cli/mount_status.h"
+#include "util/text.h"
+
+namespace ckptfs::cli {
+namespace {
+
+Result<MountEntry> mount_on(const std::string& point, const MountControls& controls) {
+    const std::vector<MountEntry> mounts = controls.mounts();
+    const auto found =
+        std::find_if(mounts.rbegin(), mounts.rend(), [&](const MountEntry& mount) { return mount.point == point; });
+    if (found == mounts.rend()) {
+        return Error(ErrorCode::mount,
+                     "nothing is mounted on " + in_quotes(point) + "; `ckptfs list` names the mounts that there are");
+    }
+    if (found->type != mount_type) {
+        return Error(ErrorCode::mount, "what is mounted on " + in_quotes(point) + " is of type " +
+                                           in_quotes(found->type) + ", and not ckptfs's: unmount it with umount");
+    }
+    return *found;
+}
+
+/// Who serves the mount; nullopt where nobody can say.
+std::optional<ProcessId> daemon_of(const std::string& point, const MountControls& controls) {
+    const auto answer = ask_in_time(controls, point, daemon_file);
+    if (!answer || !*answer) {
+        return std::nullopt;
+    }
+    const auto parsed = parse_process_id(**answer);
+    return parsed ? std::optional(*parsed) : std::nullopt;
+}
+
+}  // namespace
+
+Result<void> unmount(const UnmountArguments& arguments, const Environment& environment) {
+    const MountControls& controls = environment.mount_controls;
+    CKPTFS_ASSIGN(const std::string path, absolute_path(arguments.mount_point, environment.working_directory));
+    CKPTFS_ASSIGN(const std::string point, controls.real_point(path));
+    CKPTFS_ASSIGN(const MountEntry mount, mount_on(point, controls));
+    if (arguments.is_lazy) {
+        return controls.unmount(point, Unmounting::lazily);
+    }
+    const auto daemon = daemon_of(point, controls);
+    CKPTFS_TRY(controls.unmount(point, Unmounting::if_unused));
+    const auto mounts = controls.mounts();
+    const bool is_mounted_elsewhere = std::any_of(mounts.begin(), mounts.end(), [&](const MountEntry& other) {
+        return other.type == mount_type && other.device == mount.device;
+    });
+    if (!daemon || is_mounted_elsewhere) {
+        return {};
+    }
+    const auto end = std::chrono::steady_clock::now() + controls.patience_for_end;
+    while (controls.is_running(*daemon)) {
+        if (std::chrono::steady_clock::now() >= end) {
+            return Error(ErrorCode::io, in_quotes(point) + " is unmounted here, but its daemon, process " +
+                                            std::to_string(daemon->number) +
+                                            ", has not ended: it is mounted elsewhere too (in another mount "
+                                            "namespace), or waits for its source");
+        }
+        constexpr std::chrono::milliseconds pause{20};
+        std::this_thread::sleep_for(pause);
+    }
+    return {};
+}
+
+}  // namespace ckptfs::cli
