@@ -26,14 +26,16 @@ bool is_for_good(int refusal) {
 
 Outcome<OpenModes::Opening> OpenModes::enter(std::uint64_t inode, int descriptor, const Caller& caller) noexcept {
     try {
+        struct stat found {};
+        const bool is_sources = descriptor >= 0 && ::fstat(descriptor, &found) == 0;  // may ask a server: not locked
         // The kernel is asked under the lock: who opens the same inode meanwhile needs the answer.
         const std::lock_guard lock(mutex_);
         const auto [entry, is_first] = inodes_.try_emplace(inode);
         if (!is_first) {
-            return join(entry->second, descriptor);
+            return join(entry->second, is_sources ? &found : nullptr);
         }
         try {
-            entry->second = begin(descriptor, caller);
+            entry->second = is_sources ? begin(descriptor, found, caller) : OpenInode{.users = 1};
         } catch (...) {
             inodes_.erase(entry);
             throw;
@@ -44,29 +46,20 @@ Outcome<OpenModes::Opening> OpenModes::enter(std::uint64_t inode, int descriptor
     }
 }
 
-Outcome<OpenModes::Opening> OpenModes::join(OpenInode& open, int descriptor) {
-    if (open.backing != 0) {
-        // The kernel would show the file that it has. The name is to be looked up again.
-        struct stat found {};
-        if (descriptor < 0 || ::fstat(descriptor, &found) != 0 || found.st_dev != open.device ||
-            found.st_ino != open.number) {
-            return Errno{ESTALE};
-        }
+Outcome<OpenModes::Opening> OpenModes::join(OpenInode& open, const struct stat* found) {
+    // The kernel would show the file that it has. The name is to be looked up again.
+    if (open.backing != 0 && (found == nullptr || found->st_dev != open.device || found->st_ino != open.number)) {
+        return Errno{ESTALE};
     }
     ++open.users;
     passed_through_ += open.backing != 0 ? 1 : 0;
     return Opening{open.backing};
 }
 
-OpenModes::OpenInode OpenModes::begin(int descriptor, const Caller& caller) {
-    OpenInode open;
-    open.users = 1;
-    struct stat found {};
-    if (refused_ || descriptor < 0 || ::fstat(descriptor, &found) != 0) {
-        return open;
-    }
+OpenModes::OpenInode OpenModes::begin(int descriptor, const struct stat& found, const Caller& caller) {
+    OpenInode open{.users = 1};
     // Writing clears these bits, unless it is root's; and on whose behalf the kernel writes, whoever joins shares.
-    if ((found.st_mode & (S_ISUID | S_ISGID)) != 0) {
+    if (refused_ || (found.st_mode & (S_ISUID | S_ISGID)) != 0) {
         return open;
     }
     const auto backing = backing_files_.open(descriptor, caller);

@@ -1,6 +1,7 @@
 // One way to the bytes of an inode for all who have it open at one time, since the kernel allows no other.
 #pragma once
 
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include <atomic>
@@ -57,8 +58,9 @@ class OpenModes {
         ino_t number = 0;
     };
 
-    [[nodiscard]] Outcome<Opening> join(OpenInode& open, int descriptor);
-    [[nodiscard]] OpenInode begin(int descriptor, const Caller& caller);
+    /// `found`: what the descriptor leads to; nullptr: there is none.
+    [[nodiscard]] Outcome<Opening> join(OpenInode& open, const struct stat* found);
+    [[nodiscard]] OpenInode begin(int descriptor, const struct stat& found, const Caller& caller);
 
     BackingFiles& backing_files_;
     std::atomic<std::size_t> passed_through_ = 0;

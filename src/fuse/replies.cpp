@@ -95,10 +95,13 @@ std::span<std::byte> reply_buffer(std::size_t nbytes) {
 }
 
 void reply_parts(fuse_req_t request, const ReadBytes& bytes) {
+    if (bytes.count <= 1) {
+        reply_bytes(request, bytes.parts.front());
+        return;
+    }
     std::array<iovec, ReadBytes::most_parts> parts{};
     std::transform(bytes.parts.begin(), bytes.parts.end(), parts.begin(), [](std::span<const std::byte> part) {
-        return iovec{const_cast<std::byte*>(part.data()),
-                     part.size()};  // NOLINT(cppcoreguidelines-pro-type-const-cast)
+        return iovec{const_cast<std::byte*>(part.data()), part.size()};
     });
     for (std::size_t i = 0; i < bytes.count; ++i) {
         current_answer().nbytes += bytes.parts.at(i).size();

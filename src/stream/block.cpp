@@ -2,6 +2,7 @@
 #include "stream/block.h"
 
 #include <algorithm>
+#include <exception>
 #include <utility>
 
 namespace ckptfs {
@@ -28,36 +29,26 @@ void Block::read(std::size_t number) {
     const std::uint64_t begin = number == 0 ? offset_ : cuts_[number - 1];
     const std::uint64_t until = number == cuts_.size() ? end() : cuts_[number];
     const auto start = std::chrono::steady_clock::now();
-    Result<void> result;
-    std::exception_ptr thrown;
+    bool is_read = false;
     try {
-        result = file_->read(begin, {memory_.get() + (begin - offset_), static_cast<std::size_t>(until - begin)});
-    } catch (...) {
-        thrown = std::current_exception();
+        is_read = file_->read(begin, {memory_.get() + (begin - offset_), static_cast<std::size_t>(until - begin)}).ok();
+    } catch (const std::exception&) {
+        is_read = false;  // thrown once more to whoever reads it again
     }
     const auto taken = std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
     const std::lock_guard lock(mutex_);
     slowest_ns_ = std::max<std::int64_t>(slowest_ns_, taken);
-    if (!result && !error_) {
-        error_ = result.error();
-    }
-    thrown_ = thrown_ ? thrown_ : thrown;
+    has_failed_ = has_failed_ || !is_read;
     if (++done_ == reads()) {
         changed_.notify_all();
     }
 }
 
-Result<void> Block::wait() {
+bool Block::wait() {
     help(true);
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return done_ == reads(); });
-    if (thrown_) {
-        std::rethrow_exception(thrown_);
-    }
-    if (error_) {
-        return *error_;
-    }
-    return {};
+    return !has_failed_;
 }
 
 }  // namespace ckptfs

@@ -6,10 +6,8 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
-#include <exception>
 #include <memory>
 #include <mutex>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -33,8 +31,9 @@ class Block {
     void help();
     /// Nobody will ask for it. Reads that have begun end; whoever waits for it still gets it.
     void abandon() { is_abandoned_ = true; }
-    /// Helps, and waits for the others. What reading has thrown is thrown to each who waits.
-    Result<void> wait();
+    /// Helps, and waits for the others. False where some of the bytes could not be read, for whatever reason: whoever
+    /// needs any of them reads these, and learns that.
+    [[nodiscard]] bool wait();
 
     /// Once wait() has succeeded: the bytes from `from` to `to`, offsets in the file within the block.
     [[nodiscard]] std::span<const std::byte> bytes(std::uint64_t from, std::uint64_t to) const {
@@ -61,8 +60,7 @@ class Block {
     std::mutex mutex_;
     std::condition_variable changed_;
     std::size_t done_ = 0;
-    std::optional<Error> error_;
-    std::exception_ptr thrown_;
+    bool has_failed_ = false;
 };
 
 }  // namespace ckptfs

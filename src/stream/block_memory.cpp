@@ -1,18 +1,28 @@
 // A stack of free blocks.
 #include "stream/block_memory.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
-#include <cstdlib>
 
 namespace ckptfs {
 namespace {
 
-constexpr std::size_t page_nbytes = 4096;
+/// Of the system itself: what the allocator is given back stays with the process as often as not. nullptr: none.
+std::byte* map_block() {
+    void* const memory =
+        ::mmap(nullptr, stream_block_nbytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
+}
+
+void unmap_block(std::byte* block) {
+    ::munmap(block, stream_block_nbytes);
+}
 
 }  // namespace
 
 BlockMemory::~BlockMemory() {
-    std::for_each(kept_.begin(), kept_.end(), [](std::byte* block) { std::free(block); });
+    std::for_each(kept_.begin(), kept_.end(), unmap_block);
 }
 
 std::shared_ptr<std::byte> BlockMemory::take() {
@@ -28,7 +38,7 @@ std::shared_ptr<std::byte> BlockMemory::take() {
                 return nullptr;
             }
             kept_.reserve(count_ + 1);  // so that giving back cannot fail
-            block = static_cast<std::byte*>(std::aligned_alloc(page_nbytes, stream_block_nbytes));
+            block = map_block();
             if (block == nullptr) {
                 return nullptr;
             }
@@ -54,7 +64,7 @@ void BlockMemory::release_unused() {
         count_ -= unused.size();
         fewest_kept_ = kept_.size();
     }
-    std::for_each(unused.begin(), unused.end(), [](std::byte* block) { std::free(block); });
+    std::for_each(unused.begin(), unused.end(), unmap_block);
 }
 
 std::uint64_t BlockMemory::held_nbytes() const {

@@ -17,6 +17,22 @@ constexpr std::uint64_t share_of_memory = 16;
 /// One for who reads and one for who answers; below that reading ahead takes from both.
 constexpr unsigned fewest_processors = 4;
 
+/// Signals are for the thread that serves; one that is made meanwhile gets none.
+class SignalsBlocked {
+ public:
+    SignalsBlocked() {
+        sigset_t all{};
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before_);
+    }
+    ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+    SignalsBlocked(const SignalsBlocked&) = delete;
+    SignalsBlocked& operator=(const SignalsBlocked&) = delete;
+
+ private:
+    sigset_t before_{};
+};
+
 }  // namespace
 
 ReadAheadOptions ReadAheadOptions::usual() {
@@ -25,7 +41,9 @@ ReadAheadOptions ReadAheadOptions::usual() {
 }
 
 ReadAhead::ReadAhead(const ReadAheadOptions& options)
-    : options_(options), memory_(std::make_shared<BlockMemory>(options.memory_nbytes)) {}
+    : options_(options), memory_(std::make_shared<BlockMemory>(options.memory_nbytes)) {
+    threads_.reserve(options.threads);
+}
 
 ReadAhead::~ReadAhead() {
     {
@@ -48,10 +66,10 @@ void ReadAhead::release_idle() {
     memory_->release_unused();
 }
 
-void ReadAhead::ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers) {
+void ReadAhead::ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers, Need need) {
     {
         const std::lock_guard lock(mutex_);
-        queue_.insert(queue_.end(), helpers, block);
+        queue_.insert(need == Need::now ? queue_.begin() : queue_.end(), helpers, block);
         for (std::size_t free = idle_; free < queue_.size() && threads_.size() < options_.threads; ++free) {
             if (!start_thread()) {
                 break;
@@ -61,20 +79,15 @@ void ReadAhead::ask_for_help(const std::shared_ptr<Block>& block, std::size_t he
     helpers == 1 ? changed_.notify_one() : changed_.notify_all();
 }
 
-/// Signals are for the thread that serves. Without a thread, those who need a block read it themselves.
+/// Without a thread, those who need a block read it themselves.
 bool ReadAhead::start_thread() {
-    bool started = true;
-    sigset_t all{};
-    sigset_t before{};
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const SignalsBlocked blocked;
     try {
         threads_.emplace_back([this] { work(); });
     } catch (const std::system_error&) {
-        started = false;  // the system has no further one for us: those that there are do all the work
+        return false;  // the system has no further one for us: those that there are do all the work
     }
-    pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    return started;
+    return true;
 }
 
 void ReadAhead::work() noexcept {

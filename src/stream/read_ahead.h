@@ -83,6 +83,7 @@ class Stream {
     void plan(std::uint64_t number);
     void learn(const Needed& needed, std::chrono::nanoseconds waited);
     void learn_read(std::chrono::nanoseconds taken);
+    void drop(const Block& block);
     void drop_served(std::uint64_t offset, std::uint64_t end);
     void drop_all();
     void release_if_idle();
@@ -100,6 +101,7 @@ class Stream {
     AccessPattern pattern_;
     std::map<std::uint64_t, Held> blocks_;  // by number: offset / stream_block_nbytes
     std::uint64_t depth_;                   // blocks that are read before they are asked for
+    std::uint64_t planned_until_ = 0;       // of this run: no block below is planned again
     unsigned fast_reads_ = 0;               // in a row; where none was slow lately, the largest number
     bool was_used_ = false;                 // since release_if_idle() asked
 };
@@ -120,8 +122,11 @@ class ReadAhead {
  private:
     friend class Stream;
 
-    /// `helpers` threads at most, which come when they have nothing else to do.
-    void ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers);
+    /// Whether somebody waits for a block already.
+    enum class Need : std::uint8_t { now, later };
+
+    /// `helpers` threads at most, which come when they have nothing else to do, to what is needed now first.
+    void ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers, Need need);
     bool start_thread();
     void work() noexcept;
 

@@ -62,10 +62,13 @@ Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out) {
         return bytes;
     }
     for (const auto& block : std::span(needed.blocks).first(needed.count)) {
-        if (auto read = block->wait(); !read) {
-            const std::lock_guard lock(mutex_);
-            blocks_.erase(block->offset() / stream_block_nbytes);  // whoever tries again reads again
-            return read.error();
+        if (!block->wait()) {
+            // What could not be read may be other bytes of the block than those that are asked for.
+            drop(*block);
+            CKPTFS_TRY(file_->read(offset, out));
+            bytes = {};
+            bytes.add(out, nullptr);
+            return bytes;
         }
         bytes.add(block->bytes(std::max(offset, block->offset()), std::min(end, block->end())), block->holder());
     }
@@ -99,7 +102,7 @@ Stream::Needed Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
             return {};
         }
         if (is_new && found->reads() > 1) {
-            read_ahead_.ask_for_help(found, std::min(found->reads() - 1, most_helpers));
+            read_ahead_.ask_for_help(found, std::min(found->reads() - 1, most_helpers), ReadAhead::Need::now);
         }
         needed.read_ahead += is_new ? 0 : 1;
         needed.blocks.at(needed.count++) = std::move(found);
@@ -129,17 +132,22 @@ std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
     return made;
 }
 
-/// Whatever is missing of the `depth_` blocks from `number` on.
+/// The `depth_` blocks from `number` on, each once: of requests that overtake each other the later one is answered
+/// from blocks that are gone again.
 void Stream::plan(std::uint64_t number) {
-    for (std::uint64_t ahead = number; ahead < number + depth_ && ahead * stream_block_nbytes < file_->size();
-         ++ahead) {
+    const std::uint64_t end = number + depth_;
+    for (std::uint64_t ahead = std::max(number, planned_until_); ahead < end; ++ahead) {
+        if (ahead * stream_block_nbytes >= file_->size()) {
+            return;
+        }
         bool is_new = false;
         const auto planned = block(ahead, is_new);
         if (!planned) {
             return;  // the other streams have the memory
         }
+        planned_until_ = ahead + 1;
         if (is_new) {
-            read_ahead_.ask_for_help(planned, std::min(planned->reads(), most_helpers));
+            read_ahead_.ask_for_help(planned, std::min(planned->reads(), most_helpers), ReadAhead::Need::later);
         }
     }
 }
@@ -163,6 +171,14 @@ void Stream::learn_read(std::chrono::nanoseconds taken) {
         depth_ = std::max(depth_, first_slow_depth);
     } else if (fast_reads_ < forgotten_after && ++fast_reads_ == forgotten_after) {
         depth_ = shallow;
+    }
+}
+
+void Stream::drop(const Block& block) {
+    const std::lock_guard lock(mutex_);
+    const auto at = blocks_.find(block.offset() / stream_block_nbytes);
+    if (at != blocks_.end() && at->second.block.get() == &block) {
+        blocks_.erase(at);
     }
 }
 
@@ -190,6 +206,7 @@ void Stream::drop_all() {
         held.block->abandon();
     }
     blocks_.clear();
+    planned_until_ = 0;
 }
 
 void Stream::release_if_idle() {

@@ -24,10 +24,15 @@ Result<void> read_pieces(const PieceList& list, std::span<std::byte> out) {
     for (const Piece& piece : list.pieces()) {
         const auto part = out.first(piece.length);
         out = out.subspan(piece.length);
-        if (piece.kind == Piece::Kind::source) {
-            CKPTFS_TRY(piece.file->read(piece.offset, part));
-        } else {
-            std::fill(part.begin(), part.end(), std::byte{0});
+        switch (piece.kind) {
+            case Piece::Kind::source:
+                CKPTFS_TRY(piece.file->read(piece.offset, part));
+                break;
+            case Piece::Kind::zeros:
+                std::fill(part.begin(), part.end(), std::byte{0});
+                break;
+            case Piece::Kind::literal:
+                return Error(ErrorCode::internal, "elements of a tensor are literal bytes");
         }
     }
     return {};

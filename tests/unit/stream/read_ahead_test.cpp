@@ -3,6 +3,7 @@
 
 #include <gmock/gmock.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <random>
@@ -224,6 +225,9 @@ TEST(ReadAhead, AnErrorIsOfWhoeverAsksForThoseBytes) {
     ASSERT_FALSE(failed.ok());
     EXPECT_EQ(failed.error().code(), ErrorCode::stale);
     EXPECT_THAT(failed.error().message(), HasSubstr("it has changed"));
+    EXPECT_TRUE(read(stream, 3 * mib + 1, mib / 2).ok()) << "the bad byte is not among these";
+    EXPECT_TRUE(read(stream, 2 * mib + 1, mib - 1).ok());
+    EXPECT_TRUE(read(stream, 4 * mib, mib).ok());
     faulty->repair();
     EXPECT_TRUE(read(stream, 3 * mib, mib).ok());
 }
@@ -232,15 +236,43 @@ TEST(ReadAhead, WhatReadingThrowsIsThrownToTheReader) {
     class Throwing final : public MemoryFile {
      public:
         using MemoryFile::MemoryFile;
-        Result<void> read(std::uint64_t /*offset*/, std::span<std::byte> /*out*/) const override {
-            throw std::bad_alloc();
+        Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+            if (throws) {
+                throw std::bad_alloc();
+            }
+            return MemoryFile::read(offset, out);
         }
+        std::atomic<bool> throws = true;
     };
+    const auto file = std::make_shared<Throwing>(std::string(8 * mib, 'a'));
     ReadAhead ahead(options());
-    Stream stream(ahead, std::make_shared<Throwing>(std::string(8 * mib, 'a')), Stream::Ahead::always);
-    EXPECT_THROW(static_cast<void>(read(stream, 0, mib)), std::bad_alloc);
-    EXPECT_THROW(static_cast<void>(read(stream, mib, mib)), std::bad_alloc);
-    EXPECT_THROW(static_cast<void>(read(stream, 2 * mib, mib)), std::bad_alloc);
+    Stream stream(ahead, file, Stream::Ahead::always);
+    for (std::uint64_t at = 0; at < 3 * mib; at += mib) {
+        EXPECT_THROW(static_cast<void>(read(stream, at, mib)), std::bad_alloc);
+    }
+    file->throws = false;
+    for (std::uint64_t at = 0; at < 8 * mib; at += mib) {
+        EXPECT_TRUE(read(stream, at, mib).ok());
+    }
+}
+
+TEST(ReadAhead, RequestsThatOvertakeEachOtherReadNothingTwice) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(32 * mib));
+    ReadAhead ahead(options());
+    {
+        Stream stream(ahead, file, Stream::Ahead::always);
+        ASSERT_TRUE(read(stream, 0, mib).ok());
+        ASSERT_TRUE(read(stream, mib, mib).ok());
+        for (std::uint64_t at = 2 * mib; at < file->size(); at += 2 * mib) {
+            ASSERT_TRUE(read(stream, at + mib, mib).ok());
+            ASSERT_TRUE(read(stream, at, mib).ok());
+        }
+    }
+    std::uint64_t nbytes = 0;
+    for (const auto& call : file->calls()) {
+        nbytes += call.nbytes;
+    }
+    EXPECT_EQ(nbytes, file->size());
 }
 
 TEST(ReadAhead, MemoryIsShared) {
