@@ -2,12 +2,14 @@
 #include "diff/difference.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <mutex>
 #include <set>
 #include <span>
 #include <tuple>
 #include <utility>
+#include <variant>
 
 #include "util/parallel.h"
 #include "util/text.h"
@@ -44,6 +46,30 @@ Result<void> read(const Tensor& tensor, std::uint64_t from, std::uint64_t count,
         }
     }
     return {};
+}
+
+bool is_same_number(std::int64_t whole, double number) {
+    constexpr double bound = 0x1p63;
+    return number >= -bound && number < bound && static_cast<double>(static_cast<std::int64_t>(number)) == number &&
+           static_cast<std::int64_t>(number) == whole;
+}
+
+/// By value: 0 is 0.0, and a NaN is a NaN. A flag is no number.
+bool same(const model::Scalar& a, const model::Scalar& b) {
+    const auto* const real_a = std::get_if<double>(&a);
+    const auto* const real_b = std::get_if<double>(&b);
+    if (real_a != nullptr && real_b != nullptr) {
+        return *real_a == *real_b || (std::isnan(*real_a) && std::isnan(*real_b));
+    }
+    const auto* const whole_a = std::get_if<std::int64_t>(&a);
+    const auto* const whole_b = std::get_if<std::int64_t>(&b);
+    if (whole_a != nullptr && real_b != nullptr) {
+        return is_same_number(*whole_a, *real_b);
+    }
+    if (real_a != nullptr && whole_b != nullptr) {
+        return is_same_number(*whole_b, *real_a);
+    }
+    return a == b;
 }
 
 /// What a thread holds of both sides.
@@ -200,7 +226,7 @@ class Comparison {
 
     void expect_same(const std::string& where, const std::string& name, std::optional<model::Scalar> a,
                      std::optional<model::Scalar> b) {
-        if (a != b) {
+        if (a.has_value() != b.has_value() || (a && !same(*a, *b))) {
             result_.values.push_back({where, name, std::move(a), std::move(b)});
         }
     }

@@ -167,6 +167,22 @@ TEST_F(DifferenceOfSides, NumbersAreMatchedByTheirPlace) {
     EXPECT_THAT(found.notes, ElementsAre(HasSubstr("2 counters and hyper-parameters")));
 }
 
+TEST_F(DifferenceOfSides, NumbersAreComparedByValue) {
+    const double nan = std::numeric_limits<double>::quiet_NaN();
+    a_.numbers = {
+        {"g", "nan", nan}, {"g", "zero", std::int64_t{0}}, {"g", "one", 1.0}, {"g", "word", std::string("x")}};
+    b_.numbers = {
+        {"g", "nan", nan}, {"g", "zero", 0.0}, {"g", "one", std::int64_t{1}}, {"g", "word", std::string("x")}};
+    EXPECT_TRUE(run().is_none());
+    const std::int64_t large = (std::int64_t{1} << 53) + 1;
+    a_.numbers = {{"g", "nan", nan}, {"g", "large", large}, {"g", "flag", true}, {"g", "end", 0x1p63}};
+    b_.numbers = {{"g", "nan", 1.0},
+                  {"g", "large", 0x1p53},
+                  {"g", "flag", std::int64_t{1}},
+                  {"g", "end", std::numeric_limits<std::int64_t>::max()}};
+    EXPECT_THAT(run().values, SizeIs(4));
+}
+
 TEST_F(DifferenceOfSides, WhatCannotBeReadIsAnError) {
     add(a_, "w", {1})->fails = true;
     add(b_, "w", {1});
@@ -183,6 +199,11 @@ TEST_F(DifferenceOfSides, WhatIsNotFiniteIsNullInJson) {
     EXPECT_EQ(json["same"], false);
     EXPECT_EQ(json["tensors"][0]["numel_not_finite"], 1);
     EXPECT_TRUE(json["tensors"][0]["max_absolute"].is_null());
+    Difference far;
+    far.kinds = {{"weight", 1, 1, 1, {1, 0, std::numeric_limits<double>::infinity(), 2, true}}};
+    const auto kind = nlohmann::json::parse(as_json(a_, b_, far))["kinds"][0];
+    EXPECT_TRUE(kind["max_absolute"].is_null()) << "above what a double holds";
+    EXPECT_EQ(kind["max_relative"], 2);
     EXPECT_THAT(json["only_in_a"].get<std::vector<std::string>>(), IsEmpty());
     EXPECT_THAT(as_text(a_, b_, run(), 80), HasSubstr("1 not finite"));
 }

@@ -84,6 +84,42 @@ TEST(Numbers, WholeNumbersThatOneDoubleHoldsDiffer) {
     EXPECT_EQ(found.max_absolute, 3);
 }
 
+TEST(Numbers, WholeNumbersOfTwoTypesAreComparedExactly) {
+    const std::int64_t large = (std::int64_t{1} << 53) + 1;
+    Deviation found = compare(DType::int64, bytes_of<std::int64_t>({large, -1, 5, 7}), DType::uint64,
+                              bytes_of<std::uint64_t>({std::uint64_t{1} << 53, ~std::uint64_t{0}, 5, 4}));
+    EXPECT_EQ(found.different, 3U);
+    EXPECT_EQ(found.not_finite, 0U);
+    EXPECT_EQ(found.max_absolute, 0x1p64);
+    found = compare(DType::int64, bytes_of<std::int64_t>({large}), DType::int64, bytes_of<std::int64_t>({large - 1}));
+    EXPECT_EQ(found.max_absolute, 1) << "though one double is nearest to both";
+    found = compare(DType::int8, bytes_of<std::int8_t>({-3, 2}), DType::int32, bytes_of<std::int32_t>({-3, 2}));
+    EXPECT_EQ(found.different, 0U);
+}
+
+TEST(Numbers, WholeNumbersOfEveryTypeAreMeasured) {
+    for (const DType dtype : {DType::boolean, DType::uint8, DType::int8}) {
+        const Deviation found = compare(dtype, bytes_of<std::uint8_t>({1, 1}), dtype, bytes_of<std::uint8_t>({1, 0}));
+        EXPECT_EQ(found.different, 1U);
+        EXPECT_EQ(found.not_finite, 0U) << model::name(dtype);
+        EXPECT_EQ(found.max_absolute, 1);
+    }
+    for (const DType dtype : {DType::uint16, DType::uint32, DType::uint64}) {
+        std::vector<std::byte> one(model::itemsize(dtype));
+        one[0] = std::byte{3};
+        EXPECT_EQ(compare(dtype, one, DType::float32, bytes_of<float>({3})).different, 0U) << model::name(dtype);
+    }
+}
+
+TEST(Numbers, WhatADoubleCannotHoldIsInfinite) {
+    const double largest = std::numeric_limits<double>::max();
+    const Deviation found =
+        compare(DType::float64, bytes_of<double>({largest}), DType::float64, bytes_of<double>({-largest}));
+    EXPECT_EQ(found.not_finite, 0U);
+    EXPECT_TRUE(std::isinf(found.max_absolute));
+    EXPECT_EQ(found.max_relative, 2);
+}
+
 TEST(Numbers, WhatIsNoRealNumberIsCountedAlone) {
     const auto one = bytes_of<float>({1, 2, 3, 4});
     const auto other = bytes_of<float>({1, 2, 3, 5});
