@@ -77,9 +77,10 @@ Result<WritableSource> open_writable_checkpoint(const Environment& environment, 
 
 std::size_t columns(const share::Variables& variable, std::size_t of_terminal) {
     constexpr std::size_t least = 40;
+    constexpr std::size_t most = 1'000;  // the picture of a re-cut has a cell for each
     const auto said = variable("COLUMNS");
     const std::size_t columns = said ? parse_count(*said).value_or(0) : 0;
-    return std::max(columns > 0 ? columns : of_terminal > 0 ? of_terminal : usual_columns, least);
+    return std::clamp(columns > 0 ? columns : of_terminal > 0 ? of_terminal : usual_columns, least, most);
 }
 
 Environment environment_without_mounts(std::ostream& out, std::ostream& error) {

@@ -13,6 +13,11 @@ constexpr std::size_t gap = 2;
 constexpr std::size_t least_last_column = 20;
 constexpr std::size_t deeper = 4;  // what stands below its row
 
+/// Of UTF-8.
+bool begins_character(char byte) {
+    return (static_cast<unsigned char>(byte) & 0xc0U) != 0x80U;
+}
+
 bool is_letter(char character) {
     const auto byte = static_cast<unsigned char>(character);
     return (byte >= 'a' && byte <= 'z') || (byte >= 'A' && byte <= 'Z') || (byte >= '0' && byte <= '9') || byte >= 0x80;
@@ -177,8 +182,18 @@ class Fitting {
 }  // namespace
 
 std::size_t shown_width(std::string_view text) {
-    return static_cast<std::size_t>(std::count_if(
-        text.begin(), text.end(), [](char byte) { return (static_cast<unsigned char>(byte) & 0xc0U) != 0x80U; }));
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), begins_character));
+}
+
+std::string_view shown_prefix(std::string_view text, std::size_t columns) {
+    std::size_t end = 0;
+    for (std::size_t width = 0; end < text.size(); ++end) {
+        width += begins_character(text[end]) ? 1U : 0U;
+        if (width > columns) {
+            break;
+        }
+    }
+    return text.substr(0, end);
 }
 
 std::string unbroken(std::string_view text) {

@@ -10,6 +10,8 @@ namespace ckptfs {
 
 /// Characters as a terminal counts them: the bytes of one UTF-8 sequence are one.
 [[nodiscard]] std::size_t shown_width(std::string_view text);
+/// What of `text` is shown in `columns`: whole characters from its beginning on.
+[[nodiscard]] std::string_view shown_prefix(std::string_view text, std::size_t columns);
 
 /// `text`, which is printable(), so that wrapped() keeps it in one line.
 [[nodiscard]] std::string unbroken(std::string_view text);

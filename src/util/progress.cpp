@@ -7,6 +7,7 @@
 #include <ostream>
 #include <utility>
 
+#include "util/layout.h"
 #include "util/text.h"
 
 namespace ckptfs {
@@ -55,13 +56,17 @@ std::string amount_text(std::uint64_t done, std::uint64_t total, double rate) {
 std::string duration_text(std::uint64_t seconds) {
     constexpr std::uint64_t minute = 60;
     constexpr std::uint64_t hour = 60 * minute;
+    constexpr std::uint64_t day = 24 * hour;
     if (seconds < minute) {
         return std::to_string(seconds) + " s";
     }
     if (seconds < hour) {
         return std::to_string(seconds / minute) + " min " + std::to_string(seconds % minute) + " s";
     }
-    return std::to_string(seconds / hour) + " h " + std::to_string(seconds % hour / minute) + " min";
+    if (seconds < 2 * day) {
+        return std::to_string(seconds / hour) + " h " + std::to_string(seconds % hour / minute) + " min";
+    }
+    return std::to_string(seconds / day) + " days " + std::to_string(seconds % day / hour) + " h";
 }
 
 ProgressPrinter::ProgressPrinter(TextOf text, std::ostream& stream, Style style, std::function<std::size_t()> columns,
@@ -111,7 +116,7 @@ void ProgressPrinter::print(const std::string& text) {
     }
     // A line that is wrapped is not gone with clear_line; some terminals wrap it once the last column is full.
     const std::size_t columns = std::max<std::size_t>(columns_(), 1);
-    stream_ << clear_line << text.substr(0, columns - 1) << std::flush;
+    stream_ << clear_line << shown_prefix(text, columns - 1) << std::flush;
     is_shown_ = true;
 }
 

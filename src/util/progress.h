@@ -31,7 +31,7 @@ class RateMeter {
 
 /// "12.3 GB of 45.6 GB (27 %), 1.2 GB/s, 28 s left"; without a rate its first half.
 [[nodiscard]] std::string amount_text(std::uint64_t done, std::uint64_t total, double rate);
-/// "28 s", "3 min 5 s", "2 h 10 min".
+/// "28 s", "3 min 5 s", "2 h 10 min", "5 days 3 h".
 [[nodiscard]] std::string duration_text(std::uint64_t seconds);
 
 /// Writes to `stream` from a thread of its own, until it is destroyed.

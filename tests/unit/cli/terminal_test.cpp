@@ -136,6 +136,12 @@ TEST(TerminalWords, ColumnsAreTheVariablesElseTheTerminals) {
     EXPECT_EQ(columns(variable, 0), 100U);
     variables["COLUMNS"] = "7";
     EXPECT_EQ(columns(variable, 0), 40U);
+    variables["COLUMNS"] = "9000000000";
+    EXPECT_EQ(columns(variable, 0), 1'000U);
+    Harness harness;
+    harness.columns = columns(variable, 0);
+    ASSERT_EQ(harness.run({"inspect", (fixtures / "stage2_bf16_ws4").string(), "--world-size=3"}), 0);
+    expect_to_fit(harness.out(), 1'000);
     for (const char* none : {"", "0", "wide", "-1"}) {
         variables["COLUMNS"] = none;
         EXPECT_EQ(columns(variable, 90), 90U) << none;

@@ -43,6 +43,8 @@ TEST(Progress, DurationsArePlain) {
     EXPECT_EQ(duration_text(60), "1 min 0 s");
     EXPECT_EQ(duration_text(3599), "59 min 59 s");
     EXPECT_EQ(duration_text(7260), "2 h 1 min");
+    EXPECT_EQ(duration_text(172'799), "47 h 59 min");
+    EXPECT_EQ(duration_text(172'800), "2 days 0 h");
 }
 
 TEST(ProgressPrinter, LeavesATerminalsLineEmptyAndOtherLinesAlone) {
@@ -88,7 +90,7 @@ TEST(ProgressPrinter, PrintsOverItselfWithinTheTerminal) {
     {
         const auto text = [&asked] {
             ++asked;
-            return std::string("a text that is longer than the terminal");
+            return std::string("a t\u00e9xt that is longer than the terminal");
         };
         ProgressPrinter printer(
             text, stream, ProgressPrinter::Style::one_line, [] { return std::size_t{11}; },
@@ -99,7 +101,7 @@ TEST(ProgressPrinter, PrintsOverItselfWithinTheTerminal) {
         printer.aside([&] { stream << "out\n"; });
     }
     const std::string said = stream.str();
-    EXPECT_TRUE(said.starts_with("\r\x1b[Ka text tha\r\x1b[K")) << said;
+    EXPECT_TRUE(said.starts_with("\r\x1b[Ka t\u00e9xt tha\r\x1b[K")) << said;
     EXPECT_NE(said.find("\r\x1b[Kout\n"), std::string::npos) << "the line is cleared before something else";
 }
 
