@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
-#include <thread>
 #include <utility>
 
 #include "cli/command_line.h"
@@ -13,6 +12,7 @@
 #include "cli/operator_arguments.h"
 #include "export/export.h"
 #include "util/nearest_word.h"
+#include "util/parallel.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -469,7 +469,7 @@ constexpr std::size_t most_jobs_unasked = 16;
 
 /// Within which all buffers have to fit.
 Result<void> parse_effort(const Strings& strings, ExportArguments& result) {
-    result.jobs = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_jobs_unasked);
+    result.jobs = threads_for_processors(most_jobs_unasked);
     if (!strings.jobs.empty()) {
         const auto count = parse_count(strings.jobs);
         if (!count || *count < 1 || *count > most_jobs) {

@@ -1,7 +1,5 @@
 // ckptfs diff: finds the tag of either source, and says where what they hold differs.
-#include <algorithm>
 #include <ostream>
-#include <thread>
 #include <utility>
 
 #include "cli/commands.h"
@@ -10,6 +8,7 @@
 #include "cli/view_options.h"
 #include "diff/report.h"
 #include "report/survey.h"
+#include "util/parallel.h"
 #include "util/text.h"
 #include "verify/view_source.h"
 #include "view/kind.h"
@@ -43,10 +42,8 @@ class Comparing {
         const bool joined = opened_a.checkpoint->content.ranks.size() != opened_b.checkpoint->content.ranks.size();
         CKPTFS_ASSIGN(const diff::Side a, side_of(opened_a, joined));
         CKPTFS_ASSIGN(const diff::Side b, side_of(opened_b, joined));
-        diff::Work work;
-        progress_.say([&work] { return "compared: " + amount_text(work.nbytes, work.total, 0); });
-        const std::size_t threads = std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_threads);
-        const auto difference = diff::find_difference(a, b, threads, work);
+        progress_.say([this] { return "compared: " + amount_text(work_.nbytes, work_.total, 0); });
+        const auto difference = diff::find_difference(a, b, threads_for_processors(most_threads), work_);
         progress_.end();
         if (!difference) {
             return difference.error();
@@ -102,6 +99,7 @@ class Comparing {
 
     const DiffArguments& arguments_;
     const Environment& environment_;
+    diff::Work work_;  // read by the thread of progress_, which ends first
     Progress progress_;
     view::ViewOptions options_;
 };

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "util/layout.h"
+#include "util/shape.h"
 #include "util/text.h"
 
 namespace ckptfs::diff {
@@ -18,15 +19,6 @@ using Json = nlohmann::ordered_json;
 
 constexpr std::size_t max_listed = 20;
 constexpr std::size_t hanging = 4;
-
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-    std::vector<std::string> extents;
-    extents.reserve(shape.size());
-    for (const std::uint64_t extent : shape) {
-        extents.push_back(std::to_string(extent));
-    }
-    return "[" + joined(extents, ", ") + "]";
-}
 
 std::string form_text(const std::optional<Form>& form) {
     return form ? std::string(model::name(form->dtype)) + " " + shape_text(form->shape) : "none";

@@ -8,6 +8,7 @@
 
 #include "ckptfs/extent.h"
 #include "util/layout.h"
+#include "util/shape.h"
 #include "util/text.h"
 
 namespace ckptfs::report {
@@ -92,15 +93,6 @@ class Visitor {
     const std::function<void(const PlacedParameter&)>& take_;
     std::map<std::string, std::vector<std::string>> tied_;
 };
-
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-    std::vector<std::string> extents;
-    extents.reserve(shape.size());
-    for (const std::uint64_t extent : shape) {
-        extents.push_back(std::to_string(extent));
-    }
-    return "[" + joined(extents, ", ") + "]";
-}
 
 std::string runs_text(const PlacedTensor& tensor) {
     std::vector<std::string> parts;

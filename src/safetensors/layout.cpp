@@ -67,7 +67,7 @@ std::optional<std::string> quoted(const std::string& text) {
     }
 }
 
-std::string shape_text(const Entry& entry) {
+std::string shape_json(const Entry& entry) {
     std::string text = "[";
     for (std::size_t axis = 0; axis < entry.shape.size(); ++axis) {
         const bool packed = entry.dtype == DType::float4_e2m1fn_x2 && axis + 1 == entry.shape.size();
@@ -139,7 +139,7 @@ Result<Layout> lay_out(const std::vector<Entry>& entries, const Metadata& metada
             return error_about(ErrorCode::damaged, file_name, entry, "its size does not fit into 64 bits");
         }
         json += (json.size() == 1 ? "" : ",") + *name + R"(:{"dtype":")" + std::string(dtype) + R"(","shape":)" +
-                shape_text(entry) + R"(,"data_offsets":[)" + std::to_string(offset) + "," + std::to_string(*end) + "]}";
+                shape_json(entry) + R"(,"data_offsets":[)" + std::to_string(offset) + "," + std::to_string(*end) + "]}";
         names.push_back(entry.name);
         offset = *end;
     }

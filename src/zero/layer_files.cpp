@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "util/path.h"
+#include "util/shape.h"
 #include "zero/mixed_saves.h"
 
 namespace ckptfs::zero {
@@ -32,14 +33,6 @@ std::optional<LayerParameter> layer_parameter(std::string_view name) {
     }
     result.name = name.substr(static_cast<std::size_t>(rest - name.data()) + 1);
     return result;
-}
-
-std::string shape_text(const std::vector<std::uint64_t>& shape) {
-    std::string text;
-    for (const std::uint64_t extent : shape) {
-        text += (text.empty() ? "" : ", ") + std::to_string(extent);
-    }
-    return "[" + text + "]";
 }
 
 Result<RankFile> open_file(const Source& source, const std::string& directory, const std::string& name) {

@@ -1,14 +1,12 @@
 // What does not depend on the kind of file.
 #include "zero/rank_files.h"
 
-#include <thread>
-
 #include "util/path.h"
 
 namespace ckptfs::zero {
 
 std::size_t most_parsed_at_a_time() {
-    return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most_opened_at_a_time);
+    return threads_for_processors(most_opened_at_a_time);
 }
 
 Result<OpenedRankFile> open_rank_file(const Source& source, const std::string& directory, const std::string& name) {
