@@ -70,8 +70,7 @@ void print_json(const std::vector<Row>& rows, std::ostream& out) {
                         {"user", row.mount.user ? Json(*row.mount.user) : Json()},
                         {"read_only", row.mount.is_read_only}});
     }
-    constexpr int schema = 1;
-    const Json document{{"schema", schema}, {"mounts", std::move(list)}};
+    const Json document{{"schema_version", 1}, {"mounts", std::move(list)}};
     out << document.dump(2, ' ', false, Json::error_handler_t::replace) << '\n';
 }
 

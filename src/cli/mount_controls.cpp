@@ -2,10 +2,13 @@
 #include "cli/mount_controls.h"
 
 #include <condition_variable>
+#include <exception>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include "util/text.h"
 
 namespace ckptfs::cli {
 
@@ -18,7 +21,12 @@ std::optional<Result<std::string>> ask_in_time(const MountControls& controls, co
     };
     const auto answered = std::make_shared<Answered>();
     std::thread([answered, ask = controls.ask, mount_point, name = std::string(name)] {
-        auto result = ask(mount_point, name);
+        Result<std::string> result = std::string();
+        try {
+            result = ask(mount_point, name);
+        } catch (const std::exception& exception) {  // nobody is above this thread
+            result = Error(ErrorCode::internal, "asking " + in_quotes(mount_point) + " failed: " + exception.what());
+        }
         const std::lock_guard lock(answered->mutex);
         answered->result = std::move(result);
         answered->changed.notify_all();

@@ -18,13 +18,15 @@
 #include "ckptfs/version.h"
 #include "cli/commit.h"
 #include "util/log.h"
+#include "util/own_names.h"
+#include "util/progress.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
 namespace {
 
-constexpr int schema = 1;
 /// All of a status must fit into an extended attribute.
+constexpr std::size_t room_nbytes = max_attribute_nbytes;
 constexpr std::size_t most_tags = 30;
 constexpr std::size_t most_text_nbytes = 200;
 
@@ -44,8 +46,17 @@ std::string name_of_errno(int number) {
     return found == names.end() ? "errno " + std::to_string(number) : found->second;
 }
 
+/// Cut where a character of UTF-8 begins.
 std::string shortened(const std::string& text) {
-    return text.size() <= most_text_nbytes ? text : text.substr(0, most_text_nbytes) + "...";
+    if (text.size() <= most_text_nbytes) {
+        return text;
+    }
+    constexpr std::size_t longest = 4;  // bytes of a character
+    std::size_t end = most_text_nbytes;
+    while (end > most_text_nbytes - longest && (static_cast<unsigned char>(text[end]) & 0xc0U) == 0x80U) {
+        --end;
+    }
+    return text.substr(0, end) + "...";
 }
 
 /// In UTC, "2026-01-31T12:00:00Z".
@@ -56,19 +67,6 @@ std::string utc_text(std::int64_t seconds) {
     std::array<char, 32> text{};
     std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%SZ", &parts);
     return text.data();
-}
-
-std::string duration_text(std::int64_t seconds) {
-    constexpr std::int64_t minute = 60;
-    constexpr std::int64_t hour = 60 * minute;
-    constexpr std::int64_t day = 24 * hour;
-    if (seconds < 2 * minute) {
-        return std::to_string(seconds) + " s";
-    }
-    if (seconds < 2 * hour) {
-        return std::to_string(seconds / minute) + " min";
-    }
-    return seconds < 2 * day ? std::to_string(seconds / hour) + " h" : std::to_string(seconds / day) + " days";
 }
 
 /// The upper bound of a bucket of latencies.
@@ -119,22 +117,33 @@ std::string state_of(const TagState& tag) {
     return tag.problem.empty() ? "whole" : shortened(tag.problem);
 }
 
-std::string tags_text(const FileSystemState& files) {
+/// In at most `room` bytes, but for the lines around the tags.
+std::string tags_text(const FileSystemState& files, std::size_t room) {
     std::string text = "\n" + counted(files.tags.size(), "tag") + " in memory, " +
                        counted(files.generations_read, "generation") + " read since the start\n";
-    for (std::size_t i = 0; i < std::min(files.tags.size(), most_tags); ++i) {
-        const TagState& tag = files.tags[i];
-        text += "  " + printable(shortened(tag.path)) + "  " + tag.generation + "  " + printable(state_of(tag)) + "\n";
+    std::size_t told = 0;
+    while (told < std::min(files.tags.size(), most_tags)) {
+        const TagState& tag = files.tags[told];
+        const std::string line =
+            "  " + printable(shortened(tag.path)) + "  " + tag.generation + "  " + printable(state_of(tag)) + "\n";
+        if (text.size() + line.size() > room) {
+            break;
+        }
+        text += line;
+        ++told;
     }
-    return text + (files.tags.size() > most_tags
-                       ? "  and " + counted(files.tags.size() - most_tags, "more", "more") + "\n"
-                       : "");
+    return text + (files.tags.size() > told ? "  and " + counted(files.tags.size() - told, "more", "more") + "\n" : "");
 }
 
-/// For a label of Prometheus.
+std::string rendered(const nlohmann::ordered_json& json) {
+    return json.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
+}
+
+/// For a label of Prometheus, which is UTF-8: what is none stands there as U+FFFD.
 std::string label(std::string_view text) {
+    const auto utf8 = nlohmann::ordered_json::parse(rendered(text)).get<std::string>();
     std::string escaped;
-    for (const char character : text) {
+    for (const char character : utf8) {
         if (character == '\n') {
             escaped += "\\n";
         } else {
@@ -248,17 +257,30 @@ nlohmann::ordered_json requests_json(const RequestTotals& requests) {
             {"operations", std::move(operations)}};
 }
 
-nlohmann::ordered_json tags_json(const FileSystemState& files) {
+/// In at most `room` bytes.
+nlohmann::ordered_json tags_json(const FileSystemState& files, std::size_t room) {
     using Json = nlohmann::ordered_json;
     Json tags = Json::array();
     for (std::size_t i = 0; i < std::min(files.tags.size(), most_tags); ++i) {
         const TagState& tag = files.tags[i];
-        tags.push_back({{"path", shortened(tag.path)},
-                        {"generation", tag.generation},
-                        {"is_read", tag.is_read},
-                        {"problem", tag.problem.empty() ? Json() : Json(shortened(tag.problem))}});
+        Json json{{"path", shortened(tag.path)},
+                  {"generation", tag.generation},
+                  {"is_read", tag.is_read},
+                  {"problem", tag.problem.empty() ? Json() : Json(shortened(tag.problem))}};
+        const std::size_t nbytes = rendered(json).size() + 1;
+        if (nbytes > room) {
+            break;
+        }
+        room -= nbytes;
+        tags.push_back(std::move(json));
     }
     return tags;
+}
+
+/// What may stand in the rest of a text of `nbytes` so far.
+std::size_t room_after(std::size_t nbytes) {
+    constexpr std::size_t around = 200;  // what frames the tags
+    return room_nbytes - std::min(room_nbytes, nbytes + around);
 }
 
 /// Of a line such as "VmRSS:      1234 kB" in /proc/self/status.
@@ -297,7 +319,9 @@ std::string status_text(const MountStatus& status) {
         {"view", facts.view + ", " + mode_text(facts)},
         {"daemon", "ckptfs " + version_text() + ", process " + std::to_string(facts.daemon.number) + " of user " +
                        std::to_string(facts.user)},
-        {"since", utc_text(facts.started_s) + ", " + duration_text(status.now_s - facts.started_s)},
+        {"since",
+         utc_text(facts.started_s) + ", " +
+             duration_text(static_cast<std::uint64_t>(std::max<std::int64_t>(status.now_s - facts.started_s, 0)))},
         {"memory",
          human_nbytes(status.resident_nbytes) + ", " + human_nbytes(status.most_resident_nbytes) + " at most so far"},
         {"kernel", counted(status.files.inodes, "inode") + ", " + counted(status.files.open_files, "open file") + ", " +
@@ -315,14 +339,14 @@ std::string status_text(const MountStatus& status) {
         }
         text += "\nerrors: " + joined(errors, ", ") + "\n";
     }
-    return text + tags_text(status.files);
+    return text + tags_text(status.files, room_after(text.size()));
 }
 
 std::string status_json(const MountStatus& status) {
     using Json = nlohmann::ordered_json;
     const MountFacts& facts = status.facts;
-    const Json document{
-        {"schema", schema},
+    Json document{
+        {"schema_version", 1},
         {"version", version},
         {"commit", commit.empty() ? Json() : Json(commit)},
         {"mount_point", facts.mount_point},
@@ -353,8 +377,9 @@ std::string status_json(const MountStatus& status) {
         {"requests", requests_json(status.requests)},
         {"generations_read", status.files.generations_read},
         {"tag_count", status.files.tags.size()},
-        {"tags", tags_json(status.files)}};
-    return document.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+        {"tags", Json::array()}};
+    document["tags"] = tags_json(status.files, room_after(rendered(document).size()));
+    return rendered(document) + "\n";
 }
 
 std::string status_metrics(const MountStatus& status) {
@@ -380,7 +405,7 @@ std::string status_metrics(const MountStatus& status) {
 }
 
 OwnFiles own_files(const MountFacts& facts, const std::shared_ptr<const RequestCounters>& counters) {
-    const auto rendered = [facts, counters](std::string (*render)(const MountStatus&)) {
+    const auto text_by = [facts, counters](std::string (*render)(const MountStatus&)) {
         return [facts, counters, render](const FileSystemState& state) {
             return render(status_now(facts, *counters, state));
         };
@@ -394,11 +419,11 @@ OwnFiles own_files(const MountFacts& facts, const std::shared_ptr<const RequestC
     };
     return {.uid = facts.user,
             .gid = ::getegid(),
-            .files = {{.name = status_file, .text = rendered(status_text)},
-                      {.name = status_json_file, .text = rendered(status_json)},
+            .files = {{.name = status_file, .text = text_by(status_text)},
+                      {.name = status_json_file, .text = text_by(status_json)},
                       {.name = log_lines_file, .text = log_lines},
                       // Numbers, and what /proc/mounts and the command line of the daemon say to everybody.
-                      {.name = metrics_file, .is_for_all = true, .text = rendered(status_metrics)},
+                      {.name = metrics_file, .is_for_all = true, .text = text_by(status_metrics)},
                       {.name = view_file, .is_for_all = true, .text = fixed(facts.view)},
                       {.name = daemon_file, .is_for_all = true, .text = fixed(text_of(facts.daemon))}}};
 }

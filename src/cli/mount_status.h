@@ -49,7 +49,8 @@ struct MountStatus {
                                      const FileSystemState& files);
 
 [[nodiscard]] std::string status_text(const MountStatus& status);
-/// One object; docs/operations.md lists what is in it. `schema` grows when a member goes or means something else.
+/// One object; docs/operations.md lists what is in it. `schema_version` grows when a member goes or means something
+/// else.
 [[nodiscard]] std::string status_json(const MountStatus& status);
 /// The text form of Prometheus (its exposition format 0.0.4).
 [[nodiscard]] std::string status_metrics(const MountStatus& status);

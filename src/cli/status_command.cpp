@@ -33,7 +33,13 @@ Result<void> show_status(const StatusArguments& arguments, const Environment& en
                         << " from now on\n";
         return {};
     }
-    CKPTFS_ASSIGN(const std::string text, environment.mount_controls.ask(point, file_of(arguments.shown)));
+    const auto answer = ask_in_time(environment.mount_controls, point, file_of(arguments.shown));
+    if (!answer) {
+        return Error(ErrorCode::mount, "the mount at " + in_quotes(point) +
+                                           " says nothing: its source may not answer; the log of the mount may say "
+                                           "more, and `ckptfs umount --lazy` takes the mount away");
+    }
+    CKPTFS_ASSIGN(const std::string text, *answer);
     environment.out << text;
     return {};
 }

@@ -46,7 +46,7 @@ def test_content(deb):
         "/usr/share/ckptfs/slurm/prolog", "/usr/share/ckptfs/slurm/epilog", "/usr/share/bash-completion/completions/ckptfs", "/usr/share/zsh/vendor-completions/_ckptfs",
         "/usr/share/man/man1/ckptfs.1.gz", "/usr/share/man/man8/mount.ckptfs.8.gz", "/usr/share/doc/ckptfs/copyright",
         "/usr/share/doc/ckptfs/changelog.Debian.gz", "/usr/share/lintian/overrides/ckptfs",
-        *(f"/usr/share/doc/ckptfs/schemas/{name}.json" for name in ("check", "diff", "inspect", "verify"))}
+        *(f"/usr/share/doc/ckptfs/schemas/{name}.json" for name in ("check", "diff", "inspect", "list", "status", "verify"))}
 
 
 def test_lintian_has_nothing_to_say(deb):

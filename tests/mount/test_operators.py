@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 
 import pytest
+from jsonschema import Draft202012Validator
 from mount_fixtures import binary, daemons_naming, Mount, mounts_below, require_fuse, unmount, wait_until
 from users import in_child, outcome, require_root, User
 
@@ -17,6 +18,7 @@ SHARD = "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt"
 USER = User(20001, 20001)
 STRANGER = User(20003, 20003)
 OWN = ".ckptfs"
+SCHEMAS = pathlib.Path(__file__).resolve().parents[2] / "docs" / "schemas"
 KINDS = {  # of mounts that differ in what their root is
     "world-size-3": ("--world-size=3",),
     "weights": ("--view=weights",),
@@ -29,10 +31,17 @@ def ckptfs(*args, **more):
     return subprocess.run([binary(), *map(str, args)], capture_output=True, text=True, timeout=120, check=False, **more)
 
 
+def checked(name, text):
+    """What `ckptfs NAME --json` has printed, once it is what its schema says."""
+    value = json.loads(text)
+    Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_text())).validate(value)
+    return value
+
+
 def status_of(mount):
     result = ckptfs("status", "--json", mount.path)
     assert result.returncode == 0, result.stderr
-    return json.loads(result.stdout)
+    return checked("status", result.stdout)
 
 
 def requests_of(status, operation):
@@ -50,7 +59,7 @@ def test_every_mount_says_how_it_fares_and_lists_nothing_of_it(source, mounted, 
         assert (own / name).read_text(), name
     assert (own / "view").read_text() == view
     status = status_of(mount)
-    assert (status["schema"], status["view"], status["source"], status["mount_point"]) == (1, view, str(source), str(mount.path))
+    assert (status["schema_version"], status["view"], status["source"], status["mount_point"]) == (1, view, str(source), str(mount.path))
     assert status["process"] == mount.process.pid
     assert status["writable"] == ("--writable" in KINDS[view])
     assert json.loads((own / "status.json").read_text())["process"] == mount.process.pid
@@ -200,7 +209,7 @@ def test_list_names_mounts_that_live_and_mounts_that_are_stale(source, mounted):
     alive = mounted(source, "--world-size=3")
     dead = mounted(source, "--world-size=2")
     dead.kill()
-    mounts = {mount["mount_point"]: mount for mount in json.loads(ckptfs("list", "--json").stdout)["mounts"]}
+    mounts = {mount["mount_point"]: mount for mount in checked("list", ckptfs("list", "--json").stdout)["mounts"]}
     assert mounts[str(alive.path)]["state"] == "alive"
     assert mounts[str(alive.path)]["view"] == "world-size-3"
     assert mounts[str(alive.path)]["source"] == str(source)
@@ -262,7 +271,7 @@ def test_a_user_looks_after_his_own_mount(source):
             assert outcome(lambda: (mount.path / OWN / "status").read_text(), USER).startswith("mount ")
             result = ckptfs("status", mount.path)
             assert result.returncode == 6 and "root only where it was mounted with --allow-other" in result.stderr
-            [found] = [one for one in json.loads(ckptfs("list", "--json").stdout)["mounts"] if one["mount_point"] == str(mount.path)]
+            [found] = [one for one in checked("list", ckptfs("list", "--json").stdout)["mounts"] if one["mount_point"] == str(mount.path)]
             assert (found["state"], found["user"]) == ("of another user", USER.uid)
             assert in_child(lambda: ckptfs("umount", mount.path).returncode, STRANGER) == 6
             assert in_child(lambda: ckptfs("umount", mount.path).returncode, USER) == 0

@@ -2,6 +2,7 @@
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 
@@ -13,7 +14,6 @@ BINARY = pathlib.Path(os.environ.get("CKPTFS_BINARY", REPOSITORY / "build" / "ck
 DATA = REPOSITORY / "tests" / "data" / "zero"
 SCHEMAS = REPOSITORY / "docs" / "schemas"
 CHECKPOINTS = sorted(path.parent.name for path in DATA.glob("*/latest") if "_at_ws" not in path.parent.name and path.parent.name != "universal")
-KINDS = {"inspect", "verify", "check", "diff"}
 
 
 def schema(name):
@@ -29,9 +29,21 @@ def output(name, *arguments, statuses=(0,)):
     return value
 
 
+def help_of(*command):
+    return subprocess.run([BINARY, *command, "--help"], capture_output=True, text=True, check=True).stdout
+
+
+def kinds():
+    """The commands that take --json."""
+    commands = set(re.findall(r"^  ckptfs ([a-z]+)", help_of(), re.MULTILINE)) | {"cat"}
+    return {name for name in commands if "--json" in help_of(name)}
+
+
 def test_there_is_one_for_each_command_and_each_is_one():
-    assert {path.stem for path in SCHEMAS.glob("*.json")} == KINDS
-    for name in KINDS:
+    found = kinds()
+    assert {"inspect", "verify", "check", "diff", "list", "status"} <= found
+    assert {path.stem for path in SCHEMAS.glob("*.json")} == found
+    for name in found:
         Draft202012Validator.check_schema(schema(name))
         assert schema(name)["title"] == f"ckptfs {name} --json"
 
@@ -51,6 +63,7 @@ def test_what_is_rare(tmp_path):
         output("inspect", DATA / name)
         output("verify", DATA / name)
         output("diff", source, DATA / name, statuses=(0, 1, 5) if name.startswith("pipeline") else (1,))
+    assert isinstance(output("list")["mounts"], list)  # tests/mount/test_operators.py has some to list, and a status
     assert output("inspect", source, "--view=weights")["view"]["files"]
     assert output("verify", source, "--view=weights")["tags"][0]["view"]["tensors"] > 0
     found = output("diff", source, DATA / "stage2_bf16_ws4", statuses=(1,))

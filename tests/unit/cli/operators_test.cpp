@@ -6,7 +6,9 @@
 #include <future>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 
+#include "cli/exit_code.h"
 #include "cli/mount_status.h"
 #include "harness.h"
 
@@ -88,6 +90,28 @@ TEST_F(Operators, StatusOfAMountThatDoesNotAnswerIsAnError) {
     EXPECT_EQ(harness_.out(), "");
 }
 
+TEST_F(Operators, StatusDoesNotWaitForAMountThatHangs) {
+    std::promise<void> released;
+    const auto release = released.get_future().share();
+    harness_.controls.patience = std::chrono::milliseconds(1);
+    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
+        release.wait();
+        return std::string();
+    };
+    EXPECT_EQ(harness_.run({"status", "/mnt"}), 6);
+    EXPECT_THAT(harness_.error_lines(), ElementsAre(HasSubstr("the mount at '/mnt' says nothing")));
+    EXPECT_EQ(harness_.out(), "");
+    released.set_value();
+}
+
+TEST_F(Operators, WhatIsThrownWhileAMountIsAskedIsAnError) {
+    harness_.controls.ask = [](const std::string&, std::string_view) -> Result<std::string> {
+        throw std::runtime_error("no room");
+    };
+    EXPECT_EQ(harness_.run({"status", "/mnt"}), static_cast<int>(ExitCode::internal));
+    EXPECT_THAT(harness_.error_lines(), ElementsAre(HasSubstr("asking '/mnt' failed: no room")));
+}
+
 TEST_F(Operators, StatusSetsTheLevelOfTheLog) {
     EXPECT_EQ(harness_.run({"status", "/mnt", "--log-level=debug"}), 0) << harness_.error();
     EXPECT_THAT(levels_, ElementsAre(Pair("/mnt", log::Level::debug)));
@@ -120,7 +144,7 @@ TEST_F(Operators, ListTellsStatesApart) {
     failures_ = {{"/stale", ENOTCONN}, {"/others", EACCES}, {"/old", ENODATA}};
     EXPECT_EQ(harness_.run({"list", "--json"}), 0);
     const auto document = nlohmann::json::parse(harness_.out());
-    EXPECT_EQ(document.at("schema"), 1);
+    EXPECT_EQ(document.at("schema_version"), 1);
     std::vector<std::pair<std::string, std::string>> states;
     for (const auto& mount : document.at("mounts")) {
         states.emplace_back(mount.at("mount_point"), mount.at("state"));
@@ -238,7 +262,7 @@ class Status : public testing::Test {
 TEST_F(Status, TextIsForPeople) {
     EXPECT_THAT(status_text(status_),
                 AllOf(HasSubstr("mount     /mnt\n"), HasSubstr("world-size-8, read-only\n"),
-                      HasSubstr("2023-11-14T22:13:20Z, 3 h\n"), HasSubstr("process 12 of user 1000\n"),
+                      HasSubstr("2023-11-14T22:13:20Z, 3 h 0 min\n"), HasSubstr("process 12 of user 1000\n"),
                       HasSubstr("12, 2 of them answered with an error, 1 in progress\n"),
                       HasSubstr("10.0 MB read, 0 B written\n"), HasSubstr("errors: EIO 1, errno 132 1\n"),
                       HasSubstr("3 tags in memory, 3 generations read"), HasSubstr("step1  00ff  whole\n"),
@@ -252,7 +276,7 @@ TEST_F(Status, TextIsForPeople) {
 
 TEST_F(Status, JsonHoldsTheNumbers) {
     const auto document = nlohmann::json::parse(status_json(status_));
-    EXPECT_EQ(document.at("schema"), 1);
+    EXPECT_EQ(document.at("schema_version"), 1);
     EXPECT_EQ(document.at("source"), "/data/\"run\"");
     EXPECT_EQ(document.at("process"), 12);
     EXPECT_EQ(document.at("uptime_s"), 10'800);
@@ -320,6 +344,34 @@ TEST_F(Status, FitsIntoAnExtendedAttributeWhateverThereIs) {
     EXPECT_LT(status_text(status_).size(), room);
     EXPECT_LT(status_json(status_).size(), room);
     EXPECT_LT(status_metrics(status_).size(), room);
+}
+
+TEST_F(Status, TagsEndWhereTheRoomDoes) {
+    // Six bytes of JSON, and four of text, for each of them.
+    status_.files.tags.assign(30, {std::string(200, '\x01'), "00ff", true, std::string(200, '\x02')});
+    constexpr std::size_t room = 65'536;
+    EXPECT_LT(status_text(status_).size(), room);
+    const std::string printed = status_json(status_);
+    EXPECT_LT(printed.size(), room);
+    EXPECT_GT(printed.size(), room - 4'000) << "as many as fit";
+    const auto document = nlohmann::json::parse(printed);
+    EXPECT_EQ(document.at("tag_count"), 30);
+    EXPECT_THAT(document.at("tags").size(), AllOf(testing::Gt(20U), testing::Lt(30U)));
+    EXPECT_EQ(document.at("tags").back().at("path"), std::string(200, '\x01'));
+    status_.facts.mount_point = std::string(4'000, '\x01');
+    EXPECT_LT(status_text(status_).size(), room);
+    EXPECT_LT(status_json(status_).size(), room);
+    status_.files.tags.clear();
+    EXPECT_THAT(status_text(status_), Not(HasSubstr("more")));
+}
+
+TEST_F(Status, CharactersStayWhole) {
+    status_.files.tags = {{std::string(199, 'p') + "\u00e9t", "00ff", true, std::string(197, 'q') + "\U0001f600"}};
+    const auto tag = nlohmann::json::parse(status_json(status_)).at("tags").at(0);
+    EXPECT_EQ(tag.at("path"), std::string(199, 'p') + "...");
+    EXPECT_EQ(tag.at("problem"), std::string(197, 'q') + "...");
+    status_.facts.source = "/data/\xff\u00e9\"\n";
+    EXPECT_THAT(status_metrics(status_), HasSubstr(",source=\"/data/\ufffd\u00e9\\\"\\n\","));
 }
 
 TEST(OwnFiles, ArePrivateButForNumbers) {
