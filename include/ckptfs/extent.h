@@ -36,6 +36,8 @@ class PieceList {
     /// Copies `bytes` to the end of the literals.
     void add_literal(std::string_view bytes);
     void append(const PieceList& other);
+    /// Literals were made from what `file` holds, so that it is among File::add_origins().
+    void add_origin(const File* file) { origins_.push_back(file); }
 
     [[nodiscard]] std::uint64_t nbytes() const { return nbytes_; }
     [[nodiscard]] const std::vector<Piece>& pieces() const { return pieces_; }
@@ -47,6 +49,7 @@ class PieceList {
 
     std::vector<Piece> pieces_;
     std::string literals_;
+    std::vector<const File*> origins_;
     std::uint64_t nbytes_ = 0;
 };
 
@@ -61,7 +64,11 @@ class VirtualFile final : public File {
     [[nodiscard]] const std::string& name() const override { return name_; }
     [[nodiscard]] std::uint64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
     [[nodiscard]] std::vector<std::string> source_names() const override;
+    /// Each source file that the bytes come from is checked once, after all is read.
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override;
+    Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const override;
+    Result<void> check() const override;
+    void add_origins(std::vector<const File*>& out) const override;
     /// Of the piece there alone.
     Result<FileRun> run_at(std::uint64_t offset) const override;
 

@@ -1,6 +1,7 @@
 // The seam to storage: a directory tree of files that can be listed, stamped and read by position.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,12 +17,17 @@ namespace ckptfs {
 /// What identifies one generation of a file: if any of these changes, its bytes may have.
 struct FileStamp {
     std::uint64_t device = 0;
-    std::uint64_t inode = 0;
+    std::uint64_t inode = 0;    ///< says nothing where `inode_may_change`
     std::uint64_t size = 0;     ///< bytes
     std::int64_t mtime_ns = 0;  ///< since the epoch
     std::int64_t ctime_ns = 0;  ///< since the epoch; unlike mtime it cannot be set back
+    /// The file system makes up inode numbers, and other ones once it has forgotten a file: an object store's does.
+    bool inode_may_change = false;
 
-    bool operator==(const FileStamp&) const = default;
+    bool operator==(const FileStamp& other) const {
+        return device == other.device && (inode == other.inode || (inode_may_change && other.inode_may_change)) &&
+               size == other.size && mtime_ns == other.mtime_ns && ctime_ns == other.ctime_ns;
+    }
 };
 
 enum class FileType : std::uint8_t { regular, directory, symlink, fifo, character_device, block_device, socket, other };
@@ -68,6 +74,8 @@ struct OpenDescriptor {
     std::shared_ptr<const void> owner = nullptr;
 };
 
+class FilesRead;
+
 /// One generation of a file's bytes. Immutable and safe for concurrent use.
 class File {
  public:
@@ -89,6 +97,16 @@ class File {
     /// `stale` when the file behind it is no longer the generation that was opened, `invalid_argument` past the end.
     virtual Result<void> read(std::uint64_t offset, std::span<std::byte> out) const = 0;
 
+    /// As read(), but for the question whether the file behind it is still the generation that was opened: that is left
+    /// to `read`, which asks once for many reads. Until it has, the bytes may be another generation's.
+    virtual Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& /*read*/) const {
+        return this->read(offset, out);
+    }
+    /// `stale` when the file behind it is no longer the generation that was opened.
+    virtual Result<void> check() const { return {}; }
+    /// Adds the files of a source that its bytes come from, each as often as it may be found: itself, where it is one.
+    virtual void add_origins(std::vector<const File*>& out) const { out.push_back(this); }
+
     /// Lets the system copy `nbytes` from `offset` on into the descriptor `target` from `target_offset` on, without
     /// their passing through this process: file systems that can share the blocks. False where it does not, whatever
     /// the reason, `target`'s disk being full among them; a part may have been written then, and who reads and writes
@@ -105,6 +123,36 @@ class File {
     /// What begins at `offset`, which lies inside, and how far it is known to go: at least a byte. Reads nothing. Where
     /// nobody knows of holes, all is data. Errors are those of read().
     virtual Result<FileRun> run_at(std::uint64_t offset) const { return FileRun{size() - offset, false}; }
+};
+
+/// Files that were read, to be checked when all is read: each once, however often it was read. Not for concurrent use.
+class FilesRead {
+ public:
+    /// The caller keeps it alive until check().
+    void add(const File* file) {
+        if (last_ == file) {
+            return;
+        }
+        if (last_ != nullptr) {
+            before_.push_back(last_);
+        }
+        last_ = file;
+    }
+    /// The first failure of a File::check().
+    Result<void> check() {
+        std::sort(before_.begin(), before_.end());
+        before_.erase(std::unique(before_.begin(), before_.end()), before_.end());
+        for (const File* const file : before_) {
+            if (file != last_) {
+                CKPTFS_TRY(file->check());
+            }
+        }
+        return last_ != nullptr ? last_->check() : Result<void>();
+    }
+
+ private:
+    const File* last_ = nullptr;  // most reads are of one file, and cost no memory
+    std::vector<const File*> before_;
 };
 
 /// A directory tree. Paths are relative to its root, '/' between components, "" for the root itself; ".." is refused.

@@ -38,6 +38,8 @@ void PieceList::append(const PieceList& other) {
     const std::uint64_t shift = literals_.size();
     const std::size_t count = other.pieces_.size();
     literals_.append(other.literals_);
+    const std::vector<const File*> origins = other.origins_;  // `other` may be this one
+    origins_.insert(origins_.end(), origins.begin(), origins.end());
     for (std::size_t i = 0; i < count; ++i) {
         Piece piece = other.pieces_[i];
         if (piece.kind == Piece::Kind::literal) {

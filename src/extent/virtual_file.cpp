@@ -40,6 +40,9 @@ struct Span {
 /// Collects source runs that lie close together and reads them at once.
 class Gather {
  public:
+    /// `read`: what was read from.
+    explicit Gather(FilesRead& read) : read_(read) {}
+
     Result<void> add(const Run& run) {
         if (joins(run)) {
             runs_.push_back(run);
@@ -54,8 +57,9 @@ class Gather {
         if (runs_.empty()) {
             return {};
         }
-        Result<void> result =
-            runs_.size() == 1 ? runs_.front().file->read(runs_.front().offset, runs_.front().out) : scatter();
+        Result<void> result = runs_.size() == 1
+                                  ? runs_.front().file->read_unchecked(runs_.front().offset, runs_.front().out, read_)
+                                  : scatter();
         runs_.clear();
         return result;
     }
@@ -74,13 +78,14 @@ class Gather {
             scratch_ = std::make_unique_for_overwrite<std::byte[]>(largest_span);  // NOLINT(modernize-avoid-c-arrays)
         }
         const std::uint64_t start = runs_.front().offset;
-        CKPTFS_TRY(runs_.front().file->read(start, {scratch_.get(), runs_.back().end() - start}));
+        CKPTFS_TRY(runs_.front().file->read_unchecked(start, {scratch_.get(), runs_.back().end() - start}, read_));
         for (const Run& run : runs_) {
             std::memcpy(run.out.data(), scratch_.get() + (run.offset - start), run.out.size());
         }
         return {};
     }
 
+    FilesRead& read_;
     std::vector<Run> runs_;
     std::unique_ptr<std::byte[]> scratch_;  // NOLINT(modernize-avoid-c-arrays)
 };
@@ -143,12 +148,42 @@ std::vector<std::string> VirtualFile::source_names() const {
 }
 
 Result<void> VirtualFile::read(std::uint64_t offset, std::span<std::byte> out) const {
+    FilesRead read;
+    CKPTFS_TRY(read_unchecked(offset, out, read));
+    return read.check();
+}
+
+Result<void> VirtualFile::check() const {
+    std::vector<const File*> files;
+    add_origins(files);
+    FilesRead read;
+    for (const File* const file : files) {
+        read.add(file);
+    }
+    return read.check();
+}
+
+void VirtualFile::add_origins(std::vector<const File*>& out) const {
+    std::vector<const File*> files = list_.origins_;
+    for (const Piece& piece : pieces()) {
+        if (piece.kind == Piece::Kind::source && (files.empty() || files.back() != piece.file)) {
+            files.push_back(piece.file);
+        }
+    }
+    std::sort(files.begin(), files.end());
+    files.erase(std::unique(files.begin(), files.end()), files.end());
+    for (const File* const file : files) {
+        file->add_origins(out);
+    }
+}
+
+Result<void> VirtualFile::read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const {
     if (!fits(offset, out.size(), size())) {
         return Error(ErrorCode::invalid_argument, "bytes " + std::to_string(offset) + " to " +
                                                       std::to_string(offset + out.size()) + " of '" + name_ +
                                                       "' were asked for, which has " + std::to_string(size()));
     }
-    Gather gather;
+    Gather gather(read);
     auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
     while (!out.empty()) {
         const Piece& piece = pieces()[index];

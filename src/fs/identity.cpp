@@ -35,7 +35,7 @@ IdentityHasher& IdentityHasher::add(std::string_view bytes) {
 
 IdentityHasher& IdentityHasher::add(const FileStamp& stamp) {
     return add(stamp.device)
-        .add(stamp.inode)
+        .add(stamp.inode_may_change ? 0 : stamp.inode)
         .add(stamp.size)
         .add(static_cast<std::uint64_t>(stamp.mtime_ns))
         .add(static_cast<std::uint64_t>(stamp.ctime_ns));

@@ -219,7 +219,7 @@ Outcome<LookedUpEntry> mirrored_entry(MountTree& mount, const std::string& path,
     if (generation) {
         hasher.add(generation->signature());
     } else {
-        hasher.add(info.stamp.device).add(info.stamp.inode);
+        hasher.add(info.stamp.device).add(info.stamp.inode_may_change ? 0 : info.stamp.inode);
     }
     LookedUpEntry entry;
     const auto inode = mount.inodes().remember(

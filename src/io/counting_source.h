@@ -21,6 +21,7 @@ struct WorkCounters {
     std::atomic<std::uint64_t> opens{0};
     std::atomic<std::uint64_t> reads{0};
     std::atomic<std::uint64_t> nbytes{0};  ///< of reads
+    std::atomic<std::uint64_t> checks{0};  ///< looks at open files: one of each read() too
 };
 
 /// `file` with its reads counted into `counters`.

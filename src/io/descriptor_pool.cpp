@@ -14,9 +14,9 @@ SharedFd DescriptorPool::find(std::uint64_t file) {
     if (found == index_.end()) {
         return nullptr;
     }
-    entries_.splice(entries_.begin(), entries_, found->second);
-    found->second->round = round_;
-    return found->second->fd;
+    Entry& entry = entries_[found->second];
+    entry.round = round_;
+    return entry.fd;
 }
 
 SharedFd DescriptorPool::insert(std::uint64_t file, SharedFd fd) {
@@ -25,15 +25,13 @@ SharedFd DescriptorPool::insert(std::uint64_t file, SharedFd fd) {
     const auto found = index_.find(file);
     if (found != index_.end()) {
         evicted = std::move(fd);
-        return found->second->fd;
+        return entries_[found->second].fd;
     }
-    entries_.push_front({file, fd, round_});
-    index_.emplace(file, entries_.begin());
-    if (entries_.size() > capacity_) {
-        index_.erase(entries_.back().file);
-        evicted = std::move(entries_.back().fd);
-        entries_.pop_back();
+    if (entries_.size() == capacity_) {
+        evicted = remove(std::uniform_int_distribution<std::size_t>(0, capacity_ - 1)(chance_));
     }
+    index_.emplace(file, entries_.size());
+    entries_.push_back({file, fd, round_});
     return fd;
 }
 
@@ -41,29 +39,36 @@ void DescriptorPool::erase(std::uint64_t file) {
     SharedFd evicted;
     const std::lock_guard lock(mutex_);
     const auto found = index_.find(file);
-    if (found == index_.end()) {
-        return;
+    if (found != index_.end()) {
+        evicted = remove(found->second);
     }
-    evicted = std::move(found->second->fd);
-    entries_.erase(found->second);
-    index_.erase(found);
+}
+
+SharedFd DescriptorPool::remove(std::size_t at) {
+    index_.erase(entries_[at].file);
+    std::swap(entries_[at], entries_.back());
+    SharedFd removed = std::move(entries_.back().fd);
+    entries_.pop_back();
+    if (at < entries_.size()) {
+        index_[entries_[at].file] = at;
+    }
+    return removed;
 }
 
 void DescriptorPool::clear() {
-    std::list<Entry> evicted;
+    std::vector<Entry> evicted;
     const std::lock_guard lock(mutex_);
     index_.clear();
     evicted.swap(entries_);
 }
 
 void DescriptorPool::close_unused() {
-    std::list<Entry> evicted;
+    std::vector<SharedFd> evicted;
     const std::lock_guard lock(mutex_);
-    const auto unused =
-        std::find_if(entries_.begin(), entries_.end(), [&](const Entry& entry) { return entry.round != round_; });
-    evicted.splice(evicted.end(), entries_, unused, entries_.end());
-    for (const Entry& entry : evicted) {
-        index_.erase(entry.file);
+    for (std::size_t at = entries_.size(); at-- > 0;) {
+        if (entries_[at].round != round_) {
+            evicted.push_back(remove(at));
+        }
     }
     ++round_;
 }

@@ -72,6 +72,16 @@ Result<struct stat> DirectoryState::target_status(const SharedFd& root, const st
     return found;
 }
 
+bool DirectoryState::inodes_may_change(const SharedFd& root, dev_t device) const {
+    const std::lock_guard lock(mutex_);
+    if (devices_of_ != root) {  // what was there may be mounted no more, and its number another's
+        devices_.clear();
+        devices_of_ = root;
+    }
+    const auto known = devices_.find(device);
+    return known != devices_.end() ? known->second : devices_.emplace(device, calls().is_fuse(device)).first->second;
+}
+
 Result<std::string> DirectoryState::follow(const SharedFd& root, const std::string& path) const {
     CKPTFS_TRY(below_root(path));
     auto target = follow_links(calls(), root->get(), path);

@@ -6,7 +6,9 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <string_view>
 
@@ -47,6 +49,9 @@ class DirectoryState {
     /// kernel: one that leads into this process's own mount would make it wait for itself.
     [[nodiscard]] Result<struct stat> target_status(const SharedFd& root, const std::string& path,
                                                     std::string& real) const;
+    /// Whether a file on `device`, found below `root`, may have another inode number the next time: object stores have
+    /// none, and what serves them through FUSE makes numbers up, for as long as the kernel remembers a file.
+    [[nodiscard]] bool inodes_may_change(const SharedFd& root, dev_t device) const;
     [[nodiscard]] Result<std::string> follow(const SharedFd& root, const std::string& path) const;
     /// Opens what `path` leads to, and again lets the kernel follow no link. `action`: for the message.
     [[nodiscard]] Result<UniqueFd> open(const SharedFd& root, const std::string& path, int flags,
@@ -62,6 +67,10 @@ class DirectoryState {
     const std::shared_ptr<DescriptorPool> pool_;
     Renames renames_;
     std::atomic<std::uint64_t> files_{0};
+
+    mutable std::mutex mutex_;
+    mutable SharedFd devices_of_;  // the root that they were found below
+    mutable std::map<dev_t, bool> devices_;
 };
 
 }  // namespace ckptfs::io

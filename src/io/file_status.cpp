@@ -10,9 +10,9 @@ namespace {
 
 constexpr std::uint32_t permission_bits = 07777;
 
-FileStamp stamp_of(const struct stat& status) {
-    return {status.st_dev, status.st_ino, static_cast<std::uint64_t>(status.st_size), to_ns(status.st_mtim),
-            to_ns(status.st_ctim)};
+FileStamp stamp_of(const struct stat& status, bool inode_may_change) {
+    return {status.st_dev,         status.st_ino,         static_cast<std::uint64_t>(status.st_size),
+            to_ns(status.st_mtim), to_ns(status.st_ctim), inode_may_change};
 }
 
 }  // namespace
@@ -62,9 +62,9 @@ mode_t type_bits(FileType type) {
     return 0;
 }
 
-FileInfo info_of(const struct stat& status) {
+FileInfo info_of(const struct stat& status, bool inode_may_change) {
     FileInfo info;
-    info.stamp = stamp_of(status);
+    info.stamp = stamp_of(status, inode_may_change);
     info.type = type_of(status.st_mode);
     info.mode = status.st_mode & permission_bits;
     info.uid = status.st_uid;
@@ -76,9 +76,9 @@ FileInfo info_of(const struct stat& status) {
     return info;
 }
 
-bool has_same_bytes(const struct stat& now, const struct stat& then) {
-    FileStamp stamp = stamp_of(now);
-    const FileStamp pinned = stamp_of(then);
+bool has_same_bytes(const struct stat& now, const struct stat& then, bool inode_may_change) {
+    FileStamp stamp = stamp_of(now, inode_may_change);
+    const FileStamp pinned = stamp_of(then, inode_may_change);
     const bool explained = now.st_nlink != then.st_nlink || now.st_mode != then.st_mode || now.st_uid != then.st_uid ||
                            now.st_gid != then.st_gid;
     if (explained && now.st_nlink > 0) {

@@ -38,6 +38,7 @@ class PinnedFile final : public File {
         CKPTFS_TRY(refuse_special(type_of(before.st_mode)));
         CKPTFS_ASSIGN(UniqueFd fd, state_->open(root_, real, O_NOCTTY, "opened"));
         CKPTFS_TRY(stat_descriptor(fd.get(), pinned_));
+        inode_may_change_ = state_->inodes_may_change(root_, pinned_.st_dev);
         CKPTFS_TRY(refuse_special(type_of(pinned_.st_mode)));
         CKPTFS_TRY(make_blocking(fd.get()));
         state_->pool().insert(id_, std::make_shared<const UniqueFd>(std::move(fd)));
@@ -53,23 +54,27 @@ class PinnedFile final : public File {
             return {};
         }
         CKPTFS_ASSIGN(const SharedFd fd, descriptor());
-        while (!out.empty()) {
-            const ssize_t count = state_->calls().read_at(fd->get(), out.data(), out.size(), offset);
-            if (count == -EINTR) {
-                continue;
-            }
-            if (count < 0) {
-                return failed_to("read at byte " + std::to_string(offset), name_, static_cast<int>(-count));
-            }
-            if (count == 0) {
-                CKPTFS_TRY(check_stamp(fd->get()));
-                return Error(ErrorCode::damaged, "'" + name_ + "' ends at byte " + std::to_string(offset) +
-                                                     ", but its size is " + std::to_string(size()));
-            }
-            out = out.subspan(static_cast<std::size_t>(count));
-            offset += static_cast<std::uint64_t>(count);
-        }
+        CKPTFS_TRY(fill(fd, offset, out));
         return check_stamp(fd->get());
+    }
+
+    Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const override {
+        CKPTFS_TRY(expect_within(offset, out.size()));
+        if (out.empty()) {
+            return {};
+        }
+        CKPTFS_ASSIGN(const SharedFd fd, descriptor());
+        read.add(this);
+        return fill(fd, offset, out);
+    }
+
+    /// By its descriptor where that is open still, else by its name: opening it again would be the same look, and more.
+    Result<void> check() const override {
+        if (const SharedFd pooled = state_->pool().find(id_)) {
+            return check_stamp(pooled->get());
+        }
+        std::string real;
+        return find_by_name(real);
     }
 
     Result<bool> copy_to(std::uint64_t offset, std::uint64_t nbytes, int target,
@@ -118,6 +123,27 @@ class PinnedFile final : public File {
     }
 
  private:
+    /// Reads nothing but bytes.
+    Result<void> fill(const SharedFd& fd, std::uint64_t offset, std::span<std::byte> out) const {
+        while (!out.empty()) {
+            const ssize_t count = state_->calls().read_at(fd->get(), out.data(), out.size(), offset);
+            if (count == -EINTR) {
+                continue;
+            }
+            if (count < 0) {
+                return failed_to("read at byte " + std::to_string(offset), name_, static_cast<int>(-count));
+            }
+            if (count == 0) {
+                CKPTFS_TRY(check_stamp(fd->get()));
+                return Error(ErrorCode::damaged, "'" + name_ + "' ends at byte " + std::to_string(offset) +
+                                                     ", but its size is " + std::to_string(size()));
+            }
+            out = out.subspan(static_cast<std::size_t>(count));
+            offset += static_cast<std::uint64_t>(count);
+        }
+        return {};
+    }
+
     [[nodiscard]] Result<void> expect_within(std::uint64_t offset, std::uint64_t nbytes) const {
         if (fits(offset, nbytes, size())) {
             return {};
@@ -154,7 +180,7 @@ class PinnedFile final : public File {
     Result<void> check_stamp(int fd) const {
         struct stat status {};
         CKPTFS_TRY(stat_descriptor(fd, status));
-        if (!has_same_bytes(status, pinned_)) {
+        if (!has_same_bytes(status, pinned_, inode_may_change_)) {
             return changed();
         }
         return {};
@@ -169,19 +195,25 @@ class PinnedFile final : public File {
         return {};
     }
 
+    /// `real` becomes a path of it that is no link.
+    Result<void> find_by_name(std::string& real) const {
+        const auto status = state_->target_status(root_, state_->renames().follow(path_, renames_before_), real);
+        if (!status) {
+            return gone_or(status.error());
+        }
+        if (!has_same_bytes(*status, pinned_, inode_may_change_)) {
+            return changed();
+        }
+        return {};
+    }
+
     /// From the pool, or opened again and found to be the pinned generation.
     Result<SharedFd> descriptor() const {
         if (SharedFd pooled = state_->pool().find(id_)) {
             return pooled;
         }
         std::string real;
-        const auto status = state_->target_status(root_, state_->renames().follow(path_, renames_before_), real);
-        if (!status) {
-            return gone_or(status.error());
-        }
-        if (!has_same_bytes(*status, pinned_)) {
-            return changed();
-        }
+        CKPTFS_TRY(find_by_name(real));
         auto opened = state_->open(root_, real, O_NOCTTY, "opened");
         if (!opened) {
             return gone_or(opened.error());
@@ -199,6 +231,7 @@ class PinnedFile final : public File {
     SharedFd root_;  // the directory that the path is relative to
     std::uint64_t renames_before_ = 0;
     struct stat pinned_ {};
+    bool inode_may_change_ = false;
 };
 
 }  // namespace

@@ -91,14 +91,14 @@ Result<SourceStatistics> DirectorySource::statistics() const {
 Result<FileInfo> DirectorySource::stat(const std::string& path) const {
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
     CKPTFS_ASSIGN(const struct stat status, state_->status(root, path));
-    return info_of(status);
+    return info_of(status, state_->inodes_may_change(root, status.st_dev));
 }
 
 Result<FileInfo> DirectorySource::stat_target(const std::string& path) const {
     CKPTFS_ASSIGN(const SharedFd root, state_->root().descriptor());
     std::string real;
     CKPTFS_ASSIGN(const struct stat status, state_->target_status(root, path, real));
-    return info_of(status);
+    return info_of(status, state_->inodes_may_change(root, status.st_dev));
 }
 
 Result<std::uint32_t> DirectorySource::granted_mode(const std::string& path, const FileInfo& info) const {

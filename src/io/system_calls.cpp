@@ -40,6 +40,19 @@ bool is_link(int directory, const char* path) {
     return ::fstatat(directory, path, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISLNK(status.st_mode);
 }
 
+/// Whether /proc says of a mount of this number that its file system's type is `type`, or begins so.
+bool is_mount_of(dev_t device, std::string_view type) {
+    const std::string number = " " + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + " ";
+    std::ifstream mounts("/proc/self/mountinfo");
+    std::string line;
+    while (std::getline(mounts, line)) {  // blanks within a field are escaped
+        if (line.find(number) != std::string::npos && line.find(" - " + std::string(type)) != std::string::npos) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /// Takes what a system call answered, errno included. Moves a descriptor out of the way of those that programs write
 /// to.
 int above_standard_streams(int fd) {
@@ -132,15 +145,11 @@ int SystemCalls::make_blocking(int fd) const {
 }
 
 bool SystemCalls::is_view(dev_t device) const {
-    const std::string number = " " + std::to_string(major(device)) + ":" + std::to_string(minor(device)) + " ";
-    std::ifstream mounts("/proc/self/mountinfo");
-    std::string line;
-    while (std::getline(mounts, line)) {  // blanks within a field are escaped
-        if (line.find(number) != std::string::npos && line.find(" - fuse.ckptfs ") != std::string::npos) {
-            return true;
-        }
-    }
-    return false;
+    return is_mount_of(device, "fuse.ckptfs ");
+}
+
+bool SystemCalls::is_fuse(dev_t device) const {
+    return is_mount_of(device, "fuse ") || is_mount_of(device, "fuse.");
 }
 
 void SystemCalls::pause() const {

@@ -63,6 +63,8 @@ class SystemCalls {
     virtual int make_blocking(int fd) const;
     /// Whether a file system of this number is a mount of ckptfs.
     [[nodiscard]] virtual bool is_view(dev_t device) const;
+    /// Whether one of this number is served by a program through FUSE. That program is not asked.
+    [[nodiscard]] virtual bool is_fuse(dev_t device) const;
     /// Waits before a call that was answered EAGAIN is made again.
     virtual void pause() const;
     virtual ssize_t read_at(int fd, std::byte* buffer, std::size_t nbytes, std::uint64_t offset) const;

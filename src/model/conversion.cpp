@@ -254,6 +254,12 @@ ConvertedFile::ConvertedFile(std::shared_ptr<const File> source, DType from, DTy
     : source_(std::move(source)), size_(source_->size() / itemsize(from) * itemsize(to)), from_(from), to_(to) {}
 
 Result<void> ConvertedFile::read(std::uint64_t offset, std::span<std::byte> out) const {
+    FilesRead read;
+    CKPTFS_TRY(read_unchecked(offset, out, read));
+    return read.check();
+}
+
+Result<void> ConvertedFile::read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const {
     if (!fits(offset, out.size(), size_)) {
         return Error(ErrorCode::invalid_argument, "bytes " + std::to_string(offset) + " to " +
                                                       std::to_string(offset + out.size()) + " of '" + name() +
@@ -268,7 +274,7 @@ Result<void> ConvertedFile::read(std::uint64_t offset, std::span<std::byte> out)
         const std::uint64_t within = offset % to_size;  // of the first element, bytes before the window
         if (within != 0 || out.size() < to_size) {
             std::array<std::byte, sizeof(std::uint64_t)> element{};
-            CKPTFS_TRY(source_->read(first * from_size, std::span(block).first(from_size)));
+            CKPTFS_TRY(source_->read_unchecked(first * from_size, std::span(block).first(from_size), read));
             convert_block(std::span(block).first(from_size), std::span(element).first(to_size));
             const std::size_t count = std::min<std::uint64_t>(to_size - within, out.size());
             std::memcpy(out.data(), element.data() + within, count);
@@ -278,7 +284,7 @@ Result<void> ConvertedFile::read(std::uint64_t offset, std::span<std::byte> out)
         }
         const std::uint64_t numel = std::min<std::uint64_t>(out.size() / to_size, block_nbytes / from_size);
         const std::span<std::byte> in = std::span(block).first(numel * from_size);
-        CKPTFS_TRY(source_->read(first * from_size, in));
+        CKPTFS_TRY(source_->read_unchecked(first * from_size, in, read));
         convert_block(in, out.first(numel * to_size));
         out = out.subspan(numel * to_size);
         offset += numel * to_size;

@@ -45,6 +45,9 @@ class ConvertedFile final : public File {
     [[nodiscard]] std::uint64_t size() const override { return size_; }
     [[nodiscard]] std::vector<std::string> source_names() const override { return source_->source_names(); }
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override;
+    Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const override;
+    Result<void> check() const override { return source_->check(); }
+    void add_origins(std::vector<const File*>& out) const override { source_->add_origins(out); }
     /// Zero bytes are zeros of every type.
     Result<FileRun> run_at(std::uint64_t offset) const override;
 

@@ -94,7 +94,17 @@ class FaultySystemCalls final : public io::SystemCalls {
         return SystemCalls::copy_range(from, from_offset, to, to_offset, std::min<std::size_t>(nbytes, longest_copy));
     }
 
+    int stat_at(int directory, const char* path, struct stat& out, int flags) const override {
+        ++stats;
+        const int answer = SystemCalls::stat_at(directory, path, out, flags);
+        if (forgets_inodes && S_ISREG(out.st_mode)) {
+            out.st_ino = ++made_up_inodes;
+        }
+        return answer;
+    }
+
     int stat_descriptor(int fd, struct stat& out) const override {
+        ++stats;
         if (take(failing_stats)) {
             return -EIO;
         }
@@ -103,6 +113,11 @@ class FaultySystemCalls final : public io::SystemCalls {
 
     [[nodiscard]] bool is_view(dev_t device) const override {
         return everything_is_a_view || SystemCalls::is_view(device);
+    }
+
+    [[nodiscard]] bool is_fuse(dev_t device) const override {
+        ++fuse_questions;
+        return everything_is_fuse || SystemCalls::is_fuse(device);
     }
 
     void pause() const override { ++pauses; }
@@ -130,6 +145,9 @@ class FaultySystemCalls final : public io::SystemCalls {
     mutable std::atomic<std::uint64_t> opens{0};
     mutable std::atomic<std::uint64_t> reads{0};
     mutable std::atomic<std::uint64_t> lists{0};
+    mutable std::atomic<std::uint64_t> stats{0};  ///< by name and by descriptor
+    mutable std::atomic<std::uint64_t> fuse_questions{0};
+    mutable std::atomic<std::uint64_t> made_up_inodes{1'000'000};
     mutable std::atomic<std::uint64_t> pauses{0};
     mutable std::atomic<int> failing_opens{0};
     mutable std::atomic<int> failing_creates{0};  ///< the last step of what a SourceWriter opens
@@ -154,6 +172,8 @@ class FaultySystemCalls final : public io::SystemCalls {
     bool without_types = false;
     std::function<void()> before_list;
     bool everything_is_a_view = false;
+    bool everything_is_fuse = false;
+    bool forgets_inodes = false;  ///< of regular files: each look by name finds another number
 
  private:
     /// Whether one of `left` was there to take.

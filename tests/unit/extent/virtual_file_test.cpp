@@ -156,6 +156,73 @@ TEST(VirtualFile, ASourcesErrorComesThroughAndReadingRecovers) {
     EXPECT_TRUE(read_all(*file).ok());
 }
 
+/// Counts what it is asked whether it is still the same.
+class CheckedFile final : public File {
+ public:
+    explicit CheckedFile(std::string bytes) : inner_(std::move(bytes)) {}
+
+    [[nodiscard]] const std::string& name() const override { return inner_.name(); }
+    [[nodiscard]] std::uint64_t size() const override { return inner_.size(); }
+    Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override {
+        FilesRead read;
+        CKPTFS_TRY(read_unchecked(offset, out, read));
+        return read.check();
+    }
+    Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const override {
+        read.add(this);
+        return inner_.read(offset, out);
+    }
+    Result<void> check() const override {
+        ++checks;
+        reads_when_checked = inner_.calls().size();
+        return is_stale ? Result<void>(Error(ErrorCode::stale, "it has changed")) : Result<void>();
+    }
+    [[nodiscard]] std::size_t reads() const { return inner_.calls().size(); }
+
+    mutable int checks = 0;
+    mutable std::size_t reads_when_checked = 0;
+    bool is_stale = false;
+
+ private:
+    MemoryFile inner_;
+};
+
+TEST(VirtualFile, EachSourceFileIsCheckedOnceAReadWhenAllIsRead) {
+    constexpr std::uint64_t rounds = 200;
+    std::vector<std::unique_ptr<CheckedFile>> sources;
+    for (int i = 0; i < 3; ++i) {
+        sources.push_back(std::make_unique<CheckedFile>(test::random_bytes(64 * kib * rounds, sources.size())));
+    }
+    PieceList list;
+    for (std::uint64_t round = 0; round < rounds; ++round) {
+        for (const auto& source : sources) {
+            list.add_source(source.get(), 64 * kib * round, 100);
+        }
+    }
+    const auto file = made(std::move(list));
+    ASSERT_TRUE(read_all(*file).ok());
+    for (const auto& source : sources) {
+        EXPECT_EQ(source->reads(), rounds);
+        EXPECT_EQ(source->checks, 1);
+        EXPECT_EQ(source->reads_when_checked, rounds);
+    }
+    ASSERT_TRUE(read_range(*file, 100, 50).ok());
+    EXPECT_EQ(sources[1]->checks, 2);
+    EXPECT_EQ(sources[0]->checks, 1) << "nothing was read of it";
+
+    for (const auto& source : sources) {
+        source->is_stale = true;
+        EXPECT_EQ(read_all(*file).error().code(), ErrorCode::stale);
+        EXPECT_EQ(file->check().error().code(), ErrorCode::stale);
+        source->is_stale = false;
+        EXPECT_TRUE(read_all(*file).ok());
+        EXPECT_TRUE(file->check().ok());
+    }
+    std::vector<const File*> origins;
+    file->add_origins(origins);
+    EXPECT_THAT(origins, testing::UnorderedElementsAre(sources[0].get(), sources[1].get(), sources[2].get()));
+}
+
 TEST(VirtualFile, RandomWindowsEqualTheWhole) {
     const std::uint64_t seed = std::random_device{}();
     SCOPED_TRACE("seed " + std::to_string(seed));

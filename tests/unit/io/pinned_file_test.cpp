@@ -58,6 +58,109 @@ TEST_F(PinnedFileTest, WhatAnotherReasonThanWritingExplainsIsNoChange) {
     }
 }
 
+TEST_F(PinnedFileTest, ManyReadsAreCheckedByOneLookAtEachFile) {
+    directory_.write("a", "abc");
+    directory_.write("b", "xyz");
+    const auto tree = source();
+    const auto a = *tree->open("a");
+    const auto b = *tree->open("b");
+    const std::uint64_t before = calls_->stats;
+    FilesRead read;
+    std::array<std::byte, 2> bytes{};
+    for (std::uint64_t i = 0; i < 50; ++i) {
+        ASSERT_TRUE(a->read_unchecked(i % 2, bytes, read).ok());
+        ASSERT_TRUE(b->read_unchecked(i % 2, bytes, read).ok());
+    }
+    EXPECT_EQ(calls_->stats, before);
+    EXPECT_TRUE(read.check().ok());
+    EXPECT_EQ(calls_->stats, before + 2);
+    directory_.write("a", "changed");
+    ASSERT_TRUE(b->read_unchecked(0, bytes, read).ok());
+    EXPECT_EQ(read.check().error().code(), ErrorCode::stale) << "whichever was read last";
+}
+
+TEST_F(PinnedFileTest, OneThatIsNotOpenAnyMoreIsCheckedByItsName) {
+    directory_.write("file", "abc");
+    directory_.write("other", "x");
+    calls_->descriptor_limit = 2;  // a pool of one
+    const auto tree = source();
+    const auto file = *tree->open("file");
+    ASSERT_TRUE(tree->open("other").ok());
+    const std::uint64_t opens = calls_->opens;
+    EXPECT_TRUE(file->check().ok());
+    directory_.write("file", "abX!");
+    EXPECT_EQ(file->check().error().code(), ErrorCode::stale);
+    std::filesystem::remove(directory_ / "file");
+    EXPECT_EQ(file->check().error().code(), ErrorCode::stale);
+    EXPECT_EQ(calls_->opens, opens);
+}
+
+TEST_F(PinnedFileTest, AFewMoreFilesThanThereIsRoomForCostAFewOpenings) {
+    calls_->descriptor_limit = 200;  // a pool of 100
+    const auto tree = source();
+    std::vector<std::shared_ptr<const File>> files;
+    const auto opens_of_a_round = [&] {
+        const std::uint64_t before = calls_->opens;
+        for (const auto& file : files) {
+            EXPECT_TRUE(read_all(*file).ok());
+        }
+        return calls_->opens - before;
+    };
+    for (int i = 0; i < 107; ++i) {
+        const std::string name = std::to_string(i);
+        directory_.write(name, name);
+        files.push_back(*tree->open(name));
+        if (i == 99) {
+            EXPECT_EQ(opens_of_a_round(), 0U);
+        }
+    }
+    std::uint64_t opens = 0;
+    constexpr int rounds = 20;
+    for (int round = 0; round < rounds; ++round) {
+        opens += opens_of_a_round();
+    }
+    EXPECT_GE(opens, std::uint64_t{rounds} * 7);
+    EXPECT_LE(opens, std::uint64_t{rounds} * 25) << "of 107 files";
+}
+
+TEST_F(PinnedFileTest, AnotherInodeNumberIsNoChangeWhereTheFileSystemMakesThemUp) {
+    directory_.write("file", "abc");
+    directory_.write("other", "x");
+    calls_->descriptor_limit = 2;  // a pool of one
+    calls_->forgets_inodes = true;
+    for (const bool is_fuse : {true, false}) {
+        calls_->everything_is_fuse = is_fuse;
+        const auto tree = source();
+        EXPECT_NE(tree->stat("file")->stamp.inode, tree->stat("file")->stamp.inode);
+        EXPECT_EQ(tree->stat("file")->stamp == tree->stat_target("file")->stamp, is_fuse);
+        const auto file = *tree->open("file");
+        ASSERT_TRUE(tree->open("other").ok());
+        EXPECT_EQ(file->check().ok(), is_fuse);
+        EXPECT_EQ(read_all(*file).ok(), is_fuse) << "it is opened again";
+    }
+    calls_->everything_is_fuse = true;
+    const auto tree = source();
+    const auto file = *tree->open("file");
+    const FileStamp before = tree->stat("file")->stamp;
+    directory_.write("file", "abcd");
+    EXPECT_NE(tree->stat("file")->stamp, before);
+    ASSERT_TRUE(tree->open("other").ok());
+    EXPECT_EQ(read_all(*file).error().code(), ErrorCode::stale) << "it has another size, as the stamp says";
+}
+
+TEST_F(PinnedFileTest, WhatServesAFileSystemIsAskedForOnce) {
+    directory_.write("file", "abc");
+    const auto tree = source();
+    ASSERT_TRUE(tree->stat("file").ok());
+    const std::uint64_t questions = calls_->fuse_questions;
+    EXPECT_EQ(questions, 1U);
+    for (int i = 0; i < 10; ++i) {
+        ASSERT_TRUE(tree->stat_target("file").ok());
+        ASSERT_TRUE(tree->open("file").ok());
+    }
+    EXPECT_EQ(calls_->fuse_questions, questions);
+}
+
 TEST_F(PinnedFileTest, WhatWasWrittenIsAChangeEvenWithTheTimeSetBack) {
     directory_.write("file", "abc");
     const auto file = *source()->open("file");
