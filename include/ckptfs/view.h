@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -93,12 +94,25 @@ class Tag {
     [[nodiscard]] virtual const std::vector<std::string>& stamped_files() const = 0;
     /// The stamps of stamped_files(), in the same order: as long as they are the directory's, this generation stands.
     [[nodiscard]] virtual const std::vector<FileStamp>& stamps() const = 0;
+    /// Which of the stamped files the bytes of `file` come from, which a view of this tag has opened: their indices.
+    /// All of them where that cannot be told.
+    [[nodiscard]] virtual std::vector<std::size_t> stamped_behind(const File& /*file*/) const { return all_stamped(); }
+    /// Stamped files of which every save over this tag writes some, whatever its world size: indices. Not empty where
+    /// there are stamped files.
+    [[nodiscard]] virtual std::vector<std::size_t> in_every_save() const { return all_stamped(); }
     /// Whether the stamped file `index` belongs to the save, rather than being left over from an older, larger one.
     [[nodiscard]] virtual bool is_of_save(std::size_t index) const = 0;
     /// The files that `request` asks for. An error is about this request alone.
     [[nodiscard]] virtual Result<std::shared_ptr<const View>> show(const ViewRequest& request) const = 0;
     /// What somebody who sees this tag may want to ask for.
     [[nodiscard]] virtual std::vector<ViewRequest> suggestions() const { return {}; }
+
+ protected:
+    [[nodiscard]] std::vector<std::size_t> all_stamped() const {
+        std::vector<std::size_t> all(stamped_files().size());
+        std::iota(all.begin(), all.end(), std::size_t{0});
+        return all;
+    }
 };
 
 /// Recognises and reads tag directories, so that the file system need not know any layout.

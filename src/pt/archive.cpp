@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "pt/damaged.h"
+#include "pt/metadata_reads.h"
 #include "util/checked.h"
 #include "util/memory_budget.h"
 
@@ -63,9 +64,17 @@ std::optional<std::string_view> Container::name_in_root(const Record& record) co
 }
 
 Result<Container> Container::read(std::shared_ptr<const File> file) {
+    const MetadataReads reads(*file);
+    auto container = read(file, reads);
+    // What is not of one generation seems damaged: that it has changed says more.
+    CKPTFS_TRY(reads.check());
+    return container;
+}
+
+Result<Container> Container::read(const std::shared_ptr<const File>& file, const MetadataReads& reads) {
     Container container;
-    CKPTFS_ASSIGN(container.records, read_directory(*file));
-    container.file = std::move(file);
+    CKPTFS_ASSIGN(container.records, read_directory(reads));
+    container.file = file;
     const Record* pickle = nullptr;
     for (const Record& record : container.records) {
         const std::string_view name = record.name;
@@ -100,7 +109,7 @@ Result<Container> Container::read(std::shared_ptr<const File> file) {
                          " (a quarter of the memory that this process may use): give it more, or restore the file",
                      ENOMEM);
     }
-    CKPTFS_ASSIGN(container.pickle, read_record(*container.file, *pickle));
+    CKPTFS_ASSIGN(container.pickle, read_record(reads, *pickle));
     return container;
 }
 

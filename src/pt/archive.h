@@ -20,6 +20,8 @@
 
 namespace ckptfs::pt {
 
+class MetadataReads;
+
 /// A storage as a pickle's persistent id describes it: ('storage', torch.<X>Storage, key, location, numel).
 struct StorageRef {
     model::DType dtype = model::DType::uint8;
@@ -83,6 +85,9 @@ struct Container {
     static Result<Container> read(std::shared_ptr<const File> file);
     /// The record's name below the root directory; nullopt for one outside it.
     [[nodiscard]] std::optional<std::string_view> name_in_root(const Record& record) const;
+
+ private:
+    static Result<Container> read(const std::shared_ptr<const File>& file, const MetadataReads& reads);
 };
 
 /// A parsed .pt. Holds its tree and directory, no tensor data. Immutable, safe for concurrent use.

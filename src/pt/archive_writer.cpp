@@ -288,8 +288,11 @@ Result<std::shared_ptr<const VirtualFile>> ArchiveWriter::lay_out_in(const Frame
     CKPTFS_TRY(check_storages(storages));
     CKPTFS_TRY(number(ids, storages));
     CKPTFS_ASSIGN(const std::string written, pickle_.write());
-    return VirtualFile::create(file_name, lay_out_records(frame, root, written, records_of(storages)),
-                               with_files(std::move(owner)));
+    PieceList pieces = lay_out_records(frame, root, written, records_of(storages));
+    for (const Origin& origin : origins_) {
+        pieces.add_origin(origin.places.empty() ? origin.archive->file().get() : origin.places.front().file);
+    }
+    return VirtualFile::create(file_name, std::move(pieces), with_files(std::move(owner)));
 }
 
 std::shared_ptr<const void> ArchiveWriter::with_files(std::shared_ptr<const void> owner) const {

@@ -224,7 +224,7 @@ Result<std::string> Editor::write() const {
 }
 
 Result<std::vector<const Node*>> Editor::persistent_ids() const {
-    Writer writer(*this);
+    Writer writer(*this, Writer::For::persistent_ids);
     CKPTFS_TRY(writer.run());
     return std::move(writer).persistent_ids();
 }

@@ -8,12 +8,12 @@ void Framer::write_counted(Op op, std::string_view payload, unsigned length_widt
         end_frame();
         append_number(static_cast<std::uint8_t>(op), 1);
         append_number(payload.size(), length_width);
-        bytes_.append(payload);
+        append(payload);
         return;
     }
     write_number(static_cast<std::uint8_t>(op), 1);
     append_number(payload.size(), length_width);
-    bytes_.append(payload);
+    append(payload);
 }
 
 void Framer::end_frame() {
@@ -22,6 +22,10 @@ void Framer::end_frame() {
     }
     in_frame_ = false;
     const std::uint64_t length = frame_length();
+    if (!keeps_bytes_) {
+        nbytes_ -= length < minimum ? header : 0;
+        return;
+    }
     if (length < minimum) {
         bytes_.erase(frame_start_, header);
         return;

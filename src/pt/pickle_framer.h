@@ -13,15 +13,18 @@ namespace ckptfs::pickle {
 /// Places frames as _Pickler_OpcodeBoundary and _Pickler_write_bytes of CPython do.
 class Framer {
  public:
-    explicit Framer(int protocol) : framing_(protocol >= first_framed_protocol) {
-        bytes_ = {static_cast<char>(Op::proto), static_cast<char>(protocol)};
+    /// `keeps_bytes` false: for their number alone.
+    explicit Framer(int protocol, bool keeps_bytes = true)
+        : framing_(protocol >= first_framed_protocol), keeps_bytes_(keeps_bytes) {
+        append_number(static_cast<std::uint8_t>(Op::proto), 1);
+        append_number(static_cast<unsigned>(protocol), 1);
     }
 
-    [[nodiscard]] std::size_t size() const { return bytes_.size(); }
+    [[nodiscard]] std::size_t size() const { return keeps_bytes_ ? bytes_.size() : nbytes_; }
 
     void write(std::string_view bytes) {
         begin_frame();
-        bytes_.append(bytes);
+        append(bytes);
     }
 
     /// The low `width` bytes of `value`, little-endian.
@@ -50,17 +53,29 @@ class Framer {
     static constexpr std::size_t minimum = 4;
     static constexpr std::size_t header = 9;
 
-    [[nodiscard]] std::size_t frame_length() const { return bytes_.size() - frame_start_ - header; }
+    [[nodiscard]] std::size_t frame_length() const { return size() - frame_start_ - header; }
 
     void begin_frame() {
         if (framing_ && !in_frame_) {
             in_frame_ = true;
-            frame_start_ = bytes_.size();
-            bytes_.append(header, '\0');
+            frame_start_ = size();
+            append(std::string_view("\0\0\0\0\0\0\0\0\0", header));
+        }
+    }
+
+    void append(std::string_view bytes) {
+        if (keeps_bytes_) {
+            bytes_.append(bytes);
+        } else {
+            nbytes_ += bytes.size();
         }
     }
 
     void append_number(std::uint64_t value, unsigned width) {
+        if (!keeps_bytes_) {
+            nbytes_ += width;
+            return;
+        }
         for (; width > 0; --width, value >>= 8U) {
             bytes_.push_back(static_cast<char>(value & 0xffU));
         }
@@ -70,6 +85,8 @@ class Framer {
 
     std::string bytes_;
     bool framing_;
+    bool keeps_bytes_;
+    std::size_t nbytes_ = 0;  // where they are not kept
     bool in_frame_ = false;
     std::size_t frame_start_ = 0;
 };

@@ -10,7 +10,6 @@
 #include "pt/pickle_integer.h"
 
 namespace ckptfs::pickle {
-
 namespace {
 
 /// Opcodes before which the parts of a value stand on the stack without a MARK.
@@ -67,7 +66,8 @@ std::optional<Op> default_text_opcode(const Node* node, int protocol) {
 
 }  // namespace
 
-Writer::Writer(const Editor& editor) : editor_(editor), protocol_(editor.base().protocol()), framer_(protocol_) {
+Writer::Writer(const Editor& editor, For what)
+    : editor_(editor), protocol_(editor.base().protocol()), framer_(protocol_, what == For::bytes) {
     // Between two values that enter the memo, a path through the tree that is longer than this must pass a value twice,
     // and will do so for ever. Each value is at most four tasks.
     max_height_ = 4 * (editor.base().nodes_.size() + editor.nodes_.size()) + 16;

@@ -19,7 +19,10 @@ namespace ckptfs::pickle {
 /// One run over one Editor, which must not change meanwhile.
 class Writer {
  public:
-    explicit Writer(const Editor& editor);
+    enum class For : std::uint8_t { bytes, persistent_ids };
+
+    /// `what`: bytes() where they are wanted. Those of many megabytes are not made for the persistent ids alone.
+    explicit Writer(const Editor& editor, For what = For::bytes);
 
     Result<void> run();
 

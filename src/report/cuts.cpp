@@ -7,6 +7,7 @@
 #include "ckptfs/extent.h"
 #include "report/cut_file.h"
 #include "report/description.h"
+#include "zero/file_names.h"
 
 namespace ckptfs::report {
 namespace {
@@ -20,15 +21,15 @@ std::optional<std::uint64_t> rank_of(const zero::Written& checkpoint, const std:
     if (checkpoint.families.size() > 1) {
         return std::nullopt;
     }
-    const zero::Family& family = checkpoint.families.front();
-    for (const auto* files : {&family.optimizer, &family.model_states_of_ranks()}) {
-        for (std::size_t rank = 0; rank < files->size(); ++rank) {
-            if ((*files)[rank].name == file) {
-                return rank;
-            }
-        }
+    const auto parsed = zero::parse_shard_name(file);
+    if (!parsed) {
+        return std::nullopt;
     }
-    return std::nullopt;
+    const zero::Family& family = checkpoint.families.front();
+    const bool is_optimizer = parsed->role == zero::FileRole::optimizer_shard;
+    const std::vector<zero::RankFile>& files = is_optimizer ? family.optimizer : family.model_states_of_ranks();
+    const std::uint64_t rank = parsed->data_rank;
+    return rank < files.size() && files[rank].name == file ? std::optional(rank) : std::nullopt;
 }
 
 Result<std::vector<CutFile>> describe_files(const zero::Written& checkpoint, const View& view) {

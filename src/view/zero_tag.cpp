@@ -1,6 +1,10 @@
 // Tags and their views over the ZeRO reader.
 #include "view/zero_tag.h"
 
+#include <optional>
+#include <set>
+#include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -9,6 +13,7 @@
 #include "view/file_cache.h"
 #include "view/kind.h"
 #include "zero/latest.h"
+#include "zero/rank_files.h"
 #include "zero/reader.h"
 
 namespace ckptfs::view {
@@ -48,11 +53,26 @@ class ZeroTag final : public Tag {
         if (!checkpoint_.ok()) {
             return;
         }
-        for (const zero::Family& family : (*checkpoint_)->families) {
-            of_save_.insert(family.model_states_name);
-            for (const zero::RankFile* rank : family.rank_files()) {
-                of_save_.insert(rank->name);
+        std::unordered_map<std::string_view, std::size_t> index_of;
+        for (std::size_t i = 0; i < stamped_.size(); ++i) {
+            index_of.emplace(stamped_[i], i);
+        }
+        const auto add = [&](const std::string& name, const File* file) {
+            of_save_.insert(name);
+            if (const auto known = index_of.find(name); known != index_of.end()) {
+                by_file_.emplace(file, known->second);
             }
+        };
+        for (const zero::Family& family : (*checkpoint_)->families) {
+            add(family.model_states_name, family.model_states->file().get());
+            for (const zero::RankFile* rank : family.rank_files()) {
+                add(rank->name, rank->file.get());
+            }
+        }
+        // Data-parallel rank 0 of model-parallel rank 0 saves model states however many ranks there are.
+        if (const auto first = index_of.find((*checkpoint_)->families.front().model_states_name);
+            first != index_of.end()) {
+            in_every_save_ = first->second;
         }
     }
 
@@ -64,6 +84,22 @@ class ZeroTag final : public Tag {
     [[nodiscard]] const std::vector<std::string>& replaced_files() const override { return replaced_; }
     [[nodiscard]] const std::vector<std::string>& stamped_files() const override { return stamped_; }
     [[nodiscard]] const std::vector<FileStamp>& stamps() const override { return stamps_; }
+    [[nodiscard]] std::vector<std::size_t> stamped_behind(const File& file) const override {
+        std::vector<const File*> origins;
+        file.add_origins(origins);
+        std::set<std::size_t> behind;
+        for (const File* const origin : origins) {
+            const auto found = by_file_.find(origin);
+            if (found == by_file_.end()) {
+                return all_stamped();
+            }
+            behind.insert(found->second);
+        }
+        return {behind.begin(), behind.end()};
+    }
+    [[nodiscard]] std::vector<std::size_t> in_every_save() const override {
+        return in_every_save_ ? std::vector{*in_every_save_} : all_stamped();
+    }
     [[nodiscard]] bool is_of_save(std::size_t index) const override { return of_save_.contains(stamped_[index]); }
     [[nodiscard]] Result<std::shared_ptr<const View>> show(const ViewRequest& request) const override {
         if (!checkpoint_.ok()) {
@@ -109,6 +145,8 @@ class ZeroTag final : public Tag {
     std::shared_ptr<const ViewOptions> options_;
     std::shared_ptr<FileCache> cache_;
     std::unordered_set<std::string> of_save_;
+    std::unordered_map<const File*, std::size_t> by_file_;  // indices of stamped_
+    std::optional<std::size_t> in_every_save_;              // index of stamped_
 };
 
 class ZeroTagReader final : public TagReader {
@@ -133,9 +171,10 @@ class ZeroTagReader final : public TagReader {
         const auto taken = [&]() -> Result<void> {
             CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
             replaced = zero::shard_files(listing);
-            for (const std::string& name : shard_files(listing)) {
-                CKPTFS_ASSIGN(const FileInfo info, source.stat_target(join_path(directory, name)));
-                stamped.push_back(name);
+            const std::vector<std::string> names = shard_files(listing);
+            CKPTFS_ASSIGN(const std::vector<FileInfo> infos, zero::look_at_all(source, directory, names));
+            stamped = names;
+            for (const FileInfo& info : infos) {
                 stamps.push_back(info.stamp);
             }
             return {};

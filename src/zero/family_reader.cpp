@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "util/path.h"
+#include "zero/rank_files.h"
 #include "zero/refusal.h"
 
 namespace ckptfs::zero {
@@ -60,18 +61,23 @@ Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, Family&
 }
 
 Result<void> check_unchanged(const TagFiles& tag, const Family& family) {
-    const auto check = [&](const std::string& name, const FileStamp& stamp) -> Result<void> {
-        CKPTFS_ASSIGN(const FileInfo now, tag.source.stat_target(join_path(tag.directory, name)));
-        if (now.stamp != stamp) {
+    std::vector<std::string> names;
+    std::vector<FileStamp> stamps;
+    if (family.model_states_of_ranks().empty()) {  // else it is one of these
+        names.push_back(family.model_states_name);
+        stamps.push_back(family.model_states_info.stamp);
+    }
+    for (const RankFile* rank : family.rank_files()) {
+        names.push_back(rank->name);
+        stamps.push_back(rank->info.stamp);
+    }
+    CKPTFS_ASSIGN(const std::vector<FileInfo> now, look_at_all(tag.source, tag.directory, names));
+    for (std::size_t i = 0; i < names.size(); ++i) {
+        if (now[i].stamp != stamps[i]) {
             return Error(ErrorCode::stale,
-                         tag.source.display(join_path(tag.directory, name)) +
+                         tag.source.display(join_path(tag.directory, names[i])) +
                              " changed while it was being read; wait for the save to finish and try again");
         }
-        return {};
-    };
-    CKPTFS_TRY(check(family.model_states_name, family.model_states_info.stamp));
-    for (const RankFile* rank : family.rank_files()) {
-        CKPTFS_TRY(check(rank->name, rank->info.stamp));
     }
     return {};
 }

@@ -26,6 +26,11 @@ inline constexpr std::size_t most_opened_at_a_time = 16;
 /// saves, which makes a handful. The tree of a file beyond this is read again when that file of a view is opened.
 inline constexpr std::uint64_t kept_trees_nbytes = std::uint64_t{48} << 20U;
 
+/// How many threads ask so many files for a little: where they are few and near, threads would cost more.
+[[nodiscard]] constexpr std::size_t asked_at_a_time(std::size_t files) {
+    constexpr std::size_t worth_threads = 32;
+    return files < worth_threads ? 1 : most_opened_at_a_time;
+}
 /// As many as there are processors, within most_opened_at_a_time.
 [[nodiscard]] std::size_t most_parsed_at_a_time();
 
@@ -35,6 +40,21 @@ struct OpenedRankFile {
     pt::Container container;
 };
 
+/// What `ask` answers to 0, 1, …, a Result<T>, asked by several threads where that is worth it. Up to the first error:
+/// what follows it may not have been asked, and is nullopt.
+template <class T, class Ask>
+std::vector<std::optional<Result<T>>> ask_each(std::size_t count, const Ask& ask) {
+    std::vector<std::optional<Result<T>>> answers(count);
+    for_each_in_parallel(count, asked_at_a_time(count), [&](std::size_t i) {
+        answers[i].emplace(ask(i));
+        return answers[i]->ok();
+    });
+    return answers;
+}
+
+/// Of `names` in `directory`, in their order. The error is that of the first that has one.
+Result<std::vector<FileInfo>> look_at_all(const Source& source, const std::string& directory,
+                                          const std::vector<std::string>& names);
 /// `name` in `directory`: its stamp first, then what it holds.
 Result<OpenedRankFile> open_rank_file(const Source& source, const std::string& directory, const std::string& name);
 

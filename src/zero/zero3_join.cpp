@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "zero/mixed_saves.h"
+#include "zero/rank_files.h"
 #include "zero/refusal.h"
 
 namespace ckptfs::zero {
@@ -321,8 +322,10 @@ class Join {
             }
             CKPTFS_ASSIGN(const std::optional<double> expected, step_of(first_, g, indices.front()));
             content_.groups[g].step = expected;
+            const auto steps = ask_each<std::optional<double>>(
+                ranks_.size() - 1, [&](std::size_t r) { return step_of(ranks_[r + 1], g, indices.front()); });
             for (std::size_t r = 1; r < ranks_.size(); ++r) {
-                CKPTFS_ASSIGN(const std::optional<double> step, step_of(ranks_[r], g, indices.front()));
+                CKPTFS_ASSIGN(const std::optional<double> step, *steps[r - 1]);
                 if (step != expected) {
                     return disagreement(ranks_[r].optimizer_path, "parameter group " + std::to_string(g) +
                                                                       ": it is at optimizer step " + step_text(step) +
@@ -359,13 +362,15 @@ class Join {
         const std::vector<FrozenEntry>& expected = first_.model_states->frozen;
         for (const Zero3Rank* rank : model_states_) {
             const std::vector<FrozenEntry>& found = rank->model_states->frozen;
-            const bool same = std::equal(expected.begin(), expected.end(), found.begin(), found.end(),
-                                         [](const FrozenEntry& a, const FrozenEntry& b) {
-                                             return a.parameter.name == b.parameter.name &&
-                                                    a.parameter.shape == b.parameter.shape &&
-                                                    a.fragment.dtype == b.fragment.dtype &&
-                                                    a.fragment.shard.numel == b.fragment.shard.numel;
-                                         });
+            // Ranks whose pickles are equal share what was read.
+            const bool same =
+                &found == &expected || std::equal(expected.begin(), expected.end(), found.begin(), found.end(),
+                                                  [](const FrozenEntry& a, const FrozenEntry& b) {
+                                                      return a.parameter.name == b.parameter.name &&
+                                                             a.parameter.shape == b.parameter.shape &&
+                                                             a.fragment.dtype == b.fragment.dtype &&
+                                                             a.fragment.shard.numel == b.fragment.shard.numel;
+                                                  });
             if (!same) {
                 return disagreement(rank->model_states_path, "its frozen parameters are not rank 0's");
             }

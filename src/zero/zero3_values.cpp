@@ -6,8 +6,13 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "zero/rank_files.h"
+
 namespace ckptfs::zero {
 namespace {
+
+/// Of files whose values were read and are not yet compared.
+constexpr std::size_t most_held_at_a_time = 128;
 
 template <class Parsed>
 struct FileOf {
@@ -31,17 +36,31 @@ Result<FileValues> compare(const std::vector<Zero3Rank>& ranks, const Of& of, st
     const auto first = of(ranks.front());
     CKPTFS_ASSIGN(FileValues expected, values_of_file(first.path, first.values, first.places));
     std::unordered_set<const void*> seen{first.parsed.get()};
+    struct Asked {
+        std::size_t rank = 0;
+        // A pickle that some other rank has was compared, and where it differs in what belongs to a rank, that is
+        // known.
+        bool stored_only = false;
+    };
+    std::vector<Asked> asked;
     for (std::size_t r = 1; r < ranks.size(); ++r) {
         const auto file = of(ranks[r]);
         const bool known = !seen.insert(file.parsed.get()).second;
         const auto is_stored = [](const SavedValue& value) { return value.stored.has_value(); };
-        if (known && std::none_of(file.values.begin(), file.values.end(), is_stored)) {
-            continue;
+        if (!known || std::any_of(file.values.begin(), file.values.end(), is_stored)) {
+            asked.push_back({r, known});
         }
-        // A pickle that some other rank has was compared, and where it differs in what belongs to a rank, that is
-        // known.
-        CKPTFS_ASSIGN(const FileValues found, values_of_file(file.path, file.values, file.places, known));
-        CKPTFS_TRY(compare_values(expected, found, Likeness::ranks, own));
+    }
+    for (std::size_t begun = 0; begun < asked.size(); begun += most_held_at_a_time) {
+        const std::size_t count = std::min(most_held_at_a_time, asked.size() - begun);
+        const auto answers = ask_each<FileValues>(count, [&](std::size_t i) {
+            const auto file = of(ranks[asked[begun + i].rank]);
+            return values_of_file(file.path, file.values, file.places, asked[begun + i].stored_only);
+        });
+        for (const auto& found : answers) {
+            CKPTFS_TRY(*found);
+            CKPTFS_TRY(compare_values(expected, found->value(), Likeness::ranks, own));
+        }
     }
     return expected;
 }
