@@ -6,6 +6,7 @@
 
 #include "fs/current_tag.h"
 #include "fs/source_tree.h"
+#include "util/parallel.h"
 #include "util/path.h"
 
 namespace ckptfs {
@@ -35,7 +36,8 @@ Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::curren
         tree_->source().refresh();  // without the lock: the name of the root may lead through this very mount
     }
     const std::lock_guard lock(mutex_);
-    if (!expired_.exchange(false) && snapshot_ && now - snapshot_->checked_at < freshness) {
+    const bool expired = expired_.exchange(false);
+    if (!expired && snapshot_ && now - snapshot_->checked_at < freshness) {
         return snapshot_;
     }
     auto entries = tree_->source().list(path_);
@@ -46,12 +48,7 @@ Result<std::shared_ptr<const SourceDirectory::Snapshot>> SourceDirectory::curren
     auto fresh = std::make_shared<Snapshot>();
     fresh->checked_at = now;
     fresh->entries = std::move(entries).value();
-    fresh->generation = generation_of(fresh->entries);
-    const auto previous = snapshot_ ? snapshot_->generation : nullptr;
-    if (previous && fresh->generation && !previous->worth_another_read() &&
-        previous->shards() == fresh->generation->shards()) {
-        fresh->generation = previous;
-    }
+    fresh->generation = generation_of(fresh->entries, now, expired);
     snapshot_ = std::move(fresh);
     return snapshot_;
 }
@@ -78,16 +75,37 @@ TagGeneration::Shards SourceDirectory::shards_among(const std::vector<DirectoryE
     TagGeneration::Shards shards;
     shards.names = tree_->reader().shard_files(entries);
     std::sort(shards.names.begin(), shards.names.end());
-    shards.stamps.reserve(shards.names.size());
-    for (const auto& name : shards.names) {
-        shards.stamps.push_back(stamp_of(tree_->source(), child(name)));
-    }
+    shards.stamps.resize(shards.names.size());
+    for_each_in_parallel(shards.names.size(), looks_at_a_time(shards.names.size()), [&](std::size_t i) {
+        shards.stamps[i] = stamp_of(tree_->source(), child(shards.names[i]));
+        return true;
+    });
     return shards;
 }
 
-std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<DirectoryEntry>& entries) const {
-    return tree_->reader().recognises(entries) ? std::make_shared<TagGeneration>(tree_, path_, shards_among(entries))
-                                               : nullptr;
+std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<DirectoryEntry>& entries, TimePoint now,
+                                                              bool look_at_all) {
+    if (!tree_->reader().recognises(entries)) {
+        return nullptr;
+    }
+    auto previous = snapshot_ ? snapshot_->generation : nullptr;
+    if (previous && previous->worth_another_read()) {
+        previous = nullptr;
+    }
+    if (previous && !look_at_all && looked_at_all_ && now - *looked_at_all_ < look_at_all_after_) {
+        auto names = tree_->reader().shard_files(entries);
+        std::sort(names.begin(), names.end());
+        const auto tag = previous->tag_if_read();
+        if (tag && names == previous->shards().names && previous->is_current_for(*tag, nullptr)) {
+            return previous;
+        }
+    }
+    auto shards = shards_among(entries);
+    // So that it takes a twentieth of the time at most.
+    look_at_all_after_ = std::max<TimePoint::duration>(freshness, 20 * (tree_->now() - now));
+    looked_at_all_ = now;
+    return previous && previous->shards() == shards ? previous
+                                                    : std::make_shared<TagGeneration>(tree_, path_, std::move(shards));
 }
 
 }  // namespace ckptfs

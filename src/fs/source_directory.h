@@ -4,6 +4,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,7 +39,9 @@ class SourceDirectory {
 
     /// Of these entries of it, with stamps taken now.
     [[nodiscard]] TagGeneration::Shards shards_among(const std::vector<DirectoryEntry>& entries) const;
-    /// At most `freshness` old. Lists the directory and takes the stamps of a tag's shards, but reads nothing.
+    /// At most `freshness` old. Lists the directory and takes the stamps of a tag's shards, but reads nothing. Where
+    /// all shards of a large tag take long to look at, those that tell of a save are looked at each time, and all of
+    /// them as often as takes a small part of the time.
     Result<std::shared_ptr<const Snapshot>> current();
     /// What find_current_tag() says of this directory, as often as there is another snapshot.
     std::shared_ptr<const CurrentTag> current_tag(const std::shared_ptr<const Snapshot>& snapshot);
@@ -49,7 +52,9 @@ class SourceDirectory {
 
  private:
     [[nodiscard]] bool is_due(TimePoint now);
-    std::shared_ptr<TagGeneration> generation_of(const std::vector<DirectoryEntry>& entries) const;
+    // Of these entries. The last one, where all shards need not be looked at and what tells of a save says so.
+    std::shared_ptr<TagGeneration> generation_of(const std::vector<DirectoryEntry>& entries, TimePoint now,
+                                                 bool look_at_all);
 
     std::shared_ptr<SourceTree> tree_;
     std::string path_;
@@ -57,6 +62,8 @@ class SourceDirectory {
     std::mutex mutex_;  // held while listing: concurrent lookups cost one listing
     std::shared_ptr<const Snapshot> snapshot_;
     std::atomic<bool> expired_ = false;
+    std::optional<TimePoint> looked_at_all_;            // of the shards of the last generation
+    TimePoint::duration look_at_all_after_{freshness};  // since then
 
     std::mutex current_tag_mutex_;  // held while looking
     std::shared_ptr<const Snapshot> current_tag_of_;

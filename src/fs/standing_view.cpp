@@ -49,6 +49,12 @@ std::string lines_of(const std::vector<std::string>& names) {
     return shown == names.size() ? text : text + "(and " + std::to_string(names.size() - shown) + " more)\n";
 }
 
+/// By the last look at its directory.
+bool is_generation_of_now(const TagFiles& files) {
+    const auto snapshot = files.directory()->current();
+    return !snapshot || (*snapshot)->generation.get() == &files.generation();
+}
+
 class VirtualFileNode final : public Node {
  public:
     VirtualFileNode(const MountTree& mount, StandingView standing, std::size_t index)
@@ -71,7 +77,7 @@ class VirtualFileNode final : public Node {
     // taken anew, since whoever opens after a save wants what was saved.
     Outcome<OpenedBytes> open() override {
         const TagFiles& files = *standing_.files;
-        if (!is_current(files)) {
+        if (!is_generation_of_now(files)) {
             return Errno{ESTALE};
         }
         if (standing_.holder && !is_current_tag_of(*standing_.holder, files.generation())) {
@@ -81,7 +87,8 @@ class VirtualFileNode final : public Node {
         if (!content->view) {
             return Errno{ESTALE};
         }
-        return open_file(standing_, *content->view, index_);
+        auto opened = open_file(standing_, *content->view, index_);
+        return is_current(files, *content, opened) ? std::move(opened) : Outcome<OpenedBytes>(Errno{ESTALE});
     }
 
  private:
@@ -217,11 +224,21 @@ class UnshownFileNode final : public Node {
 }  // namespace
 
 bool is_current(const TagFiles& files) {
-    const auto snapshot = files.directory()->current();
-    if (snapshot && (*snapshot)->generation.get() != &files.generation()) {
+    if (!is_generation_of_now(files)) {
         return false;
     }
     if (!files.generation().is_current()) {
+        files.directory()->expire();
+        return false;
+    }
+    return true;
+}
+
+bool is_current(const TagFiles& files, const TagFiles::Content& content, const Outcome<OpenedBytes>& opened) {
+    if (!is_generation_of_now(files)) {
+        return false;
+    }
+    if (!files.generation().is_current_for(*content.tag, opened.ok() ? opened.value.file.get() : nullptr)) {
         files.directory()->expire();
         return false;
     }

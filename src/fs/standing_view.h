@@ -33,7 +33,7 @@ struct StandingView {
 /// `user.ckptfs.generation` and `user.ckptfs.sources` of file `index`; ENODATA for any other name.
 [[nodiscard]] Outcome<std::vector<std::byte>> own_attribute(const StandingView& standing, std::size_t index,
                                                             std::string_view name);
-/// Its bytes. The caller has found that `standing` is of now.
+/// Its bytes. Whether they are of now is the caller's question, once it has them: it asks is_current() of them.
 [[nodiscard]] Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index);
 
 /// The file or directory of the view at `path`; nullopt where it has none. The view is there.
@@ -52,6 +52,10 @@ void list_view(const MountTree& mount, const StandingView& standing, std::string
 
 /// Whether the tag is still that generation, by stamps taken anew; where it is not, its directory expires.
 [[nodiscard]] bool is_current(const TagFiles& files);
+/// The same for `opened`, what a file of `content` was opened to: by the stamps that are looked at for one file (see
+/// TagGeneration::is_current_for). An error of opening it counts only while that holds.
+[[nodiscard]] bool is_current(const TagFiles& files, const TagFiles::Content& content,
+                              const Outcome<OpenedBytes>& opened);
 
 /// Of a file that cannot be shown.
 struct Unshown {

@@ -35,7 +35,8 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
         return content_;
     }
     Content content;
-    const auto tag = generation_->tag();
+    content.tag = generation_->tag();
+    const auto& tag = content.tag;
     content.shards.insert(tag->replaced_files().begin(), tag->replaced_files().end());
     if (auto view = tag->show(request_)) {
         content.view = std::move(view).value();

@@ -22,6 +22,7 @@ class TagFiles {
              const ViewRequest& request);
 
     struct Content {
+        std::shared_ptr<const Tag> tag;
         std::shared_ptr<const View> view;  ///< null where there is a problem
         std::optional<Error> problem;
         /// Names of the tag directory that must not be shown as they are: replaced by the view, or, where there is a

@@ -11,6 +11,7 @@
 #include "fs/source_tree.h"
 #include "fs/tag_files.h"
 #include "util/log.h"
+#include "util/parallel.h"
 #include "util/path.h"
 
 namespace ckptfs {
@@ -52,6 +53,12 @@ class RefusedTag final : public Tag {
 };
 
 }  // namespace
+
+std::size_t looks_at_a_time(std::size_t count) {
+    constexpr std::size_t most = 16;
+    constexpr std::size_t worth_threads = 64;
+    return count < worth_threads ? 1 : most;
+}
 
 FileStamp stamp_of(const Source& source, const std::string& path) {
     const auto info = source.stat_target(path);
@@ -123,12 +130,42 @@ std::shared_ptr<const Tag> TagGeneration::tag_if_read() {
 }
 
 bool TagGeneration::is_current() const {
-    for (std::size_t i = 0; i < shards_.names.size(); ++i) {
-        if (stamp_of(tree_->source(), join_path(path_, shards_.names[i])) != shards_.stamps[i]) {
-            return false;
+    std::atomic<bool> is_same = true;
+    for_each_in_parallel(shards_.names.size(), looks_at_a_time(shards_.names.size()), [&](std::size_t i) {
+        if (!is_current(i)) {
+            is_same = false;
         }
+        return is_same.load();
+    });
+    return is_same;
+}
+
+bool TagGeneration::is_current(std::size_t shard) const {
+    return stamp_of(tree_->source(), join_path(path_, shards_.names[shard])) == shards_.stamps[shard];
+}
+
+bool TagGeneration::is_current_for(const Tag& tag, const File* file) const {
+    if (shards_.names.size() <= looked_at_whole) {
+        return is_current();
     }
-    return true;
+    std::vector<std::size_t> stamped = tag.in_every_save();
+    if (file != nullptr) {
+        const std::vector<std::size_t> behind = tag.stamped_behind(*file);
+        stamped.insert(stamped.end(), behind.begin(), behind.end());
+        std::sort(stamped.begin(), stamped.end());
+        stamped.erase(std::unique(stamped.begin(), stamped.end()), stamped.end());
+    }
+    std::atomic<bool> is_same = true;
+    for_each_in_parallel(stamped.size(), looks_at_a_time(stamped.size()), [&](std::size_t i) {
+        const std::string& name = tag.stamped_files()[stamped[i]];
+        const auto at = std::lower_bound(shards_.names.begin(), shards_.names.end(), name);
+        if (at == shards_.names.end() || *at != name ||
+            !is_current(static_cast<std::size_t>(at - shards_.names.begin()))) {
+            is_same = false;
+        }
+        return is_same.load();
+    });
+    return is_same;
 }
 
 bool TagGeneration::unload() {

@@ -20,6 +20,11 @@ class SourceDirectory;
 class SourceTree;
 class TagFiles;
 
+/// A tag of no more files than these is looked at whole whenever one of its files is opened.
+inline constexpr std::size_t looked_at_whole = 16;
+/// How many threads look at so many files: looking at one that is far away is waiting.
+[[nodiscard]] std::size_t looks_at_a_time(std::size_t count);
+
 /// All zero for what is not there.
 [[nodiscard]] FileStamp stamp_of(const Source& source, const std::string& path);
 
@@ -41,6 +46,10 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
 
     /// Whether the shards have these stamps still: one look at each.
     [[nodiscard]] bool is_current() const;
+    /// The same of those alone that tell whether a save has ended since, and of those that `file`, opened by a view of
+    /// `tag`, takes bytes from (nullptr: none): what is looked at grows with files, and not with files times ranks. A
+    /// tag of few files is looked at whole.
+    [[nodiscard]] bool is_current_for(const Tag& tag, const File* file) const;
 
     [[nodiscard]] const std::string& path() const { return path_; }
     /// The directory, for messages.
@@ -67,6 +76,7 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
                                               const std::shared_ptr<SourceDirectory>& directory);
 
  private:
+    [[nodiscard]] bool is_current(std::size_t shard) const;
     [[nodiscard]] bool has_settled() const;
     [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
     [[nodiscard]] Result<std::vector<Permissions>> find_passages() const;

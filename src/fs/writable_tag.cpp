@@ -104,11 +104,12 @@ Outcome<Done> WritableTag::may_be_used(std::string_view name) {
     return shown.value.is_unread ? Errno{EIO} : Outcome<Done>(Done{});
 }
 
-bool WritableTag::is_current(const std::shared_ptr<const TagFiles>& files) {
+bool WritableTag::is_current(const std::shared_ptr<const TagFiles>& files, const TagFiles::Content& content,
+                             const Outcome<OpenedBytes>& opened) {
     {
         const std::lock_guard lock(mutex_);
         if (!removal_ || removal_->files != files) {
-            return ckptfs::is_current(*files);
+            return ckptfs::is_current(*files, content, opened);
         }
     }
     directory()->expire();

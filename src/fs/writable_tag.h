@@ -71,8 +71,9 @@ class WritableTag {
     /// Before SOURCE's file `name` is read, or changed other than as a whole: ESTALE where the name stands for
     /// something else, EIO where that cannot be said.
     [[nodiscard]] Outcome<Done> may_be_used(std::string_view name);
-    /// Whether `files`, which look() has answered, are of now: the stamps are taken anew.
-    [[nodiscard]] bool is_current(const std::shared_ptr<const TagFiles>& files);
+    /// Whether `files`, which look() has answered, are of now, of which one was opened: its stamps are taken anew.
+    [[nodiscard]] bool is_current(const std::shared_ptr<const TagFiles>& files, const TagFiles::Content& content,
+                                  const Outcome<OpenedBytes>& opened);
 
     /// One line in the log for a whole tag that cannot be shown, so that its own shards are.
     void report_unshown();

@@ -66,11 +66,13 @@ Outcome<OpenedBytes> WritableViewFile::open() {
     if (const auto shown = check_shown(); !shown.ok()) {
         return shown.failure();
     }
-    if (!tag_->is_current(standing_.files)) {
+    const auto content = standing_.files->content();
+    if (!content->view) {
         return Errno{ESTALE};
     }
-    const auto content = standing_.files->content();
-    return content->view ? open_file(standing_, *content->view, index_) : Errno{ESTALE};
+    auto opened = open_file(standing_, *content->view, index_);
+    return tag_->is_current(standing_.files, *content, opened) ? std::move(opened)
+                                                               : Outcome<OpenedBytes>(Errno{ESTALE});
 }
 
 Outcome<OpenedBytes> WritableViewFile::open_for(int flags, const Caller& caller) {
