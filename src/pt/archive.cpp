@@ -64,8 +64,9 @@ std::optional<std::string_view> Container::name_in_root(const Record& record) co
 }
 
 Result<Container> Container::read(std::shared_ptr<const File> file) {
-    const MetadataReads reads(*file);
-    auto container = read(file, reads);
+    const std::shared_ptr<const File> opened = std::move(file);
+    const MetadataReads reads(*opened);
+    auto container = read(opened, reads);
     // What is not of one generation seems damaged: that it has changed says more.
     CKPTFS_TRY(reads.check());
     return container;
