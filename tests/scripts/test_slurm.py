@@ -39,14 +39,28 @@ class Node:
         # A user cannot read the repository of the tests everywhere.
         subprocess.run(["cp", "-L", BINARY, path / "bin/ckptfs"], check=True)
 
-    def run(self, script, job, comment=None, nodes=1):
+    def run(self, script, job, comment=None, nodes=1, changed=None):
+        """`changed`: variables that are otherwise than SLURM sets them; None: not at all."""
         variables = {"SLURM_JOB_ID": str(job), "SLURM_JOB_UID": str(self.user.uid), "SLURM_JOB_GID": str(self.user.gid), "SLURM_JOB_USER": "nobody",
                      "SLURM_JOB_NUM_NODES": str(nodes), "CKPTFS_SLURM_ROOT": str(self.root),
                      "CKPTFS_SLURM_PATH": f"{self.path}/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
         if comment is not None:
             variables["SLURM_JOB_COMMENT"] = comment
+        variables.update(changed or {})
+        variables = {name: value for name, value in variables.items() if value is not None}
         done = subprocess.run([SCRIPTS / script], env=variables, capture_output=True, text=True, check=False, timeout=2 * PATIENCE_S)
         assert done.returncode == 0, "the node would be taken out of service"
+
+    def replace_ckptfs(self, *lines):
+        """By a script, which writes the number of the one process that it leaves, if any, to `left`."""
+        (self.path / "bin/ckptfs").unlink()
+        (self.path / "bin/ckptfs").write_text("\n".join(["#!/bin/sh", *lines, ""]).replace("LEFT", str(self.path / "state/left")), encoding="utf-8")
+        (self.path / "bin/ckptfs").chmod(0o755)
+        (self.path / "state").mkdir()
+        os.chown(self.path / "state", self.user.uid, self.user.gid)
+
+    def reason(self, job, name):
+        return (self.root / str(job) / f"{name}.error").read_text()
 
     def mounts(self):
         return [line.split()[1] for line in pathlib.Path("/proc/self/mounts").read_text().splitlines() if f" {self.root}/" in line]
@@ -182,3 +196,85 @@ def test_a_comment_is_no_command(node):
     assert not mark.exists() and node.mounts() == []
     node.run("epilog", 24)
     assert not (node.root / "24").exists()
+
+
+@pytest.mark.parametrize("value", [None, "", "two", "x[$(touch MARK)]", "1 2", "-1", "08x"])
+@pytest.mark.parametrize("variable", ["SLURM_JOB_NUM_NODES", "SLURM_JOB_UID", "SLURM_JOB_GID"])
+def test_a_variable_that_slurm_has_not_set_as_it_should(node, variable, value):
+    mark = node.path / "mark"
+    value = value and value.replace("MARK", str(mark))
+    node.run("prolog", 25, comment=f"ckptfs={node.source}:2", changed={variable: value})
+    assert f"{variable} is '{value or ''}'" in node.reason(25, "checkpoints")
+    assert node.mounts() == [] and not mark.exists() and not (node.root / "25" / "checkpoints").exists()
+    node.run("epilog", 25, changed={variable: value})
+    assert not (node.root / "25").exists()
+
+
+def test_a_number_of_nodes_is_not_needed_for_every_world_size(node):
+    node.run("prolog", 26, comment=f"ckptfs={node.source}", changed={"SLURM_JOB_NUM_NODES": None})
+    assert node.mounts() == [str(node.root / "26" / "checkpoints")]
+    node.run("epilog", 26)
+
+
+@pytest.mark.parametrize("job", [None, "", "../1", "$(id)"])
+def test_without_the_number_of_the_job_nothing_is_done(node, job):
+    for script in ("prolog", "epilog"):
+        node.run(script, 27, comment=f"ckptfs={node.source}:2", changed={"SLURM_JOB_ID": job})
+    assert not node.root.exists()
+
+
+@pytest.mark.parametrize("ranks", ["0", "1048577", "99999999999999999999", "18446744073709551618"])
+def test_a_number_of_ranks_that_cannot_be(node, ranks):
+    node.run("prolog", 28, comment=f"ckptfs={node.source}:{ranks}")
+    assert node.mounts() == [] and "1048576" in node.reason(28, "checkpoints").replace(",", "")
+    node.run("epilog", 28)
+
+
+def test_a_name_that_no_directory_can_have(node):
+    node.run("prolog", 29, comment=f"ckptfs=/{'x' * 3000}:2")
+    assert "name too long" in node.reason(29, "x" * 100)
+    node.run("epilog", 29)
+
+
+def test_a_job_gets_so_many_views(node):
+    node.run("prolog", 30, comment=" ".join([f"ckptfs={node.source}:2"] * 9))
+    assert node.mounts() == [str(node.root / "30" / name) for name in ("checkpoints", "view1", "view2", "view3")]
+    assert "more than 4 views" in node.reason(30, "too-many")
+    node.run("epilog", 30)
+    assert node.mounts() == [] and not (node.root / "30").exists()
+
+
+def test_one_deadline_is_for_all_views(node):
+    """The first takes all the time there is, and does not heed SIGTERM."""
+    node.replace_ckptfs("trap '' TERM", "echo $$ > LEFT", "while :; do sleep 0.1; done")
+    node.run("prolog", 31, comment=f"ckptfs={node.source}:2 ckptfs=/second:2 ckptfs=/third", changed={"CKPTFS_SLURM_SECONDS": "1"})
+    gone(lambda: os.path.exists(f"/proc/{(node.path / 'state/left').read_text().strip()}"))
+    assert "in time" in node.reason(31, "checkpoints")
+    assert "no time is left" in node.reason(31, "second") and "no time is left" in node.reason(31, "third")
+    node.run("epilog", 31)
+    assert not (node.root / "31").exists()
+
+
+@pytest.mark.parametrize("status", [0, 9])
+def test_what_a_daemon_holds_open_is_not_waited_for(node, status):
+    node.replace_ckptfs("setsid sleep 1000 &", "echo $! > LEFT", "echo said >&2", f"exit {status}")
+    try:
+        node.run("prolog", 32, comment=f"ckptfs={node.source}:2")
+        left = int((node.path / "state/left").read_text())
+        assert os.readlink(f"/proc/{left}/fd/2").startswith(str(node.root)), "it is there, and holds it"
+    finally:
+        os.kill(int((node.path / "state/left").read_text()), signal.SIGKILL)
+    assert (node.root / "32" / ("checkpoints.error" if status else "checkpoints.warnings")).read_text() == "said\n"
+    assert (node.root / "32" / "checkpoints").exists() == (status == 0)
+    node.run("epilog", 32)
+
+
+def test_the_reason_is_for_the_user_to_read(node):
+    node.replace_ckptfs("echo said >&2", "exit 9")
+    before = os.umask(0o077)
+    try:
+        node.run("prolog", 33, comment=f"ckptfs={node.source}:2")
+    finally:
+        os.umask(before)
+    assert in_child(lambda: node.reason(33, "checkpoints"), node.user) == "said\n"
+    node.run("epilog", 33)
