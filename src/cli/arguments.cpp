@@ -102,11 +102,13 @@ void add_source(CLI::App& app, Strings& strings) {
 }
 
 /// Replaces every -o by the options of ckptfs that it holds. `others`: collects what else stands there.
-/// `skips_unknown`: words that nobody knows.
+/// `flags`: letters of options without a value, which may stand in one word with each other and with -o. An `s` among
+/// them has words skipped that nobody knows.
 Result<std::vector<std::string>> expand_mount_options(const std::vector<std::string>& arguments,
-                                                      MountOptionWords& others, bool skips_unknown = false) {
-    std::vector<std::string> options;
+                                                      MountOptionWords& others, std::string_view flags = "f") {
+    std::vector<std::string> lists;
     std::vector<std::string> rest;
+    bool skips_unknown = false;
     for (std::size_t index = 0; index < arguments.size(); ++index) {
         const std::string& argument = arguments[index];
         if (argument == "--") {
@@ -114,12 +116,17 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
             break;
         }
         // -fo LIST is -f -o LIST.
-        const std::size_t letter = argument.starts_with("-") ? argument.find_first_not_of('f', 1) : std::string::npos;
-        if (letter == std::string::npos || argument[letter] != 'o') {
+        const std::size_t letter =
+            argument.starts_with("-") ? std::min(argument.find_first_not_of(flags, 1), argument.size()) : 0;
+        const std::string given = argument.substr(0, letter);
+        skips_unknown = skips_unknown || given.find('s') != std::string::npos;
+        if (letter == 0 || letter == argument.size() || argument[letter] != 'o') {
             rest.push_back(argument);
             continue;
         }
-        rest.insert(rest.end(), letter - 1, "-f");
+        if (given != "-") {
+            rest.push_back(given);
+        }
         std::string list = argument.substr(letter + 1);
         if (list.empty()) {
             if (index + 1 == arguments.size()) {
@@ -127,6 +134,10 @@ Result<std::vector<std::string>> expand_mount_options(const std::vector<std::str
             }
             list = arguments[++index];
         }
+        lists.push_back(std::move(list));
+    }
+    std::vector<std::string> options;
+    for (const std::string& list : lists) {
         CKPTFS_ASSIGN(const auto words, split_mount_options(list, skips_unknown));
         options.insert(options.end(), words.arguments.begin(), words.arguments.end());
         others.kernel_options.insert(others.kernel_options.end(), words.kernel_options.begin(),
@@ -246,6 +257,7 @@ Result<Arguments> parse_mount_helper(const std::vector<std::string>& arguments) 
     bool writes_no_table = false;
     bool is_verbose = false;
     std::string type;
+    std::string mount_namespace;
     CLI::App app(mount_helper_description);
     app.footer(mount_helper_notes);
     add_source(app, strings);
@@ -258,12 +270,19 @@ Result<Arguments> parse_mount_helper(const std::vector<std::string>& arguments) 
     app.add_flag("-n", writes_no_table, "Of mount(8), and without effect: there is no table to write");
     app.add_flag("-v", is_verbose, "Of mount(8), and without effect");
     app.add_option("-t", type, "The type that mount(8) was given")->type_name("TYPE");
+    const auto* enters_namespace =
+        app.add_option("-N", mount_namespace, "Of mount(8), and refused: enter the mount namespace first, with nsenter")
+            ->type_name("NAMESPACE");
     MountOptionWords words;
-    const bool skips_unknown = std::find(arguments.begin(), arguments.end(), "-s") != arguments.end();
-    CKPTFS_ASSIGN(auto expanded, expand_mount_options(arguments, words, skips_unknown));
+    CKPTFS_ASSIGN(auto expanded, expand_mount_options(arguments, words, "sfnv"));
     CKPTFS_ASSIGN(auto text, run_parser(app, std::move(expanded), mount_helper_usage));
     if (text) {
         return Arguments(std::move(*text));
+    }
+    if (enters_namespace->count() > 0) {
+        return usage_error("-N " + in_quotes(mount_namespace) +
+                           ": ckptfs mounts in its own mount namespace alone; enter the other one first: nsenter "
+                           "--mount=FILE mount -t ckptfs SOURCE MOUNTPOINT, where FILE is such as /proc/PID/ns/mnt");
     }
     CKPTFS_TRY(expect_given(strings.source, "SOURCE", mount_helper_usage));
     CKPTFS_TRY(expect_given(strings.mount_point, "MOUNTPOINT", mount_helper_usage));

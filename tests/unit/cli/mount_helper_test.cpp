@@ -92,6 +92,28 @@ TEST(MountHelper, WhatNobodyKnowsIsAnErrorUnlessMountIsSloppy) {
     EXPECT_EQ(mounted_by({"/s", "/m", "-s", "-o", "world-size=4,wrld=3"}).target.world_size(), 4U);
 }
 
+TEST(MountHelper, TakesItsLettersInOneWord) {
+    for (const std::vector<std::string>& letters : {std::vector<std::string>{"-sn", "-o"}, {"-nvs", "-o"}, {"-vso"}}) {
+        std::vector<std::string> arguments{"/s", "/m"};
+        arguments.insert(arguments.end(), letters.begin(), letters.end());
+        arguments.emplace_back("world-size=4,wrld=3");
+        EXPECT_EQ(mounted_by(arguments).target.world_size(), 4U) << letters.front();
+    }
+    EXPECT_EQ(mounted_by({"/s", "/m", "-o", "world-size=4,wrld=3", "-ns"}).target.world_size(), 4U);
+    EXPECT_EQ(mounted_by({"/s", "/m", "-noworld-size=4"}).target.world_size(), 4U);
+    EXPECT_TRUE(std::holds_alternative<Text>(*parse_call({"/s", "/m", "-nf", "-o", "world-size=4"})));
+    EXPECT_FALSE(parse_call({"/s", "/m", "-nv", "-o", "wrld=3"}).ok());
+    EXPECT_FALSE(parse_call({"/s", "/m", "-o", "wrld=3", "--", "-s"}).ok()) << "no letters";
+}
+
+TEST(MountHelper, RefusesToMountInAnotherNamespace) {
+    for (const std::string name : {"/proc/1/ns/mnt", ""}) {
+        const auto parsed = parse_call({"/s", "/m", "-N", name, "-o", "world-size=4"});
+        ASSERT_FALSE(parsed.ok());
+        EXPECT_THAT(parsed.error().message(), HasSubstr("-N '" + name + "': ckptfs mounts in its own mount namespace"));
+    }
+}
+
 TEST(MountHelper, SourceMayHaveTheNameOfACommand) {
     EXPECT_EQ(mounted_by({"run", "/m"}).source, "run");
     EXPECT_EQ(mounted_by({"mount.ckptfs", "/m"}).source, "mount.ckptfs");
