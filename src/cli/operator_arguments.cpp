@@ -46,7 +46,7 @@ Result<Arguments> parse_status(const std::vector<std::string>& arguments) {
     app.add_flag("--log", log, "Print the last lines of its log, wherever that goes");
     const auto* set_level =
         app.add_option("--log-level", level, "Have its log hold debug, info, warning or error lines from now on")
-            ->type_name("LEVEL");
+            ->type_name("debug|info|warning|error");
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, status_usage));
     if (text) {
         return Arguments(std::move(*text));

@@ -60,8 +60,20 @@ def test_bash_completes_options_of_the_command(place):
     assert "--in-place" in completed(place, "ckptfs", "run", "ckpt", "--")
 
 
+def commands_of_help():
+    """Those that `ckptfs --help` names."""
+    text = subprocess.run([BINARY, "--help"], capture_output=True, text=True, check=True).stdout
+    [block] = re.findall(r"^Other commands:\n((?:  .*\n)+)", text, re.MULTILINE)
+    return set(re.findall(r"\bckptfs ([a-z]+) ", block))
+
+
+def test_bash_completes_every_command_of_help(place):
+    assert commands_of_help() > {"run", "diff", "list", "status", "umount", "help"}
+    assert set(completed(place, "ckptfs", "help", "")) == commands_of_help()
+
+
 def test_bash_completes_every_option_of_every_help(place):
-    for command in ("", "run", "inspect", "verify", "check", "ls", "cat", "export", "help"):
+    for command in ("", *sorted(commands_of_help())):
         words = [command] * bool(command)
         text = subprocess.run([BINARY, *words, "--help"], capture_output=True, text=True, check=True).stdout
         options = re.findall(r"^  (?:-\w,)?(--[a-z-]+) ", text, re.MULTILINE)
@@ -74,6 +86,8 @@ def test_bash_completes_values(place):
     assert completed(place, "ckptfs", "ckpt", "--view", "lig") == ["lightning"]
     assert completed(place, "ckptfs", "ckpt", "--io", "=") == ["auto", "cached", "direct"]
     assert completed(place, "ckptfs", "ckpt", "--dtype", "=", "b") == ["bf16"]
+    for words in (["ckpt"], ["run", "ckpt"], ["status", "ckpt"]):
+        assert completed(place, "ckptfs", *words, "--log-level", "=", "") == ["debug", "info", "warning", "error"]
     assert completed(place, "ckptfs", "ckpt", "--ds-config", "=", "con") == ["config.json"]
     assert completed(place, "ckptfs", "ckpt", "--view=li", breaks=" \t\n") == ["--view=lightning"]
     assert completed(place, "ckptfs", "ckpt", "--world-size", "=", "") == []
@@ -150,6 +164,7 @@ def test_zsh_completes_commands_options_and_values(zsh):
     assert zsh.line_after("ckptfs ckpt --view=li\t") == "ckptfs ckpt --view=lightning "
     assert zsh.line_after("ckptfs inspect --ds-config=con\t") == "ckptfs inspect --ds-config=config.json "
     assert zsh.line_after("ckptfs help ver\t") == "ckptfs help verify "
+    assert zsh.line_after("ckptfs status ckpt --log-level=d\t") == "ckptfs status ckpt --log-level=debug "
     assert zsh.line_after("ckptfs inspect --in-pl\t") == "ckptfs inspect --in-pl", "an option of run alone"
     assert zsh.line_after("ckptfs run ckpt --in-pl\t") == "ckptfs run ckpt --in-place "
     assert zsh.line_after("ckptfs run ckpt -- readli\t") == "ckptfs run ckpt -- readlink "
