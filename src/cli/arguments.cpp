@@ -55,7 +55,7 @@ constexpr const char* mount_footer_commands =
     "  ckptfs export SOURCE DEST --world-size=N  writes the files of a view out: a copy that needs no mount\n"
     "  ckptfs list                               which mounts there are\n"
     "  ckptfs status MOUNTPOINT                  how a mount fares\n"
-    "  ckptfs umount MOUNTPOINT [--lazy]         unmounts, and waits for the daemon's end\n"
+    "  ckptfs umount MOUNTPOINT [--lazy|--stale] unmounts, and waits for the daemon's end\n"
     "  ckptfs help [COMMAND]                     how a command is used: what COMMAND --help says\n";
 
 constexpr const char* mount_notes =

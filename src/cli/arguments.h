@@ -133,6 +133,7 @@ struct ListMountsArguments {
 struct UnmountArguments {
     std::string mount_point;
     bool is_lazy = false;
+    bool only_stale = false;  ///< success, and nothing done, where the mount is none of ckptfs that is stale
 };
 
 /// --help or --version: what to print.

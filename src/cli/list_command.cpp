@@ -22,17 +22,11 @@ struct Row {
 };
 
 std::string state_after(const Error& error) {
-    switch (error.system_errno()) {
-        case ENOTCONN:
-        case ECONNABORTED:
-        case ESHUTDOWN:
-            return "stale";
-        case EACCES:
-        case EPERM:
-            return "of another user";
-        default:
-            return "alive";  // another version, which does not know the question
+    if (says_stale(error)) {
+        return "stale";
     }
+    const bool is_refused = error.system_errno() == EACCES || error.system_errno() == EPERM;
+    return is_refused ? "of another user" : "alive";  // which does not know the question: one of another version
 }
 
 Row row_of(const MountEntry& mount, bool is_covered, const MountControls& controls) {

@@ -1,6 +1,7 @@
 // A thread for each question, which is left to itself where the answer does not come.
 #include "cli/mount_controls.h"
 
+#include <cerrno>
 #include <condition_variable>
 #include <exception>
 #include <memory>
@@ -34,6 +35,11 @@ std::optional<Result<std::string>> ask_in_time(const MountControls& controls, co
     std::unique_lock lock(answered->mutex);
     answered->changed.wait_for(lock, controls.patience, [&] { return answered->result.has_value(); });
     return answered->result;
+}
+
+bool says_stale(const Error& error) {
+    const int reason = error.system_errno();
+    return reason == ENOTCONN || reason == ECONNABORTED || reason == ESHUTDOWN;
 }
 
 }  // namespace ckptfs::cli

@@ -37,4 +37,7 @@ struct MountControls {
 [[nodiscard]] std::optional<Result<std::string>> ask_in_time(const MountControls& controls,
                                                              const std::string& mount_point, std::string_view name);
 
+/// Whether a mount that answers with `error` has lost its daemon.
+[[nodiscard]] bool says_stale(const Error& error);
+
 }  // namespace ckptfs::cli

@@ -12,7 +12,7 @@ namespace {
 
 constexpr const char* status_usage = "ckptfs status MOUNTPOINT [--json | --metrics | --log | --log-level=LEVEL]";
 constexpr const char* list_mounts_usage = "ckptfs list [--json]";
-constexpr const char* unmount_usage = "ckptfs umount MOUNTPOINT [--lazy]";
+constexpr const char* unmount_usage = "ckptfs umount MOUNTPOINT [--lazy | --stale]";
 
 }  // namespace
 
@@ -83,11 +83,17 @@ Result<Arguments> parse_unmount(const std::vector<std::string>& arguments) {
     app.add_option("MOUNTPOINT", result.mount_point, "Where it is mounted")->type_name("");
     app.add_flag("--lazy", result.is_lazy,
                  "Take it away at once, and let the daemon end with the last user, without waiting for that");
+    app.add_flag("--stale", result.only_stale,
+                 "Take it away only if its daemon is gone; anything else there stays, and is no error");
     CKPTFS_ASSIGN(auto text, run_parser(app, arguments, unmount_usage));
     if (text) {
         return Arguments(std::move(*text));
     }
     CKPTFS_TRY(expect_given(result.mount_point, "MOUNTPOINT", unmount_usage));
+    if (result.is_lazy && result.only_stale) {
+        return usage_error(std::string("--stale waits for nobody, so --lazy says nothing more; give one; usage: ") +
+                           unmount_usage);
+    }
     return Arguments(std::move(result));
 }
 

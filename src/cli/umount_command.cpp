@@ -1,5 +1,6 @@
 // ckptfs umount: unmounts, and waits for the daemon.
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
 #include <optional>
 #include <string>
@@ -38,11 +39,31 @@ std::optional<ProcessId> daemon_of(const std::string& point, const MountControls
     return parsed ? std::optional(*parsed) : std::nullopt;
 }
 
+/// Takes nothing away but what a killed daemon has left; what else is there, or nothing, is no error.
+Result<void> unmount_stale(const std::string& path, const MountControls& controls) {
+    const auto point = controls.real_point(path);
+    if (!point) {
+        const int reason = point.error().system_errno();
+        return reason == ENOENT || reason == ENOTDIR ? Result<void>() : point.error();
+    }
+    if (!mount_on(*point, controls)) {
+        return {};
+    }
+    const auto answer = ask_in_time(controls, *point, daemon_file);
+    if (!answer || *answer || !says_stale(answer->error())) {
+        return {};
+    }
+    return controls.unmount(*point, Unmounting::lazily);  // whoever still has it open gets nothing from it any more
+}
+
 }  // namespace
 
 Result<void> unmount(const UnmountArguments& arguments, const Environment& environment) {
     const MountControls& controls = environment.mount_controls;
     CKPTFS_ASSIGN(const std::string path, absolute_path(arguments.mount_point, environment.working_directory));
+    if (arguments.only_stale) {
+        return unmount_stale(path, controls);
+    }
     CKPTFS_ASSIGN(const std::string point, controls.real_point(path));
     CKPTFS_ASSIGN(const MountEntry mount, mount_on(point, controls));
     if (arguments.is_lazy) {

@@ -156,23 +156,27 @@ def words_of(command, variables):
     return words
 
 
+def confined(service, command, variables):
+    """A command line of the unit, with its capabilities and its filter of system calls."""
+    numbers = numbers_of_system_calls()
+    calls = {numbers[call] for call in allowed_calls(service["SystemCallFilter"]) if call in numbers}
+    kept = service["CapabilityBoundingSet"][0].lower().replace("cap_", "+").replace(" ", ",")
+    # setpriv drops what the bounding set lacks; the filter is set in the process that it becomes.
+    inner = [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import test_systemd, os; "
+             "test_systemd.allow_only(set(map(int, sys.argv[2].split(',')))); os.execv(sys.argv[3], sys.argv[3:])",
+             str(pathlib.Path(__file__).parent), ",".join(map(str, calls | {numbers["execve"]})), *words_of(command, variables)]
+    return ["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", *inner]
+
+
 @contextlib.contextmanager
 def started(service, options, tmp_path, socket_name):
     """ExecStart= of the unit, when it has said that it is ready; and what it says afterwards."""
     (tmp_path / "mount point").mkdir()
     variables = {"SOURCE": str(SAMPLE), "MOUNTPOINT": str(tmp_path / "mount point"), "OPTIONS": options}
-    numbers = numbers_of_system_calls()
-    calls = {numbers[call] for call in allowed_calls(service["SystemCallFilter"]) if call in numbers}
-    kept = service["CapabilityBoundingSet"][0].lower().replace("cap_", "+").replace(" ", ",")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("\0" + socket_name[1:] if socket_name.startswith("@") else socket_name)
         manager.settimeout(PATIENCE_S)
-        # setpriv drops what the bounding set lacks; the filter is set in the process that it becomes.
-        inner = [sys.executable, "-c", "import sys; sys.path.insert(0, sys.argv[1]); import test_systemd, os; "
-                 "test_systemd.allow_only(set(map(int, sys.argv[2].split(',')))); os.execv(sys.argv[3], sys.argv[3:])",
-                 str(pathlib.Path(__file__).parent), ",".join(map(str, calls | {numbers["execve"]})),
-                 *words_of(service["ExecStart"][0], variables)]
-        daemon = subprocess.Popen(["setpriv", f"--bounding-set=-all,{kept}", "--inh-caps=-all", *inner], cwd="/", stdin=subprocess.DEVNULL,
+        daemon = subprocess.Popen(confined(service, service["ExecStart"][0], variables), cwd="/", stdin=subprocess.DEVNULL,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                                   env={"PATH": os.environ["PATH"], "NOTIFY_SOCKET": socket_name, "PYTHONDONTWRITEBYTECODE": "1"})
         try:
@@ -212,11 +216,32 @@ def test_what_a_killed_daemon_leaves_is_cleared(service, tmp_path):
         daemon.wait()
         with pytest.raises(OSError, match="Transport endpoint is not connected"):
             os.listdir(mount_point)
-        [after] = service["ExecStopPost"]
-        assert after.startswith("-")
-        subprocess.run(words_of(after.removeprefix("-"), variables), check=True)
+        run_after_stop(service, variables)
         assert os.listdir(mount_point) == []
-        subprocess.run(words_of(after.removeprefix("-"), variables), check=False)  # and when there is nothing
+        run_after_stop(service, variables)  # and when there is nothing
+
+
+def run_after_stop(service, variables):
+    [after] = service["ExecStopPost"]
+    run(*confined(service, after.removeprefix("-"), variables))
+
+
+def test_what_others_have_mounted_is_left(service, tmp_path):
+    """ExecStopPost= runs after a clean stop and a refused start too."""
+    require_root()
+    with started(service, "--world-size=3", tmp_path, str(tmp_path / "notify")) as (daemon, mount_point, _, variables):
+        run_after_stop(service, variables)
+        assert [path for path in mount_point.iterdir() if path.is_dir()], "a live mount is there still"
+        refused = subprocess.run(words_of(service["ExecStart"][0], variables), capture_output=True, text=True, check=False)
+        assert refused.returncode == 6, refused.stderr
+        run_after_stop(service, variables)
+        assert [path for path in mount_point.iterdir() if path.is_dir()]
+        daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(PATIENCE_S) == 0
+        run("mount", "-t", "tmpfs", "none", mount_point)
+        (mount_point / "of others").touch()
+        run_after_stop(service, variables)
+        assert os.listdir(mount_point) == ["of others"]
 
 
 def test_a_refusal_is_no_reason_to_try_again(service):

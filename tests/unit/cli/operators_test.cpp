@@ -210,6 +210,62 @@ TEST_F(Operators, UmountTakesNothingButAMountOfCkptfs) {
     EXPECT_THAT(unmounted_, IsEmpty());
 }
 
+TEST_F(Operators, UmountOfStaleMountsTakesWhatAKilledDaemonHasLeft) {
+    failures_["/mnt"] = ENOTCONN;
+    EXPECT_EQ(harness_.run({"umount", "--stale", "--", "/mnt"}), 0) << harness_.error();
+    EXPECT_THAT(unmounted_, ElementsAre(Pair("/mnt", Unmounting::lazily)));
+    EXPECT_EQ(looks_left_, 3);
+    refusal_ = "it is another user's";
+    mounts_ = {mount_at("/mnt")};
+    EXPECT_EQ(harness_.run({"umount", "--stale", "/mnt"}), 6);
+}
+
+TEST_F(Operators, UmountOfStaleMountsLeavesAllElseAndIsContent) {
+    const auto expect_left = [this](const std::string& what) {
+        EXPECT_EQ(harness_.run({"umount", "--stale", "/mnt"}), 0) << what << harness_.error();
+        EXPECT_EQ(harness_.out() + harness_.error(), "") << what;
+        EXPECT_THAT(unmounted_, IsEmpty()) << what;
+    };
+    expect_left("it is alive");
+    for (const int reason : {EACCES, ENODATA, EIO}) {
+        failures_["/mnt"] = reason;
+        expect_left("errno " + std::to_string(reason));
+    }
+    failures_["/mnt"] = ENOTCONN;
+    mounts_ = {mount_at("/mnt"), mount_at("/mnt", "0:9", "tmpfs")};
+    expect_left("something else covers it");
+    mounts_ = {mount_at("/mnt", "0:9", "fuse.other")};
+    expect_left("it is another program's");
+    mounts_.clear();
+    expect_left("nothing is mounted");
+    harness_.controls.real_point = [](const std::string& path) -> Result<std::string> {
+        return Error(ErrorCode::io, path + " does not exist", ENOENT);
+    };
+    expect_left("there is no such directory");
+}
+
+TEST_F(Operators, UmountOfStaleMountsLeavesOneThatHangs) {
+    std::promise<void> released;
+    const auto release = released.get_future().share();
+    harness_.controls.patience = std::chrono::milliseconds(1);
+    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
+        release.wait();
+        return std::string();
+    };
+    EXPECT_EQ(harness_.run({"umount", "--stale", "/mnt"}), 0);
+    EXPECT_THAT(unmounted_, IsEmpty());
+    released.set_value();
+}
+
+TEST_F(Operators, UmountOfStaleMountsSaysWhatItCannotLookAt) {
+    harness_.controls.real_point = [](const std::string& path) -> Result<std::string> {
+        return Error(ErrorCode::io, path + " cannot be looked at", EIO);
+    };
+    EXPECT_EQ(harness_.run({"umount", "--stale", "/mnt"}), 7);
+    EXPECT_EQ(harness_.run({"umount", "--stale", "--lazy", "/mnt"}), 2);
+    EXPECT_EQ(harness_.run({"umount", "--stale"}), 2);
+}
+
 TEST_F(Operators, NobodyWhoMountsIsToldToUnmount) {
     EXPECT_EQ(harness_.run({"mount", "/mnt"}), 3);
     EXPECT_THAT(harness_.error(), AllOf(HasSubstr("mounting takes no command"), Not(HasSubstr("umount"))));
