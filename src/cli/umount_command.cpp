@@ -30,12 +30,11 @@ Result<MountEntry> mount_on(const std::string& point, const MountControls& contr
 }
 
 /// Who serves the mount; nullopt where nobody can say.
-std::optional<ProcessId> daemon_of(const std::string& point, const MountControls& controls) {
-    const auto answer = ask_in_time(controls, point, daemon_file);
-    if (!answer || !*answer) {
+std::optional<ProcessId> daemon_of(const Result<std::string>& answer) {
+    if (!answer) {
         return std::nullopt;
     }
-    const auto parsed = parse_process_id(**answer);
+    const auto parsed = parse_process_id(*answer);
     return parsed ? std::optional(*parsed) : std::nullopt;
 }
 
@@ -69,7 +68,14 @@ Result<void> unmount(const UnmountArguments& arguments, const Environment& envir
     if (arguments.is_lazy) {
         return controls.unmount(point, Unmounting::lazily);
     }
-    const auto daemon = daemon_of(point, controls);
+    const auto answer = ask_in_time(controls, point, daemon_file);
+    if (!answer) {  // whoever asks and waits is a user too, for whom the mount stays
+        return Error(ErrorCode::mount,
+                     in_quotes(point) +
+                         " does not say who serves it: its daemon was stopped, or waits for its source; ckptfs umount "
+                         "--lazy takes the mount away without asking, and the daemon ends when it goes on");
+    }
+    const auto daemon = daemon_of(*answer);
     CKPTFS_TRY(controls.unmount(point, Unmounting::if_unused));
     const auto mounts = controls.mounts();
     const bool is_mounted_elsewhere = std::any_of(mounts.begin(), mounts.end(), [&](const MountEntry& other) {

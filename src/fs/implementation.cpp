@@ -322,6 +322,13 @@ Outcome<Done> FileSystem::Implementation::rename(std::uint64_t parent, std::stri
     if (is_too_long(new_name)) {
         return Errno{ENAMETOOLONG};
     }
+    if (own_ && new_parent == root_inode && new_name == own_directory_name) {
+        const auto sources = target->lookup(new_parent, new_name);
+        if (!sources.ok()) {
+            return Errno{EEXIST};  // the kernel asks for no more than a file to take the place of
+        }
+        forget(sources.value.attributes.inode, 1);
+    }
     return on_node(parent, name,
                    [&](Node& node) { return node.rename(parent, name, *target, new_parent, new_name, flags, caller); });
 }

@@ -51,8 +51,9 @@ void note(int number, const siginfo_t& info) noexcept {
     try {
         const std::string what = name_of_signal(number) + sender_of_signal(info.si_pid, info.si_uid);
         if (number == SIGHUP) {
-            log::reopen();
-            log::info(what + ": the log file is opened anew");
+            if (log::reopen()) {
+                log::info(what + ": the log file is opened anew");
+            }
         } else {
             log::info(what + " is ignored: SIGTERM, SIGINT and unmounting end a mount");
         }

@@ -8,6 +8,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -59,6 +60,32 @@ Error no_answer(const std::string& mount_point, int reason) {
     }
 }
 
+void write_whole(int descriptor, const void* data, std::size_t nbytes) noexcept {
+    const auto* at = static_cast<const char*>(data);
+    while (nbytes > 0) {
+        const ssize_t count = ::write(descriptor, at, nbytes);
+        if (count < 0 && errno != EINTR) {
+            return;
+        }
+        at += std::max<ssize_t>(count, 0);
+        nbytes -= static_cast<std::size_t>(std::max<ssize_t>(count, 0));
+    }
+}
+
+/// How much came before the end.
+std::size_t read_whole(int descriptor, void* data, std::size_t nbytes) noexcept {
+    auto* const start = static_cast<char*>(data);
+    std::size_t got = 0;
+    while (got < nbytes) {
+        const ssize_t count = ::read(descriptor, start + got, nbytes - got);
+        if (count == 0 || (count < 0 && errno != EINTR)) {
+            break;
+        }
+        got += static_cast<std::size_t>(std::max<ssize_t>(count, 0));
+    }
+    return got;
+}
+
 /// What fusermount3 says where it fails; "" where it unmounted.
 Result<std::string> run_fusermount(const std::string& mount_point, const std::string& options) {
     std::array<int, 2> pipe{};
@@ -106,14 +133,44 @@ constexpr const char* busy_advice =
 
 }  // namespace
 
+/// In a process of its own: where the daemon has read a question and says nothing, the kernel lets nobody go who asked,
+/// not even to end.
 Result<std::string> ask_mount(const std::string& mount_point, std::string_view name) {
     const std::string attribute = std::string(own_attributes) + std::string(name);
     std::string value(max_attribute_nbytes, '\0');
-    const ssize_t nbytes = ::getxattr(mount_point.c_str(), attribute.c_str(), value.data(), value.size());
-    if (nbytes < 0) {
-        return no_answer(mount_point, errno);
+    std::array<int, 2> pipe{};
+    if (::pipe2(pipe.data(), O_CLOEXEC) != 0) {
+        return Error(ErrorCode::io, "no pipe to ask " + in_quotes(mount_point) + " with: " + text_of_errno(errno),
+                     errno);
     }
-    value.resize(static_cast<std::size_t>(nbytes));
+    const pid_t child = ::fork();
+    if (child == 0) {  // system calls alone: other threads may have held any lock
+        for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+            if (stream != pipe[1]) {
+                ::close(stream);  // who reads what the command says is not to wait for this
+            }
+        }
+        const ssize_t nbytes = ::getxattr(mount_point.c_str(), attribute.c_str(), value.data(), value.size());
+        const int reason = nbytes < 0 ? errno : 0;
+        write_whole(pipe[1], &reason, sizeof(reason));
+        write_whole(pipe[1], value.data(), nbytes < 0 ? 0 : static_cast<std::size_t>(nbytes));
+        ::_exit(0);
+    }
+    const int failure = child < 0 ? errno : 0;
+    ::close(pipe[1]);
+    int reason = failure;
+    std::size_t got = 0;
+    if (child > 0) {
+        reason = read_whole(pipe[0], &reason, sizeof(reason)) == sizeof(reason) ? reason : EIO;
+        got = read_whole(pipe[0], value.data(), value.size());
+        while (::waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+        }
+    }
+    ::close(pipe[0]);
+    if (reason != 0) {
+        return no_answer(mount_point, reason);
+    }
+    value.resize(got);
     return value;
 }
 

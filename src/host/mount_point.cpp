@@ -212,10 +212,23 @@ std::vector<MountEntry> mounts_of_process(const std::function<bool(const MountEn
         std::string field;
         std::string options;
         MountEntry entry;
-        fields >> field >> field >> entry.device >> field >> entry.point >> options;
-        while (fields >> field && field != "-") {
+        // Blanks alone part fields; the kernel escapes those of names, but no other white space than that and newlines.
+        const auto next = [&fields](std::string& into) { return static_cast<bool>(std::getline(fields, into, ' ')); };
+        const auto skip = [&](int count) {
+            for (; count > 0; --count) {
+                next(field);
+            }
+        };
+        skip(2);
+        next(entry.device);
+        skip(1);
+        next(entry.point);
+        next(options);
+        while (next(field) && field != "-") {
         }
-        fields >> entry.type >> entry.source >> field;
+        next(entry.type);
+        next(entry.source);
+        next(field);
         entry.user = user_of(field);
         entry.point = unescape(entry.point);
         entry.source = unescape(entry.source);

@@ -194,6 +194,16 @@ bool writes(Level level) noexcept {
     return level >= log::level();
 }
 
+namespace {
+
+/// To open or fill a fifo can take for ever.
+bool waits_for_a_reader(const std::string& path) {
+    std::error_code absent;
+    return std::filesystem::is_fifo(path, absent);
+}
+
+}  // namespace
+
 void to_stderr(Format format) {
     install(std::make_shared<spdlog::sinks::stderr_color_sink_mt>(), format, pattern_of(format));
 }
@@ -205,6 +215,11 @@ Result<void> to_file(const std::string& path, Format format) {
     if (!directory.empty() && !std::filesystem::is_directory(directory, ignored)) {
         return Error(ErrorCode::invalid_argument, "the log file '" + path + "' cannot be opened for appending: '" +
                                                       directory.string() + "' is not a directory");
+    }
+    if (waits_for_a_reader(path)) {
+        return Error(ErrorCode::invalid_argument, "the log file '" + path +
+                                                      "' cannot be opened for appending: it is a fifo, which would "
+                                                      "have to be read all the time; name a file");
     }
     try {
         install(std::make_shared<spdlog::sinks::basic_file_sink_mt>(path), format, pattern_of(format), path);
@@ -222,22 +237,27 @@ bool to_syslog(Format format) {
     return ::access("/dev/log", W_OK) == 0;
 }
 
-void reopen() noexcept {
+bool reopen() noexcept {
     const auto target = current_target();
     if (!target || target->file.empty()) {
-        return;
+        return false;
     }
     try {
         // A directory that is gone would be made by spdlog; who moved it wants his log where it is now.
         if (!std::filesystem::is_directory(std::filesystem::path(target->file).parent_path())) {
             throw spdlog::spdlog_ex("its directory is gone");
         }
+        if (waits_for_a_reader(target->file)) {
+            throw spdlog::spdlog_ex("it is a fifo by now");
+        }
         auto sink = std::make_shared<spdlog::sinks::basic_file_sink_mt>(target->file);
         sink->set_pattern(pattern_of(target->format));
         target->sinks->set_sinks({std::move(sink), target->last});
+        return true;
     } catch (const std::exception& failure) {
         error(std::string("the log file cannot be opened again, and the log goes on in the old one: ") +
               failure.what());
+        return false;
     }
 }
 

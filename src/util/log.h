@@ -45,7 +45,7 @@ bool to_syslog(Format format = Format::text);
 
 /// Opens the file anew that the log goes to, so that another one can have been put aside under its name; while others
 /// write, too. Where that fails the log goes on in the old one, and says so. No-op where it goes elsewhere.
-void reopen() noexcept;
+bool reopen() noexcept;
 /// Says what was held back for long enough; to be called every few seconds.
 void report_held_back() noexcept;
 /// Says all that was held back; before the log ends.

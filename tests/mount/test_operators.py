@@ -5,6 +5,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import subprocess
 import tempfile
 
@@ -354,3 +355,38 @@ def test_mount_all_twice_mounts_once(source, tmp_path, options):
     [found] = [one for one in json.loads(listed)["mounts"] if one["mount_point"] == str(point)]
     assert (found["view"], found["state"]) == (options.split(",")[0].replace("=", "-"), "alive")
     assert not daemons_naming(str(tmp_path))
+
+
+def test_nothing_takes_the_place_of_the_reserved_name(source, mounted):
+    mount = mounted(source, "--world-size=3", "--writable")
+    (mount.path / "other").mkdir()
+    for name in ("other", "global_step2"):
+        with pytest.raises(FileExistsError):
+            os.rename(mount.path / name, mount.path / ".ckptfs")
+        assert (source / name).exists()
+    assert not (source / ".ckptfs").exists()
+    os.rename(mount.path / "other", mount.path / "global_step2" / ".ckptfs")
+    assert (source / "global_step2" / ".ckptfs").is_dir(), "the name is reserved in the root alone"
+
+
+def test_a_daemon_that_hangs_keeps_nobody(source, mounted):
+    mount = mounted(source, "--world-size=3")
+    os.kill(mount.process.pid, signal.SIGSTOP)
+    try:
+        listed = ckptfs("list")
+        assert listed.returncode == 0 and "no answer" in listed.stdout
+        for command in (["status"], ["umount"]):
+            asked = ckptfs(*command, mount.path)
+            assert asked.returncode == 6, asked.stderr
+        assert mounts_below(mount.path)
+    finally:
+        os.kill(mount.process.pid, signal.SIGCONT)
+
+
+def test_white_space_in_names(source, tmp_path, mounted):
+    point = tmp_path / "a\tb\rc\vd e"
+    mount = mounted(source, "--world-size=3", mount_point=point)
+    [found] = [each for each in json.loads(ckptfs("list", "--json").stdout)["mounts"] if each["mount_point"] == str(point)]
+    assert found["state"] == "alive" and found["view"] == "world-size-3"
+    assert ckptfs("umount", point).returncode == 0
+    assert mount.wait() == 0

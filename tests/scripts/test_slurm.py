@@ -149,6 +149,18 @@ def test_after_a_killed_job_and_a_killed_daemon(node):
     assert node.mounts() == [] and not (node.root / "19").exists()
 
 
+def test_after_a_daemon_that_hangs(node):
+    node.run("prolog", 19, comment=f"ckptfs={node.source}:2")
+    [daemon] = daemons_of(node)
+    os.kill(daemon, signal.SIGSTOP)
+    try:
+        node.run("epilog", 19)
+        assert node.mounts() == []
+    finally:
+        os.kill(daemon, signal.SIGCONT)
+    gone(lambda: daemons_of(node))
+
+
 def test_after_a_job_of_which_something_is_left(node):
     """A process that cannot be killed, say: the node is free all the same."""
     node.run("prolog", 20, comment=f"ckptfs={node.source}:2")

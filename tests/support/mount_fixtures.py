@@ -50,8 +50,8 @@ def content_of(path):
 def mounts_below(directory):
     """Mount points of ckptfs at or below `directory`."""
     found = []
-    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
-        _, point, kind = line.split()[:3]
+    for line in pathlib.Path("/proc/self/mounts").read_bytes().decode(errors="surrogateescape").split("\n")[:-1]:
+        _, point, kind = line.split(" ")[:3]  # other white space is part of names
         point = re.sub(r"\\([0-7]{3})", lambda octal: chr(int(octal[1], 8)), point)
         if kind == "fuse.ckptfs" and (point + "/").startswith(str(directory) + "/"):
             found.append(point)

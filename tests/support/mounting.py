@@ -68,8 +68,8 @@ def mounted(source, world_size=None, *options, may_log_errors=False, timeout=60.
 
 
 def is_mounted(point):
-    with open("/proc/mounts", encoding="utf-8") as mounts:
-        return any(line.split()[1] == point for line in mounts)
+    with open("/proc/mounts", encoding="utf-8", errors="surrogateescape", newline="\n") as mounts:
+        return any(line.split(" ")[1] == point for line in mounts)
 
 
 def _wait_until_mounted(daemon, point, output, deadline):

@@ -201,6 +201,20 @@ TEST_F(Operators, UmountSaysThatADaemonDoesNotEnd) {
     EXPECT_THAT(harness_.error(), AllOf(HasSubstr("process 12"), HasSubstr("has not ended")));
 }
 
+TEST_F(Operators, UmountSaysThatADaemonDoesNotAnswer) {
+    std::promise<void> released;
+    const auto release = released.get_future().share();
+    harness_.controls.patience = std::chrono::milliseconds(1);
+    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
+        release.wait();
+        return std::string();
+    };
+    EXPECT_EQ(harness_.run({"umount", "/mnt"}), 6);
+    EXPECT_THAT(harness_.error(), AllOf(HasSubstr("does not say who serves it"), HasSubstr("umount --lazy")));
+    EXPECT_THAT(unmounted_, IsEmpty());
+    released.set_value();
+}
+
 TEST_F(Operators, UmountTakesNothingButAMountOfCkptfs) {
     mounts_ = {mount_at("/mnt"), mount_at("/mnt", "0:9", "tmpfs")};
     EXPECT_EQ(harness_.run({"umount", "/mnt"}), 6);

@@ -1,6 +1,7 @@
 // Where lines of the log go, which there are, and how they look.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -91,7 +92,7 @@ TEST_F(LogFile, AFileThatWasPutAsideIsLeftWhenTheLogIsReopened) {
     log::info("before");
     std::filesystem::rename(directory_ / "log", directory_ / "log.1");
     log::info("still there");
-    log::reopen();
+    EXPECT_TRUE(log::reopen());
     log::info("after");
     EXPECT_THAT(lines("log.1"), ElementsAre(HasSubstr("before"), HasSubstr("still there")));
     EXPECT_THAT(lines(), ElementsAre(HasSubstr("after")));
@@ -102,9 +103,20 @@ TEST_F(LogFile, ALogThatCannotBeReopenedGoesOnWhereItWas) {
     std::filesystem::create_directory(directory_ / "aside");
     std::filesystem::rename(directory_ / "log", directory_ / "aside/log");
     std::filesystem::create_directory(directory_ / "log");
-    log::reopen();
+    EXPECT_FALSE(log::reopen());
     log::info("after");
     EXPECT_THAT(lines("aside/log"), ElementsAre(HasSubstr("cannot be opened again"), HasSubstr("after")));
+}
+
+TEST_F(LogFile, AFifoIsNoLogFile) {
+    open();
+    std::filesystem::rename(directory_ / "log", directory_ / "log.1");
+    ASSERT_EQ(::mkfifo((directory_ / "log").c_str(), 0600), 0);
+    EXPECT_FALSE(log::reopen());
+    EXPECT_THAT(lines("log.1"), ElementsAre(HasSubstr("it is a fifo by now")));
+    const auto begun = log::to_file(directory_ / "log");
+    ASSERT_FALSE(begun.ok());
+    EXPECT_THAT(begun.error().message(), HasSubstr("it is a fifo"));
 }
 
 TEST_F(LogFile, ARepeatedErrorIsWrittenOnceAndCounted) {
