@@ -124,7 +124,8 @@ class Zsh:
             os.chdir(place)
             os.environ.update(PATH=f"{place}:{os.environ['PATH']}", ZDOTDIR=str(place), TERM="dumb", PS1="")
             os.execvp("zsh", ["zsh", "-f", "-i"])
-        self.type("PS1=; fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u -D; LISTMAX=0; unsetopt beep; "
+        # Between two lines the terminal is the system's for a moment, which then would take ^U for its own.
+        self.type("stty kill undef; PS1=; fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u -D; LISTMAX=0; unsetopt beep; "
                   "show() { zle -I; print -r -- \"<$BUFFER>\" }; zle -N show; bindkey '^Xs' show; print re''ady\n", "ready")
 
     def type(self, keys, expected):
