@@ -7,20 +7,26 @@ import subprocess
 
 import pytest
 
-from mount_fixtures import binary, require_fuse, unmount, wait_until
+from mount_fixtures import require_fuse, unmount, wait_until
 
 TAG = "global_step2"
+SOURCES = pathlib.Path(__file__).resolve().parents[1] / "support" / "programs"
 OPTIMIZER = "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt"
 
 
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    """Made here, as what builds the program to test need not build any tests."""
+    made = tmp_path_factory.mktemp("forgetful") / "forgetful_fs"
+    flags = subprocess.run(["pkg-config", "--cflags", "--libs", "fuse3"], capture_output=True, text=True, check=True).stdout.split()
+    subprocess.run(["c++", "-std=c++20", "-O1", "-o", made, SOURCES / "forgetful_fs.cpp", *flags, "-pthread"], check=True)
+    return made
+
+
 @pytest.fixture
-def forgetful(source, tmp_path):
+def forgetful(source, tmp_path, program):
     """`source` through such a file system."""
     require_fuse()
-    program = pathlib.Path(os.environ.get("CKPTFS_BUILD", pathlib.Path(binary()).parent)) / "tests" / "forgetful_fs"
-    if not program.exists():
-        assert os.environ.get("CI") != "true", f"{program} is missing"
-        pytest.skip(f"{program} is missing: build it")
     point = tmp_path / "forgetful"
     point.mkdir()
     with subprocess.Popen([program, source, point], stdin=subprocess.DEVNULL) as process:
