@@ -28,7 +28,7 @@ case "${1:-}" in
                    clang-tidy-14 ccache e2fsprogs git mount procps util-linux python3-venv python3-dev)
         packages+=("${wheel[@]}" debootstrap file lintian)
         # Read the manual pages, the completion and the unit of systemd (which it need not run).
-        packages+=(groff-base man-db mandoc zsh systemd strace)
+        packages+=(groff-base man-db mandoc zsh systemd)
         # Looks at the page of `ckptfs inspect --html`: 100 MB to download, 310 MB on disk.
         packages+=(chromium-headless-shell fonts-dejavu-core)
         ;;
