@@ -115,8 +115,10 @@ echo "complete"
 step "Build in $build"
 log=$(mktemp "${TMPDIR:-/tmp}/ckptfs-build.XXXXXX")
 mount_point=""
+said=""
 clean_up() {
     rm -f "$log"
+    [[ -z $said ]] || rm -rf "$said"
     # Only an unused directory: after a successful mount this is not reached.
     [[ -z $mount_point ]] || rmdir "$mount_point" 2>/dev/null || true
 }
@@ -140,7 +142,9 @@ step "The checkpoint, and how its ranks are re-cut"
 
 step "Mount at world size $world_size"
 mount_point=$(mktemp -d "${TMPDIR:-/tmp}/ckptfs-view.XXXXXX")
-"$build/ckptfs" "$source_dir" "$mount_point" "--world-size=$world_size"
+# What ckptfs says once only, such as that there is no syslog, it would remember longer than this.
+said=$(mktemp -d "${TMPDIR:-/tmp}/ckptfs-said.XXXXXX")
+XDG_RUNTIME_DIR=$said "$build/ckptfs" "$source_dir" "$mount_point" "--world-size=$world_size"
 view=$mount_point
 mount_point=""
 echo "$view"
