@@ -19,6 +19,9 @@ constexpr std::size_t most_kept_reads = 8;
 }  // namespace
 
 Result<void> MetadataReads::read(std::uint64_t offset, std::span<std::byte> out) const {
+    if (out.empty()) {
+        return file_.read_unchecked(offset, out, read_);
+    }
     for (const Window& window : windows_) {
         if (offset >= window.offset && fits(offset - window.offset, out.size(), window.bytes.size())) {
             std::memcpy(out.data(), window.bytes.data() + (offset - window.offset), out.size());

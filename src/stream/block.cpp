@@ -8,8 +8,13 @@
 namespace ckptfs {
 
 Block::Block(std::shared_ptr<const File> file, std::uint64_t offset, std::uint64_t nbytes,
-             std::shared_ptr<std::byte> memory, std::vector<std::uint64_t> cuts)
-    : file_(std::move(file)), offset_(offset), nbytes_(nbytes), memory_(std::move(memory)), cuts_(std::move(cuts)) {}
+             std::shared_ptr<std::byte> memory, std::vector<std::uint64_t> cuts, const Clock& now)
+    : file_(std::move(file)),
+      offset_(offset),
+      nbytes_(nbytes),
+      memory_(std::move(memory)),
+      cuts_(std::move(cuts)),
+      now_(now) {}
 
 void Block::help() {
     help(false);
@@ -28,14 +33,14 @@ void Block::help(bool is_needed) {
 void Block::read(std::size_t number) {
     const std::uint64_t begin = number == 0 ? offset_ : cuts_[number - 1];
     const std::uint64_t until = number == cuts_.size() ? end() : cuts_[number];
-    const auto start = std::chrono::steady_clock::now();
+    const auto start = now_();
     bool is_read = false;
     try {
         is_read = file_->read(begin, {memory_.get() + (begin - offset_), static_cast<std::size_t>(until - begin)}).ok();
     } catch (const std::exception&) {
         is_read = false;  // thrown once more to whoever reads it again
     }
-    const auto taken = std::chrono::nanoseconds(std::chrono::steady_clock::now() - start).count();
+    const auto taken = std::chrono::nanoseconds(now_() - start).count();
     const std::lock_guard lock(mutex_);
     slowest_ns_ = std::max<std::int64_t>(slowest_ns_, taken);
     has_failed_ = has_failed_ || !is_read;

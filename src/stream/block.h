@@ -6,6 +6,7 @@
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
@@ -18,10 +19,12 @@ namespace ckptfs {
 /// Read by whoever helps: threads that read ahead, and those that need it. Safe for concurrent use.
 class Block {
  public:
+    using Clock = std::function<std::chrono::steady_clock::time_point()>;
+
     /// `nbytes` of `file` from `offset` on, read into `memory`. `cuts`: offsets in the file at which one read ends and
-    /// the next begins, all of which can be made at the same time; ascending, strictly inside.
+    /// the next begins, all of which can be made at the same time; ascending, strictly inside. `now` is referred to.
     Block(std::shared_ptr<const File> file, std::uint64_t offset, std::uint64_t nbytes,
-          std::shared_ptr<std::byte> memory, std::vector<std::uint64_t> cuts);
+          std::shared_ptr<std::byte> memory, std::vector<std::uint64_t> cuts, const Clock& now);
 
     [[nodiscard]] std::uint64_t offset() const { return offset_; }
     [[nodiscard]] std::uint64_t end() const { return offset_ + nbytes_; }
@@ -53,6 +56,7 @@ class Block {
     const std::uint64_t nbytes_;
     const std::shared_ptr<std::byte> memory_;
     const std::vector<std::uint64_t> cuts_;
+    const Clock& now_;
     std::atomic<bool> is_abandoned_ = false;
     std::atomic<std::size_t> next_ = 0;
     std::atomic<std::int64_t> slowest_ns_ = 0;

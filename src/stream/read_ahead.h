@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +33,8 @@ struct ReadAheadOptions {
     /// Whether files whose bytes come at once are read ahead too: one processor copies what another one hands out,
     /// which takes processors that have nothing else to do. Files that are waited for always are.
     bool even_fast_files = true;
+    /// What reads are timed with; tests have another.
+    Block::Clock now = std::chrono::steady_clock::now;
 };
 
 /// Where the bytes of a read lie, in order, without having been copied together.

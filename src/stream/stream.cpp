@@ -8,7 +8,6 @@
 namespace ckptfs {
 namespace {
 
-using std::chrono::steady_clock;
 using namespace std::chrono_literals;
 
 /// Memory and page cache answer faster, also on a busy machine; disks that have to look, and networks, do not.
@@ -54,10 +53,11 @@ Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out) {
     }
     const std::uint64_t end = offset + out.size();
     const Needed needed = needed_for(offset, out.size());
-    const auto start = steady_clock::now();
+    const auto& now = read_ahead_.options_.now;
+    const auto start = now();
     if (needed.count == 0) {
         CKPTFS_TRY(file_->read(offset, out));
-        learn_read(steady_clock::now() - start);
+        learn_read(now() - start);
         bytes.add(out, nullptr);
         return bytes;
     }
@@ -72,7 +72,7 @@ Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out) {
         }
         bytes.add(block->bytes(std::max(offset, block->offset()), std::min(end, block->end())), block->holder());
     }
-    learn(needed, steady_clock::now() - start);
+    learn(needed, now() - start);
     const std::lock_guard lock(mutex_);
     drop_served(offset, end);
     return bytes;
@@ -127,7 +127,8 @@ std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
     const std::uint64_t nbytes = std::min(stream_block_nbytes, file_->size() - offset);
     const bool is_slow = fast_reads_ < forgotten_after;
     auto cuts = is_slow && pieces_ != nullptr ? pieces_->separate_reads(offset, nbytes) : std::vector<std::uint64_t>();
-    auto made = std::make_shared<Block>(file_, offset, nbytes, std::move(memory), std::move(cuts));
+    auto made =
+        std::make_shared<Block>(file_, offset, nbytes, std::move(memory), std::move(cuts), read_ahead_.options_.now);
     blocks_.emplace(number, Held{made});
     return made;
 }
