@@ -128,7 +128,8 @@ def test_reads_in_places_cost_what_they_return(sparse, world_size):
 
 def test_many_readers_at_once_do_not_grow_the_daemon(sparse):
     length = 64 * 1024 * 1024
-    with mounted(sparse.root, 3) as mount:
+    # What is read ahead of readers that wait is bounded by itself, and a busy machine makes all of them wait.
+    with mounted(sparse.root, 3, "--read-ahead-memory=16MiB") as mount:
         tag = gather.tag_of(mount.path)
         shards = [os.path.join(tag, name) for name in sorted(os.listdir(tag))]
 
