@@ -64,7 +64,7 @@ TEST_F(Counting, PutsLatenciesIntoBucketsOfPowersOfTwo) {
     ask(Operation::read, {}, microseconds(1024));
     ask(Operation::read, {}, microseconds(1025));
     ask(Operation::read, {}, std::chrono::hours(1));
-    const Latencies& found = counters_->totals().of(Operation::read).latencies;
+    const Latencies found = counters_->totals().of(Operation::read).latencies;
     EXPECT_EQ(found.counts[0], 2U);
     EXPECT_EQ(found.counts[1], 2U);
     EXPECT_EQ(found.counts[10], 1U);
