@@ -6,13 +6,13 @@
 #include <map>
 #include <mutex>
 #include <set>
-#include <span>
 #include <tuple>
 #include <utility>
 #include <variant>
 
 #include "util/parallel.h"
 #include "util/text.h"
+#include "verify/read_pieces.h"
 
 namespace ckptfs::diff {
 namespace {
@@ -31,21 +31,7 @@ Result<void> read(const Tensor& tensor, std::uint64_t from, std::uint64_t count,
     PieceList list;
     tensor.append(from, count, list);
     out.resize(count * model::itemsize(tensor.dtype));
-    if (list.nbytes() != out.size()) {
-        return Error(ErrorCode::internal, "the pieces of a block hold " + std::to_string(list.nbytes()) +
-                                              " bytes instead of " + std::to_string(out.size()));
-    }
-    auto left = std::span(out);
-    for (const Piece& piece : list.pieces()) {
-        const auto part = left.first(piece.length);
-        left = left.subspan(piece.length);
-        if (piece.kind == Piece::Kind::source) {
-            CKPTFS_TRY(piece.file->read(piece.offset, part));
-        } else {
-            std::fill(part.begin(), part.end(), std::byte{0});
-        }
-    }
-    return {};
+    return verify::read_pieces(list, out);
 }
 
 bool is_same_number(std::int64_t whole, double number) {

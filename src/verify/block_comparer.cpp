@@ -9,34 +9,13 @@
 
 #include "util/parallel.h"
 #include "verify/plain_conversion.h"
+#include "verify/read_pieces.h"
 
 namespace ckptfs::verify {
 namespace {
 
 /// Of more, memory and not the processors would be what there is too little of.
 constexpr std::size_t most_threads = 16;
-
-Result<void> read_pieces(const PieceList& list, std::span<std::byte> out) {
-    if (list.nbytes() != out.size()) {
-        return Error(ErrorCode::internal, "the pieces of a block hold " + std::to_string(list.nbytes()) +
-                                              " bytes instead of " + std::to_string(out.size()));
-    }
-    for (const Piece& piece : list.pieces()) {
-        const auto part = out.first(piece.length);
-        out = out.subspan(piece.length);
-        switch (piece.kind) {
-            case Piece::Kind::source:
-                CKPTFS_TRY(piece.file->read(piece.offset, part));
-                break;
-            case Piece::Kind::zeros:
-                std::fill(part.begin(), part.end(), std::byte{0});
-                break;
-            case Piece::Kind::literal:
-                return Error(ErrorCode::internal, "elements of a tensor are literal bytes");
-        }
-    }
-    return {};
-}
 
 /// The index of the first element that is not the same, where any NaN is the same as any other.
 std::optional<std::uint64_t> first_difference(model::DType dtype, std::span<const std::byte> expected,

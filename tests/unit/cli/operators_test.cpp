@@ -28,6 +28,25 @@ MountEntry mount_at(const std::string& point, const std::string& device = "0:50"
     return {.device = device, .type = type, .source = "/data/run", .point = point, .is_read_only = true, .user = 1000};
 }
 
+/// No mount answers as long as this lives.
+class Hanging {
+ public:
+    explicit Hanging(MountControls& controls) {
+        controls.patience = std::chrono::milliseconds(1);
+        controls.ask = [release = released_.get_future().share()](const std::string&,
+                                                                  std::string_view) -> Result<std::string> {
+            release.wait();
+            return std::string();
+        };
+    }
+    ~Hanging() { released_.set_value(); }
+    Hanging(const Hanging&) = delete;
+    Hanging& operator=(const Hanging&) = delete;
+
+ private:
+    std::promise<void> released_;
+};
+
 class Operators : public testing::Test {
  protected:
     Operators() {
@@ -91,17 +110,10 @@ TEST_F(Operators, StatusOfAMountThatDoesNotAnswerIsAnError) {
 }
 
 TEST_F(Operators, StatusDoesNotWaitForAMountThatHangs) {
-    std::promise<void> released;
-    const auto release = released.get_future().share();
-    harness_.controls.patience = std::chrono::milliseconds(1);
-    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
-        release.wait();
-        return std::string();
-    };
+    const Hanging hanging(harness_.controls);
     EXPECT_EQ(harness_.run({"status", "/mnt"}), 6);
     EXPECT_THAT(harness_.error_lines(), ElementsAre(HasSubstr("the mount at '/mnt' says nothing")));
     EXPECT_EQ(harness_.out(), "");
-    released.set_value();
 }
 
 TEST_F(Operators, WhatIsThrownWhileAMountIsAskedIsAnError) {
@@ -156,16 +168,9 @@ TEST_F(Operators, ListTellsStatesApart) {
 }
 
 TEST_F(Operators, ListDoesNotWaitForAMountThatHangs) {
-    std::promise<void> released;
-    const auto release = released.get_future().share();
-    harness_.controls.patience = std::chrono::milliseconds(1);
-    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
-        release.wait();
-        return std::string();
-    };
+    const Hanging hanging(harness_.controls);
     EXPECT_EQ(harness_.run({"list"}), 0);
     EXPECT_THAT(harness_.out(), HasSubstr("no answer"));
-    released.set_value();
 }
 
 TEST_F(Operators, UmountWaitsForTheDaemon) {
@@ -202,17 +207,10 @@ TEST_F(Operators, UmountSaysThatADaemonDoesNotEnd) {
 }
 
 TEST_F(Operators, UmountSaysThatADaemonDoesNotAnswer) {
-    std::promise<void> released;
-    const auto release = released.get_future().share();
-    harness_.controls.patience = std::chrono::milliseconds(1);
-    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
-        release.wait();
-        return std::string();
-    };
+    const Hanging hanging(harness_.controls);
     EXPECT_EQ(harness_.run({"umount", "/mnt"}), 6);
     EXPECT_THAT(harness_.error(), AllOf(HasSubstr("does not say who serves it"), HasSubstr("umount --lazy")));
     EXPECT_THAT(unmounted_, IsEmpty());
-    released.set_value();
 }
 
 TEST_F(Operators, UmountTakesNothingButAMountOfCkptfs) {
@@ -259,16 +257,9 @@ TEST_F(Operators, UmountOfStaleMountsLeavesAllElseAndIsContent) {
 }
 
 TEST_F(Operators, UmountOfStaleMountsLeavesOneThatHangs) {
-    std::promise<void> released;
-    const auto release = released.get_future().share();
-    harness_.controls.patience = std::chrono::milliseconds(1);
-    harness_.controls.ask = [release](const std::string&, std::string_view) -> Result<std::string> {
-        release.wait();
-        return std::string();
-    };
+    const Hanging hanging(harness_.controls);
     EXPECT_EQ(harness_.run({"umount", "--stale", "/mnt"}), 0);
     EXPECT_THAT(unmounted_, IsEmpty());
-    released.set_value();
 }
 
 TEST_F(Operators, UmountOfStaleMountsSaysWhatItCannotLookAt) {
