@@ -25,7 +25,7 @@ std::pair<const std::uint64_t, InodeTable::Slot>& InodeTable::looked_up(const Id
         while (reserved(known->second) || slots_.contains(known->second)) {
             ++known->second;
         }
-        slots_.emplace(known->second, Slot{identity, 0, nullptr});
+        slots_.emplace(known->second, Slot{identity, 0, nullptr, ++given_});
     }
     auto& slot = *slots_.find(known->second);
     ++slot.second.lookups;
@@ -84,6 +84,25 @@ void InodeTable::retire(const Identity& identity, const Node& node) {
     if (known != numbers_.end() && slots_.at(known->second).node.get() == &node) {
         numbers_.erase(known);
     }
+}
+
+std::uint64_t InodeTable::numbers_given() const {
+    const std::shared_lock lock(mutex_);
+    return given_;
+}
+
+std::shared_ptr<Node> InodeTable::retire_former(const Identity& identity, std::uint64_t given) {
+    const std::lock_guard lock(mutex_);
+    const auto known = numbers_.find(identity);
+    if (known == numbers_.end()) {
+        return nullptr;
+    }
+    const Slot& slot = slots_.at(known->second);
+    if (slot.serial > given) {
+        return nullptr;
+    }
+    numbers_.erase(known);
+    return slot.node;
 }
 
 void InodeTable::clear() {

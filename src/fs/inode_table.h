@@ -28,6 +28,11 @@ class InodeTable {
     /// What `node` stands for is gone, and file systems give its identity to what they make next: that gets a number
     /// of its own, while the one of `node` leads to it until it is forgotten. No-op where another has the identity.
     void retire(const Identity& identity, const Node& node);
+    /// Grows with each number that is given.
+    [[nodiscard]] std::uint64_t numbers_given() const;
+    /// The same for what has just been made, where numbers_given() was `given` before: what has been given a number
+    /// since has been found there by others. Returns the node that is retired, or nullptr.
+    std::shared_ptr<Node> retire_former(const Identity& identity, std::uint64_t given);
     /// As if all were forgotten: when nobody asks any more.
     void clear();
     [[nodiscard]] std::size_t size() const;
@@ -37,6 +42,7 @@ class InodeTable {
         Identity identity;
         std::uint64_t lookups = 0;
         std::shared_ptr<Node> node;
+        std::uint64_t serial = 0;  ///< numbers_given() with this one
     };
 
     struct Hash {
@@ -48,6 +54,7 @@ class InodeTable {
 
     mutable std::shared_mutex mutex_;
     std::unordered_map<std::uint64_t, Slot> slots_;
+    std::uint64_t given_ = 0;
     std::unordered_map<Identity, std::uint64_t, Hash> numbers_;  // of all that are not retired
 };
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -169,6 +170,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
             return ended.failure();
         }
     }
+    const auto inodes_before = mount().tree().inodes().numbers_given();
     auto opened = mount().writer().open(place.path, flags | O_CREAT, mode, caller);
     if (!opened.ok()) {
         // A symbolic link that has come to be there is the kernel's to follow.
@@ -179,7 +181,7 @@ Outcome<CreatedBytes> WritableDirectory::create(std::uint64_t inode, std::string
         return info.failure();
     }
     if ((flags & O_EXCL) != 0) {
-        mount().retire(mount().known(info.value));
+        mount().retire_former(info.value, inodes_before);
     }
     CreatedBytes created;
     created.entry = mount().entry(place, info.value);
@@ -214,13 +216,14 @@ Outcome<LookedUpEntry> WritableDirectory::make(std::uint64_t inode, std::string_
             return ended.failure();
         }
     }
+    const auto inodes_before = is_new ? std::optional(mount().tree().inodes().numbers_given()) : std::nullopt;
     if (const auto made = make(place.path); !made.ok()) {
         return made.failure();
     }
     if (tag) {
         tag->note_change();
     }
-    return mount().made_entry(place, is_new);
+    return mount().made_entry(place, inodes_before);
 }
 
 Outcome<LookedUpEntry> WritableDirectory::make_directory(std::uint64_t inode, std::string_view name, std::uint32_t mode,

@@ -51,13 +51,13 @@ LookedUpEntry WritableMount::entry(const EntryPlace& place, const FileInfo& info
                                             : remember<WritableFile>(place, info);
 }
 
-Outcome<LookedUpEntry> WritableMount::made_entry(const EntryPlace& place, bool is_new) {
+Outcome<LookedUpEntry> WritableMount::made_entry(const EntryPlace& place, std::optional<std::uint64_t> inodes_before) {
     const auto info = source().stat(place.path);
     if (!info) {
         return answer_of_source(info.error());
     }
-    if (is_new) {
-        retire(known(*info));
+    if (inodes_before) {
+        retire_former(*info, *inodes_before);
     }
     if (info->type != FileType::symlink) {
         return entry(place, *info);
@@ -116,8 +116,16 @@ std::shared_ptr<WritableNode> WritableMount::leaving(const std::string& path) {
 
 void WritableMount::retire(const std::shared_ptr<WritableNode>& node) {
     if (node) {
-        node->leave();
+        // In this order: whoever is told that it has left finds another one when it looks again.
         tree_.inodes().retire(node->identity(), *node);
+        node->leave();
+    }
+}
+
+void WritableMount::retire_former(const FileInfo& made, std::uint64_t inodes_before) {
+    const auto former = tree_.inodes().retire_former(identity_of(made), inodes_before);
+    if (const auto node = std::dynamic_pointer_cast<WritableNode>(former)) {
+        node->leave();
     }
 }
 

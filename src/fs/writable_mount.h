@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -46,8 +47,9 @@ class WritableMount {
     /// What SOURCE has there now.
     [[nodiscard]] Outcome<LookedUpEntry> entry(const EntryPlace& place);
     /// The same for what has just been made there: a symbolic link is one, be it shown as one or not.
-    /// `is_new`: it had no other name before.
-    [[nodiscard]] Outcome<LookedUpEntry> made_entry(const EntryPlace& place, bool is_new);
+    /// `inodes_before`: what numbers_given() was before it was made; nothing where it had another name already.
+    [[nodiscard]] Outcome<LookedUpEntry> made_entry(const EntryPlace& place,
+                                                    std::optional<std::uint64_t> inodes_before);
     /// For what has just been found there, and is no symbolic link.
     [[nodiscard]] LookedUpEntry entry(const EntryPlace& place, const FileInfo& info);
     /// The node that the kernel has of a file or directory; nullptr: it has none.
@@ -57,6 +59,9 @@ class WritableMount {
     /// What the kernel knows as `node` is gone. For the kernel a directory is dead from then on, and an open file is
     /// what it was: what SOURCE makes next under the same device and inode is another one. nullptr: no-op.
     void retire(const std::shared_ptr<WritableNode>& node);
+    /// The same for what had the device and inode of a file that has just been made: others may have removed it past
+    /// the mount. `inodes_before` is what numbers_given() was then.
+    void retire_former(const FileInfo& made, std::uint64_t inodes_before);
 
  private:
     [[nodiscard]] Outcome<LookedUpEntry> link_entry(const EntryPlace& place, const FileInfo& info);

@@ -100,6 +100,9 @@ class FaultySystemCalls final : public io::SystemCalls {
         if (forgets_inodes && S_ISREG(out.st_mode)) {
             out.st_ino = ++made_up_inodes;
         }
+        if (answer == 0 && after_stat) {
+            after_stat(path);
+        }
         return answer;
     }
 
@@ -171,6 +174,7 @@ class FaultySystemCalls final : public io::SystemCalls {
     bool writes_otherwise = true;  ///< than the descriptor is open for, as Linux does since 6.9
     bool without_types = false;
     std::function<void()> before_list;
+    std::function<void(const char* path)> after_stat;  ///< by name, of what is there
     bool everything_is_a_view = false;
     bool everything_is_fuse = false;
     bool forgets_inodes = false;  ///< of regular files: each look by name finds another number

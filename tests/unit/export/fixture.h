@@ -43,8 +43,11 @@ class ShownTree final : public MemorySource {
         add(path, std::string());
         links_[path] = target;
     }
-    /// As a save over it does.
-    void change(const std::string& path) { ++generations_[path]; }
+    /// As a save over it does; also while others look.
+    void change(const std::string& path) {
+        const std::lock_guard lock(mutex_);
+        ++generations_[path];
+    }
     /// Calls this before each file is opened.
     std::function<void(const std::string& path)> before_open = [](const std::string&) {};
 
@@ -66,6 +69,7 @@ class ShownTree final : public MemorySource {
             info.type = FileType::symlink;
             info.stamp.size = link->second.size();
         }
+        const std::lock_guard lock(mutex_);
         if (const auto changed = generations_.find(path); changed != generations_.end()) {
             info.stamp.ctime_ns += changed->second;
         }
@@ -87,6 +91,7 @@ class ShownTree final : public MemorySource {
  private:
     std::map<std::string, std::shared_ptr<const File>> made_;
     std::map<std::string, std::string> links_;
+    mutable std::mutex mutex_;
     std::map<std::string, std::int64_t> generations_;
 };
 

@@ -72,6 +72,21 @@ TEST(InodeTable, GivesARetiredIdentityANumberOfItsOwn) {
     EXPECT_EQ(table.remember({100, 1}, some_node()), 100U);
 }
 
+TEST(InodeTable, RetiresWhatWasKnownBeforeAFileWasMadeAndNotWhoeverFoundItFirst) {
+    InodeTable table;
+    const auto former = some_node();
+    EXPECT_EQ(table.remember({100, 1}, former), 100U);
+    const auto before = table.numbers_given();
+    EXPECT_EQ(table.retire_former({100, 1}, before), former);
+    const auto found = some_node();
+    const auto number = table.remember({100, 1}, found);
+    EXPECT_GT(table.numbers_given(), before);
+    EXPECT_FALSE(table.retire_former({100, 1}, before));
+    EXPECT_EQ(table.find(Identity{100, 1}), found);
+    EXPECT_EQ(table.remember({100, 1}, some_node()), number);
+    EXPECT_FALSE(table.retire_former({300, 1}, table.numbers_given()));
+}
+
 TEST(InodeTable, LetsGoOfAllAtOnce) {
     InodeTable table;
     const auto node = some_node();

@@ -1,6 +1,7 @@
 // What a removal of a tag takes where others write SOURCE meanwhile, and what it costs.
 #include <climits>
 #include <cstdio>
+#include <utility>
 
 #include "writable_fixture.h"
 
@@ -140,6 +141,40 @@ TEST_F(RacedRemoval, LooksAtSourceOnceASecondAndNotForEachFile) {
     EXPECT_EQ(large.remove_tree("tag"), 0);
     EXPECT_THAT(in_source(), IsEmpty());
     EXPECT_LT(calls_->lists - before, 15U);  // each of two sets goes in three, and the directory
+}
+
+/// Several ranks make the directory of a save: one does, and the others go on with what they find.
+class RacedMaking : public WritableTest {
+ protected:
+    /// Looks `name` up as another rank when it has just been made, before the rank that makes it is answered.
+    void find_as_it_is_made(const std::string& name) {
+        calls_->after_stat = [this, name](const char* path) {
+            if (path == name && !std::exchange(is_found_, true)) {
+                found_ = Program(*file_system_).walk(name).value.attributes.inode;
+            }
+        };
+    }
+    bool is_found_ = false;
+    std::uint64_t found_ = 0;
+};
+
+TEST_F(RacedMaking, WhoFindsADirectoryFirstHasItForGood) {
+    find_as_it_is_made("tag");
+    ASSERT_EQ(program_.mkdir("tag"), 0);
+    ASSERT_NE(found_, 0U);
+    EXPECT_EQ(file_system_->getattr(found_).error, 0);
+    EXPECT_EQ(program_.stat("tag").value.inode, found_);
+    EXPECT_EQ(file_system_->create(found_, "rank_0.shard", O_WRONLY | O_CREAT | O_TRUNC, 0644, program_.user()).error,
+              0);
+}
+
+TEST_F(RacedMaking, WhoFindsAFileFirstHasItForGood) {
+    find_as_it_is_made("file");
+    ASSERT_EQ(program_.write("file", "text", O_WRONLY | O_CREAT | O_EXCL), 0);
+    ASSERT_EQ(program_.stat("file").error, 0);
+    ASSERT_NE(found_, 0U);
+    EXPECT_EQ(file_system_->getattr(found_).error, 0);
+    EXPECT_EQ(program_.stat("file").value.inode, found_);
 }
 
 }  // namespace
