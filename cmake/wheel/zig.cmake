@@ -11,9 +11,11 @@ set(CMAKE_AR ${_ckptfs_wheel}/bin/ar)
 set(CMAKE_RANLIB ${_ckptfs_wheel}/bin/ranlib)
 # What CMake asks the compiler is compiled only: linking would compile the C++ library once more, for builds without optimisation.
 set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
-set(CMAKE_CXX_FLAGS_INIT "-ffile-prefix-map=${_ckptfs_wheel}/../..=.")
-set(CMAKE_EXE_LINKER_FLAGS_INIT "-s -pie")
-set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s")
+set(CMAKE_CXX_FLAGS_INIT "-ffile-prefix-map=${_ckptfs_wheel}/../..=. -ffunction-sections -fdata-sections")
+# CMake's own is -O3: a quarter more to download, and not faster.
+set(CMAKE_CXX_FLAGS_RELEASE "-O2 -DNDEBUG" CACHE STRING "Flags of optimised builds")
+set(CMAKE_EXE_LINKER_FLAGS_INIT "-s -pie -Wl,--gc-sections")
+set(CMAKE_SHARED_LINKER_FLAGS_INIT "-s -Wl,--gc-sections")
 
 set(CMAKE_FIND_ROOT_PATH ${_ckptfs_wheel}/prefix)
 set(CMAKE_FIND_ROOT_PATH_MODE_PROGRAM NEVER)

@@ -69,7 +69,9 @@ TEST_F(Concurrently, RanksSaveAndRotate) {
                     EXPECT_EQ(program.rename(tag + "/.tmp", tag + "/" + files[0].first), 0);
                     EXPECT_THAT(program.remove_tree("tag" + std::to_string(step - 1)), AnyOf(0, ENOENT));
                 }
-                ends = --left == 0;
+                if (--left == 0) {
+                    ends = true;  // one that stored what it finds could take it back
+                }
             });
         }
         actions.push_back(reading(tag, ends, [](const std::string&, const std::string&) {}));
@@ -125,7 +127,9 @@ TEST_F(Concurrently, ATagIsSavedAnewWhileItIsRead) {
             actions.emplace_back([&] {
                 Program program(*file_system_);
                 EXPECT_EQ(program.write(tag + "/" + file.first, file.second), 0);
-                ends = --left == 0;
+                if (--left == 0) {
+                    ends = true;  // one that stored what it finds could take it back
+                }
             });
         }
         // A file that has been cut off and not yet written is empty.
