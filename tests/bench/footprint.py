@@ -20,12 +20,12 @@ sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "oracle")]
 
 from large_checkpoint import Model, make_sparse  # noqa: E402
 from mounting import BINARY, mounted  # noqa: E402
+import reporting  # noqa: E402
 
 SOURCE = ROOT / "tests/data/zero/stage2_bf16_ws4"
 TAGS = 300
 READERS = 64
 FILES = 20_000
-BEGIN, END = "<!-- footprint -->", "<!-- end of footprint -->"
 
 
 def idle():
@@ -113,9 +113,9 @@ def table():
     with tempfile.TemporaryDirectory(prefix="ckptfs-footprint-") as directory:
         resident, anonymous = idle()
         rows = [
-            ("resident memory of a mount of one tag, idle", f"{megabytes(resident)}, of which {megabytes(anonymous)} its own"),
-            (f"peak, {TAGS} tags of 4 ranks, every file looked at", megabytes(many_tags(directory))),
-            (f"peak, {READERS} readers of a MiB at a time", megabytes(many_readers(directory))),
+            ("resident memory of a mount of one tag, idle", f"{reporting.megabytes(resident)}, of which {reporting.megabytes(anonymous)} its own"),
+            (f"peak, {TAGS} tags of 4 ranks, every file looked at", reporting.megabytes(many_tags(directory))),
+            (f"peak, {READERS} readers of a MiB at a time", reporting.megabytes(many_readers(directory))),
             ("each file that was looked at, until the kernel forgets it", f"{inode(directory):.0f} bytes"),
             ("`verify` reads every byte", f"{times_read(directory):.1f} times"),
             ("`verify --world-size=3` reads every byte", f"{times_read(directory, '--world-size=3'):.1f} times"),
@@ -123,20 +123,11 @@ def table():
     return "\n".join(["| | |", "| --- | --- |", *(f"| {what} | {value} |" for what, value in rows)])
 
 
-def megabytes(nbytes):
-    return f"{nbytes / 1e6:.0f} MB"
-
-
 def main():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     arguments.add_argument("--report", metavar="FILE", type=pathlib.Path, help="a document with the two marks")
     options = arguments.parse_args()
-    rows = table()
-    print(rows)
-    if options.report:
-        before, rest = options.report.read_text(encoding="utf-8").split(BEGIN)
-        after = rest.split(END)[1]
-        options.report.write_text(f"{before}{BEGIN}\n{rows}\n{END}{after}", encoding="utf-8")
+    reporting.publish([table()], options.report, "footprint")
 
 
 if __name__ == "__main__":

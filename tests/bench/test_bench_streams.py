@@ -14,18 +14,52 @@ if os.environ.get("CI") != "true":
     pytest.importorskip("deepspeed")
 
 import bench_streams  # noqa: E402
+import peers  # noqa: E402
+import readings  # noqa: E402
+import reporting  # noqa: E402
+import tables  # noqa: E402
+
+ROWS = ("raw, cut anew", "torch.load, SOURCE's own shards", "load_file, safetensors", "safe_open, safetensors", "raw, mirror_fs",
+        "raw, mirror_fs that reads nothing")
 
 
 def test_the_benchmark_measures_and_reports(tmp_path, capfd):
-    mark = f"{bench_streams.processors()} processors"
-    report = tmp_path / "performance.md"
-    report.write_text(f"before\n<!-- {mark} -->\nold\n<!-- end of {mark} -->\nafter\n", encoding="utf-8")
-    arguments = ["--layers=1", "--width=48", "--vocabulary=100", "--repetitions=1", "--readers", "1", "8", "--delays", "1",
-                 f"--directory={tmp_path}", f"--report={report}"]
+    name = f"{reporting.processors()} processors"
+    report = tables.document(tmp_path, name)
+    arguments = [*tables.TINY, "--readers", "1", "8", "--delays", "1", f"--directory={tmp_path}", f"--report={report}"]
     assert bench_streams.main(arguments) == 0
-    text = report.read_text(encoding="utf-8")
-    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
-    for row in ("| raw, cut anew | ", "| torch.load, SOURCE's own shards | ", "| raw, mirror_fs that reads nothing | ", "| 1 ms | "):
-        assert row in text
-    assert text.split(f"<!-- {mark} -->\n")[1].split("\n<!-- end")[0] in capfd.readouterr().out
+    text = tables.section(report, name)
+    assert text in capfd.readouterr().out
+    rows = tables.table(text, "view / files, in time")
+    for label in (*ROWS, *(f"{way}, {peer.name}" for peer in peers.installed() for way in ("raw", "torch.load"))):
+        one, eight = rows[label]
+        tables.ratio(one)
+        if "own" in label:
+            assert eight == "", "there are shards for 4 readers"
+        else:
+            tables.ratio(eight)
+    for one, eight in (tables.table(text, "peak memory of the daemon")[f"{way}, cut anew"] for way in ("raw", "torch.load")):
+        assert all(int(cell.removesuffix(" MB")) > 0 for cell in (one, eight))
+    delayed = tables.table(text, "storage that answers late")["1 ms"]
+    assert float(delayed[-1]) > 0
+    for peer in peers.PEERS:
+        assert (peer.left_out() in text) == (peer not in peers.installed())
     assert list(tmp_path.iterdir()) == [report]
+
+
+def test_a_ratio_is_how_many_times_as_long_the_view_takes():
+    found = readings.Compared(view=3.0, files=1.5, nbytes=6e9, peak=None)
+    assert str(found) == "2.00 (2.0 of 4.0 GB/s)"
+
+
+def test_a_peer_that_is_not_installed_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CKPTFS_BINDFS", raising=False)
+    assert any("bindfs" in sentence and "CKPTFS_BINDFS" in sentence for sentence in peers.missing())
+    program = tmp_path / "elsewhere"
+    program.touch(0o755)
+    monkeypatch.setenv("CKPTFS_BINDFS", str(program))
+    assert str(program) in [peer.program() for peer in peers.installed()]
+    monkeypatch.setenv("CKPTFS_BINDFS", f"{program}-missing")
+    with pytest.raises(FileNotFoundError, match="CKPTFS_BINDFS names"):
+        peers.installed()

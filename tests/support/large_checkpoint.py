@@ -1,4 +1,5 @@
-"""Writes checkpoints as large as wanted in the layout of a transformer under ZeRO-2 in bf16 with AdamW, saved at 4 ranks.
+"""Writes checkpoints as large as wanted in the layout of a transformer under ZeRO-2 in bf16 with AdamW, saved at 4 ranks
+unless told otherwise.
 
 Objects that are no tensors come from a small checkpoint that DeepSpeed saved.
 """
@@ -6,6 +7,7 @@ from collections import OrderedDict
 import contextlib
 import copy
 from dataclasses import dataclass
+import os
 import pathlib
 import tempfile
 
@@ -56,23 +58,23 @@ class Model:
         return [Group(OrderedDict({"embedding.weight": torch.Size((self.vocabulary, width))})), Group(matrices), Group(norms)]
 
 
-def make_sparse(root, model):
+def make_sparse(root, model, world_size=RANKS):
     """Tensors are holes: apparent size, hardly any on disk."""
     layout = model.groups()
     with tempfile.NamedTemporaryFile() as hole:
-        hole.truncate(4 * max(group.partition_numel(RANKS) * RANKS for group in layout))
+        hole.truncate(4 * max(group.partition_numel(world_size) * world_size for group in layout))
 
         def tensor(numel, dtype=torch.float32):
             """Maps the hole, as memory of this size need not be there."""
             return torch.from_file(hole.name, shared=True, size=numel, dtype=dtype)
 
-        _make(root, layout, tensor, torch.serialization.skip_data())
+        _make(root, layout, world_size, tensor, torch.serialization.skip_data())
     return layout
 
 
 def make_full(root, model):
     """Tensors are random numbers, the weights others than the masters: mounted with a warning."""
-    _make(root, model.groups(), _random_tensors(), contextlib.nullcontext())
+    _make(root, model.groups(), RANKS, _random_tensors(), contextlib.nullcontext())
 
 
 def _random_tensors():
@@ -80,63 +82,70 @@ def _random_tensors():
     return lambda numel, dtype=torch.float32: torch.rand(numel, generator=generator).to(dtype)
 
 
-def _make(root, layout, tensor, saving):
+def model_file(root):
+    return f"{gather.tag_of(root)}/mp_rank_00_model_states.pt"
+
+
+def optimizer_file(root, rank):
+    return f"{gather.tag_of(root)}/bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
+
+
+def _make(root, layout, world_size, tensor, saving):
     template = pathlib.Path(gather.tag_of(TEMPLATE))
     tag = pathlib.Path(root, template.name)
     tag.mkdir(parents=True)
     pathlib.Path(root, "latest").write_text(template.name, encoding="ascii")
-    for name, content in _contents(layout, tensor):
+    for name, content in _contents(layout, world_size, tensor):
         with saving:
             torch.save(content, tag / name)
 
 
 def contents(model):
     """Yields (rank, name, what that rank saves under it) of the files of a tag that make_full() would write."""
-    for rank, (name, content) in zip([0, *range(RANKS)], _contents(model.groups(), _random_tensors())):
+    for rank, (name, content) in zip([0, *range(RANKS)], _contents(model.groups(), RANKS, _random_tensors())):
         yield rank, name, content
 
 
-def _contents(layout, tensor):
+def _contents(layout, world_size, tensor):
     """Yields (name, content): rank 0's model states, then the optimizer file of each rank."""
-    template = pathlib.Path(gather.tag_of(TEMPLATE))
-    name = "mp_rank_00_model_states.pt"
-    yield name, _model(gather.load(template / name), layout, tensor)
-    for rank in range(RANKS):
-        name = f"bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
-        yield name, _optimizer(gather.load(template / name), layout, rank, tensor)
+    yield os.path.basename(model_file(TEMPLATE)), _model(gather.load(model_file(TEMPLATE)), layout, world_size, tensor)
+    for rank in range(world_size):
+        content = gather.load(optimizer_file(TEMPLATE, rank % RANKS))
+        yield os.path.basename(optimizer_file(TEMPLATE, rank)), _optimizer(content, layout, rank, world_size, tensor)
 
 
-def _model(content, layout, tensor):
+def _model(content, layout, world_size, tensor):
     module, metadata = OrderedDict(), content["module"]._metadata
     for group in layout:
-        flat = tensor(group.partition_numel(RANKS) * RANKS, torch.bfloat16)
+        flat = tensor(group.partition_numel(world_size) * world_size, torch.bfloat16)
         for name, shape in group.shapes.items():
             start = group.offset(name)
             module[name] = flat[start:start + shape.numel()].view(shape)
     module._metadata = metadata
     content.update(module=module, buffer_names=[], param_shapes=[group.shapes for group in layout], shared_params={},
-                   frozen_param_shapes=OrderedDict(), frozen_param_fragments=OrderedDict())
+                   frozen_param_shapes=OrderedDict(), frozen_param_fragments=OrderedDict(), dp_world_size=world_size)
     return content
 
 
-def _optimizer(content, layout, rank, tensor):
+def _optimizer(content, layout, rank, world_size, tensor):
     state = content["optimizer_state_dict"]
     for index, group in enumerate(layout):
-        partition = group.partition_numel(RANKS)
+        partition = group.partition_numel(world_size)
         lean = max(0, min(partition, group.numel - rank * partition))
         master = tensor(partition).requires_grad_(True)
         state["single_partition_of_fp32_groups"][index] = master[:lean]
         entry = state["base_optimizer_state"]["state"][index]
         entry.update(exp_avg=tensor(partition), exp_avg_sq=tensor(partition))
+        state["partition_count"][index] = world_size
         state["group_paddings"][index] = partition - lean
         state["param_alignment_paddings"][index] = [0] * len(group.shapes)
-        state["param_slice_mappings"][index] = _mapping(group, rank, state["param_slice_mappings"][index])
+        state["param_slice_mappings"][index] = _mapping(group, rank, world_size, state["param_slice_mappings"][index])
     return content
 
 
-def _mapping(group, rank, example):
+def _mapping(group, rank, world_size, example):
     place = next(iter(example.values()))
-    partition, start, result = group.partition_numel(RANKS), 0, OrderedDict()
+    partition, start, result = group.partition_numel(world_size), 0, OrderedDict()
     for name, shape in group.shapes.items():
         first, last = max(start, rank * partition), min(start + shape.numel(), (rank + 1) * partition)
         if first < last:
