@@ -61,7 +61,7 @@ class Streams:
         rows += [self.row(f"{name}, SOURCE's own shards", way, made.copies[SAME], SAME, lambda: made.shown(SAME)) for name, way in SHARDS.items()]
         rows += [self.row(f"{name}, safetensors", way, made.model, CUT, made.shown_model) for name, way in MODELS.items()]
         rows += self.through_others()
-        peaks = [[f"{label}", *(reporting.megabytes(self.peaks[label, count]) if (label, count) in self.peaks else ""
+        peaks = [[label, *(reporting.megabytes(self.peaks[label, count]) if (label, count) in self.peaks else ""
                                 for count in self.options.readers)] for label in dict.fromkeys(label for label, _ in self.peaks)]
         lines = [about(self.options, made), "", *reporting.table(head, rows), "",
                  *reporting.table(["peak memory of the daemon", *head[1:]], peaks)]
@@ -89,8 +89,7 @@ class Streams:
                 cells.append("")
                 continue
             found = compare(way, files, shown, readers, self.options.repetitions)
-            if found.peak:
-                self.peaks[label, readers] = found.peak
+            self.peaks[label, readers] = found.peak
             cells.append(str(found))
         return [label, *cells]
 
@@ -103,7 +102,7 @@ class Streams:
                 shard = large_stage3.optimizer_file(mount.path, 0)
                 nbytes = os.stat(shard).st_size
                 view = nbytes / timed(read_raw, shard)
-            parallel = nbytes / timed(read_in_parallel, large_stage3.optimizer_file(slow, 0), nbytes)
+            parallel = nbytes / timed(read_in_parallel, large_stage3.optimizer_file(slow.path, 0), nbytes)
         return [f"{delay} ms", f"{mounted:.2f} s", f"{parallel / 1e6:.0f} MB/s", f"{view / 1e6:.0f} MB/s", f"{view / parallel:.2f}"]
 
 

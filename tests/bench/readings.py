@@ -148,7 +148,7 @@ class Compared:
     view: float
     files: float
     nbytes: float
-    peak: int | None  # memory of the daemon, in bytes; None of a peer
+    peak: int  # memory of the daemon, in bytes
 
     @property
     def ratio(self):
@@ -168,8 +168,7 @@ def compare(way, files, shown, readers, repetitions, before=lambda: None):
                 with shown() as mount:
                     before()
                     spent = time_readers(way.read, way.paths(os.fspath(mount), readers))
-                    if isinstance(mount, mounting.Mount):
-                        peaks.append(mount.status("VmHWM") * 1024)
+                    peaks.append(mount.status("VmHWM") * 1024)
             else:
                 before()
                 spent = time_readers(way.read, way.paths(files, readers))
@@ -177,7 +176,7 @@ def compare(way, files, shown, readers, repetitions, before=lambda: None):
                 seconds[which].append(spent)
     view, native = (statistics.median(seconds[which]) for which in ("view", "files"))
     nbytes = sum(nbytes_of(path) for path in way.paths(files, readers)) * way.part
-    return Compared(view, native, nbytes, max(peaks, default=None))
+    return Compared(view, native, nbytes, max(peaks))
 
 
 def time_readers(read, paths):

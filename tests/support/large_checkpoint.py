@@ -7,6 +7,7 @@ from collections import OrderedDict
 import contextlib
 import copy
 from dataclasses import dataclass
+import multiprocessing
 import os
 import pathlib
 import tempfile
@@ -17,6 +18,8 @@ import torch
 DATA = pathlib.Path(__file__).resolve().parents[1] / "data" / "zero"
 TEMPLATE = DATA / "stage2_bf16_ws4"  # three groups, four ranks
 RANKS = 4
+RANKS_OF_A_WRITER = 256
+FORK = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,22 @@ def make_sparse(root, model, world_size=RANKS):
             """Maps the hole, as memory of this size need not be there."""
             return torch.from_file(hole.name, shared=True, size=numel, dtype=dtype)
 
-        _make(root, layout, world_size, tensor, torch.serialization.skip_data())
+        # As many ranks as wanted: each has a pickle of its own, which takes Python some milliseconds.
+        writers = min(len(os.sched_getaffinity(0)), -(-world_size // RANKS_OF_A_WRITER))
+        processes = [FORK.Process(target=_make, args=(root, layout, world_size, tensor, torch.serialization.skip_data(),
+                                                      range(first, world_size, writers))) for first in range(writers)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join()
+        if any(process.exitcode for process in processes):
+            raise RuntimeError(f"the checkpoint in {root} could not be written")
     return layout
 
 
 def make_full(root, model):
     """Tensors are random numbers, the weights others than the masters: mounted with a warning."""
-    _make(root, model.groups(), RANKS, _random_tensors(), contextlib.nullcontext())
+    _make(root, model.groups(), RANKS, _random_tensors(), contextlib.nullcontext(), range(RANKS))
 
 
 def _random_tensors():
@@ -90,26 +102,29 @@ def optimizer_file(root, rank):
     return f"{gather.tag_of(root)}/bf16_zero_pp_rank_{rank}_mp_rank_00_optim_states.pt"
 
 
-def _make(root, layout, world_size, tensor, saving):
+def _make(root, layout, world_size, tensor, saving, of_ranks):
+    """What the ranks `of_ranks` save."""
     template = pathlib.Path(gather.tag_of(TEMPLATE))
     tag = pathlib.Path(root, template.name)
-    tag.mkdir(parents=True)
+    tag.mkdir(parents=True, exist_ok=True)
     pathlib.Path(root, "latest").write_text(template.name, encoding="ascii")
-    for name, content in _contents(layout, world_size, tensor):
+    for name, content in _contents(layout, world_size, tensor, of_ranks):
         with saving:
             torch.save(content, tag / name)
 
 
 def contents(model):
     """Yields (rank, name, what that rank saves under it) of the files of a tag that make_full() would write."""
-    for rank, (name, content) in zip([0, *range(RANKS)], _contents(model.groups(), RANKS, _random_tensors())):
+    for rank, (name, content) in zip([0, *range(RANKS)], _contents(model.groups(), RANKS, _random_tensors(), range(RANKS))):
         yield rank, name, content
 
 
-def _contents(layout, world_size, tensor):
+def _contents(layout, world_size, tensor, of_ranks):
     """Yields (name, content): rank 0's model states, then the optimizer file of each rank."""
-    yield os.path.basename(model_file(TEMPLATE)), _model(gather.load(model_file(TEMPLATE)), layout, world_size, tensor)
-    for rank in range(world_size):
+    if 0 in of_ranks:
+        content = gather.load(model_file(TEMPLATE))
+        yield os.path.basename(model_file(TEMPLATE)), _model(content, layout, world_size, tensor)
+    for rank in of_ranks:
         content = gather.load(optimizer_file(TEMPLATE, rank % RANKS))
         yield os.path.basename(optimizer_file(TEMPLATE, rank)), _optimizer(content, layout, rank, world_size, tensor)
 

@@ -4,6 +4,7 @@ The files of two roles are written once; all ranks' files are copies, as ranks d
 no tensors come from a small checkpoint that DeepSpeed saved.
 """
 from collections import OrderedDict
+import concurrent.futures
 import contextlib
 from dataclasses import dataclass
 import errno
@@ -94,8 +95,9 @@ def _make(root, model, world_size, tensor, saving):
     for path, content in contents.items():
         with saving:
             torch.save(content, path(root, 0))
-        for rank in range(1, world_size):
-            copy_sparse(path(root, 0), path(root, rank))
+        with concurrent.futures.ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            for _ in pool.map(lambda rank, path=path: copy_sparse(path(root, 0), path(root, rank)), range(1, world_size)):
+                pass  # a failure is raised here
 
 
 def _names(model):

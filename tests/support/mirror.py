@@ -9,5 +9,5 @@ BINARY = pathlib.Path(os.environ.get("CKPTFS_MIRROR_FS", ROOT / "build" / "mirro
 
 
 def mirrored(source, *options):
-    """Yields the mount point."""
+    """Yields a Mount without a log."""
     return peers.serving("mirror_fs", [str(BINARY), str(source), *options])

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-from mounting import ROOT, MountError, is_mounted, unmount
+from mounting import ROOT, Mount, MountError, is_mounted, unmount
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def missing():
 
 @contextlib.contextmanager
 def serving(name, command):
-    """Runs `command` with a new mount point as its last word, and yields that."""
+    """Runs `command` with a new mount point as its last word, and yields a Mount without a log."""
     with tempfile.TemporaryDirectory(prefix="ckptfs-peer-") as scratch:
         point = os.path.join(scratch, "mount")
         os.mkdir(point)
@@ -69,7 +69,7 @@ def serving(name, command):
                 if process.poll() is not None:
                     raise MountError(f"{name} ended with {process.returncode}: {said.read_text()}")
                 time.sleep(0.001)
-            yield point
+            yield Mount(point, process.pid, None)
         finally:
             complaint = unmount(point)
             process.wait(30)
