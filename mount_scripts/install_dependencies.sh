@@ -4,6 +4,7 @@
 #   install_dependencies.sh --tests    and what tests/run.sh needs
 #   install_dependencies.sh --wheel    and what build_wheel.sh needs
 #   install_dependencies.sh --libtorch and Debian's libtorch (1.3 GB), which `ckptfs verify` of views needs
+#   install_dependencies.sh --bench    and what tests/bench measures with, and against: fio, bindfs
 #   install_dependencies.sh --missing  names what the first would install, one package a line, and installs nothing; `--missing --libtorch` the same of the third
 # A torch that the active Python has serves as well as Debian's libtorch (--tests brings a Python with torch of its own).
 set -euo pipefail
@@ -34,6 +35,7 @@ case "${1:-}" in
         ;;
     --wheel) packages+=("${wheel[@]}") ;;
     --libtorch) packages+=(libtorch-dev) ;;
+    --bench) packages+=(fio bindfs) ;;
     *) die "unknown option '$1'" ;;
 esac
 
@@ -44,7 +46,7 @@ is_installed() {
 is_there() {
     case "$1" in
         # A tool that came another way (pip, a tool chain of one's own) serves as well.
-        g++ | git | ccache) command -v "$1" >/dev/null ;;
+        g++ | git | ccache | fio | bindfs) command -v "$1" >/dev/null ;;
         cmake) command -v cmake >/dev/null && cmake_is_new_enough ;;
         ninja-build) command -v ninja >/dev/null ;;
         python3-venv) is_installed "$1" || python3 -c 'import venv, ensurepip' 2>/dev/null ;;

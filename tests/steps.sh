@@ -255,6 +255,7 @@ step_torch113() {
 }
 
 step_bench() {
+    mount_scripts/install_dependencies.sh --bench
     run_pytest bench tests/bench
 }
 

@@ -50,7 +50,7 @@ def main(arguments=None):
 def parse_arguments(arguments):
     made = parser(__doc__)
     made.add_argument("--jobs", type=int, nargs="+", default=[1, 2, 4, 8, 16], help=f"processes, up to {RANKS}")
-    made.add_argument("--milliseconds", type=int, default=2000, help="how long fio reads each time")
+    made.add_argument("--milliseconds", type=int, default=1000, help="how long fio reads each time")
     return made.parse_args(arguments)
 
 

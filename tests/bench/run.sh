@@ -7,7 +7,7 @@
 # BENCHMARK: some of them, by the names below. --directory: where files are made, on a disk (default: $TMPDIR, or /var/tmp; memory is
 # /dev/shm). --no-build: what is in build/ is not brought up to date first.
 #
-# fio, and bindfs as one more peer, are found by PATH, CKPTFS_FIO and CKPTFS_BINDFS: `apt-get install fio bindfs`. A benchmark that cannot
+# fio, and bindfs as one more peer, are found by PATH, CKPTFS_FIO and CKPTFS_BINDFS (mount_scripts/install_dependencies.sh --bench). A benchmark that cannot
 # run fails, and says what it lacks; the others run all the same. Peers that are not installed are left out, and named.
 set -uo pipefail
 cd "$(dirname "$0")/../.."

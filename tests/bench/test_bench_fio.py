@@ -19,7 +19,7 @@ import peers  # noqa: E402
 import tables  # noqa: E402
 
 
-@pytest.mark.skipif(not (os.environ.get("CKPTFS_FIO") or shutil.which("fio")), reason="fio is not installed")
+@pytest.mark.skipif(not (os.environ.get("CKPTFS_FIO") or shutil.which("fio")), reason="fio is not installed: mount_scripts/install_dependencies.sh --bench")
 def test_the_benchmark_measures_and_reports(tmp_path, capfd):
     report = tables.document(tmp_path, "fio")
     # Shards of more than a mebibyte, which the jobs read at a time.
