@@ -50,6 +50,7 @@ struct MountArguments {
     bool in_place = false;     ///< what is shown stands in the place of SOURCE itself; writable then
     IoMode io = IoMode::automatic;
     std::optional<std::uint64_t> read_ahead_nbytes;  ///< nullopt: as much as usual_read_ahead() says
+    std::optional<std::uint64_t> memory_nbytes;      ///< nullopt: MemoryBudget::of_process() as it is
     std::vector<std::string> kernel_options;
 };
 

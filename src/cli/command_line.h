@@ -42,6 +42,10 @@ struct Strings {
 [[nodiscard]] Error usage_error(const std::string& message);
 [[nodiscard]] Result<void> expect_given(const std::string& value, const char* name, const char* usage);
 
+/// What stands in its place on the command line, in the order in which it is added.
+void add_positional(CLI::App& app, const char* name, std::string& value, const char* description);
+void add_source(CLI::App& app, Strings& strings);
+
 /// Whether something other than options, and their values, stands there.
 [[nodiscard]] bool has_positional(const CLI::App& app, const std::vector<std::string>& arguments);
 

@@ -16,6 +16,7 @@
 #include "host/job_signals.h"
 #include "host/mount_point.h"
 #include "util/log.h"
+#include "util/memory_budget.h"
 #include "util/own_names.h"
 #include "util/text.h"
 #include "view/zero_tag.h"
@@ -60,6 +61,7 @@ class Mounting {
         : arguments_(arguments), environment_(environment), ends_(ends) {}
 
     Result<void> run(const std::function<void()>& ready) {
+        MemoryBudget::limit_process(arguments_.memory_nbytes.value_or(0));
         CKPTFS_ASSIGN(const LogTarget log_target, start_log(arguments_, environment_));
         const bool has_log_file = !arguments_.log_file.empty();
         const JobSignalLog job_signals(has_log_file ? HangUp::reopens_log : HangUp::ends);

@@ -19,7 +19,7 @@ std::string text_of(const std::optional<std::uint64_t>& value) {
 // Takes every member by name: with a new option this no longer compiles, until it has a place here.
 share::MountIdentity mount_identity(const MountArguments& arguments) {
     const auto& [source, mount_point, target, log_file, log_format, log_level, foreground, allow_other, allow_empty,
-                 writable, in_place, io, read_ahead_nbytes, kernel_options] = arguments;
+                 writable, in_place, io, read_ahead_nbytes, memory_nbytes, kernel_options] = arguments;
     const auto& [request, of_job, config_file, sub_group_size, read, names] = target;
     const auto& [max_shard_nbytes, strip_prefixes, renames, parameters, trainable_only, tag] = names;
     const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;
@@ -35,6 +35,7 @@ share::MountIdentity mount_identity(const MountArguments& arguments) {
                       {"in_place", in_place ? "=" + source : "absent"},
                       {"io", std::to_string(static_cast<int>(io))},
                       {"read_ahead_nbytes", text_of(read_ahead_nbytes)},
+                      {"memory_nbytes", text_of(memory_nbytes)},
                       {"request", request ? request->name() : "all"},
                       {"of_job", text_of(of_job)},
                       {"sub_group_size", text_of(sub_group_size)},

@@ -13,10 +13,10 @@ namespace ckptfs::cli {
 namespace {
 
 // Options of ckptfs, in the form of the command line without the dashes.
-constexpr std::array<std::string_view, 18> words_with_value{
+constexpr std::array<std::string_view, 19> words_with_value{
     "log-format",   "log-level", "world-size",        "dp-size", "ds-config", "sub-group-size", "rank-values-of",
     "log-file",     "io",        "read-ahead-memory", "view",    "dtype",     "container",      "max-shard-size",
-    "strip-prefix", "rename",    "parameters",        "tag"};
+    "strip-prefix", "rename",    "parameters",        "tag",     "memory"};
 constexpr std::array<std::string_view, 7> flag_words{
     "f", "foreground", "allow-other", "allow-empty", "accept-mixed", "trainable-only", "writable"};
 

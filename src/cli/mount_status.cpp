@@ -18,6 +18,7 @@
 #include "ckptfs/version.h"
 #include "cli/commit.h"
 #include "util/log.h"
+#include "util/memory_budget.h"
 #include "util/own_names.h"
 #include "util/progress.h"
 #include "util/text.h"
@@ -303,6 +304,8 @@ MountStatus status_now(const MountFacts& facts, const RequestCounters& counters,
                      .count(),
         .resident_nbytes = nbytes_of(memory, "VmRSS"),
         .most_resident_nbytes = nbytes_of(memory, "VmHWM"),
+        .counted_nbytes = MemoryBudget::of_process().held(),
+        .most_counted_nbytes = MemoryBudget::of_process().limit(),
         .log_level = std::string(name_of(log::level())),
         .lines_held_back = log::lines_held_back()};
 }
@@ -322,8 +325,9 @@ std::string status_text(const MountStatus& status) {
         {"since",
          utc_text(facts.started_s) + ", " +
              duration_text(static_cast<std::uint64_t>(std::max<std::int64_t>(status.now_s - facts.started_s, 0)))},
-        {"memory",
-         human_nbytes(status.resident_nbytes) + ", " + human_nbytes(status.most_resident_nbytes) + " at most so far"},
+        {"memory", human_nbytes(status.resident_nbytes) + ", " + human_nbytes(status.most_resident_nbytes) +
+                       " at most so far; of checkpoints " + human_nbytes(status.counted_nbytes) + " of " +
+                       human_nbytes(status.most_counted_nbytes)},
         {"kernel", counted(status.files.inodes, "inode") + ", " + counted(status.files.open_files, "open file") + ", " +
                        counted(status.files.open_directories, "open directory", "open directories")},
         {"requests", grouped(requests.count()) + ", " + grouped(requests.error_count()) +
@@ -345,39 +349,41 @@ std::string status_text(const MountStatus& status) {
 std::string status_json(const MountStatus& status) {
     using Json = nlohmann::ordered_json;
     const MountFacts& facts = status.facts;
-    Json document{
-        {"schema_version", 1},
-        {"version", version},
-        {"commit", commit.empty() ? Json() : Json(commit)},
-        {"mount_point", facts.mount_point},
-        {"source", facts.source},
-        {"view", facts.view},
-        {"writable", facts.writable},
-        {"in_place", facts.in_place},
-        {"allow_other", facts.allow_other},
-        {"process", facts.daemon.number},
-        {"user", facts.user},
-        {"started", utc_text(facts.started_s)},
-        {"uptime_s", status.now_s - facts.started_s},
-        {"log",
-         {{"target", facts.log.name},
-          {"is_read", facts.log.is_read},
-          {"format", facts.log.is_json ? "json" : "text"},
-          {"level", status.log_level},
-          {"lines_held_back", status.lines_held_back}}},
-        {"memory",
-         {{"resident_nbytes", status.resident_nbytes}, {"most_resident_nbytes", status.most_resident_nbytes}}},
-        {"kernel",
-         {{"inodes", status.files.inodes},
-          {"open_files", status.files.open_files},
-          {"open_directories", status.files.open_directories}}},
-        {"bytes",
-         {{"read", status.requests.of(Operation::read).nbytes},
-          {"written", status.requests.of(Operation::write).nbytes}}},
-        {"requests", requests_json(status.requests)},
-        {"generations_read", status.files.generations_read},
-        {"tag_count", status.files.tags.size()},
-        {"tags", Json::array()}};
+    Json document{{"schema_version", 1},
+                  {"version", version},
+                  {"commit", commit.empty() ? Json() : Json(commit)},
+                  {"mount_point", facts.mount_point},
+                  {"source", facts.source},
+                  {"view", facts.view},
+                  {"writable", facts.writable},
+                  {"in_place", facts.in_place},
+                  {"allow_other", facts.allow_other},
+                  {"process", facts.daemon.number},
+                  {"user", facts.user},
+                  {"started", utc_text(facts.started_s)},
+                  {"uptime_s", status.now_s - facts.started_s},
+                  {"log",
+                   {{"target", facts.log.name},
+                    {"is_read", facts.log.is_read},
+                    {"format", facts.log.is_json ? "json" : "text"},
+                    {"level", status.log_level},
+                    {"lines_held_back", status.lines_held_back}}},
+                  {"memory",
+                   {{"resident_nbytes", status.resident_nbytes},
+                    {"most_resident_nbytes", status.most_resident_nbytes},
+                    {"counted_nbytes", status.counted_nbytes},
+                    {"most_counted_nbytes", status.most_counted_nbytes}}},
+                  {"kernel",
+                   {{"inodes", status.files.inodes},
+                    {"open_files", status.files.open_files},
+                    {"open_directories", status.files.open_directories}}},
+                  {"bytes",
+                   {{"read", status.requests.of(Operation::read).nbytes},
+                    {"written", status.requests.of(Operation::write).nbytes}}},
+                  {"requests", requests_json(status.requests)},
+                  {"generations_read", status.files.generations_read},
+                  {"tag_count", status.files.tags.size()},
+                  {"tags", Json::array()}};
     document["tags"] = tags_json(status.files, room_after(rendered(document).size()));
     return rendered(document) + "\n";
 }
@@ -393,6 +399,8 @@ std::string status_metrics(const MountStatus& status) {
     add_requests(metrics, status.requests);
     metrics.only("resident_memory_bytes", "gauge", "Memory of the daemon.", status.resident_nbytes);
     metrics.only("most_resident_memory_bytes", "gauge", "The most that it was so far.", status.most_resident_nbytes);
+    metrics.only("counted_memory_bytes", "gauge", "What is held of checkpoints.", status.counted_nbytes);
+    metrics.only("most_counted_memory_bytes", "gauge", "What that may be (--memory).", status.most_counted_nbytes);
     metrics.only("inodes", "gauge", "Inodes that the kernel refers to.", status.files.inodes);
     metrics.only("open_files", "gauge", "Files that are open in the mount.", status.files.open_files);
     metrics.only("open_directories", "gauge", "Directories that are open in the mount.", status.files.open_directories);

@@ -40,6 +40,8 @@ struct MountStatus {
     std::int64_t now_s = 0;
     std::uint64_t resident_nbytes = 0;
     std::uint64_t most_resident_nbytes = 0;
+    std::uint64_t counted_nbytes = 0;       ///< of these, what --memory limits
+    std::uint64_t most_counted_nbytes = 0;  ///< that limit
     std::string log_level;
     std::uint64_t lines_held_back = 0;
 };

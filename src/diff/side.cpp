@@ -8,7 +8,6 @@
 #include "verify/derived_kinds.h"
 #include "zero/fields.h"
 #include "zero/join_ranks.h"
-#include "zero/rank_files.h"
 #include "zero/saved_values.h"
 
 namespace ckptfs::diff {
@@ -108,7 +107,7 @@ Result<void> add_counters(const zero::Written& checkpoint, Side& side) {
     const pt::Archive& archive = *family.model_states;
     const zero::Field root{archive.root(), {family.model_states_name, ""}};
     CKPTFS_ASSIGN(const auto values, zero::model_states_values(root, archive));
-    CKPTFS_ASSIGN(const auto of_run, zero::values_of_file(family.model_states_name, values, zero::places_of(archive)));
+    CKPTFS_ASSIGN(const auto of_run, zero::values_of_file(family.model_states_name, values, archive.own_places()));
     add(of_run);
     if (family.optimizer.empty() || family.optimizer.front().structure == nullptr) {
         return {};

@@ -35,30 +35,25 @@ class SpanPlanner::Collector {
 
 SpanPlanner::SpanPlanner(std::shared_ptr<const File> file, std::span<const pt::UnknownChecksum> records)
     : file_(std::move(file)), records_(records) {
+    if (dynamic_cast<const VirtualFile*>(file_.get()) == nullptr) {
+        own_pieces_.add_source(file_.get(), 0, file_->size());
+    }
+}
+
+Pieces SpanPlanner::pieces() const {
     const auto* const made_of_pieces = dynamic_cast<const VirtualFile*>(file_.get());
-    if (made_of_pieces != nullptr) {
-        pieces_ = &made_of_pieces->pieces();
-    } else {
-        own_pieces_.push_back({Piece::Kind::source, file_.get(), 0, file_->size()});
-        pieces_ = &own_pieces_;
-    }
-    std::uint64_t end = 0;
-    ends_.reserve(pieces_->size());
-    for (const Piece& piece : *pieces_) {
-        end += piece.length;
-        ends_.push_back(end);
-    }
+    return made_of_pieces != nullptr ? made_of_pieces->pieces() : own_pieces_.pieces();
 }
 
 Result<std::vector<FileSpan>> SpanPlanner::spans(const ByteRange& range) const {
     Collector out;
-    auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), range.begin) - ends_.begin());
-    for (std::uint64_t at = range.begin; at < range.end; at = ends_[index++]) {
-        const Piece& piece = (*pieces_)[index];
-        const ByteRange part{at, std::min(ends_[index], range.end)};
-        const std::uint64_t begin = ends_[index] - piece.length;
+    auto piece_at = pieces().at(range.begin);
+    for (std::uint64_t at = range.begin; at < range.end; ++piece_at) {
+        const Piece piece = *piece_at;
+        const ByteRange part{at, std::min(piece_at.end_offset(), range.end)};
+        at = part.end;
         if (piece.kind == Piece::Kind::source) {
-            CKPTFS_TRY(add_source(piece, begin, part, out));
+            CKPTFS_TRY(add_source(piece, piece_at.begin_offset(), part, out));
             continue;
         }
         const bool is_hole = piece.kind == Piece::Kind::zeros && part.nbytes() >= least_hole_nbytes;

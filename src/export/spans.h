@@ -43,14 +43,13 @@ class SpanPlanner {
 
  private:
     class Collector;
+    [[nodiscard]] Pieces pieces() const;
     Result<void> add_source(const Piece& piece, std::uint64_t begin, const ByteRange& range, Collector& out) const;
     void add_data(const Piece& piece, std::uint64_t begin, ByteRange range, Collector& out) const;
 
     std::shared_ptr<const File> file_;
     std::span<const pt::UnknownChecksum> records_;
-    std::vector<Piece> own_pieces_;  // of a file that has none: itself
-    const std::vector<Piece>* pieces_;
-    std::vector<std::uint64_t> ends_;  // ends_[i]: where piece i ends
+    PieceList own_pieces_;  // of a file that has none: itself
 };
 
 }  // namespace ckptfs::exporting

@@ -1,11 +1,14 @@
 // Reads of a virtual file: each becomes a gather over the pieces that the window touches.
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
+#include <limits>
 #include <unordered_set>
 #include <utility>
 
 #include "ckptfs/extent.h"
 #include "util/checked.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs {
 namespace {
@@ -94,10 +97,7 @@ class Gather {
 
 Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name, PieceList pieces,
                                                                std::shared_ptr<const void> owner) {
-    std::vector<std::uint64_t> ends;
-    ends.reserve(pieces.pieces().size());
-    std::uint64_t total = 0;
-    for (const Piece& piece : pieces.pieces()) {
+    for (const Piece piece : pieces.pieces()) {
         const bool sound = [&] {
             switch (piece.kind) {
                 case Piece::Kind::source:
@@ -115,30 +115,34 @@ Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name,
                                                   (piece.file != nullptr ? "'" + piece.file->name() + "'" : "nothing") +
                                                   ", which does not have them");
         }
-        const auto end = checked_add(total, piece.length);
-        if (!end) {
-            return Error(ErrorCode::internal, "the size of '" + name + "' does not fit into 64 bits");
-        }
-        total = *end;
-        ends.push_back(total);
     }
-    return std::shared_ptr<const VirtualFile>(
-        new VirtualFile(std::move(name), std::move(pieces), std::move(ends), std::move(owner)));
+    if (pieces.nbytes() == std::numeric_limits<std::uint64_t>::max()) {
+        return Error(ErrorCode::internal, "the size of '" + name + "' does not fit into 64 bits");
+    }
+    pieces.shrink();
+    MemoryBudget& budget = MemoryBudget::of_process();
+    auto memory = std::make_shared<MemoryReservation>(budget);
+    std::shared_ptr<const VirtualFile> file(
+        new VirtualFile(std::move(name), std::move(pieces), std::move(owner), memory));
+    if (!memory->resize(file->memory_nbytes())) {
+        return Error(ErrorCode::io,
+                     "what '" + file->name() + "' is made of takes " + std::to_string(file->memory_nbytes()) +
+                         " bytes of memory, where all that is open may take " + std::to_string(budget.limit()) + " " +
+                         MemoryBudget::origin_of_limit,
+                     ENOMEM);
+    }
+    return file;
 }
 
-VirtualFile::VirtualFile(std::string name, PieceList list, std::vector<std::uint64_t> ends,
-                         std::shared_ptr<const void> owner)
-    : name_(std::move(name)), list_(std::move(list)), ends_(std::move(ends)), owner_(std::move(owner)) {}
+VirtualFile::VirtualFile(std::string name, PieceList list, std::shared_ptr<const void> owner,
+                         std::shared_ptr<const MemoryReservation> memory)
+    : name_(std::move(name)), list_(std::move(list)), owner_(std::move(owner)), memory_(std::move(memory)) {}
 
 std::vector<std::string> VirtualFile::source_names() const {
     std::vector<std::string> names;
-    std::unordered_set<const File*> seen_files;
     std::unordered_set<std::string> seen_names;
-    for (const Piece& piece : pieces()) {
-        if (piece.kind != Piece::Kind::source || !seen_files.insert(piece.file).second) {
-            continue;
-        }
-        for (std::string& name : piece.file->source_names()) {
+    for (const File* const file : list_.files_) {
+        for (std::string& name : file->source_names()) {
             if (seen_names.insert(name).second) {
                 names.push_back(std::move(name));
             }
@@ -165,11 +169,7 @@ Result<void> VirtualFile::check() const {
 
 void VirtualFile::add_origins(std::vector<const File*>& out) const {
     std::vector<const File*> files = list_.origins_;
-    for (const Piece& piece : pieces()) {
-        if (piece.kind == Piece::Kind::source && (files.empty() || files.back() != piece.file)) {
-            files.push_back(piece.file);
-        }
-    }
+    files.insert(files.end(), list_.files_.begin(), list_.files_.end());
     std::sort(files.begin(), files.end());
     files.erase(std::unique(files.begin(), files.end()), files.end());
     for (const File* const file : files) {
@@ -184,10 +184,9 @@ Result<void> VirtualFile::read_unchecked(std::uint64_t offset, std::span<std::by
                                                       "' were asked for, which has " + std::to_string(size()));
     }
     Gather gather(read);
-    auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
-    while (!out.empty()) {
-        const Piece& piece = pieces()[index];
-        const std::uint64_t within = piece.length - (ends_[index] - offset);
+    for (auto at = pieces().at(offset); !out.empty(); ++at) {
+        const Piece piece = *at;
+        const std::uint64_t within = offset - at.begin_offset();
         const std::span<std::byte> part = out.first(std::min<std::uint64_t>(piece.length - within, out.size()));
         switch (piece.kind) {
             case Piece::Kind::source:
@@ -202,7 +201,6 @@ Result<void> VirtualFile::read_unchecked(std::uint64_t offset, std::span<std::by
         }
         out = out.subspan(part.size());
         offset += part.size();
-        ++index;
     }
     return gather.flush();
 }
@@ -211,22 +209,22 @@ std::vector<std::uint64_t> VirtualFile::separate_reads(std::uint64_t offset, std
     std::vector<std::uint64_t> begins;
     Span span;
     const std::uint64_t end = std::min(size(), checked_add(offset, nbytes).value_or(size()));
-    auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
-    for (std::uint64_t at = offset; at < end; at = ends_[index++]) {
-        const Piece& piece = pieces()[index];
-        if (piece.kind != Piece::Kind::source) {
-            continue;
+    auto next = pieces().at(offset);
+    for (std::uint64_t at = offset; at < end; ++next) {
+        const Piece piece = *next;
+        const std::uint64_t length = std::min(next.end_offset(), end) - at;
+        if (piece.kind == Piece::Kind::source) {
+            const std::uint64_t from = piece.offset + (at - next.begin_offset());
+            if (span.takes(piece.file, from, length)) {
+                span.end = from + length;
+            } else {
+                if (span.file != nullptr) {
+                    begins.push_back(at);
+                }
+                span = {piece.file, from, from + length};
+            }
         }
-        const std::uint64_t from = piece.offset + piece.length - (ends_[index] - at);
-        const std::uint64_t length = std::min(ends_[index], end) - at;
-        if (span.takes(piece.file, from, length)) {
-            span.end = from + length;
-            continue;
-        }
-        if (span.file != nullptr) {
-            begins.push_back(at);
-        }
-        span = {piece.file, from, from + length};
+        at += length;
     }
     return begins;
 }
@@ -235,19 +233,19 @@ OpenDescriptor VirtualFile::whole_file() const {
     if (pieces().size() != 1) {
         return {};
     }
-    const Piece& piece = pieces().front();
+    const Piece piece = pieces().front();
     const bool is_whole = piece.kind == Piece::Kind::source && piece.offset == 0 && piece.length == piece.file->size();
     return is_whole ? piece.file->whole_file() : OpenDescriptor{};
 }
 
 Result<FileRun> VirtualFile::run_at(std::uint64_t offset) const {
-    const auto index = static_cast<std::size_t>(std::upper_bound(ends_.begin(), ends_.end(), offset) - ends_.begin());
-    if (index == ends_.size()) {
+    const auto at = pieces().at(offset);
+    if (at == pieces().end()) {
         return Error(ErrorCode::invalid_argument,
                      "byte " + std::to_string(offset) + " of '" + name_ + "' lies behind its end");
     }
-    const Piece& piece = pieces()[index];
-    const std::uint64_t left = ends_[index] - offset;
+    const Piece piece = *at;
+    const std::uint64_t left = at.end_offset() - offset;
     if (piece.kind != Piece::Kind::source) {
         return FileRun{left, piece.kind == Piece::Kind::zeros};
     }
@@ -256,8 +254,8 @@ Result<FileRun> VirtualFile::run_at(std::uint64_t offset) const {
 }
 
 std::uint64_t VirtualFile::memory_nbytes() const {
-    return sizeof(*this) + name_.capacity() + list_.literals().capacity() + pieces().capacity() * sizeof(Piece) +
-           ends_.capacity() * sizeof(std::uint64_t);
+    return sizeof(*this) + name_.capacity() + list_.literals().capacity() +
+           list_.strips_.capacity() * sizeof(PieceList::Strip) + list_.files_.capacity() * sizeof(const File*);
 }
 
 }  // namespace ckptfs

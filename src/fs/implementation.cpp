@@ -10,6 +10,7 @@
 #include "fs/catalogue.h"
 #include "fs/mirrored_directory.h"
 #include "fs/writable_directory.h"
+#include "util/free_memory.h"
 #include "util/log.h"
 #include "util/own_names.h"
 
@@ -25,7 +26,8 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
     : read_ahead_(options.read_ahead),
       tree_(std::move(tree)),
       mount_(tree_, options.request.has_value(), options.source_name),
-      lists_suggestions_(!options.request) {
+      lists_suggestions_(!options.request),
+      reclaimer_(MemoryBudget::of_process(), [this] { tree_->known_tags().let_go(); }) {
     if (options.writer) {
         writable_ = std::make_unique<WritableMount>(mount_, *options.request, options.writer, options.in_place);
         root_ = std::make_shared<WritableDirectory>(*writable_);
@@ -74,7 +76,12 @@ void FileSystem::Implementation::tidy() {
     if (read_ahead_) {
         read_ahead_->release_idle();
     }
-    tree_->known_tags().forget_removed();
+    const bool has_let_go = tree_->known_tags().forget_removed(files_.size() > 0);
+    // Reading a tag takes several times what is left of it.
+    if (const auto read = tree_->known_tags().generations_read(); has_let_go || read != trimmed_after_) {
+        trimmed_after_ = read;
+        give_back_free_memory();
+    }
     if (writable_) {
         writable_->tags().tidy();
     }

@@ -20,6 +20,7 @@
 #include "fs/own_directory.h"
 #include "fs/source_tree.h"
 #include "fs/writable_mount.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs {
 
@@ -122,10 +123,14 @@ class FileSystem::Implementation {
     HandleTable<OpenFile> files_;
     HandleTable<OpenDirectory> directories_;
 
+    std::uint64_t trimmed_after_ = 0;  // generations_read() then
+
     // Whose adopted tag stays in memory although the kernel knows nothing of it yet: set before anybody is served, let
     // go of by tidy() when that tag is gone or another has taken its place.
     std::shared_ptr<SourceDirectory> adopted_;
     std::weak_ptr<TagGeneration> adopted_generation_;
+
+    MemoryReclaimer reclaimer_;  // last: it uses the rest
 };
 
 }  // namespace ckptfs

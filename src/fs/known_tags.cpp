@@ -57,18 +57,24 @@ bool KnownTags::is_loaded(const std::weak_ptr<TagGeneration>& generation) const 
     return loaded_.contains(generation);
 }
 
-void KnownTags::forget_removed() {
+bool KnownTags::forget_removed(bool is_in_use) {
     idle_calls_ = used_.exchange(false) ? 0 : idle_calls_ + 1;
+    if (idle_calls_ % idle_calls_until_let_go == idle_calls_until_let_go - 1 && !is_in_use) {
+        let_go();
+        return true;
+    }
     const bool is_power_of_2 = (idle_calls_ & (idle_calls_ - 1)) == 0;  // or 0
     if (!is_power_of_2 && idle_calls_ % rarest_look != 0) {
-        return;
+        return false;
     }
+    bool has_let_go = false;
     for (const auto& generation : loaded_to_look_at()) {
         if (is_gone(generation->path())) {
-            forget(generation);
+            has_let_go = forget(generation) || has_let_go;
         }
     }
     forget_saves_of_removed();
+    return has_let_go;
 }
 
 std::vector<std::shared_ptr<TagGeneration>> KnownTags::loaded_to_look_at() {
@@ -93,18 +99,38 @@ bool KnownTags::is_gone(const std::string& path) const {
     return !info && (info.error().code() == ErrorCode::not_found || info.error().code() == ErrorCode::stale);
 }
 
-void KnownTags::forget(const std::shared_ptr<TagGeneration>& generation) {
+void KnownTags::let_go() {
+    std::unique_lock lock(mutex_, std::try_to_lock);
+    if (!lock.owns_lock()) {
+        return;  // somebody looks just now; whoever asks again finds it free
+    }
+    Loaded loaded;
+    loaded.swap(loaded_);
+    lock.unlock();
+    for (const auto& known : loaded) {
+        if (const auto generation = known.lock(); generation && !generation->unload(TagGeneration::Unloaded::unused)) {
+            note_kept(generation);
+        }
+    }
+}
+
+void KnownTags::note_kept(const std::shared_ptr<TagGeneration>& generation) {
+    const std::lock_guard lock(mutex_);
+    loaded_.insert(generation);
+}
+
+bool KnownTags::forget(const std::shared_ptr<TagGeneration>& generation) {
     {
         const std::lock_guard lock(mutex_);
         loaded_.erase(generation);  // before it is unloaded: it may be read again at once
     }
-    const bool unloaded = generation->unload();
-    const std::lock_guard lock(mutex_);
-    if (unloaded) {
-        last_saves_.erase(generation->path());
-    } else {
-        loaded_.insert(generation);
+    if (!generation->unload(TagGeneration::Unloaded::gone)) {
+        note_kept(generation);
+        return false;
     }
+    const std::lock_guard lock(mutex_);
+    last_saves_.erase(generation->path());
+    return true;
 }
 
 // Those of tags that are no longer in memory are looked at when there are twice as many as were left the last time.

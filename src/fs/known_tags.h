@@ -41,8 +41,12 @@ class KnownTags {
     [[nodiscard]] std::uint64_t generations_read() const { return generations_read_; }
     /// To be called every few seconds, from any one thread: lets go of what is kept of tags that are gone. Looks at a
     /// few of those that are in memory, and ever more rarely while none is used: a thousand nodes may have mounted
-    /// SOURCE, and idle ones hold no descriptors.
-    void forget_removed();
+    /// SOURCE, and idle ones hold no descriptors. Where no tag was asked for in `idle_calls_until_let_go` calls, and
+    /// `is_in_use` is false, none is kept. Returns whether any was let go of.
+    bool forget_removed(bool is_in_use);
+    /// Lets go of all tags in memory that are not being read just now; they are read again when somebody asks. Waits
+    /// for nobody.
+    void let_go();
 
     /// Of a tag that was read: suggestions() asks it, as long as it is in memory.
     void note_read(const std::shared_ptr<const Tag>& tag);
@@ -51,10 +55,14 @@ class KnownTags {
     [[nodiscard]] std::vector<std::string> suggestions();
 
  private:
+    /// Of forget_removed(): a quarter of an hour.
+    static constexpr unsigned idle_calls_until_let_go = 450;
+
     using Loaded = std::set<std::weak_ptr<TagGeneration>, std::owner_less<>>;
 
     [[nodiscard]] bool is_gone(const std::string& path) const;
-    void forget(const std::shared_ptr<TagGeneration>& generation);
+    bool forget(const std::shared_ptr<TagGeneration>& generation);
+    void note_kept(const std::shared_ptr<TagGeneration>& generation);
     void forget_saves_of_removed();
     // The next few in turn.
     std::vector<std::shared_ptr<TagGeneration>> loaded_to_look_at();

@@ -61,7 +61,7 @@ class VirtualFileNode final : public Node {
         : mount_(mount), standing_(std::move(standing)), index_(index) {}
 
     Outcome<FileAttributes> attributes(std::uint64_t inode) override {
-        const auto content = standing_.files->loaded();
+        const auto content = kept_content(*standing_.files);
         if (!content || !content->view) {
             return Errno{ESTALE};
         }
@@ -222,6 +222,11 @@ class UnshownFileNode final : public Node {
 };
 
 }  // namespace
+
+std::shared_ptr<const TagFiles::Content> kept_content(const TagFiles& files) {
+    auto content = files.loaded();
+    return !content && files.generation().was_let_go() && is_generation_of_now(files) ? files.content() : content;
+}
 
 bool is_current(const TagFiles& files) {
     if (!is_generation_of_now(files)) {

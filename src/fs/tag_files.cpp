@@ -7,6 +7,7 @@
 #include "fs/source_directory.h"
 #include "fs/source_tree.h"
 #include "util/log.h"
+#include "util/scoped_flag.h"
 
 namespace ckptfs {
 
@@ -21,6 +22,9 @@ std::shared_ptr<const TagFiles::Content> TagFiles::loaded() const {
 
 bool TagFiles::unload() const {
     std::shared_ptr<const Content> released;  // destroyed after the lock
+    if (is_being_made_) {
+        return false;
+    }
     const std::unique_lock lock(mutex_, std::try_to_lock);
     if (lock.owns_lock()) {
         released.swap(content_);
@@ -34,6 +38,7 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
     if (content_) {
         return content_;
     }
+    const ScopedFlag making(is_being_made_);
     Content content;
     content.tag = generation_->tag();
     const auto& tag = content.tag;

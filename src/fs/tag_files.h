@@ -53,6 +53,7 @@ class TagFiles {
 
     mutable std::mutex mutex_;
     mutable std::shared_ptr<const Content> content_;
+    mutable std::atomic<bool> is_being_made_ = false;  // by whoever has mutex_, who may call unload() from there
     mutable std::atomic<bool> reported_ = false;
 };
 

@@ -13,6 +13,7 @@
 #include "util/log.h"
 #include "util/parallel.h"
 #include "util/path.h"
+#include "util/scoped_flag.h"
 
 namespace ckptfs {
 namespace {
@@ -110,6 +111,7 @@ Result<std::vector<Permissions>> TagGeneration::find_passages() const {
 std::shared_ptr<const Tag> TagGeneration::tag() {
     const std::lock_guard lock(read_mutex_);
     if (!tag_) {
+        const ScopedFlag reading(is_being_read_);
         if (!has_settled()) {
             tree_->clocks().sleep(tree_->known_tags().last_save(path_) ? settling_time_of_save : settling_time);
         }
@@ -168,14 +170,18 @@ bool TagGeneration::is_current_for(const Tag& tag, const File* file) const {
     return is_same;
 }
 
-bool TagGeneration::unload() {
+bool TagGeneration::unload(Unloaded why) {
     std::shared_ptr<const Tag> released;  // destroyed after the lock
+    if (is_being_read_) {
+        return false;
+    }
     {
         const std::unique_lock reading(read_mutex_, std::try_to_lock);
         if (!reading.owns_lock()) {
             return false;
         }
         released.swap(tag_);
+        was_let_go_ = why == Unloaded::unused;
     }
     bool unloaded = true;
     const std::lock_guard lock(files_mutex_);
@@ -224,6 +230,7 @@ void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
 
 void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
     tag_ = std::move(tag);
+    was_let_go_ = false;
     tree_->known_tags().note_loaded(shared_from_this());
     if (tag_->problem() == nullptr && read_from_these_shards(*tag_)) {
         const auto before = tree_->known_tags().last_save(path_);

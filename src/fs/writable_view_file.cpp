@@ -45,7 +45,7 @@ WritableViewFile::WritableViewFile(WritableMount& mount, std::shared_ptr<Writabl
     : mount_(mount), tag_(std::move(tag)), standing_(std::move(standing)), index_(index), name_(std::move(name)) {}
 
 Outcome<FileAttributes> WritableViewFile::attributes(std::uint64_t inode) {
-    const auto content = standing_.files->loaded();
+    const auto content = kept_content(*standing_.files);
     if (!content || !content->view) {
         return Errno{ESTALE};
     }

@@ -106,8 +106,7 @@ Result<Container> Container::read(const std::shared_ptr<const File>& file, const
         return Error(ErrorCode::io,
                      "'" + container.file->name() + "': '" + pickle->name + "' claims " +
                          std::to_string(pickle->nbytes) + " bytes, where all files together may take " +
-                         std::to_string(budget.limit()) +
-                         " (a quarter of the memory that this process may use): give it more, or restore the file",
+                         std::to_string(budget.limit()) + " " + MemoryBudget::origin_of_limit,
                      ENOMEM);
     }
     CKPTFS_ASSIGN(container.pickle, read_record(reads, *pickle));
@@ -182,7 +181,7 @@ Result<void> Archive::find_storages() {
     return {};
 }
 
-std::optional<std::vector<RecordPlace>> Archive::places_in(const Container& other) const {
+std::optional<RecordPlaces> Archive::places_in(const Container& other) const {
     const bool same = std::equal(records().begin(), records().end(), other.records.begin(), other.records.end(),
                                  [&](const Record& mine, const Record& theirs) {
                                      return mine.nbytes == theirs.nbytes &&
@@ -197,7 +196,16 @@ std::optional<std::vector<RecordPlace>> Archive::places_in(const Container& othe
         const Record& record = other.records[storage.record];
         places.push_back({other.file.get(), record.data_offset, record.nbytes, record.crc32});
     }
-    return places;
+    return RecordPlaces(places);
+}
+
+RecordPlaces Archive::own_places() const {
+    std::vector<RecordPlace> places;
+    places.reserve(storages_.size());
+    for (const Storage& storage : storages_) {
+        places.push_back(storage.place);
+    }
+    return RecordPlaces(places);
 }
 
 }  // namespace ckptfs::pt

@@ -15,6 +15,7 @@
 #include "ckptfs/source.h"
 #include "model/dtype.h"
 #include "pt/pickle.h"
+#include "pt/record_places.h"
 #include "pt/zip.h"
 #include "util/memory_budget.h"
 
@@ -56,14 +57,6 @@ struct TensorRef {
 /// `damaged` if it looks like a tensor but reaches outside its storage or its numbers overflow, `unsupported` for an
 /// unknown dtype, `damaged` if it is none.
 Result<TensorRef> tensor_ref(const pickle::Node* node);
-
-/// Where the bytes of a storage lie. `crc32` 0: unknown.
-struct RecordPlace {
-    const File* file = nullptr;
-    std::uint64_t offset = 0;
-    std::uint64_t nbytes = 0;
-    std::uint32_t crc32 = 0;
-};
 
 /// A record beside data.pkl and data/<key>: kept with its bytes where it is small, so that a template can be laid out
 /// without reading its file again.
@@ -109,7 +102,9 @@ class Archive {
 
     /// Where the storages of this archive lie in `other`, whose pickle is known to be the same, byte for byte; nullopt
     /// where its records have other names or sizes.
-    [[nodiscard]] std::optional<std::vector<RecordPlace>> places_in(const Container& other) const;
+    [[nodiscard]] std::optional<RecordPlaces> places_in(const Container& other) const;
+    /// Where the storages lie in the archive's own file.
+    [[nodiscard]] RecordPlaces own_places() const;
 
     [[nodiscard]] const std::shared_ptr<const File>& file() const { return container_.file; }
     [[nodiscard]] const std::vector<Record>& records() const { return container_.records; }

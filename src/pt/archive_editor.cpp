@@ -16,7 +16,7 @@ bool is_untyped(model::DType dtype) {
 
 }  // namespace
 
-ArchiveEditor::ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places)
+ArchiveEditor::ArchiveEditor(std::shared_ptr<const Archive> base, RecordPlaces places)
     : ArchiveWriter(base->tree(), base, std::move(places)), base_(std::move(base)) {}
 
 const Node* ArchiveEditor::tensor(const TensorRef& like, std::size_t storage, std::uint64_t offset_numel,

@@ -16,7 +16,7 @@ class ArchiveEditor final : public ArchiveWriter {
  public:
     /// `base`: the tree, and the small records around it. `places`: for each of base.storages(), where its bytes lie
     /// instead (another rank's file of the same structure); empty: in base's own file.
-    explicit ArchiveEditor(std::shared_ptr<const Archive> base, std::vector<RecordPlace> places = {});
+    explicit ArchiveEditor(std::shared_ptr<const Archive> base, RecordPlaces places = {});
 
     using ArchiveWriter::tensor;
     /// A contiguous tensor over elements [offset_numel, …) of a new storage, in the form (parameter, subclass,

@@ -50,7 +50,7 @@ std::vector<const Node*> nodes_below(const Node* node) {
 }  // namespace
 
 ArchiveWriter::ArchiveWriter(std::shared_ptr<const pickle::Tree> tree, std::shared_ptr<const Archive> base,
-                             std::vector<RecordPlace> places)
+                             RecordPlaces places)
     : pickle_(std::move(tree)), has_base_(base != nullptr) {
     if (has_base_) {
         origins_.push_back({std::move(base), std::move(places)});
@@ -290,7 +290,7 @@ Result<std::shared_ptr<const VirtualFile>> ArchiveWriter::lay_out_in(const Frame
     CKPTFS_ASSIGN(const std::string written, pickle_.write());
     PieceList pieces = lay_out_records(frame, root, written, records_of(storages));
     for (const Origin& origin : origins_) {
-        pieces.add_origin(origin.places.empty() ? origin.archive->file().get() : origin.places.front().file);
+        pieces.add_origin(origin.places.empty() ? origin.archive->file().get() : origin.places.file());
     }
     return VirtualFile::create(file_name, std::move(pieces), with_files(std::move(owner)));
 }

@@ -37,8 +37,7 @@ class ArchiveWriter {
     Result<const pickle::Node*> take(const std::shared_ptr<const Archive>& archive, const pickle::Node* node);
 
  protected:
-    ArchiveWriter(std::shared_ptr<const pickle::Tree> tree, std::shared_ptr<const Archive> base,
-                  std::vector<RecordPlace> places);
+    ArchiveWriter(std::shared_ptr<const pickle::Tree> tree, std::shared_ptr<const Archive> base, RecordPlaces places);
     ~ArchiveWriter() = default;
 
     struct NewStorage {
@@ -54,7 +53,7 @@ class ArchiveWriter {
     /// An archive whose storages the tree refers to. `places`: where their bytes lie instead; empty: in its own file.
     struct Origin {
         std::shared_ptr<const Archive> archive;
-        std::vector<RecordPlace> places;
+        RecordPlaces places;
     };
     /// A storage of the emitted pickle: a new one, or one of an origin.
     struct EmittedStorage {

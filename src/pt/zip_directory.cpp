@@ -1,5 +1,6 @@
 // The directory of a zip file, every claim in it held against the local headers, the other entries and the file's size.
 #include <algorithm>
+#include <array>
 #include <unordered_set>
 #include <utility>
 
@@ -120,8 +121,10 @@ Result<void> check_method(const File& file, const std::string& name, std::uint16
 }
 
 Result<Entry> next_entry(const File& file, Window& window) {
-    CKPTFS_ASSIGN(const std::string_view header_view, window.take(zip::central_header_nbytes));
-    const std::string header(header_view);
+    CKPTFS_ASSIGN(const std::string_view taken, window.take(zip::central_header_nbytes));
+    std::array<char, zip::central_header_nbytes> copy{};  // the next take() moves what it was taken from
+    std::copy(taken.begin(), taken.end(), copy.begin());
+    const std::string_view header(copy.data(), copy.size());
     if (load<std::uint32_t>(header, 0) != zip::central_header_signature) {
         return damaged(file, "its directory has something that is no entry");
     }
@@ -169,6 +172,7 @@ Result<std::vector<Entry>> read_entries(const File& file, const zip::End& end) {
 
 Result<void> check_names(const File& file, const std::vector<Entry>& entries) {
     std::unordered_set<std::string_view> names;
+    names.reserve(entries.size());
     for (const Entry& entry : entries) {
         if (!names.insert(entry.record.name).second) {
             return damaged(file, "it has two records '" + entry.record.name + "'");
@@ -378,8 +382,12 @@ Result<std::vector<Record>> read_directory(const File& file) {
     CKPTFS_ASSIGN(const zip::End end, zip::find_end(file));
     CKPTFS_ASSIGN(std::vector<Entry> entries, read_entries(file, end));
     CKPTFS_TRY(check_names(file, entries));
-    std::sort(entries.begin(), entries.end(),
-              [](const Entry& a, const Entry& b) { return a.record.header_offset < b.record.header_offset; });
+    const auto lies_before = [](const Entry& a, const Entry& b) {
+        return a.record.header_offset < b.record.header_offset;
+    };
+    if (!std::is_sorted(entries.begin(), entries.end(), lies_before)) {
+        std::sort(entries.begin(), entries.end(), lies_before);
+    }
     for (const Entry& entry : entries) {
         if (!fits(entry.record.header_offset, zip::local_header_nbytes, end.directory.offset)) {
             return damaged(file, "the header of '" + entry.record.name + "' lies outside the file, at byte " +

@@ -51,7 +51,7 @@ CutFile describe_file(const zero::Written& checkpoint, const View& view, std::si
         return result;
     }
     std::unordered_map<const File*, std::size_t> known;
-    for (const Piece& piece : virtual_file->pieces()) {
+    for (const Piece piece : virtual_file->pieces()) {
         if (piece.kind != Piece::Kind::source) {
             continue;
         }

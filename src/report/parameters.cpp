@@ -22,7 +22,7 @@ PlacedTensor placed(std::string kind, const model::Elements& elements) {
     PlacedTensor result{std::move(kind), std::string(model::name(elements.dtype())), elements.nbytes(), {}};
     PieceList pieces;
     elements.append(pieces);
-    for (const Piece& piece : pieces.pieces()) {
+    for (const Piece piece : pieces.pieces()) {
         const std::string path = piece.kind == Piece::Kind::source ? piece.file->name() : "";
         result.runs.push_back({path.substr(path.rfind('/') + 1), piece.offset, piece.length});
     }

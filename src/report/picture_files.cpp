@@ -89,7 +89,7 @@ class FileMap {
             return;
         }
         std::uint64_t at = 0;
-        for (const Piece& piece : virtual_file->pieces()) {
+        for (const Piece piece : virtual_file->pieces()) {
             if (piece.kind == Piece::Kind::source) {
                 runs_.push_back({piece.file, piece.offset, piece.length, at});
             }
@@ -107,7 +107,7 @@ class FileMap {
         if (list.pieces().size() != 1 || list.pieces().front().kind != Piece::Kind::source) {
             return std::nullopt;
         }
-        const Piece& wanted = list.pieces().front();
+        const Piece wanted = list.pieces().front();
         const auto after = std::upper_bound(runs_.begin(), runs_.end(), wanted, [](const Piece& a, const Run& b) {
             return a.file != b.file ? std::less<>()(a.file, b.file) : a.offset < b.offset;
         });

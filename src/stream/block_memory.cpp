@@ -34,12 +34,13 @@ std::shared_ptr<std::byte> BlockMemory::take() {
             kept_.pop_back();
             fewest_kept_ = std::min(fewest_kept_, kept_.size());
         } else {
-            if (count_ == most_) {
+            if (count_ == most_ || !held_.resize((count_ + 1) * stream_block_nbytes)) {
                 return nullptr;
             }
             kept_.reserve(count_ + 1);  // so that giving back cannot fail
             block = map_block();
             if (block == nullptr) {
+                held_.resize(count_ * stream_block_nbytes);
                 return nullptr;
             }
             ++count_;
@@ -62,6 +63,7 @@ void BlockMemory::release_unused() {
         unused.assign(kept_.begin(), end);
         kept_.erase(kept_.begin(), end);
         count_ -= unused.size();
+        held_.resize(count_ * stream_block_nbytes);
         fewest_kept_ = kept_.size();
     }
     std::for_each(unused.begin(), unused.end(), unmap_block);

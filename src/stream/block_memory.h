@@ -7,6 +7,8 @@
 #include <mutex>
 #include <vector>
 
+#include "util/memory_budget.h"
+
 namespace ckptfs {
 
 inline constexpr std::uint64_t stream_block_nbytes = std::uint64_t{1} << 20U;
@@ -16,12 +18,15 @@ inline constexpr std::uint64_t stream_block_nbytes = std::uint64_t{1} << 20U;
 /// use.
 class BlockMemory : public std::enable_shared_from_this<BlockMemory> {
  public:
-    explicit BlockMemory(std::uint64_t limit_nbytes) : most_(limit_nbytes / stream_block_nbytes) {}
+    /// `budget`, which outlives it, has less for others while blocks are held.
+    explicit BlockMemory(std::uint64_t limit_nbytes, MemoryBudget& budget = MemoryBudget::of_process())
+        : most_(limit_nbytes / stream_block_nbytes), held_(budget) {}
     BlockMemory(const BlockMemory&) = delete;
     BlockMemory& operator=(const BlockMemory&) = delete;
     ~BlockMemory();
 
-    /// Given back by the last reference to it. nullptr where the limit is reached or the system has no more.
+    /// Given back by the last reference to it. nullptr where the limit is reached, or neither the budget nor the system
+    /// has more.
     [[nodiscard]] std::shared_ptr<std::byte> take();
     /// Frees those that nobody has taken since the last call.
     void release_unused();
@@ -35,6 +40,7 @@ class BlockMemory : public std::enable_shared_from_this<BlockMemory> {
     const std::uint64_t most_;
     mutable std::mutex mutex_;
     std::uint64_t count_ = 0;       // in use and kept
+    MemoryReservation held_;        // for them
     std::vector<std::byte*> kept_;  // has room for all there can be
     std::size_t fewest_kept_ = 0;   // since the last release_unused()
 };

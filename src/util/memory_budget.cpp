@@ -1,6 +1,7 @@
 // Counting what is reserved, in one number that threads share.
 #include "util/memory_budget.h"
 
+#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <utility>
@@ -8,14 +9,19 @@
 #include "util/memory_limit.h"
 
 namespace ckptfs {
-
 namespace {
 
-/// A quarter of memory_limit(), looked up at most once a second: thousands of small files are read at once.
+/// What was asked for, or a quarter of memory_limit(), which is looked up at most once a second: thousands of small
+/// files are read at once.
 class ProcessLimit {
  public:
+    void set(std::uint64_t nbytes) { asked_for_ = nbytes; }
+
     std::uint64_t operator()() {
         constexpr std::uint64_t share = 4;
+        if (const std::uint64_t asked_for = asked_for_) {
+            return asked_for;
+        }
         const std::lock_guard lock(mutex_);
         const auto now = std::chrono::steady_clock::now();
         if (limit_ == 0 || now - looked_up_ > std::chrono::seconds(1)) {
@@ -26,17 +32,54 @@ class ProcessLimit {
     }
 
  private:
+    std::atomic<std::uint64_t> asked_for_ = 0;
     std::mutex mutex_;
     std::uint64_t limit_ = 0;
     std::chrono::steady_clock::time_point looked_up_;
 };
 
+ProcessLimit& process_limit() {
+    static ProcessLimit limit;
+    return limit;
+}
+
 }  // namespace
 
 MemoryBudget& MemoryBudget::of_process() {
-    static ProcessLimit limit;
-    static MemoryBudget budget([] { return limit(); });
+    static MemoryBudget budget([] { return process_limit()(); });
     return budget;
+}
+
+void MemoryBudget::limit_process(std::uint64_t nbytes) {
+    process_limit().set(nbytes);
+}
+
+bool MemoryBudget::take(std::uint64_t nbytes) {
+    const std::uint64_t most = limit();
+    std::uint64_t held = held_;
+    do {
+        if (nbytes > most || held > most - nbytes) {
+            return false;
+        }
+    } while (!held_.compare_exchange_weak(held, held + nbytes));
+    return true;
+}
+
+void MemoryBudget::reclaim() {
+    const std::lock_guard lock(reclaimers_mutex_);
+    for (const auto& let_go : reclaimers_) {
+        let_go();
+    }
+}
+
+MemoryReclaimer::MemoryReclaimer(MemoryBudget& budget, std::function<void()> let_go) : budget_(budget) {
+    const std::lock_guard lock(budget_.reclaimers_mutex_);
+    place_ = budget_.reclaimers_.insert(budget_.reclaimers_.end(), std::move(let_go));
+}
+
+MemoryReclaimer::~MemoryReclaimer() {
+    const std::lock_guard lock(budget_.reclaimers_mutex_);
+    budget_.reclaimers_.erase(place_);
 }
 
 MemoryReservation::MemoryReservation(MemoryReservation&& other) noexcept
@@ -64,13 +107,15 @@ bool MemoryReservation::resize(std::uint64_t nbytes) {
         return true;
     }
     const std::uint64_t more = nbytes - nbytes_;
-    const std::uint64_t limit = budget_->limit();
-    std::uint64_t held = budget_->held_;
-    do {
-        if (more > limit || held > limit - more) {
+    if (!budget_->take(more)) {
+        if (more > budget_->limit()) {
             return false;
         }
-    } while (!budget_->held_.compare_exchange_weak(held, held + more));
+        budget_->reclaim();
+        if (!budget_->take(more)) {
+            return false;
+        }
+    }
     nbytes_ = nbytes;
     return true;
 }

@@ -4,6 +4,8 @@
 #include <atomic>
 #include <cstdint>
 #include <functional>
+#include <list>
+#include <mutex>
 #include <utility>
 
 namespace ckptfs {
@@ -14,16 +16,46 @@ class MemoryBudget {
     /// `limit` is asked each time, as cgroups change while a process lives.
     explicit MemoryBudget(std::function<std::uint64_t()> limit) : limit_(std::move(limit)) {}
 
-    /// A quarter of memory_limit(): the rest is for what is built from trees, and for everything else.
+    /// A quarter of memory_limit(), unless limit_process() was called: the rest is for everything that is not counted.
     static MemoryBudget& of_process();
+    /// What of_process() has from now on, bytes; 0: a quarter again.
+    static void limit_process(std::uint64_t nbytes);
+    /// For messages: what sets limit(), as a user would say it.
+    static constexpr const char* origin_of_limit =
+        "(--memory, or a quarter of the memory that this process may use): give it more, or restore the file";
 
     [[nodiscard]] std::uint64_t limit() const { return limit_(); }
     [[nodiscard]] std::uint64_t held() const { return held_; }
 
  private:
     friend class MemoryReservation;
+    friend class MemoryReclaimer;
+
+    /// Whether `nbytes` more are held now.
+    [[nodiscard]] bool take(std::uint64_t nbytes);
+    /// Asks all who keep something to let go of it.
+    void reclaim();
+
     std::function<std::uint64_t()> limit_;
     std::atomic<std::uint64_t> held_ = 0;
+    std::mutex reclaimers_mutex_;
+    std::list<std::function<void()>> reclaimers_;
+};
+
+/// Somebody who keeps what can be made again: asked to let go of it before a reservation is refused. While it lives.
+class MemoryReclaimer {
+ public:
+    /// `let_go` is called by whoever reserves, holding whatever locks that thread holds, and must not wait for any of
+    /// these; nor may it reserve.
+    MemoryReclaimer(MemoryBudget& budget, std::function<void()> let_go);
+    MemoryReclaimer(const MemoryReclaimer&) = delete;
+    MemoryReclaimer& operator=(const MemoryReclaimer&) = delete;
+    /// Returns when no call of `let_go` is running any more.
+    ~MemoryReclaimer();
+
+ private:
+    MemoryBudget& budget_;
+    std::list<std::function<void()>>::iterator place_;
 };
 
 /// A part of a budget. Not thread-safe.

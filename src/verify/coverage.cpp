@@ -4,12 +4,23 @@
 #include <algorithm>
 #include <iterator>
 #include <optional>
+#include <string_view>
 #include <tuple>
+#include <vector>
 
 #include "util/text.h"
 
 namespace ckptfs::verify {
 namespace {
+
+/// Bytes of a source file.
+struct SourceRun {
+    std::string_view file;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+
+    bool operator==(const SourceRun&) const = default;
+};
 
 std::string describe_run(const SourceRun& run) {
     return "bytes " + std::to_string(run.offset) + " to " + std::to_string(run.offset + run.length) + " of " +
@@ -66,9 +77,38 @@ std::optional<SourceRun> first_outside(const std::vector<SourceRun>& runs, const
     return std::nullopt;
 }
 
+void resolve(const Piece& piece, std::vector<SourceRun>& out) {
+    const auto* file = dynamic_cast<const VirtualFile*>(piece.file);
+    if (file == nullptr) {
+        out.push_back({piece.file->name(), piece.offset, piece.length});
+        return;
+    }
+    const std::uint64_t end = piece.offset + piece.length;
+    auto at = file->pieces().at(piece.offset);
+    for (std::uint64_t position = piece.offset; position < end && at != file->pieces().end(); ++at) {
+        const Piece part = *at;
+        const std::uint64_t length = std::min(end, at.end_offset()) - position;
+        if (part.kind == Piece::Kind::source) {
+            const std::uint64_t offset = part.offset + (position - at.begin_offset());
+            resolve({.kind = part.kind, .file = part.file, .offset = offset, .length = length}, out);
+        }
+        position += length;
+    }
+}
+
+std::vector<SourceRun> runs_behind(const PieceList& pieces) {
+    std::vector<SourceRun> runs;
+    for (const Piece piece : pieces.pieces()) {
+        if (piece.kind == Piece::Kind::source) {
+            resolve(piece, runs);
+        }
+    }
+    return runs;
+}
+
 }  // namespace
 
-std::string Coverage::check(const PieceList& source, const PieceList& view) {
+std::string fault_in_coverage(const PieceList& source, const PieceList& view) {
     std::vector<SourceRun> expected = runs_behind(source);
     std::vector<SourceRun> found = runs_behind(view);
     if (const std::string overlap = normalise(expected); !overlap.empty()) {
@@ -84,44 +124,6 @@ std::string Coverage::check(const PieceList& source, const PieceList& view) {
         return describe_run(*foreign) + " are shown, but do not belong to the state";
     }
     return "";
-}
-
-std::vector<SourceRun> Coverage::runs_behind(const PieceList& pieces) {
-    std::vector<SourceRun> runs;
-    for (const Piece& piece : pieces.pieces()) {
-        if (piece.kind == Piece::Kind::source) {
-            resolve(piece, runs);
-        }
-    }
-    return runs;
-}
-
-void Coverage::resolve(const Piece& piece, std::vector<SourceRun>& out) {
-    const auto* file = dynamic_cast<const VirtualFile*>(piece.file);
-    if (file == nullptr) {
-        out.push_back({piece.file->name(), piece.offset, piece.length});
-        return;
-    }
-    std::vector<std::uint64_t>& ends = ends_[file];
-    if (ends.empty()) {
-        std::uint64_t end = 0;
-        for (const Piece& part : file->pieces()) {
-            end += part.length;
-            ends.push_back(end);
-        }
-    }
-    std::uint64_t position = piece.offset;
-    const std::uint64_t end = piece.offset + piece.length;
-    auto index = static_cast<std::size_t>(std::upper_bound(ends.begin(), ends.end(), position) - ends.begin());
-    for (; position < end && index < ends.size(); ++index) {
-        const Piece& part = file->pieces()[index];
-        const std::uint64_t within = position - (ends[index] - part.length);
-        const std::uint64_t length = std::min(end, ends[index]) - position;
-        if (part.kind == Piece::Kind::source) {
-            resolve({.kind = part.kind, .file = part.file, .offset = part.offset + within, .length = length}, out);
-        }
-        position += length;
-    }
 }
 
 }  // namespace ckptfs::verify

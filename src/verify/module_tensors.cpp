@@ -20,7 +20,7 @@ std::uint64_t span_numel(const pt::TensorRef& tensor) {
 }  // namespace
 
 Result<std::vector<ModuleTensor>> module_tensors(const pt::Archive& model_states, std::string_view key,
-                                                 const std::vector<pt::RecordPlace>& places) {
+                                                 const pt::RecordPlaces& places) {
     std::vector<ModuleTensor> tensors;
     for (const auto& [name, value] : pickle::dict_items(pickle::find(model_states.root(), key))) {
         if (!pt::is_tensor(value)) {
@@ -32,7 +32,7 @@ Result<std::vector<ModuleTensor>> module_tensors(const pt::Archive& model_states
             return Error(ErrorCode::internal, "a tensor without a storage in " + model_states.file()->name());
         }
         const std::uint64_t numel = span_numel(tensor);
-        const pt::RecordPlace& place = places.empty() ? model_states.storages()[*storage].place : places[*storage];
+        const pt::RecordPlace place = places.empty() ? model_states.storages()[*storage].place : places[*storage];
         tensors.push_back({.name = name->text,
                            .dtype = tensor.storage.dtype,
                            .sizes = std::move(tensor.sizes),

@@ -29,6 +29,6 @@ struct ModuleTensor {
 /// Those in the dict at `key` ("module", "frozen_param_fragments"), in its order; empty where it is none. `places`: of
 /// the storages, in another file of the same structure; empty: in its own.
 Result<std::vector<ModuleTensor>> module_tensors(const pt::Archive& model_states, std::string_view key,
-                                                 const std::vector<pt::RecordPlace>& places = {});
+                                                 const pt::RecordPlaces& places = {});
 
 }  // namespace ckptfs::verify

@@ -11,7 +11,7 @@ Result<void> read_pieces(const PieceList& list, std::span<std::byte> out) {
         return Error(ErrorCode::internal, "the pieces of a block hold " + std::to_string(list.nbytes()) +
                                               " bytes instead of " + std::to_string(out.size()));
     }
-    for (const Piece& piece : list.pieces()) {
+    for (const Piece piece : list.pieces()) {
         const auto part = out.first(piece.length);
         out = out.subspan(piece.length);
         switch (piece.kind) {

@@ -171,7 +171,7 @@ class DerivedVerifier {
             PieceList found;
             elements.append(expected);
             view(0, elements.numel(), found);
-            if (const std::string wrong = coverage_.check(expected, found); !wrong.empty()) {
+            if (const std::string wrong = fault_in_coverage(expected, found); !wrong.empty()) {
                 problems_.add(what + ": " + wrong);
             }
         }
@@ -224,7 +224,6 @@ class DerivedVerifier {
     std::map<std::string, std::map<std::string, std::string>> indexes_;  // by path: files by tensor
     ViewTotals totals_;
     BlockComparer comparer_;
-    Coverage coverage_;
 };
 
 }  // namespace

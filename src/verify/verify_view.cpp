@@ -179,7 +179,7 @@ class ViewVerifier {
             }
             return pieces;
         };
-        if (const std::string wrong = coverage_.check(pieces_of(source), pieces_of(view)); !wrong.empty()) {
+        if (const std::string wrong = fault_in_coverage(pieces_of(source), pieces_of(view)); !wrong.empty()) {
             problems_.add(where + ", " + label + ": " + wrong);
         }
         for (std::size_t index = 0; index < parameters.size(); ++index) {
@@ -230,7 +230,6 @@ class ViewVerifier {
     Problems& problems_;
     ViewTotals& totals_;
     BlockComparer comparer_;
-    Coverage coverage_;
 };
 
 }  // namespace

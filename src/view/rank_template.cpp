@@ -3,8 +3,6 @@
 
 #include <utility>
 
-#include "zero/rank_files.h"
-
 namespace ckptfs::view {
 
 Result<Template> template_of(const zero::RankFile& file) {
@@ -12,7 +10,7 @@ Result<Template> template_of(const zero::RankFile& file) {
         return Template{file.structure, file.places};
     }
     CKPTFS_ASSIGN(std::shared_ptr<const pt::Archive> archive, pt::Archive::open(file.file));
-    std::vector<pt::RecordPlace> places = zero::places_of(*archive);
+    pt::RecordPlaces places = archive->own_places();
     return Template{std::move(archive), std::move(places)};
 }
 

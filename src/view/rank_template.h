@@ -2,7 +2,6 @@
 #pragma once
 
 #include <memory>
-#include <vector>
 
 #include "ckptfs/result.h"
 #include "pt/archive.h"
@@ -12,7 +11,7 @@ namespace ckptfs::view {
 
 struct Template {
     std::shared_ptr<const pt::Archive> archive;
-    std::vector<pt::RecordPlace> places;  ///< of its storages, in the rank's file
+    pt::RecordPlaces places;  ///< of its storages, in the rank's file
 };
 
 /// Reads the file again where its tree was not kept.

@@ -123,7 +123,7 @@ class Zero3OptimizerEdit {
     // Optimizers step such a tensor in place: shared, it would count once for every sub-group.
     Result<const Node*> own_tensor(const Node* node) {
         CKPTFS_ASSIGN(const pt::TensorRef tensor, pt::tensor_ref(node));
-        const pt::RecordPlace& place = source_.places[*source_.archive->storage_index(tensor.storage.key)];
+        const pt::RecordPlace place = source_.places[*source_.archive->storage_index(tensor.storage.key)];
         PieceList content;
         content.add_source(place.file, place.offset, tensor.storage.numel * model::itemsize(tensor.storage.dtype));
         const std::size_t storage = editor_.add_storage(tensor.storage.dtype, tensor.storage.numel,

@@ -235,7 +235,7 @@ int stage_of(const Node* node) {
     return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
 }
 
-OptimizerFile in_another_file(const OptimizerFile& file, const std::vector<pt::RecordPlace>& places) {
+OptimizerFile in_another_file(const OptimizerFile& file, const pt::RecordPlaces& places) {
     OptimizerFile other = file;
     const auto move = [&places](StateEntry& entry) {
         if (entry.tensor) {

@@ -91,7 +91,7 @@ Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive)
 Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const pt::Archive> archive, std::uint64_t world_size);
 
 /// What `file` says, of another file that has the same pickle: its storages lie at `places`.
-[[nodiscard]] OptimizerFile in_another_file(const OptimizerFile& file, const std::vector<pt::RecordPlace>& places);
+[[nodiscard]] OptimizerFile in_another_file(const OptimizerFile& file, const pt::RecordPlaces& places);
 
 /// For messages: "7", "none".
 [[nodiscard]] std::string step_text(const std::optional<double>& step);

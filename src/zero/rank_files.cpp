@@ -32,13 +32,4 @@ Result<OpenedRankFile> open_rank_file(const Source& source, const std::string& d
     return opened;
 }
 
-std::vector<pt::RecordPlace> places_of(const pt::Archive& archive) {
-    std::vector<pt::RecordPlace> places;
-    places.reserve(archive.storages().size());
-    for (const pt::Archive::Storage& storage : archive.storages()) {
-        places.push_back(storage.place);
-    }
-    return places;
-}
-
 }  // namespace ckptfs::zero

@@ -58,15 +58,12 @@ Result<std::vector<FileInfo>> look_at_all(const Source& source, const std::strin
 /// `name` in `directory`: its stamp first, then what it holds.
 Result<OpenedRankFile> open_rank_file(const Source& source, const std::string& directory, const std::string& name);
 
-/// Where the storages of `archive` lie in its own file.
-[[nodiscard]] std::vector<pt::RecordPlace> places_of(const pt::Archive& archive);
-
 /// One rank's file, and what was read from it.
 template <class Parsed>
 struct ParsedRankFile {
     RankFile file;
     std::shared_ptr<const Parsed> parsed;  ///< ranks whose pickles are equal share one
-    std::vector<pt::RecordPlace> places;   ///< in this rank's file, of the storages that `parsed` numbers
+    pt::RecordPlaces places;               ///< in this rank's file, of the storages that `parsed` numbers
 };
 
 /// How files of one kind are read. Called by several threads at once.
@@ -181,6 +178,7 @@ class RankFiles {
                 }
                 if (auto places = known.archive->places_in(opened.container)) {
                     rank.file.structure = known.archive;
+                    tables_.share(*places);
                     rank.file.places = *places;
                     rank.places = *std::move(places);
                     rank.parsed = known.parsed;
@@ -195,7 +193,8 @@ class RankFiles {
     }
 
     void keep(Fresh& fresh, ParsedRankFile<Parsed>& rank) {
-        rank.places = places_of(*fresh.archive);
+        rank.places = fresh.archive->own_places();
+        tables_.share(rank.places);
         const auto same = std::find_if(known_.begin(), known_.end(), [&](const Known& known) {
             return kind_.skeleton && known.skeleton == fresh.skeleton &&
                    known.archive->storages().size() == rank.places.size();
@@ -222,6 +221,7 @@ class RankFiles {
     const std::string& directory_;
     RankFileKind<Parsed> kind_;
     std::list<Known> known_;
+    pt::PlaceTables tables_;
     std::uint64_t nbytes_ = 0;  // of the trees of known_
 };
 

@@ -61,11 +61,7 @@ struct Common {
 };
 
 Result<FileValues> values_of_model_states(const ModelStates& states) {
-    std::vector<pt::RecordPlace> places;
-    for (const pt::Archive::Storage& storage : states.archive->storages()) {
-        places.push_back(storage.place);
-    }
-    return values_of_file(states.archive->file()->name(), states.values, places);
+    return values_of_file(states.archive->file()->name(), states.values, states.archive->own_places());
 }
 
 // At stages 1 and 2, where the ranks of a family share one file of model states.

@@ -308,8 +308,8 @@ Error disagreement(const FileValues& expected, const SavedValue* wanted, const F
                        ", but in " + expected.path + " it is " + said(wanted));
 }
 
-Result<std::string> read_text(const StoredNumbers& stored, std::span<const pt::RecordPlace> places) {
-    const pt::RecordPlace& place = places[stored.storage];
+Result<std::string> read_text(const StoredNumbers& stored, const pt::RecordPlaces& places) {
+    const pt::RecordPlace place = places[stored.storage];
     const std::size_t itemsize = model::itemsize(stored.dtype);
     std::vector<std::byte> bytes(stored.numel * itemsize);
     CKPTFS_TRY(place.file->read(place.offset + stored.offset, bytes));
@@ -409,7 +409,7 @@ Result<void> add_state_values(std::size_t index, const StateEntries& entries, st
     return {};
 }
 
-Result<FileValues> values_of_file(std::string path, const SavedValues& values, std::span<const pt::RecordPlace> places,
+Result<FileValues> values_of_file(std::string path, const SavedValues& values, const pt::RecordPlaces& places,
                                   bool stored_only) {
     FileValues result;
     result.path = std::move(path);

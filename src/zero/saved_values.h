@@ -62,7 +62,7 @@ struct FileValues {
 
 /// `places`: of the storages of the tree that `values` come from, in this file. `stored_only`: what else the file holds
 /// is known to be equal, for its pickle is.
-Result<FileValues> values_of_file(std::string path, const SavedValues& values, std::span<const pt::RecordPlace> places,
+Result<FileValues> values_of_file(std::string path, const SavedValues& values, const pt::RecordPlaces& places,
                                   bool stored_only = false);
 
 /// A value that ranks keep for themselves alone, with two that differ.

@@ -113,7 +113,7 @@ struct RankFile {
     /// The first rank's whose tree differs only in re-cut fields; nullptr where there are so many different ones that
     /// this file's own has to be read again when it is needed. Rank 0's is always there.
     std::shared_ptr<const pt::Archive> structure;
-    std::vector<pt::RecordPlace> places;  ///< of structure->storages(), in this rank's file
+    pt::RecordPlaces places;  ///< of structure->storages(), in this rank's file
 };
 
 /// The weights of a pipeline stage, in files of their own that no world size changes.

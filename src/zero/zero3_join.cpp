@@ -14,8 +14,8 @@
 namespace ckptfs::zero {
 namespace {
 
-model::Shard shard_in(const StateEntry& entry, const std::vector<pt::RecordPlace>& places) {
-    const pt::RecordPlace& place = places[entry.storage];
+model::Shard shard_in(const StateEntry& entry, const pt::RecordPlaces& places) {
+    const pt::RecordPlace place = places[entry.storage];
     return {place.file, place.offset + entry.storage_offset, entry.shard.numel};
 }
 

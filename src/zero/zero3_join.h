@@ -15,10 +15,10 @@ namespace ckptfs::zero {
 struct Zero3Rank {
     std::string model_states_path;
     std::shared_ptr<const Zero3ModelStates> model_states;
-    std::vector<pt::RecordPlace> model_states_places;  ///< of the storages of model_states, in this rank's file
+    pt::RecordPlaces model_states_places;  ///< of the storages of model_states, in this rank's file
     std::string optimizer_path;
     std::shared_ptr<const Zero3OptimizerFile> optimizer;
-    std::vector<pt::RecordPlace> optimizer_places;
+    pt::RecordPlaces optimizer_places;
 };
 
 /// Sets groups, sub_groups and frozen of `family`, and the groups of `content` without weights. `ranks` by

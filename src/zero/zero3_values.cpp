@@ -19,7 +19,7 @@ struct FileOf {
     const std::string& path;
     const std::shared_ptr<const Parsed>& parsed;
     const SavedValues& values;
-    const std::vector<pt::RecordPlace>& places;
+    const pt::RecordPlaces& places;
 };
 
 FileOf<Zero3ModelStates> model_states_of(const Zero3Rank& rank) {

@@ -86,7 +86,7 @@ std::string check_windows(const File& file, const std::string& whole, naive::Ran
     }
     if (const auto* made = dynamic_cast<const VirtualFile*>(&file)) {
         std::uint64_t end = 0;
-        for (const Piece& piece : made->pieces()) {
+        for (const Piece piece : made->pieces()) {
             end += piece.length;
             centers.push_back(end);
         }

@@ -23,7 +23,7 @@ namespace views {
 namespace {
 
 constexpr std::uint64_t default_seed = 20'261'129;
-constexpr std::uint64_t default_cases = 600;
+constexpr std::uint64_t default_cases = 300;
 
 std::uint64_t same_rank(std::uint64_t rank) {
     return rank;

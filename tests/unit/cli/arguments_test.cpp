@@ -327,7 +327,7 @@ TEST(Arguments, CommandsThatAreNearlyRightAreGuessed) {
              {"inspct", "inspect"}, {"Verify", "verify"}, {"exprot", "export"}, {"rnu", "run"}, {"hlep", "help"}}) {
         const auto is_guessed = HasSubstr("(did you mean the command `ckptfs " + command + "`?)");
         EXPECT_THAT(error_of({word}), is_guessed);
-        EXPECT_THAT(error_of({word, "/s", "--memory=1GiB"}), is_guessed);
+        EXPECT_THAT(error_of({word, "/s", "--jobs=2"}), is_guessed);
         EXPECT_THAT(error_of({word, "/s", "/d", "/x"}), is_guessed);
         EXPECT_EQ(mount_of({word, "/m"}).source, word) << "may be a directory";
     }

@@ -6,6 +6,7 @@
 
 #include "broken_source.h"
 #include "harness.h"
+#include "support/effort.h"
 
 namespace ckptfs::cli::test {
 namespace {
@@ -18,7 +19,9 @@ using testing::Not;
 TEST(Verify, EveryFixturePassesAtEveryWorldSize) {
     int verified = 0;
     for (const fs::path& source : whole_fixtures()) {
-        for (const char* dp_size : {"1", "3", "16"}) {
+        const std::vector<const char*> dp_sizes =
+            ckptfs::test::looks_for_races ? std::vector{"3"} : std::vector{"1", "3", "16"};
+        for (const char* dp_size : dp_sizes) {
             Harness harness;
             EXPECT_EQ(harness.run({"verify", source.string(), "--dp-size", dp_size}), 0)
                 << source << " at " << dp_size << ": " << harness.error() << harness.out();
@@ -26,7 +29,7 @@ TEST(Verify, EveryFixturePassesAtEveryWorldSize) {
             ++verified;
         }
     }
-    EXPECT_GT(verified, 50);
+    EXPECT_GT(verified, ckptfs::test::looks_for_races ? 16 : 50);
 }
 
 TEST(Verify, EveryFixturePassesAsEveryViewThatItHas) {

@@ -1,7 +1,12 @@
 // PieceList: order kept, empties dropped, neighbours joined, and never wrongly.
 #include <gmock/gmock.h>
 
+#include <deque>
 #include <limits>
+#include <random>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "ckptfs/extent.h"
 #include "support/fake_files.h"
@@ -11,6 +16,7 @@ namespace {
 
 using test::MemoryFile;
 using testing::ElementsAre;
+using testing::ElementsAreArray;
 using testing::IsEmpty;
 
 Piece source(const File* file, std::uint64_t offset, std::uint64_t length) {
@@ -18,6 +24,13 @@ Piece source(const File* file, std::uint64_t offset, std::uint64_t length) {
 }
 Piece zeros(std::uint64_t length) {
     return {Piece::Kind::zeros, nullptr, 0, length};
+}
+std::deque<MemoryFile> equal_files(std::size_t count, std::uint64_t nbytes) {
+    std::deque<MemoryFile> files;
+    for (std::size_t i = 0; i < count; ++i) {
+        files.emplace_back(std::string(nbytes, 'x'));
+    }
+    return files;
 }
 Piece literal(std::uint64_t offset, std::uint64_t length) {
     return {Piece::Kind::literal, nullptr, offset, length};
@@ -80,6 +93,87 @@ TEST(PieceList, AppendsItself) {
     list.append(list);
     EXPECT_THAT(list.pieces(), ElementsAre(literal(0, 2), zeros(1), literal(2, 2), zeros(1)));
     EXPECT_EQ(list.literals(), "abab");
+}
+
+/// The same place in one file after the other, as the shares of a parameter lie in the files of its ranks.
+TEST(PieceList, SharesInManyFilesTakeTheMemoryOfOnePiece) {
+    constexpr std::size_t ranks = 1000;
+    constexpr std::uint64_t parameters = 200;
+    const auto files = equal_files(ranks, 2 * parameters);
+    PieceList list;
+    for (std::uint64_t parameter = 0; parameter < parameters; ++parameter) {
+        for (const MemoryFile& file : files) {
+            list.add_source(&file, 2 * parameter, 1);
+        }
+        list.add_zeros(3);
+    }
+    ASSERT_EQ(list.pieces().size(), parameters * (ranks + 1));
+    auto piece = list.pieces().begin();
+    for (std::uint64_t parameter = 0; parameter < parameters; ++parameter) {
+        for (const MemoryFile& file : files) {
+            ASSERT_EQ(*piece++, source(&file, 2 * parameter, 1));
+        }
+        ASSERT_EQ(*piece++, zeros(3));
+    }
+    EXPECT_EQ(piece, list.pieces().end());
+    const auto file = VirtualFile::create("gathered", std::move(list), nullptr);
+    ASSERT_TRUE(file.ok());
+    EXPECT_LT((*file)->memory_nbytes(), parameters * ranks / 4);
+}
+
+/// Held against a list that keeps every piece.
+TEST(PieceList, AnyOrderOfPiecesIsKept) {
+    const auto files = equal_files(40, 100);
+    std::mt19937_64 random(7);
+    const auto below = [&](std::uint64_t limit) { return random() % limit; };
+    for (int round = 0; round < 300; ++round) {
+        PieceList list;
+        std::vector<Piece> expected;
+        std::uint64_t literals = 0;
+        std::size_t number = 0;
+        const std::size_t used = round % 2 == 0 ? 4 : files.size();
+        for (std::uint64_t count = below(60); count-- > 0;) {
+            number = below(4) == 0 ? below(used) : (number + below(2)) % used;
+            Piece piece = source(&files[number], 10 * below(2) + below(2), 1 + below(2));
+            if (below(8) == 0) {
+                piece = below(2) == 0 ? zeros(1 + below(3)) : literal(literals, 1 + below(3));
+            }
+            if (piece.kind == Piece::Kind::source) {
+                list.add_source(piece.file, piece.offset, piece.length);
+            } else if (piece.kind == Piece::Kind::zeros) {
+                list.add_zeros(piece.length);
+            } else {
+                literals += piece.length;
+                list.add_literal(std::string(piece.length, 'l'));
+            }
+            if (!expected.empty()) {
+                Piece& last = expected.back();
+                const bool is_next = last.kind == piece.kind && last.file == piece.file &&
+                                     (piece.kind == Piece::Kind::zeros || last.offset + last.length == piece.offset);
+                if (is_next) {
+                    last.length += piece.length;
+                    continue;
+                }
+            }
+            expected.push_back(piece);
+        }
+        ASSERT_THAT(list.pieces(), ElementsAreArray(expected));
+        ASSERT_EQ(list.pieces().size(), expected.size());
+        std::uint64_t end = 0;
+        for (const Piece& piece : expected) {
+            const std::uint64_t begin = end;
+            end += piece.length;
+            for (std::uint64_t offset = begin; offset < end; ++offset) {
+                const auto at = list.pieces().at(offset);
+                ASSERT_NE(at, list.pieces().end());
+                ASSERT_EQ(*at, piece);
+                ASSERT_EQ(at.begin_offset(), begin);
+                ASSERT_EQ(at.end_offset(), end);
+            }
+        }
+        ASSERT_EQ(list.pieces().at(end), list.pieces().end());
+        ASSERT_EQ(list.nbytes(), end);
+    }
 }
 
 TEST(PieceList, ASumPast64BitsIsRefusedByTheFile) {

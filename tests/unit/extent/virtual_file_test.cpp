@@ -7,6 +7,7 @@
 
 #include "ckptfs/extent.h"
 #include "support/fake_files.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs {
 namespace {
@@ -261,7 +262,7 @@ TEST(VirtualFile, RandomWindowsEqualTheWhole) {
         ASSERT_EQ(file->size(), whole.size());
         ASSERT_EQ(*read_all(*file), whole);
         std::uint64_t seam = 0;
-        for (const Piece& piece : file->pieces()) {
+        for (const Piece piece : file->pieces()) {
             seam += piece.length;
             const std::uint64_t start = seam - std::min<std::uint64_t>(seam, 1 + below(200));
             const std::uint64_t nbytes = std::min<std::uint64_t>(file->size() - start, below(500));
@@ -416,8 +417,31 @@ TEST(VirtualFile, MemoryCountsPiecesAndLiterals) {
         large.add_zeros(1);
     }
     const std::uint64_t difference = made(std::move(large))->memory_nbytes() - made(std::move(small))->memory_nbytes();
-    EXPECT_GE(difference, 3000 + 1999 * (sizeof(Piece) + sizeof(std::uint64_t)));
-    EXPECT_LE(difference, 3 * (3000 + 2000 * (sizeof(Piece) + sizeof(std::uint64_t))));
+    constexpr std::uint64_t of_a_piece = 4 * sizeof(std::uint64_t);
+    EXPECT_GE(difference, 3000 + 1999 * of_a_piece);
+    EXPECT_LE(difference, 3 * (3000 + 2000 * of_a_piece));
+}
+
+TEST(VirtualFile, WhatItIsMadeOfIsCounted) {
+    MemoryBudget& budget = MemoryBudget::of_process();
+    const std::uint64_t before = budget.held();
+    PieceList pieces;
+    pieces.add_literal(std::string(100'000, 'x'));
+    {
+        const auto file = VirtualFile::create("some", pieces, nullptr);
+        ASSERT_TRUE(file.ok());
+        EXPECT_EQ(budget.held(), before + (*file)->memory_nbytes());
+        EXPECT_GT((*file)->memory_nbytes(), 100'000U);
+    }
+    EXPECT_EQ(budget.held(), before);
+    MemoryBudget::limit_process(before + 50'000);
+    const auto refused = VirtualFile::create("some", pieces, nullptr);
+    MemoryBudget::limit_process(0);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), ErrorCode::io);
+    EXPECT_EQ(refused.error().system_errno(), ENOMEM);
+    EXPECT_NE(refused.error().message().find("--memory"), std::string::npos) << refused.error().message();
+    EXPECT_EQ(budget.held(), before);
 }
 
 }  // namespace

@@ -269,6 +269,7 @@ TEST_F(ManyTags, AreLookedAtAFewAtATimeAndRarelyWhileNobodyUsesThem) {
     EXPECT_GE(source_->looks() - before, 1);
     EXPECT_LE(source_->looks() - before, 16);
 
+    ASSERT_TRUE(fs->open(files[1]).ok());  // or they would all be let go of
     before = source_->looks();
     const int releases = source_->releases();
     constexpr int idle_calls = 1024;
@@ -303,6 +304,48 @@ TEST_F(ManyTags, OnesThatAreGoneAreNotRememberedForEver) {
     source_->put_file(tag(0) + "/b.shard", "X");
     EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AX")
         << "what it was made of then no longer counts";
+}
+
+TEST_F(ManyTags, AreLetGoOfWhenNobodyAsksAndReadAgainWhenSomebodyDoes) {
+    const auto fs = make(3);
+    const auto file = inode(*fs, tag(0) + "/rank_0.pt");
+    inode(*fs, tag(1) + "/rank_0.pt");
+    const auto opened = fs->open(file);
+    ASSERT_TRUE(opened.ok());
+    const int reads = reader_->reads();
+    const auto quarter_of_an_hour = [&] {
+        constexpr int calls = 450;
+        for (int i = 0; i < calls; ++i) {
+            fs->tidy();
+        }
+    };
+    quarter_of_an_hour();
+    EXPECT_TRUE(reader_->is_last_held()) << "a file is open";
+    fs->release(opened.value.handle);
+    quarter_of_an_hour();
+    EXPECT_FALSE(reader_->is_last_held());
+    EXPECT_EQ(reader_->reads(), reads);
+    EXPECT_TRUE(fs->getattr(file).ok()) << "the kernel knows it still";
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AB");
+    EXPECT_EQ(inode(*fs, tag(0) + "/rank_0.pt"), file);
+    EXPECT_EQ(reader_->reads(), reads + 1) << "one of them was asked for";
+}
+
+TEST_F(ManyTags, AreLetGoOfBeforeMemoryIsRefused) {
+    const auto fs = make(3);
+    const auto file = inode(*fs, tag(0) + "/rank_0.pt");
+    ASSERT_TRUE(reader_->is_last_held());
+    MemoryBudget& budget = MemoryBudget::of_process();
+    MemoryBudget::limit_process(budget.held() + 1000);
+    MemoryReservation held(budget);
+    MemoryReservation wanted(budget);
+    EXPECT_TRUE(held.resize(900));
+    EXPECT_TRUE(reader_->is_last_held());
+    EXPECT_FALSE(wanted.resize(900)) << "these tags have nothing that is counted";
+    MemoryBudget::limit_process(0);
+    EXPECT_FALSE(reader_->is_last_held());
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AB");
+    EXPECT_EQ(inode(*fs, tag(0) + "/rank_0.pt"), file);
 }
 
 TEST_F(Generation, TidyingLetsTheSourceTidyToo) {

@@ -68,8 +68,8 @@ TEST(ElementsTest, CountsBytesByItsDType) {
     PieceList pieces;
     Elements(DType::float32, 8, Contiguous{&file, 16}).append(2, 3, pieces);
     ASSERT_EQ(pieces.pieces().size(), 1U);
-    EXPECT_EQ(pieces.pieces()[0].offset, 24U);
-    EXPECT_EQ(pieces.pieces()[0].length, 12U);
+    EXPECT_EQ(pieces.pieces().front().offset, 24U);
+    EXPECT_EQ(pieces.pieces().front().length, 12U);
     Elements(DType::float32, 8, Zeros{}).append(pieces);
     EXPECT_EQ(pieces.nbytes(), 44U);
 }

@@ -102,7 +102,7 @@ TEST(ArchiveEditor, LaysOutWhatPyTorchWrote) {
         if (!archive.ok() || (*archive)->storages().empty()) {
             continue;
         }
-        ArchiveEditor editor(*archive, own_places(**archive));
+        ArchiveEditor editor(*archive, RecordPlaces(own_places(**archive)));
         const auto result = laid_out(editor, name);
         const std::string id_name = (*archive)->root_name() + "/.data/serialization_id";
         const std::string id = record_bytes(*result, id_name);
@@ -241,13 +241,16 @@ TEST(ArchiveEditor, PlacesPointIntoAnotherFile) {
     const auto archive = opened(golden("pt/good/plain.pt"));
     const MemoryFile other(test::random_bytes(1000, 9));
     std::vector<RecordPlace> places = own_places(*archive);
-    places[0].file = &other;
-    places[0].offset = 100;
-    places[0].crc32 = crc32_of(other.bytes().substr(100, 48));
-    ArchiveEditor editor(archive, places);
+    std::uint64_t offset = 100;
+    for (RecordPlace& place : places) {
+        place = {&other, offset, place.nbytes, crc32_of(other.bytes().substr(offset, place.nbytes))};
+        offset += place.nbytes + 1;
+    }
+    ASSERT_LE(offset, other.size());
+    ArchiveEditor editor(archive, RecordPlaces(places));
     const auto file = laid_out(editor, "plain.pt");
     EXPECT_EQ(record_bytes(*file, "plain/data/0"), other.bytes().substr(100, 48));
-    EXPECT_EQ(record_bytes(*file, "plain/data/1"), record_bytes(*archive->file(), "plain/data/1"));
+    EXPECT_EQ(record_bytes(*file, "plain/data/1"), other.bytes().substr(149, places[1].nbytes));
 }
 
 TEST(ArchiveEditor, WrappersKeepTheirForm) {
@@ -311,12 +314,12 @@ TEST(ArchiveEditor, OlderWritersSortedRecordsAsText) {
 
 TEST(ArchiveEditor, MistakesOfTheCallerAreNamed) {
     const auto archive = opened(golden("pt/good/plain.pt"));
-    ArchiveEditor few_places(archive, {{}});
+    ArchiveEditor few_places(archive, RecordPlaces(std::vector<RecordPlace>(1)));
     EXPECT_EQ(few_places.lay_out("plain.pt", nullptr).error().code(), ErrorCode::internal);
 
     std::vector<RecordPlace> places = own_places(*archive);
     places[1].nbytes -= 1;
-    ArchiveEditor small_place(archive, places);
+    ArchiveEditor small_place(archive, RecordPlaces(places));
     EXPECT_THAT(small_place.lay_out("plain.pt", nullptr).error().message(), HasSubstr("too small"));
 
     ArchiveEditor wrong_content(archive);

@@ -141,7 +141,7 @@ Origin origin_of(const File& file, std::uint64_t offset) {
         return {&file, offset, file.size() - offset};
     }
     std::uint64_t at = 0;
-    for (const Piece& piece : virtual_file->pieces()) {
+    for (const Piece piece : virtual_file->pieces()) {
         if (offset < at + piece.length) {
             EXPECT_EQ(piece.kind, Piece::Kind::source);
             return {piece.file, piece.offset + (offset - at), at + piece.length - offset};

@@ -23,6 +23,25 @@ TEST(BlockMemory, WithoutALimitOfOneBlockThereIsNone) {
     EXPECT_FALSE(std::make_shared<BlockMemory>(stream_block_nbytes - 1)->take());
 }
 
+TEST(BlockMemory, IsPartOfTheBudgetOfAll) {
+    MemoryBudget budget([] { return 3 * stream_block_nbytes; });
+    const auto memory = std::make_shared<BlockMemory>(8 * stream_block_nbytes, budget);
+    MemoryReservation of_others(budget);
+    ASSERT_TRUE(of_others.resize(stream_block_nbytes));
+    auto one = memory->take();
+    auto other = memory->take();
+    ASSERT_TRUE(one && other);
+    EXPECT_EQ(budget.held(), 3 * stream_block_nbytes);
+    EXPECT_FALSE(memory->take());
+    of_others.resize(0);
+    EXPECT_TRUE(memory->take());
+    one.reset();
+    other.reset();
+    memory->release_unused();
+    memory->release_unused();
+    EXPECT_EQ(budget.held(), 0U);
+}
+
 TEST(BlockMemory, TheLastBlockGivenBackIsTheNextOne) {
     const auto memory = std::make_shared<BlockMemory>(4 * stream_block_nbytes);
     auto first = memory->take();

@@ -72,6 +72,40 @@ TEST(MemoryBudget, IsSharedByAllReservations) {
     EXPECT_EQ(budget.held(), 0U);
 }
 
+TEST(MemoryBudget, AsksThoseWhoKeepSomethingBeforeItRefuses) {
+    MemoryBudget budget([] { return 100; });
+    MemoryReservation kept(budget);
+    ASSERT_TRUE(kept.resize(80));
+    int asked = 0;
+    {
+        const MemoryReclaimer reclaimer(budget, [&] {
+            ++asked;
+            kept.resize(10);
+        });
+        MemoryReservation wanted(budget);
+        EXPECT_TRUE(wanted.resize(20)) << "there is room";
+        EXPECT_EQ(asked, 0);
+        EXPECT_FALSE(wanted.resize(200)) << "nothing that anybody lets go of would do";
+        EXPECT_EQ(asked, 0);
+        EXPECT_TRUE(wanted.resize(90));
+        EXPECT_EQ(asked, 1);
+        MemoryReservation other(budget);
+        EXPECT_FALSE(other.resize(1));
+        EXPECT_EQ(asked, 2);
+        EXPECT_EQ(budget.held(), 100U);
+    }
+    MemoryReservation later(budget);
+    EXPECT_FALSE(later.resize(95));
+    EXPECT_EQ(asked, 2) << "that one is no longer there";
+}
+
+TEST(MemoryBudget, OfTheProcessCanBeLimited) {
+    MemoryBudget::limit_process(12'345);
+    EXPECT_EQ(MemoryBudget::of_process().limit(), 12'345U);
+    MemoryBudget::limit_process(0);
+    EXPECT_GT(MemoryBudget::of_process().limit(), mib);
+}
+
 TEST(MemoryBudget, OfTheProcessHasALimit) {
     EXPECT_GT(MemoryBudget::of_process().limit(), 0U);
     EXPECT_LE(MemoryBudget::of_process().limit(), memory_limit() / 4 + mib);

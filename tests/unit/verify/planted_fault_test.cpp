@@ -50,7 +50,7 @@ class TamperedView final : public View {
  private:
     [[nodiscard]] Result<std::shared_ptr<const File>> tampered(std::shared_ptr<const File> file) const {
         const auto& original = dynamic_cast<const VirtualFile&>(*file);
-        std::vector<Piece> pieces = original.pieces();
+        std::vector<Piece> pieces(original.pieces().begin(), original.pieces().end());
         tamper_(pieces);
         PieceList list;
         std::uint64_t position = 0;

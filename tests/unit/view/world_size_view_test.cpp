@@ -215,7 +215,7 @@ TEST(WorldSizeView, FilesGrantWhatAllFilesOfTheirKindGrant) {
     for (std::size_t index = 0; index < recut->file_count(); ++index) {
         const auto file = std::dynamic_pointer_cast<const VirtualFile>(*recut->open(index));
         ASSERT_TRUE(file);
-        for (const Piece& piece : file->pieces()) {
+        for (const Piece piece : file->pieces()) {
             if (piece.kind == Piece::Kind::source) {
                 EXPECT_EQ(piece.file->name().ends_with("model_states.pt"), recut->file_name(index) == model_states)
                     << piece.file->name();

@@ -70,7 +70,7 @@ std::string bytes_of(const model::Elements& elements) {
     PieceList pieces;
     elements.append(pieces);
     std::string bytes;
-    for (const Piece& piece : pieces.pieces()) {
+    for (const Piece piece : pieces.pieces()) {
         std::string part(piece.length, '\0');
         EXPECT_TRUE(piece.file->read(piece.offset, std::as_writable_bytes(std::span(part))).ok());
         bytes += part;

@@ -117,7 +117,7 @@ TEST_F(RankFilesTest, AreOpenedAtATime) {
     for (std::size_t i = 0; i < names_.size(); ++i) {
         EXPECT_EQ((*ranks)[i].file.name, names_[i]);
         EXPECT_EQ((*ranks)[i].file.file->name(), memory_.display("tag/" + names_[i]));
-        EXPECT_EQ((*ranks)[i].places.front().file, (*ranks)[i].file.file.get());
+        EXPECT_EQ((*ranks)[i].places.file(), (*ranks)[i].file.file.get());
     }
 }
 
@@ -148,7 +148,7 @@ TEST_F(RankFilesTest, OfOneSkeletonOneTreeIsKept) {
     EXPECT_NE((*shared)[0].parsed, (*shared)[1].parsed);
     EXPECT_FALSE((*shared)[0].parsed->forgotten);
     EXPECT_TRUE((*shared)[1].parsed->forgotten);
-    EXPECT_EQ((*shared)[1].places.front().file, (*shared)[1].file.file.get());
+    EXPECT_EQ((*shared)[1].places.file(), (*shared)[1].file.file.get());
 }
 
 TEST_F(RankFilesTest, BeyondTheBudgetTreesAreNotKept) {
@@ -166,7 +166,7 @@ TEST_F(RankFilesTest, BeyondTheBudgetTreesAreNotKept) {
             EXPECT_EQ((*ranks)[beyond].file.structure, nullptr);
             EXPECT_EQ((*ranks)[beyond].parsed->forgotten, !join_needs_trees);
             EXPECT_EQ((*ranks)[beyond].parsed->file, (*ranks)[beyond].file.file->name());
-            EXPECT_EQ((*ranks)[beyond].places.front().file, (*ranks)[beyond].file.file.get());
+            EXPECT_EQ((*ranks)[beyond].places.file(), (*ranks)[beyond].file.file.get());
         }
     }
 }
