@@ -66,7 +66,7 @@ struct GivenOption {
 
 struct Scanned {
     std::vector<GivenOption> options;
-        bool has_positional = false;
+    bool has_positional = false;
 };
 
 bool takes_value(const CLI::Option& option) {
@@ -191,12 +191,12 @@ std::string option_meant_by(const CLI::App& app, const std::string& word) {
 }  // namespace
 
 void add_positional(CLI::App& app, const char* name, std::string& value, const char* description) {
-        app.add_option(name, value, description)->type_name("");
-    }
+    app.add_option(name, value, description)->type_name("");
+}
 
-    void add_source(CLI::App& app, Strings& strings) {
-        add_positional(app, "SOURCE", strings.source, "Directory of the checkpoint");
-    }
+void add_source(CLI::App& app, Strings& strings) {
+    add_positional(app, "SOURCE", strings.source, "Directory of the checkpoint");
+}
 
 bool has_positional(const CLI::App& app, const std::vector<std::string>& arguments) {
     return scan(app, arguments).has_positional;
