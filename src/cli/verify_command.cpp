@@ -1,5 +1,10 @@
 // ckptfs verify: what was read and found, tag by tag, and a one-line verdict.
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
 #include <ostream>
+#include <span>
 #include <utility>
 
 #include "cli/commands.h"
@@ -11,8 +16,8 @@
 #include "verify/naming.h"
 #include "verify/problems.h"
 #include "verify/report.h"
+#include "verify/source_pass.h"
 #include "verify/verify_derived_view.h"
-#include "verify/verify_files.h"
 #include "verify/verify_view.h"
 #include "view/kind.h"
 #include "view/world_size_kind.h"
@@ -123,34 +128,51 @@ class Verification {
         return result;
     }
 
+    /// A view that was verified, unless it could not be.
+    struct ViewFindings {
+        verify::Problems problems;
+        std::string name;
+        std::optional<verify::ViewTotals> totals;
+    };
+
+    /// The view is read first, and with it the source; what has not been read of that then follows. But what is wrong
+    /// with the source is said first, and nothing of the view then.
     Result<void> verify_content(const std::shared_ptr<const zero::Written>& checkpoint, const std::string& directory,
                                 verify::Problems& problems) {
-        progress_.say_nbytes(phase("reading every record", directory), nbytes_of(*checkpoint));
-        CKPTFS_ASSIGN(const auto totals, verify::verify_files(*checkpoint, problems));
+        CKPTFS_ASSIGN(const auto pass, verify::SourcePass::over(*checkpoint));
+        const auto passed = [&pass](const File& file, std::uint64_t offset, std::span<const std::byte> bytes) {
+            pass->passed(file, offset, bytes);
+        };
+        const Result<ViewFindings> view = verify_view(checkpoint, directory, passed);
+        progress_.say_nbytes(phase("reading every record", directory),
+                             view && view->totals ? 0 : nbytes_of(*checkpoint));
+        CKPTFS_ASSIGN(const auto totals, pass->finish(problems));
         tag().files = totals;
         say("source: " + counted(checkpoint->world_size(), "rank") + ", " + counted(totals.files, "file") + ", " +
             human_nbytes(totals.nbytes) + " in " + counted(totals.records, "record") + " read, " +
             (totals.records_without_crc == 0 ? std::string("each with a CRC")
                                              : grouped(totals.records_without_crc) + " of them without a CRC"));
         if (problems.count() == 0) {
-            CKPTFS_TRY(verify_weights(*checkpoint, directory, problems));
+            CKPTFS_TRY(verify_weights(*checkpoint, *pass, directory, problems));
         }
         if (problems.count() > 0) {
             return {};
         }
-        if (arguments_.target.derived()) {
-            return verify_derived(checkpoint, directory, *arguments_.target.derived(), problems);
+        if (!view) {
+            return view.error();
         }
-        return arguments_.target.world_size()
-                   ? verify_at_world_size(checkpoint, *arguments_.target.world_size(), problems)
-                   : Result<void>();
+        if (view->totals) {
+            say_totals(view->name, *view->totals);
+        }
+        problems.add(view->problems);
+        return {};
     }
 
     /// Every element, where reading a checkpoint looks at a sample.
-    Result<void> verify_weights(const zero::Written& checkpoint, const std::string& directory,
-                                verify::Problems& problems) {
+    Result<void> verify_weights(const zero::Written& checkpoint, const verify::SourcePass& pass,
+                                const std::string& directory, verify::Problems& problems) {
         progress_.say_nbytes(phase("comparing weights with masters", directory), 0);
-        CKPTFS_ASSIGN(const auto weights, zero::compare_weights(checkpoint));
+        CKPTFS_ASSIGN(const auto weights, pass.compare_weights());
         if (!weights.ranks.empty()) {
             tag().weights = {weights.compared_numel(), weights.different_numel()};
             say("weights: " + counted(weights.compared_numel(), "element") + " compared with the masters, " +
@@ -170,6 +192,16 @@ class Verification {
         return {};
     }
 
+    Result<ViewFindings> verify_view(const std::shared_ptr<const zero::Written>& checkpoint,
+                                     const std::string& directory, const verify::PassedBytes& passed) {
+        if (arguments_.target.derived()) {
+            return verify_derived(checkpoint, directory, *arguments_.target.derived(), passed);
+        }
+        return arguments_.target.world_size()
+                   ? verify_at_world_size(checkpoint, *arguments_.target.world_size(), passed)
+                   : ViewFindings();
+    }
+
     void warn(const std::vector<std::string>& warnings) {
         for (const std::string& warning : warnings) {
             say("warning: " + printable(warning));
@@ -177,34 +209,37 @@ class Verification {
         }
     }
 
-    Result<void> verify_at_world_size(const std::shared_ptr<const zero::Written>& checkpoint, std::uint64_t world_size,
-                                      verify::Problems& problems) {
+    Result<ViewFindings> verify_at_world_size(const std::shared_ptr<const zero::Written>& checkpoint,
+                                              std::uint64_t world_size, const verify::PassedBytes& passed) {
+        ViewFindings found;
+        found.name = "view at " + std::to_string(world_size);
         CKPTFS_ASSIGN(const auto view, view::world_size_view(checkpoint, world_size, options_));
         CKPTFS_ASSIGN(const auto dp_world_size, view::dp_world_size_at(*checkpoint, world_size, options_));
-        progress_.say_nbytes("verifying the view at " + std::to_string(world_size), 0);
-        CKPTFS_ASSIGN(const auto totals,
-                      verify::verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch, problems));
-        say_totals("view at " + std::to_string(world_size), totals);
-        return {};
+        progress_.say_nbytes("verifying the " + found.name, 0);
+        CKPTFS_ASSIGN(found.totals, verify::verify_view(*checkpoint, view, dp_world_size, environment_.read_with_torch,
+                                                        found.problems, passed));
+        return found;
     }
 
     /// A view that cannot be made is a problem of the tag.
-    Result<void> verify_derived(const std::shared_ptr<const zero::Written>& checkpoint, const std::string& directory,
-                                const ViewRequest& request, verify::Problems& problems) {
+    Result<ViewFindings> verify_derived(const std::shared_ptr<const zero::Written>& checkpoint,
+                                        const std::string& directory, const ViewRequest& request,
+                                        const verify::PassedBytes& passed) {
+        ViewFindings found;
+        found.name = "view " + request.name();
         const auto view = view::kind_of(request.kind)
                               .make({checkpoint, options_, std::make_shared<view::FileCache>(), directory,
                                      source_->display(directory)},
                                     request);
         if (!view) {
-            problems.add(view.error().message());
-            return {};
+            found.problems.add(view.error().message());
+            return found;
         }
         CKPTFS_ASSIGN(const verify::Naming naming, verify::naming_of(options_, request, checkpoint->content));
-        progress_.say_nbytes("verifying the view " + request.name(), 0);
-        CKPTFS_ASSIGN(const auto totals, verify::verify_derived_view(checkpoint->content, **view, request, naming,
-                                                                     environment_.read_with_torch, problems));
-        say_totals("view " + request.name(), totals);
-        return {};
+        progress_.say_nbytes("verifying the " + found.name, 0);
+        CKPTFS_ASSIGN(found.totals, verify::verify_derived_view(checkpoint->content, **view, request, naming,
+                                                                environment_.read_with_torch, found.problems, passed));
+        return found;
     }
 
     void say_totals(const std::string& view, const verify::ViewTotals& totals) {

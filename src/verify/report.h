@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "verify/verify_files.h"
+#include "verify/source_pass.h"
 #include "verify/verify_view.h"
 
 namespace ckptfs::verify {

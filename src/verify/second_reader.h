@@ -6,7 +6,6 @@
 #include <functional>
 #include <span>
 #include <string_view>
-#include <vector>
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
@@ -23,21 +22,25 @@ using TorchReader = std::function<Result<void>(const File& file, const RecordVis
 /// Whether an error says nothing of a view: the storage failed, the source changed, or libtorch is not there.
 [[nodiscard]] bool is_of_the_world(const Error& error);
 
-/// Reads virtual files whole through libtorch and beside it by ckptfs's own reading of the zip directory.
+/// Of a file: the bytes from `offset` on, which both readers agree on.
+using AgreedBytes = std::function<Result<void>(std::uint64_t offset, std::span<const std::byte> bytes)>;
+
+/// Reads virtual files whole through libtorch, and holds what it finds against ckptfs's own reading of the zip
+/// directory. Not for concurrent use.
 class SecondReader {
  public:
     /// `read_with_torch` is referred to.
     explicit SecondReader(const TorchReader& read_with_torch) : read_(read_with_torch) {}
 
-    /// `damaged` where the two do not find the same records with the same bytes; else the number of records.
-    Result<std::uint64_t> check(const File& file);
+    /// `damaged` where the two do not find the same records with the same bytes; else the number of records. Nothing is
+    /// read for that beside what libtorch reads, unless it asks for a record in pieces other than those that it gives,
+    /// or for more than `most_kept_nbytes` at once. `agreed` is told of every record's bytes; its errors are returned.
+    Result<std::uint64_t> check(const File& file, const AgreedBytes& agreed = {});
+
+    static constexpr std::uint64_t most_kept_nbytes = std::uint64_t{4} << 20;
 
  private:
-    Result<void> compare(const File& file, const pt::Record& record, std::uint64_t offset,
-                         std::span<const std::byte> bytes);
-
     const TorchReader& read_;
-    std::vector<std::byte> own_;
 };
 
 }  // namespace ckptfs::verify

@@ -1,6 +1,7 @@
-// File by file, then tensor by tensor.
+// Some files at a time: what they hold is looked up, then they are read.
 #include "verify/verify_derived_view.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -9,14 +10,16 @@
 #include <vector>
 
 #include "util/text.h"
-#include "verify/block_comparer.h"
-#include "verify/comparison_report.h"
 #include "verify/coverage.h"
+#include "verify/view_reading.h"
 
 namespace ckptfs::verify {
 namespace {
 
 using Json = nlohmann::json;
+
+/// So many are read side by side, and held until they are.
+constexpr std::size_t files_at_a_time = 64;
 
 std::string in_words(const std::vector<std::uint64_t>& shape) {
     std::vector<std::string> extents;
@@ -71,8 +74,8 @@ std::optional<model::Elements> whole_of(const ExpectedTensor& expected, const st
 class DerivedVerifier {
  public:
     DerivedVerifier(const DerivedKind& kind, std::vector<ExpectedTensor> expected, const TorchReader& read_with_torch,
-                    Problems& problems)
-        : kind_(kind), expected_(std::move(expected)), torch_(read_with_torch), problems_(problems) {
+                    const PassedBytes& passed, Problems& problems)
+        : kind_(kind), expected_(std::move(expected)), problems_(problems), reading_(read_with_torch, passed) {
         for (std::size_t index = 0; index < expected_.size(); ++index) {
             if (expected_[index].is_doubled) {
                 problems_.add(what_of(joined(expected_[index].names, " or "), expected_[index].kind) +
@@ -87,18 +90,30 @@ class DerivedVerifier {
         }
     }
 
-    Result<void> check_file(const std::string& path, const std::shared_ptr<const File>& file) {
-        if (is_archive(path)) {
-            CKPTFS_ASSIGN(const std::uint64_t records, torch_.check(*file));
-            totals_.records += records;
+    /// Files of the view from `index` on, of which there are at least `count`.
+    Result<void> check_files(const View& view, std::size_t index, std::size_t count) {
+        std::vector<ViewReading::ViewFile> files(count);
+        std::vector<Result<void>> checked(count);
+        for (std::size_t number = 0; number < count; ++number) {
+            checked[number] = [&]() -> Result<void> {
+                CKPTFS_ASSIGN(files[number].file, view.open(index + number));
+                files[number].by_torch = is_archive(view.file_name(index + number));
+                return check_file(view.file_name(index + number), files[number].file);
+            }();
+            if (!checked[number] && is_of_the_world(checked[number].error())) {
+                return checked[number];
+            }
         }
-        if (path.ends_with(".index.json")) {
-            CKPTFS_TRY(read_index(path, *file));
-        }
-        CKPTFS_ASSIGN(const auto tensors, kind_.found(path, file));
-        ++totals_.files;
-        for (const FoundTensor& found : tensors) {
-            CKPTFS_TRY(check_tensor(path, *file, found));
+        CKPTFS_TRY(reading_.read(files));
+        for (std::size_t number = 0; number < count; ++number) {
+            const auto& records = files[number].records;
+            if (records && checked[number]) {
+                ++totals_.files;
+                totals_.records += *records;
+            } else {
+                problems_.add(in_quotes(view.file_name(index + number)) + ": " +
+                              (records ? checked[number].error() : records.error()).message());
+            }
         }
         return {};
     }
@@ -116,7 +131,9 @@ class DerivedVerifier {
         for (const auto& [index, files] : indexes_) {
             check_index(index, files);
         }
-        totals_.compared_nbytes = comparer_.compared_nbytes();
+        CKPTFS_TRY(reading_.report(problems_));
+        totals_.tensors = reading_.compared_tensors();
+        totals_.compared_nbytes = reading_.compared_nbytes();
         return {};
     }
 
@@ -130,6 +147,17 @@ class DerivedVerifier {
 
     static std::string what_of(const std::string& name, const std::string& kind) {
         return "tensor " + in_quotes(name) + ", " + kind;
+    }
+
+    Result<void> check_file(const std::string& path, const std::shared_ptr<const File>& file) {
+        if (path.ends_with(".index.json")) {
+            CKPTFS_TRY(read_index(path, *file));
+        }
+        CKPTFS_ASSIGN(const auto tensors, kind_.found(path, file));
+        for (const FoundTensor& found : tensors) {
+            CKPTFS_TRY(check_tensor(path, *file, found));
+        }
+        return {};
     }
 
     Result<void> check_tensor(const std::string& path, const File& file, const FoundTensor& found) {
@@ -158,29 +186,22 @@ class DerivedVerifier {
 
     Result<void> compare(const std::string& what, const model::Elements& elements, const File& file,
                          const ShownTensor& shown) {
-        const std::uint64_t itemsize = model::itemsize(shown.dtype);
-        const BlockComparer::Gather source = [&](std::uint64_t from, std::uint64_t count, PieceList& out) {
-            elements.append(from, count, out);
-        };
-        const BlockComparer::Gather view = [&](std::uint64_t from, std::uint64_t count, PieceList& out) {
-            out.add_source(&file, shown.offset + from * itemsize, count * itemsize);
-        };
-        const bool converted = shown.dtype != elements.dtype();
-        if (!converted) {
-            PieceList expected;
-            PieceList found;
-            elements.append(expected);
-            view(0, elements.numel(), found);
-            if (const std::string wrong = fault_in_coverage(expected, found); !wrong.empty()) {
+        PieceList view;
+        view.add_source(&file, shown.offset, elements.numel() * model::itemsize(shown.dtype));
+        if (shown.dtype == elements.dtype()) {
+            PieceList source;
+            elements.append(source);
+            if (const std::string wrong = fault_in_coverage(source, view); !wrong.empty()) {
                 problems_.add(what + ": " + wrong);
             }
         }
-        CKPTFS_ASSIGN(
-            const Comparison comparison,
-            converted ? comparer_.compare_converted({elements.dtype(), source}, {shown.dtype, view}, elements.numel())
-                      : comparer_.compare(source, view, elements.numel(), itemsize));
-        ++totals_.tensors;
-        return report_comparison(what, comparison, elements.numel(), problems_);
+        return reading_.expect({.what = what,
+                                .numel = elements.numel(),
+                                .source_dtype = elements.dtype(),
+                                .view_dtype = shown.dtype,
+                                .source = [elements](std::uint64_t from, std::uint64_t count,
+                                                     PieceList& out) { elements.append(from, count, out); }},
+                               view);
     }
 
     /// model.safetensors.index.json: {"metadata": …, "weight_map": {tensor: file beside the index}}.
@@ -218,35 +239,25 @@ class DerivedVerifier {
 
     const DerivedKind& kind_;
     std::vector<ExpectedTensor> expected_;
-    SecondReader torch_;
     Problems& problems_;
     std::map<std::pair<std::string, std::string>, Place> by_key_;        // by name and kind
     std::map<std::string, std::map<std::string, std::string>> indexes_;  // by path: files by tensor
     ViewTotals totals_;
-    BlockComparer comparer_;
+    ViewReading reading_;
 };
 
 }  // namespace
 
 Result<ViewTotals> verify_derived_view(const model::Checkpoint& source, const View& view, const ViewRequest& request,
-                                       const Naming& naming, const TorchReader& read_with_torch, Problems& problems) {
+                                       const Naming& naming, const TorchReader& read_with_torch, Problems& problems,
+                                       const PassedBytes& passed) {
     const DerivedKind* kind = derived_kind(request.kind);
     if (kind == nullptr) {
         return Error(ErrorCode::internal, in_quotes(request.name()) + " is not a derived view");
     }
-    DerivedVerifier verifier(*kind, kind->expected(source, request, naming), read_with_torch, problems);
-    for (std::size_t index = 0; index < view.file_count(); ++index) {
-        const std::string path = view.file_name(index);
-        const auto checked = [&]() -> Result<void> {
-            CKPTFS_ASSIGN(const auto file, view.open(index));
-            return verifier.check_file(path, file);
-        }();
-        if (!checked && is_of_the_world(checked.error())) {
-            return checked.error();
-        }
-        if (!checked) {
-            problems.add(in_quotes(path) + ": " + checked.error().message());
-        }
+    DerivedVerifier verifier(*kind, kind->expected(source, request, naming), read_with_torch, passed, problems);
+    for (std::size_t index = 0; index < view.file_count(); index += files_at_a_time) {
+        CKPTFS_TRY(verifier.check_files(view, index, std::min(files_at_a_time, view.file_count() - index)));
     }
     CKPTFS_TRY(verifier.finish());
     return verifier.totals();

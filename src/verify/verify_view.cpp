@@ -1,8 +1,9 @@
-// The three checks of a view, one after the other.
+// A view read back as a checkpoint says where its elements lie; then all its files are read.
 #include "verify/verify_view.h"
 
 #include <algorithm>
 #include <cstddef>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -10,10 +11,9 @@
 #include <vector>
 
 #include "util/text.h"
-#include "verify/block_comparer.h"
-#include "verify/comparison_report.h"
 #include "verify/coverage.h"
 #include "verify/module_tensors.h"
+#include "verify/view_reading.h"
 #include "verify/view_source.h"
 #include "view/rank_template.h"
 #include "zero/reader.h"
@@ -21,10 +21,11 @@
 namespace ckptfs::verify {
 namespace {
 
+/// Looks at everything but elements, which it leaves to a reading of the view's files.
 class ViewVerifier {
  public:
-    ViewVerifier(const zero::Written& source, const zero::Written& view, Problems& problems, ViewTotals& totals)
-        : source_(source), view_(view), problems_(problems), totals_(totals) {}
+    ViewVerifier(const zero::Written& source, const zero::Written& view, ViewReading& reading, Problems& problems)
+        : source_(source), view_(view), reading_(reading), problems_(problems) {}
 
     Result<void> run(std::uint64_t dp_world_size) {
         const bool stage0 = source_.format == zero::Format::stage0;
@@ -38,7 +39,6 @@ class ViewVerifier {
         for (std::size_t rank = 0; rank < source_.families.size(); ++rank) {
             CKPTFS_TRY(check_family(rank));
         }
-        totals_.compared_nbytes = comparer_.compared_nbytes();
         return {};
     }
 
@@ -186,13 +186,17 @@ class ViewVerifier {
             if (source.elements[index] == nullptr) {
                 continue;  // what `module` holds is compared by itself
             }
-            const auto gather = [index](const Shown& state) {
-                return [elements = state.elements[index]](std::uint64_t from, std::uint64_t count, PieceList& out) {
-                    elements->append(from, count, out);
-                };
-            };
-            CKPTFS_TRY(compare("parameter " + in_quotes(parameters[index].name) + ", " + label, gather(source),
-                               gather(view), parameters[index].numel, model::itemsize(source.dtype)));
+            PieceList pieces;
+            view.elements[index]->append(pieces);
+            const std::uint64_t numel = parameters[index].numel;
+            CKPTFS_TRY(reading_.expect(
+                {.what = "parameter " + in_quotes(parameters[index].name) + ", " + label,
+                 .numel = numel,
+                 .source_dtype = source.dtype,
+                 .view_dtype = view.dtype,
+                 .source = [elements = source.elements[index]](std::uint64_t from, std::uint64_t count,
+                                                               PieceList& out) { elements->append(from, count, out); }},
+                pieces));
         }
         return {};
     }
@@ -206,62 +210,89 @@ class ViewVerifier {
             return {};
         }
         for (std::size_t index = 0; index < expected.size(); ++index) {
-            const std::uint64_t itemsize = model::itemsize(expected[index].dtype);
-            const auto gather = [itemsize](const ModuleTensor& tensor) {
-                return [&tensor, itemsize](std::uint64_t from, std::uint64_t count, PieceList& out) {
-                    out.add_source(tensor.file, tensor.offset + from * itemsize, count * itemsize);
-                };
-            };
-            CKPTFS_TRY(compare("tensor " + in_quotes(expected[index].name) + " in " + in_quotes(key),
-                               gather(expected[index]), gather(found[index]), expected[index].numel, itemsize));
+            const ModuleTensor& of = expected[index];
+            const std::uint64_t itemsize = model::itemsize(of.dtype);
+            PieceList pieces;
+            pieces.add_source(found[index].file, found[index].offset, of.numel * itemsize);
+            CKPTFS_TRY(reading_.expect(
+                {.what = "tensor " + in_quotes(of.name) + " in " + in_quotes(key),
+                 .numel = of.numel,
+                 .source_dtype = of.dtype,
+                 .view_dtype = of.dtype,
+                 .source = [file = of.file, offset = of.offset, itemsize](
+                               std::uint64_t from, std::uint64_t count,
+                               PieceList& out) { out.add_source(file, offset + from * itemsize, count * itemsize); }},
+                pieces));
         }
         return {};
     }
 
-    Result<void> compare(const std::string& what, const BlockComparer::Gather& source,
-                         const BlockComparer::Gather& view, std::uint64_t numel, std::uint64_t itemsize) {
-        CKPTFS_ASSIGN(const auto comparison, comparer_.compare(source, view, numel, itemsize));
-        ++totals_.tensors;
-        return report_comparison(what, comparison, numel, problems_);
-    }
-
     const zero::Written& source_;
     const zero::Written& view_;
+    ViewReading& reading_;
     Problems& problems_;
-    ViewTotals& totals_;
-    BlockComparer comparer_;
 };
+
+/// The files behind a checkpoint, by name: those that its elements lie in.
+std::map<std::string, std::shared_ptr<const File>> files_of(const zero::Written& checkpoint) {
+    std::map<std::string, std::shared_ptr<const File>> files;
+    for (const zero::Family& family : checkpoint.families) {
+        for (const zero::RankFile* file : family.rank_files()) {
+            files.emplace(file->name, file->file);
+        }
+        files.emplace(family.model_states_name, family.model_states->file());
+    }
+    return files;
+}
 
 }  // namespace
 
 Result<ViewTotals> verify_view(const zero::Written& source, const std::shared_ptr<const View>& view,
-                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems) {
-    ViewTotals totals;
-    SecondReader torch(read_with_torch);
-    for (std::size_t index = 0; index < view->file_count(); ++index) {
-        const auto checked = [&]() -> Result<void> {
-            CKPTFS_ASSIGN(const auto file, view->open(index));
-            CKPTFS_ASSIGN(const std::uint64_t records, torch.check(*file));
-            ++totals.files;
-            totals.records += records;
-            return {};
-        }();
-        if (!checked && is_of_the_world(checked.error())) {
-            return checked.error();
-        }
-        if (!checked) {
-            problems.add(in_quotes(view->file_name(index)) + ": " + checked.error().message());
-        }
-    }
-    const ViewSource files(view, source, "the view at data-parallel size " + std::to_string(dp_world_size));
+                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems,
+                               const PassedBytes& passed) {
+    const ViewSource view_source(view, source, "the view at data-parallel size " + std::to_string(dp_world_size));
     // Whether the source is of one save was decided when it was read.
     const auto read_back = zero::read_checkpoint(
-        files, "", {.accept_mixed = false, .rank_values_of = std::nullopt, .look_for_two_saves = false});
+        view_source, "", {.accept_mixed = false, .rank_values_of = std::nullopt, .look_for_two_saves = false});
+    ViewReading reading(read_with_torch, passed);
+    Problems of_content;
+    if (read_back) {
+        CKPTFS_TRY(ViewVerifier(source, **read_back, reading, of_content).run(dp_world_size));
+    }
+    const auto known = read_back ? files_of(**read_back) : std::map<std::string, std::shared_ptr<const File>>();
+    std::vector<ViewReading::ViewFile> files;
+    for (std::size_t index = 0; index < view->file_count(); ++index) {
+        ViewReading::ViewFile& file = files.emplace_back();
+        if (const auto found = known.find(view->file_name(index)); found != known.end()) {
+            file.file = found->second;
+        } else if (auto opened = view->open(index)) {
+            file.file = *opened;
+        } else if (is_of_the_world(opened.error())) {
+            return opened.error();
+        } else {
+            file.records = opened.error();
+        }
+        file.by_torch = file.file != nullptr;
+    }
+    CKPTFS_TRY(reading.read(files));
+    ViewTotals totals;
+    for (std::size_t index = 0; index < files.size(); ++index) {
+        const auto& records = files[index].records;
+        if (!records) {
+            problems.add(in_quotes(view->file_name(index)) + ": " + records.error().message());
+            continue;
+        }
+        ++totals.files;
+        totals.records += *records;
+    }
     if (!read_back) {
         problems.add("the view cannot be read as a checkpoint: " + read_back.error().message());
         return totals;
     }
-    CKPTFS_TRY(ViewVerifier(source, **read_back, problems, totals).run(dp_world_size));
+    problems.add(of_content);
+    CKPTFS_TRY(reading.report(problems));
+    totals.tensors = reading.compared_tensors();
+    totals.compared_nbytes = reading.compared_nbytes();
     return totals;
 }
 

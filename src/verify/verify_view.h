@@ -6,6 +6,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/view.h"
+#include "verify/passed_bytes.h"
 #include "verify/problems.h"
 #include "verify/second_reader.h"
 #include "zero/written.h"
@@ -24,8 +25,10 @@ struct ViewTotals {
 /// - the files, read as a checkpoint, are one of dp_world_size ranks with the source's parameters, groups and states,
 /// - of every group and state the source's elements are shown exactly once,
 /// - every parameter's states and every tensor of `module` are equal to the source's, byte for byte.
-/// What does not hold goes to `problems`, by name. Fails where the source cannot be read or libtorch not be loaded.
+/// What does not hold goes to `problems`, by name. Every byte of the view is read once, and of the source once what the
+/// view shows once; `passed` is told of the latter. Fails where the source cannot be read or libtorch not be loaded.
 Result<ViewTotals> verify_view(const zero::Written& source, const std::shared_ptr<const View>& view,
-                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems);
+                               std::uint64_t dp_world_size, const TorchReader& read_with_torch, Problems& problems,
+                               const PassedBytes& passed = {});
 
 }  // namespace ckptfs::verify

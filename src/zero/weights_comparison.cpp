@@ -2,19 +2,15 @@
 #include "zero/weights_comparison.h"
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 #include <optional>
-#include <span>
 #include <utility>
 #include <variant>
 
-#include "model/rounding.h"
+#include "zero/weights_runs.h"
 
 namespace ckptfs::zero {
 namespace {
-
-constexpr std::uint64_t block_nbytes = std::uint64_t{1} << 20U;
 
 /// A parameter's weights: contiguous, in the order of its elements.
 struct Weights {
@@ -63,66 +59,6 @@ std::vector<Slot> slots_of(const model::Group& group) {
     return slots;
 }
 
-template <class Bits>
-Bits element(std::span<const std::byte> bytes, std::uint64_t index) {
-    Bits bits{};
-    std::memcpy(&bits, bytes.data() + index * sizeof bits, sizeof bits);
-    return bits;
-}
-
-bool is_nan_16(model::DType dtype, std::uint16_t bits) {
-    return (bits & 0x7fffU) > (dtype == model::DType::bfloat16 ? 0x7f80U : 0x7c00U);
-}
-
-/// Whether `weight` is `master` rounded; any NaN is as good as another.
-bool is_rounded(std::uint32_t master, std::uint16_t weight, model::DType dtype) {
-    if (model::is_nan_float32(master)) {
-        return is_nan_16(dtype, weight);
-    }
-    return weight ==
-           (dtype == model::DType::bfloat16 ? model::bfloat16_of_float32(master) : model::float16_of_float32(master));
-}
-
-/// Compares what lies in files, a block at a time.
-class RunComparer {
- public:
-    /// How many of `numel` elements differ.
-    Result<std::uint64_t> count_differences(const model::Shard& master, std::uint64_t master_numel,
-                                            model::DType master_dtype, const Weights& weights,
-                                            std::uint64_t weights_numel, std::uint64_t numel) {
-        const std::uint64_t master_itemsize = model::itemsize(master_dtype);
-        const std::uint64_t itemsize = model::itemsize(weights.dtype);
-        const std::uint64_t block_numel = block_nbytes / std::max(master_itemsize, itemsize);
-        std::uint64_t different = 0;
-        for (std::uint64_t from = 0; from < numel; from += block_numel) {
-            const std::uint64_t count = std::min(block_numel, numel - from);
-            masters_.resize(count * master_itemsize);
-            weights_.resize(count * itemsize);
-            CKPTFS_TRY(master.file->read(master.offset + (master_numel + from) * master_itemsize, masters_));
-            CKPTFS_TRY(weights.file->read(weights.offset + (weights_numel + from) * itemsize, weights_));
-            different += differences(master_dtype, weights.dtype, count);
-        }
-        return different;
-    }
-
- private:
-    [[nodiscard]] std::uint64_t differences(model::DType master, model::DType weights, std::uint64_t count) const {
-        std::uint64_t different = 0;
-        const std::uint64_t itemsize = model::itemsize(weights);
-        for (std::uint64_t i = 0; i < count; ++i) {
-            const bool same =
-                master == weights
-                    ? std::memcmp(masters_.data() + i * itemsize, weights_.data() + i * itemsize, itemsize) == 0
-                    : is_rounded(element<std::uint32_t>(masters_, i), element<std::uint16_t>(weights_, i), weights);
-            different += same ? 0 : 1;
-        }
-        return different;
-    }
-
-    std::vector<std::byte> masters_;
-    std::vector<std::byte> weights_;
-};
-
 /// The same number for the same place, spread evenly (splitmix64).
 std::uint64_t scattered(std::uint64_t value) {
     value += 0x9e3779b97f4a7c15U;
@@ -131,17 +67,16 @@ std::uint64_t scattered(std::uint64_t value) {
     return value ^ (value >> 31U);
 }
 
-/// What a sample holds of each rank and group.
-struct SampleSize {
-    std::uint64_t runs = 0;
-    std::uint64_t run_numel = 0;
-};
-
 class FamilyComparison {
  public:
     /// No `sample`: every element.
-    FamilyComparison(const Written& checkpoint, std::size_t index, std::optional<SampleSize> sample)
-        : family_(checkpoint.families[index]), rank_(checkpoint.content.ranks[index]), index_(index), sample_(sample) {}
+    FamilyComparison(const Written& checkpoint, std::size_t index, std::optional<SampleSize> sample,
+                     const CompareRun& compare)
+        : family_(checkpoint.families[index]),
+          rank_(checkpoint.content.ranks[index]),
+          index_(index),
+          sample_(sample),
+          compare_(compare) {}
 
     Result<void> run(std::vector<RankWeights>& out) {
         std::vector<std::vector<Slot>> slots;
@@ -222,10 +157,15 @@ class FamilyComparison {
 
     Result<void> compare(std::size_t group, const Part& run, std::uint64_t left, RankWeights& found) {
         const StateForm& master = family_.groups[group].master;
-        CKPTFS_ASSIGN(
-            const std::uint64_t different,
-            comparer_.count_differences(master.shards[found.rank], run.begin_numel - left, master.dtype,
-                                        run.slot->weights, run.begin_numel - run.slot->begin_numel, run.numel()));
+        const model::Shard& shard = master.shards[found.rank];
+        const Weights& weights = run.slot->weights;
+        const std::uint64_t weights_numel = run.begin_numel - run.slot->begin_numel;
+        const WeightsRun place{
+            .numel = run.numel(),
+            .masters = {shard.file, shard.offset + (run.begin_numel - left) * model::itemsize(master.dtype),
+                        master.dtype},
+            .weights = {weights.file, weights.offset + weights_numel * model::itemsize(weights.dtype), weights.dtype}};
+        CKPTFS_ASSIGN(const std::uint64_t different, compare_(place));
         found.compared_numel += run.numel();
         found.different_numel += different;
         // Runs come in the order of parameters.
@@ -242,18 +182,12 @@ class FamilyComparison {
     const model::Rank& rank_;
     std::size_t index_;
     std::optional<SampleSize> sample_;
-    RunComparer comparer_;
+    const CompareRun& compare_;
 };
 
-Result<WeightsComparison> compare_families(const Written& checkpoint, std::optional<SampleSize> sample) {
-    WeightsComparison comparison;
-    if (checkpoint.format == Format::stage0 || checkpoint.format == Format::zero3) {
-        return comparison;
-    }
-    for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
-        CKPTFS_TRY(FamilyComparison(checkpoint, index, sample).run(comparison.ranks));
-    }
-    return comparison;
+Result<WeightsComparison> compare_by_reading(const Written& checkpoint, std::optional<SampleSize> sample) {
+    RunComparer comparer;
+    return compare_runs(checkpoint, sample, [&](const WeightsRun& run) { return comparer.count_differences(run); });
 }
 
 std::uint64_t sum_of(const std::vector<RankWeights>& ranks, std::uint64_t RankWeights::*member) {
@@ -262,6 +196,18 @@ std::uint64_t sum_of(const std::vector<RankWeights>& ranks, std::uint64_t RankWe
 }
 
 }  // namespace
+
+Result<WeightsComparison> compare_runs(const Written& checkpoint, std::optional<SampleSize> sample,
+                                       const CompareRun& compare) {
+    WeightsComparison comparison;
+    if (checkpoint.format == Format::stage0 || checkpoint.format == Format::zero3) {
+        return comparison;
+    }
+    for (std::size_t index = 0; index < checkpoint.families.size(); ++index) {
+        CKPTFS_TRY(FamilyComparison(checkpoint, index, sample, compare).run(comparison.ranks));
+    }
+    return comparison;
+}
 
 std::uint64_t WeightsComparison::compared_numel() const {
     return sum_of(ranks, &RankWeights::compared_numel);
@@ -287,12 +233,13 @@ Result<WeightsComparison> sample_weights(const Written& checkpoint) {
     };
     CKPTFS_ASSIGN(
         WeightsComparison sample,
-        compare_families(checkpoint, SampleSize{affordable(max_sampled_runs, sampled_runs), sampled_run_numel}));
+        compare_by_reading(checkpoint, SampleSize{affordable(max_sampled_runs, sampled_runs), sampled_run_numel}));
     if (!sample.ranks_are_unlike()) {
         return sample;
     }
-    CKPTFS_ASSIGN(WeightsComparison closer,
-                  compare_families(checkpoint, SampleSize{affordable(max_closer_runs, closer_runs), closer_run_numel}));
+    CKPTFS_ASSIGN(
+        WeightsComparison closer,
+        compare_by_reading(checkpoint, SampleSize{affordable(max_closer_runs, closer_runs), closer_run_numel}));
     // A difference that only the sample holds is not forgotten.
     for (std::size_t i = 0; i < closer.ranks.size(); ++i) {
         if (closer.ranks[i].different_numel == 0 && sample.ranks[i].different_numel > 0) {
@@ -303,7 +250,7 @@ Result<WeightsComparison> sample_weights(const Written& checkpoint) {
 }
 
 Result<WeightsComparison> compare_weights(const Written& checkpoint) {
-    return compare_families(checkpoint, std::nullopt);
+    return compare_by_reading(checkpoint, std::nullopt);
 }
 
 }  // namespace ckptfs::zero

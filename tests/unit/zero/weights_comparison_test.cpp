@@ -4,14 +4,20 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <limits>
 #include <map>
+#include <random>
+#include <utility>
+#include <vector>
 
 #include "io/counting_source.h"
 #include "io/posix_source.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
+#include "zero/passing_weights.h"
 #include "zero/reader.h"
 #include "zero/weights_finding.h"
 
@@ -98,6 +104,8 @@ class Synthetic {
     }
 
     [[nodiscard]] const Written& checkpoint() const { return checkpoint_; }
+    [[nodiscard]] const File* masters() const { return &masters_; }
+    [[nodiscard]] const File* weights() const { return &weights_; }
     [[nodiscard]] std::uint64_t reads() const { return masters_.reads + weights_.reads; }
     [[nodiscard]] std::uint64_t nbytes() const { return masters_.nbytes + weights_.nbytes; }
 
@@ -206,6 +214,54 @@ TEST(WeightsComparison, FindsTheOneElementThatASampleMisses) {
     ASSERT_EQ(all->ranks[1].parameters.size(), 1U);
     EXPECT_EQ(*all->ranks[1].parameters.front().name, "weight0");
     EXPECT_EQ(all->ranks[1].parameters.front().different_numel, 1U);
+}
+
+TEST(PassingWeights, OnlyBlocksThatDifferAreReadAgain) {
+    constexpr std::uint64_t partition_numel = 600'000;  // several blocks
+    Synthetic synthetic(3, 1, partition_numel);
+    const auto pass = [&](PassingWeights& passing, std::uint64_t end = std::numeric_limits<std::uint64_t>::max()) {
+        std::mt19937 random(1);
+        for (const File* file : {synthetic.masters(), synthetic.weights()}) {
+            std::vector<std::pair<std::uint64_t, std::uint64_t>> pieces;
+            for (std::uint64_t from = 0; from < std::min(end, file->size());) {
+                const std::uint64_t to = std::min(file->size(), from + 4 * (1 + random() % 50'000));
+                pieces.emplace_back(from, to);
+                from = to;
+            }
+            std::shuffle(pieces.begin(), pieces.end(), random);
+            for (const auto& [from, to] : pieces) {
+                std::vector<std::byte> bytes(to - from);
+                ASSERT_TRUE(file->read(from, bytes).ok());
+                passing.passed(*file, from, bytes);
+            }
+        }
+    };
+    PassingWeights equal(synthetic.checkpoint());
+    pass(equal);
+    const std::uint64_t reads = synthetic.reads();
+    const auto all = equal.compare();
+    ASSERT_TRUE(all.ok());
+    EXPECT_EQ(all->compared_numel(), 3 * partition_numel);
+    EXPECT_EQ(all->different_numel(), 0U);
+    EXPECT_EQ(synthetic.reads(), reads);
+
+    synthetic.spoil_weight(partition_numel + 555'555);
+    PassingWeights different(synthetic.checkpoint());
+    pass(different);
+    const std::uint64_t nbytes = synthetic.nbytes();
+    const auto one = different.compare();
+    ASSERT_TRUE(one.ok());
+    EXPECT_EQ(one->different_numel(), 1U);
+    EXPECT_EQ(one->ranks[1].different_numel, 1U);
+    EXPECT_GT(synthetic.nbytes(), nbytes);
+    EXPECT_LE(synthetic.nbytes(), nbytes + PassingWeights::block_numel * (4 + 2));
+
+    PassingWeights partly(synthetic.checkpoint());
+    pass(partly, partition_numel);
+    const auto rest = partly.compare();
+    ASSERT_TRUE(rest.ok());
+    EXPECT_EQ(rest->compared_numel(), 3 * partition_numel);
+    EXPECT_EQ(rest->different_numel(), 1U);
 }
 
 TEST(WeightsSample, OfARealCheckpointIsCountedApartFromItsMetadata) {
