@@ -82,14 +82,17 @@ class Inspection {
         tag.name = place.directory;
         tag.latest = place.latest;
         progress_.say_reading(place.directory);
-        const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read);
+        zero::OpenedFamilies opened;
+        const auto checkpoint = zero::read_checkpoint(*source_, place.directory, options_.read, &opened);
         if (!checkpoint) {
             tag.problem = checkpoint.error().message();
             description_.problems.push_back(checkpoint.error().message());
             if (!first_problem_) {
                 first_problem_ = checkpoint.error();
             }
-            const auto broken = reader_->read(*source_, place.directory);  // some views may need less of it
+            // Some views may need less of it.
+            const auto broken =
+                view::broken_tag(*source_, place.directory, checkpoint.error(), std::move(opened), options_);
             tag.views = report::describe_views(place.directory, 0,
                                                [&](const ViewRequest& request) { return broken->show(request); });
         } else {

@@ -24,6 +24,16 @@ bool leaves_weights(const Error& problem) {
     return problem.code() == ErrorCode::incomplete || problem.code() == ErrorCode::damaged;
 }
 
+/// Those that can be had of a tag with `problem`; nullptr where none can: the problem says more than why.
+std::shared_ptr<const zero::WeightsOnly> weights_beside(const Error& problem, const Source& source,
+                                                        const std::string& directory, zero::OpenedFamilies opened) {
+    if (!leaves_weights(problem)) {
+        return nullptr;
+    }
+    auto read = zero::read_weights(source, directory, std::move(opened));
+    return read ? *std::move(read) : nullptr;
+}
+
 /// `directory` may be a symbolic link. False where nothing is there.
 Result<bool> is_tag_directory(const Source& source, const TagReader& reader, const std::string& directory) {
     const auto real = source.resolve(directory);
@@ -179,14 +189,12 @@ class ZeroTagReader final : public TagReader {
             }
             return {};
         }();
-        auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_->read)
+        zero::OpenedFamilies opened;
+        auto checkpoint = taken.ok() ? zero::read_checkpoint(source, directory, options_->read, &opened)
                                      : Result<std::shared_ptr<const zero::Written>>(taken.error());
-        std::shared_ptr<const zero::WeightsOnly> weights;
-        if (taken.ok() && !checkpoint.ok() && leaves_weights(checkpoint.error())) {
-            if (auto read = zero::read_weights(source, directory)) {
-                weights = *std::move(read);
-            }  // else the tag's problem says more than why these cannot be had
-        }
+        auto weights = taken.ok() && !checkpoint.ok()
+                           ? weights_beside(checkpoint.error(), source, directory, std::move(opened))
+                           : nullptr;
         return std::make_shared<ZeroTag>(directory, source.display(directory), std::move(replaced), std::move(stamped),
                                          std::move(stamps), std::move(checkpoint), std::move(weights), options_,
                                          cache_);
@@ -221,6 +229,14 @@ class ZeroTagReader final : public TagReader {
 };
 
 }  // namespace
+
+std::shared_ptr<const Tag> broken_tag(const Source& source, const std::string& directory, const Error& problem,
+                                      zero::OpenedFamilies opened, const ViewOptions& options) {
+    return std::make_shared<ZeroTag>(directory, source.display(directory), std::vector<std::string>(),
+                                     std::vector<std::string>(), std::vector<FileStamp>(), problem,
+                                     weights_beside(problem, source, directory, std::move(opened)),
+                                     std::make_shared<const ViewOptions>(options), std::make_shared<FileCache>());
+}
 
 std::unique_ptr<TagReader> zero_tag_reader(ViewOptions options) {
     return std::make_unique<ZeroTagReader>(std::move(options));

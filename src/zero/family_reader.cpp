@@ -51,12 +51,22 @@ Result<ModelStates> open_family(const TagFiles& tag, std::uint64_t rank, Family&
     }
     family.rank = found->rank;
     family.model_states_name = found->name;
+    if (tag.opened != nullptr) {
+        if (const auto known = tag.opened->find(rank); known != tag.opened->end()) {
+            family.model_states_info = known->second.info;
+            family.model_states = known->second.states.archive;
+            return known->second.states;
+        }
+    }
     const std::string file = join_path(tag.directory, family.model_states_name);
     CKPTFS_ASSIGN(family.model_states_info, tag.source.stat_target(file));
     CKPTFS_ASSIGN(family.model_states_info.mode, tag.source.granted_mode(file, family.model_states_info));
     CKPTFS_ASSIGN(std::shared_ptr<const File> opened, tag.source.open(file));
     CKPTFS_ASSIGN(ModelStates states, read_model_states(std::move(opened)));
     family.model_states = states.archive;
+    if (tag.opened != nullptr) {
+        tag.opened->emplace(rank, OpenedModelStates{states, family.model_states_info});
+    }
     return states;
 }
 

@@ -8,6 +8,7 @@
 #include "ckptfs/source.h"
 #include "zero/inventory.h"
 #include "zero/model_states.h"
+#include "zero/opened_families.h"
 #include "zero/written.h"
 
 namespace ckptfs::zero {
@@ -17,6 +18,7 @@ struct TagFiles {
     const Source& source;
     const std::string& directory;  ///< relative to the source
     const Inventory& inventory;
+    OpenedFamilies* opened = nullptr;  ///< model states that need not be opened again; others are added
 
     [[nodiscard]] std::string path() const { return source.display(directory); }
 };

@@ -92,10 +92,11 @@ std::optional<double> latest_step(const model::Rank& rank) {
 /// Reads a tag family by family.
 class TagReading {
  public:
-    TagReading(const Source& source, std::string directory, const Inventory& inventory, const ReadOptions& options)
+    TagReading(const Source& source, std::string directory, const Inventory& inventory, const ReadOptions& options,
+               OpenedFamilies* opened)
         : source_(source),
           directory_(std::move(directory)),
-          tag_{source, directory_, inventory},
+          tag_{source, directory_, inventory, opened},
           path_(tag_.path()),
           inventory_(inventory),
           options_(options),
@@ -306,7 +307,7 @@ std::vector<std::string> layer_files(const std::vector<DirectoryEntry>& listing)
 }
 
 Result<std::shared_ptr<const Written>> read_checkpoint(const Source& source, const std::string& directory,
-                                                       const ReadOptions& options) {
+                                                       const ReadOptions& options, OpenedFamilies* opened) {
     const std::string path = source.display(directory);
     CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
     const Inventory inventory = take_inventory(listing);
@@ -317,7 +318,7 @@ Result<std::shared_ptr<const Written>> read_checkpoint(const Source& source, con
                          "(*zero_pp_rank_*_optim_states.pt), and found none");
     }
     CKPTFS_TRY(refuse_by_listing(inventory, path));
-    return TagReading(source, directory, inventory, options).read();
+    return TagReading(source, directory, inventory, options, opened).read();
 }
 
 }  // namespace ckptfs::zero

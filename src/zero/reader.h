@@ -8,6 +8,7 @@
 
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
+#include "zero/opened_families.h"
 #include "zero/read_options.h"
 #include "zero/written.h"
 
@@ -26,8 +27,10 @@ namespace ckptfs::zero {
 
 /// `directory` is relative to the source. Errors name the file, what was expected and found, and what to do:
 /// `incomplete` (missing or truncated files, weights only), `inconsistent` (ranks of different saves), `damaged`,
-/// `unsupported` (docs/support.md), `io`, `stale` (it changed while it was read).
+/// `unsupported` (docs/support.md), `io`, `stale` (it changed while it was read). `opened` receives the model states
+/// that were opened, also where it fails: for read_weights().
 Result<std::shared_ptr<const Written>> read_checkpoint(const Source& source, const std::string& directory,
-                                                       const ReadOptions& options = {});
+                                                       const ReadOptions& options = {},
+                                                       OpenedFamilies* opened = nullptr);
 
 }  // namespace ckptfs::zero

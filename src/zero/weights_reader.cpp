@@ -35,10 +35,11 @@ Result<void> read_family(const TagFiles& tag, std::size_t index, const ModelStat
 
 }  // namespace
 
-Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, const std::string& directory) {
+Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, const std::string& directory,
+                                                        OpenedFamilies opened) {
     CKPTFS_ASSIGN(const std::vector<DirectoryEntry> listing, source.list(directory));
     const Inventory inventory = take_inventory(listing);
-    const TagFiles tag{source, directory, inventory};
+    const TagFiles tag{source, directory, inventory, &opened};
     if (inventory.universal || !inventory.any_zero()) {
         return Error(ErrorCode::not_a_checkpoint,
                      tag.path() + ": expected ZeRO model states (mp_rank_00_model_states.pt), and found none");

@@ -9,6 +9,7 @@
 #include "ckptfs/result.h"
 #include "ckptfs/source.h"
 #include "model/checkpoint.h"
+#include "zero/opened_families.h"
 #include "zero/written.h"
 
 namespace ckptfs::zero {
@@ -26,7 +27,9 @@ struct WeightsOnly {
 /// `directory` is relative to the source. Needs the model states of every model-parallel rank, and of a pipeline the
 /// files of its layers. Checks that they are whole, that model-parallel ranks agree on world sizes and global_steps,
 /// and that no file changed while it was read; nothing can tell here whether the weights of one file are of one step.
-/// `unsupported` at stage 3, whose weights are in the optimizer files; other errors as of read_checkpoint().
-Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, const std::string& directory);
+/// `unsupported` at stage 3, whose weights are in the optimizer files; other errors as of read_checkpoint(). `opened`:
+/// what that has opened need not be opened again.
+Result<std::shared_ptr<const WeightsOnly>> read_weights(const Source& source, const std::string& directory,
+                                                        OpenedFamilies opened = {});
 
 }  // namespace ckptfs::zero

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <numeric>
 #include <span>
 #include <string>
 #include <utility>
@@ -26,6 +27,10 @@ class Tally {
         for (std::uint64_t at = offset; at < offset + nbytes; ++at) {
             ++times_[at];
         }
+    }
+    [[nodiscard]] std::uint64_t nbytes() const {
+        const std::lock_guard lock(mutex_);
+        return std::accumulate(times_.begin(), times_.end(), std::uint64_t{0});
     }
     void forget() {
         const std::lock_guard lock(mutex_);
@@ -81,6 +86,21 @@ class TallySource final : public Source {
         }
         return tallies;
     }
+    /// How often the file at `path` was opened.
+    [[nodiscard]] int opens(const std::string& path) const {
+        const std::lock_guard lock(mutex_);
+        const auto known = opens_.find(path);
+        return known == opens_.end() ? 0 : known->second;
+    }
+    /// Bytes that were read of all files, each as often as it was.
+    [[nodiscard]] std::uint64_t nbytes() const {
+        const std::lock_guard lock(mutex_);
+        std::uint64_t nbytes = 0;
+        for (const auto& [path, tallies] : tallies_) {
+            nbytes += tallies->direct.nbytes() + tallies->unchecked.nbytes();
+        }
+        return nbytes;
+    }
     /// Nothing has been read yet.
     void forget() const {
         const std::lock_guard lock(mutex_);
@@ -98,6 +118,10 @@ class TallySource final : public Source {
     Result<std::string> resolve(const std::string& path) const override { return inner_->resolve(path); }
     Result<std::shared_ptr<const File>> open(const std::string& path) const override {
         CKPTFS_ASSIGN(auto file, inner_->open(path));
+        {
+            const std::lock_guard lock(mutex_);
+            ++opens_[path];
+        }
         return std::shared_ptr<const File>(std::make_shared<TallyFile>(std::move(file), tallies(path)));
     }
 
@@ -105,6 +129,7 @@ class TallySource final : public Source {
     std::shared_ptr<const Source> inner_;
     mutable std::mutex mutex_;
     mutable std::map<std::string, std::shared_ptr<Tallies>> tallies_;
+    mutable std::map<std::string, int> opens_;
 };
 
 }  // namespace ckptfs::test

@@ -8,6 +8,7 @@
 
 #include "broken_source.h"
 #include "harness.h"
+#include "support/tally_source.h"
 
 namespace ckptfs::cli::test {
 namespace {
@@ -339,6 +340,83 @@ TEST(Inspect, BrokenTagsAreListedBesideWholeOnes) {
     EXPECT_EQ(result["tags"][0]["whole"], false);
     EXPECT_THAT(result["tags"][0]["problem"].get<std::string>(), HasSubstr("rank 1 is missing"));
     EXPECT_EQ(result["tags"][1]["whole"], true);
+}
+
+/// What inspect reads of a source.
+struct Looked {
+    std::map<std::string, int> opens;  ///< by file of the tag
+    std::uint64_t nbytes = 0;
+    int exit_code = 0;
+    nlohmann::json json;  ///< where that is asked for
+};
+
+Looked look(const fs::path& source, const std::vector<std::string>& options) {
+    Harness harness;
+    std::shared_ptr<ckptfs::test::TallySource> tallies;
+    harness.open_source = [&](const std::string& path) -> Result<std::shared_ptr<const Source>> {
+        CKPTFS_ASSIGN(auto opened, ckptfs::open_directory(path));
+        tallies = std::make_shared<ckptfs::test::TallySource>(std::move(opened));
+        return std::shared_ptr<const Source>(tallies);
+    };
+    std::vector<std::string> arguments{"inspect", source.string()};
+    for (const std::string& option : options) {
+        arguments.push_back(option.ends_with('=') ? option + (harness.directory() / "drawing").string() : option);
+    }
+    Looked looked;
+    looked.exit_code = harness.run(arguments);
+    const std::string tag = tag_name(source);
+    for (const auto& entry : fs::directory_iterator(source / tag)) {
+        const std::string name = entry.path().filename().string();
+        looked.opens[name] = tallies->opens(tag + "/" + name);
+    }
+    looked.nbytes = tallies->nbytes();
+    if (options == std::vector<std::string>{"--json"} && !harness.out().empty()) {
+        looked.json = nlohmann::json::parse(harness.out());
+    }
+    return looked;
+}
+
+TEST(Inspect, WhateverIsShownEachFileIsReadOnce) {
+    for (const char* fixture : {"stage1_bf16_ws3", "stage2_fp32_ws2", "pipeline_stage1_ws4"}) {
+        const std::uint64_t plain = look(fixtures / fixture, {}).nbytes;
+        EXPECT_GT(plain, 0U);
+        for (const std::vector<std::string>& options :
+             std::vector<std::vector<std::string>>{{},
+                                                   {"--json"},
+                                                   {"--params"},
+                                                   {"--json", "--params"},
+                                                   {"--view=weights"},
+                                                   {"--dp-size=5"},
+                                                   {"--dp-size=5", "--html="},
+                                                   {"--dp-size=5", "--svg="}}) {
+            const Looked looked = look(fixtures / fixture, options);
+            EXPECT_EQ(looked.exit_code, 0);
+            EXPECT_EQ(looked.nbytes, plain) << fixture << " " << testing::PrintToString(options);
+            for (const auto& [name, opens] : looked.opens) {
+                EXPECT_EQ(opens, 1) << fixture << " " << name << " " << testing::PrintToString(options);
+            }
+        }
+    }
+}
+
+TEST(Inspect, OfABrokenTagToo) {
+    int with_weights = 0;
+    for (const Breakage& breakage : breakages()) {
+        Harness harness;
+        const fs::path source = harness.copy("stage1_bf16_ws3");
+        breakage.apply(source / tag_name(source));
+        if (!fs::exists(source / "latest") || !fs::is_directory(source / tag_name(source))) {
+            continue;
+        }
+        const Looked looked = look(source, {"--json"});
+        for (const auto& [name, opens] : looked.opens) {
+            EXPECT_LE(opens, 1) << breakage.name << " " << name;
+        }
+        for (const auto& view : looked.json.is_object() ? looked.json["tags"][0]["views"] : nlohmann::json::array()) {
+            with_weights += view["name"] == "weights" && view["problem"].is_null() ? 1 : 0;
+        }
+    }
+    EXPECT_GE(with_weights, 2) << "their views need no optimizer files";
 }
 
 TEST(Inspect, AUniversalCheckpointIsNamedAsOne) {
