@@ -18,6 +18,8 @@ class AccessPattern {
 
     /// A read of `nbytes` (at least 1) from `offset` on.
     Read note(std::uint64_t offset, std::uint64_t nbytes);
+    /// How much of what is being read in order has been read, in bytes; 0: nothing is.
+    [[nodiscard]] std::uint64_t run_nbytes() const { return run_.nbytes; }
 
  private:
     struct Run {
@@ -25,7 +27,7 @@ class AccessPattern {
         std::uint64_t nbytes = 0;  ///< read so far; 0: there is no such run
         std::uint64_t reads = 0;
 
-        [[nodiscard]] bool goes_on_at(std::uint64_t offset) const;
+        [[nodiscard]] bool goes_on_at(std::uint64_t offset, std::uint64_t within) const;
         void take(std::uint64_t offset, std::uint64_t nbytes_read);
     };
 

@@ -136,7 +136,8 @@ std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
 /// The `depth_` blocks from `number` on, each once: of requests that overtake each other the later one is answered
 /// from blocks that are gone again.
 void Stream::plan(std::uint64_t number) {
-    const std::uint64_t end = number + depth_;
+    // No further than twice what has been read in order: what is read for a run that ends here was read in vain.
+    const std::uint64_t end = number + std::min(depth_, 2 * (pattern_.run_nbytes() / stream_block_nbytes) + 1);
     for (std::uint64_t ahead = std::max(number, planned_until_); ahead < end; ++ahead) {
         if (ahead * stream_block_nbytes >= file_->size()) {
             return;

@@ -149,6 +149,29 @@ TEST(ReadAhead, RandomReadsAreTheFilesOwn) {
     EXPECT_EQ(ahead.held_nbytes(), 0U);
 }
 
+/// In a small file, and as slow as a busy machine makes it, some follow each other by chance.
+TEST(ReadAhead, ForRandomReadsLittleIsReadInVain) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(60 * mib));
+    ReadAheadOptions chosen = options();
+    std::atomic<int> now_ms = 0;
+    chosen.now = [&] { return std::chrono::steady_clock::time_point(std::chrono::milliseconds(now_ms += 3)); };
+    std::uint64_t asked = 0;
+    {
+        ReadAhead ahead(chosen);
+        Stream stream(ahead, file, Stream::Ahead::always);
+        std::mt19937_64 random(3);
+        for (int i = 0; i < 600; ++i) {
+            ASSERT_TRUE(read(stream, random() % 60 * mib, mib).ok());
+            asked += mib;
+        }
+    }
+    std::uint64_t nbytes = 0;
+    for (const auto& call : file->calls()) {
+        nbytes += call.nbytes;
+    }
+    EXPECT_LE(nbytes, asked + asked / 3);
+}
+
 TEST(ReadAhead, FastFilesAreLeftAloneWhereNoProcessorIsToSpare) {
     const auto file = std::make_shared<MemoryFile>(random_bytes(8 * mib));
     auto chosen = options();
@@ -183,7 +206,7 @@ TEST(ReadAhead, FilesThatAreWaitedForAreReadAheadFar) {
     chosen.even_fast_files = false;
     ReadAhead ahead(chosen);
     Stream stream(ahead, file, Stream::Ahead::always);
-    for (std::uint64_t at = 0; at < 4 * mib; at += mib) {
+    for (std::uint64_t at = 0; at < 10 * mib; at += mib) {
         ASSERT_TRUE(read(stream, at, mib).ok());
     }
     EXPECT_GE(ahead.held_nbytes(), 16 * mib);
