@@ -49,7 +49,8 @@ class PieceList {
 
     [[nodiscard]] std::uint64_t nbytes() const { return nbytes_; }
     /// Valid while this list lives and nothing is added.
-    [[nodiscard]] Pieces pieces() const;
+    [[nodiscard]] Pieces pieces() const&;
+    void pieces() const&& = delete;
     [[nodiscard]] const std::string& literals() const { return literals_; }
 
  private:
@@ -145,7 +146,7 @@ class Pieces {
     const PieceList* list_;
 };
 
-inline Pieces PieceList::pieces() const {
+inline Pieces PieceList::pieces() const& {
     return Pieces(*this);
 }
 
@@ -153,8 +154,8 @@ inline Pieces PieceList::pieces() const {
 class VirtualFile final : public File {
  public:
     /// Checks every source piece against its file's size and the total against overflow; `internal` if one does not
-    /// fit, `io` with ENOMEM where MemoryBudget::of_process() has not what the file takes. `owner` keeps the files
-    /// behind the pieces alive.
+    /// fit, `io` with ENOMEM where what all files of the process are made of may not take so much memory. `owner` keeps
+    /// the files behind the pieces alive.
     static Result<std::shared_ptr<const VirtualFile>> create(std::string name, PieceList pieces,
                                                              std::shared_ptr<const void> owner);
 

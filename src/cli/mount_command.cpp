@@ -122,7 +122,10 @@ class Mounting {
 
     [[nodiscard]] ReadAheadOptions read_ahead_options() const {
         auto options = ReadAheadOptions::usual();
-        options.memory_nbytes = arguments_.read_ahead_nbytes.value_or(options.memory_nbytes);
+        // The rest is for what cannot be done without.
+        constexpr std::uint64_t share = 4;
+        options.memory_nbytes = arguments_.read_ahead_nbytes.value_or(
+            std::min(options.memory_nbytes, MemoryBudget::of_process().limit() / share));
         return options;
     }
 

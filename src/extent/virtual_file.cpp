@@ -128,7 +128,7 @@ Result<std::shared_ptr<const VirtualFile>> VirtualFile::create(std::string name,
         return Error(ErrorCode::io,
                      "what '" + file->name() + "' is made of takes " + std::to_string(file->memory_nbytes()) +
                          " bytes of memory, where all that is open may take " + std::to_string(budget.limit()) + " " +
-                         MemoryBudget::origin_of_limit,
+                         MemoryBudget::how_to_raise_limit(),
                      ENOMEM);
     }
     return file;
@@ -254,8 +254,9 @@ Result<FileRun> VirtualFile::run_at(std::uint64_t offset) const {
 }
 
 std::uint64_t VirtualFile::memory_nbytes() const {
+    const std::size_t pointers = list_.files_.capacity() + list_.origins_.capacity();
     return sizeof(*this) + name_.capacity() + list_.literals().capacity() +
-           list_.strips_.capacity() * sizeof(PieceList::Strip) + list_.files_.capacity() * sizeof(const File*);
+           list_.strips_.capacity() * sizeof(PieceList::Strip) + pointers * sizeof(void*);
 }
 
 }  // namespace ckptfs

@@ -84,8 +84,10 @@ std::shared_ptr<const CurrentTag> find_current_tag(SourceTree& tree, const std::
     if (current->problem) {
         return current;
     }
-    const auto whole = std::find_if(tags.begin(), tags.end(),
-                                    [](const HeldTag& tag) { return tag.generation->tag()->problem() == nullptr; });
+    // One that could not be read just now may be whole: an older one must not stand for it.
+    const auto whole = std::find_if(tags.begin(), tags.end(), [](const HeldTag& tag) {
+        return tag.generation->tag()->problem() == nullptr || tag.generation->worth_another_read();
+    });
     const auto chosen = whole == tags.end() ? tags.begin() : whole;
     for (auto at = tags.begin(); at != whole; ++at) {
         current->passed_over.push_back(at->directory);

@@ -27,7 +27,7 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
       tree_(std::move(tree)),
       mount_(tree_, options.request.has_value(), options.source_name),
       lists_suggestions_(!options.request),
-      reclaimer_(MemoryBudget::of_process(), [this] { tree_->known_tags().let_go(); }) {
+      reclaimer_(MemoryBudget::of_process(), [this] { static_cast<void>(tree_->known_tags().let_go()); }) {
     if (options.writer) {
         writable_ = std::make_unique<WritableMount>(mount_, *options.request, options.writer, options.in_place);
         root_ = std::make_shared<WritableDirectory>(*writable_);

@@ -31,7 +31,8 @@ class InodeTable {
     /// Grows with each number that is given.
     [[nodiscard]] std::uint64_t numbers_given() const;
     /// The same for what has just been made, where numbers_given() was `given` before: what has been given a number
-    /// since has been found there by others. Returns the node that is retired, or nullptr.
+    /// since has been found there by others. (Who found it under the former's number has to look again.) Returns the
+    /// node that is retired, or nullptr.
     std::shared_ptr<Node> retire_former(const Identity& identity, std::uint64_t given);
     /// As if all were forgotten: when nobody asks any more.
     void clear();

@@ -60,8 +60,7 @@ bool KnownTags::is_loaded(const std::weak_ptr<TagGeneration>& generation) const 
 bool KnownTags::forget_removed(bool is_in_use) {
     idle_calls_ = used_.exchange(false) ? 0 : idle_calls_ + 1;
     if (idle_calls_ % idle_calls_until_let_go == idle_calls_until_let_go - 1 && !is_in_use) {
-        let_go();
-        return true;
+        return let_go();
     }
     const bool is_power_of_2 = (idle_calls_ & (idle_calls_ - 1)) == 0;  // or 0
     if (!is_power_of_2 && idle_calls_ % rarest_look != 0) {
@@ -99,19 +98,25 @@ bool KnownTags::is_gone(const std::string& path) const {
     return !info && (info.error().code() == ErrorCode::not_found || info.error().code() == ErrorCode::stale);
 }
 
-void KnownTags::let_go() {
-    std::unique_lock lock(mutex_, std::try_to_lock);
-    if (!lock.owns_lock()) {
-        return;  // somebody looks just now; whoever asks again finds it free
-    }
+bool KnownTags::let_go() {
     Loaded loaded;
-    loaded.swap(loaded_);
-    lock.unlock();
+    {
+        const std::lock_guard lock(mutex_);
+        loaded.swap(loaded_);
+    }
+    bool has_let_go = false;
     for (const auto& known : loaded) {
-        if (const auto generation = known.lock(); generation && !generation->unload(TagGeneration::Unloaded::unused)) {
+        const auto generation = known.lock();
+        if (!generation) {
+            continue;
+        }
+        if (generation->unload(TagGeneration::Unloaded::unused)) {
+            has_let_go = true;
+        } else {
             note_kept(generation);
         }
     }
+    return has_let_go;
 }
 
 void KnownTags::note_kept(const std::shared_ptr<TagGeneration>& generation) {

@@ -35,6 +35,8 @@ class KnownTags {
     void note_use() { used_ = true; }
     /// Of a generation that has its tag in memory now.
     void note_loaded(const std::shared_ptr<TagGeneration>& generation);
+    /// Of one that has it again, without having read it.
+    void note_kept(const std::shared_ptr<TagGeneration>& generation);
     [[nodiscard]] bool is_loaded(const std::weak_ptr<TagGeneration>& generation) const;
     [[nodiscard]] std::vector<std::shared_ptr<TagGeneration>> loaded() const;
     /// How often note_loaded() was called.
@@ -44,9 +46,10 @@ class KnownTags {
     /// SOURCE, and idle ones hold no descriptors. Where no tag was asked for in `idle_calls_until_let_go` calls, and
     /// `is_in_use` is false, none is kept. Returns whether any was let go of.
     bool forget_removed(bool is_in_use);
-    /// Lets go of all tags in memory that are not being read just now; they are read again when somebody asks. Waits
-    /// for nobody.
-    void let_go();
+    /// Lets go of all tags in memory that are not being read just now; they are read again when somebody asks. Returns
+    /// whether there was one. Called by whoever reserves memory: it waits for nobody but for the short locks of
+    /// KnownTags, of the list of files of a generation and of view::FileCache, under which nobody reserves.
+    bool let_go();
 
     /// Of a tag that was read: suggestions() asks it, as long as it is in memory.
     void note_read(const std::shared_ptr<const Tag>& tag);
@@ -62,14 +65,13 @@ class KnownTags {
 
     [[nodiscard]] bool is_gone(const std::string& path) const;
     bool forget(const std::shared_ptr<TagGeneration>& generation);
-    void note_kept(const std::shared_ptr<TagGeneration>& generation);
     void forget_saves_of_removed();
     // The next few in turn.
     std::vector<std::shared_ptr<TagGeneration>> loaded_to_look_at();
 
     const Source& source_;
 
-    mutable std::mutex mutex_;
+    mutable std::mutex mutex_;  // nobody reserves memory under it
     std::set<std::weak_ptr<const Tag>, std::owner_less<>> unasked_;
     std::set<std::string> suggestions_;
     std::unordered_map<std::string, std::shared_ptr<const SavedFiles>> last_saves_;  // by path

@@ -30,6 +30,8 @@ struct OpenedBytes {
     std::shared_ptr<const SourceHandle> handle = nullptr;
     bool keeps_pages = true;  ///< see OpenedFile
     bool is_of_now = false;   ///< see OpenedFile
+    /// What `file` is of, which would be made a second time if it were not kept while the file is open.
+    std::shared_ptr<const void> content = nullptr;
 };
 
 /// A file that was made, and opened.

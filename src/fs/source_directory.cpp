@@ -95,8 +95,7 @@ std::shared_ptr<TagGeneration> SourceDirectory::generation_of(const std::vector<
     if (previous && !look_at_all && looked_at_all_ && now - *looked_at_all_ < look_at_all_after_) {
         auto names = tree_->reader().shard_files(entries);
         std::sort(names.begin(), names.end());
-        const auto tag = previous->tag_if_read();
-        if (tag && names == previous->shards().names && previous->is_current_for(*tag, nullptr)) {
+        if (names == previous->shards().names && previous->is_last_save().value_or(false)) {
             return previous;
         }
     }

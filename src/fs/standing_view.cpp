@@ -62,10 +62,10 @@ class VirtualFileNode final : public Node {
 
     Outcome<FileAttributes> attributes(std::uint64_t inode) override {
         const auto content = kept_content(*standing_.files);
-        if (!content || !content->view) {
-            return Errno{ESTALE};
+        if (!content.ok()) {
+            return content.failure();
         }
-        const auto found = attributes_of(mount_, standing_, *content->view, index_, inode);
+        const auto found = attributes_of(mount_, standing_, *content.value->view, index_, inode);
         return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
     }
 
@@ -87,7 +87,7 @@ class VirtualFileNode final : public Node {
         if (!content->view) {
             return Errno{ESTALE};
         }
-        auto opened = open_file(standing_, *content->view, index_);
+        auto opened = open_file(standing_, content, index_);
         return is_current(files, *content, opened) ? std::move(opened) : Outcome<OpenedBytes>(Errno{ESTALE});
     }
 
@@ -223,9 +223,16 @@ class UnshownFileNode final : public Node {
 
 }  // namespace
 
-std::shared_ptr<const TagFiles::Content> kept_content(const TagFiles& files) {
+Outcome<std::shared_ptr<const TagFiles::Content>> kept_content(const TagFiles& files) {
     auto content = files.loaded();
-    return !content && files.generation().was_let_go() && is_generation_of_now(files) ? files.content() : content;
+    if (!content && files.generation().was_let_go() && is_generation_of_now(files)) {
+        content = files.content();
+    }
+    if (content && content->view) {
+        return content;
+    }
+    const bool was_not_read = content && content->problem && content->problem->code() == ErrorCode::io;
+    return was_not_read ? answer(*content->problem) : Errno{ESTALE};
 }
 
 bool is_current(const TagFiles& files) {
@@ -277,7 +284,9 @@ Outcome<std::vector<std::byte>> own_attribute(const StandingView& standing, std:
     return file ? Outcome(to_bytes(lines_of((*file)->source_names()))) : answer(file.error());
 }
 
-Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index) {
+Outcome<OpenedBytes> open_file(const StandingView& standing, const std::shared_ptr<const TagFiles::Content>& content,
+                               std::size_t index) {
+    const View& view = *content->view;
     const auto& directory = standing.files->directory();
     auto file = view.open(index);
     if (!file) {
@@ -286,7 +295,10 @@ Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, s
         }
         return answer(file.error());
     }
-    return OpenedBytes{.file = std::move(file).value(), .directory = directory, .read_once = view.read_once(index)};
+    return OpenedBytes{.file = std::move(file).value(),
+                       .directory = directory,
+                       .read_once = view.read_once(index),
+                       .content = content};
 }
 
 IdentityHasher identity_of_files(const MountTree& mount, const StandingView& standing) {

@@ -34,7 +34,9 @@ struct StandingView {
 [[nodiscard]] Outcome<std::vector<std::byte>> own_attribute(const StandingView& standing, std::size_t index,
                                                             std::string_view name);
 /// Its bytes. Whether they are of now is the caller's question, once it has them: it asks is_current() of them.
-[[nodiscard]] Outcome<OpenedBytes> open_file(const StandingView& standing, const View& view, std::size_t index);
+[[nodiscard]] Outcome<OpenedBytes> open_file(const StandingView& standing,
+                                             const std::shared_ptr<const TagFiles::Content>& content,
+                                             std::size_t index);
 
 /// The file or directory of the view at `path`; nullopt where it has none. The view is there.
 std::optional<Outcome<LookedUpEntry>> view_entry(MountTree& mount, const StandingView& standing, std::string_view path,
@@ -66,8 +68,8 @@ struct Unshown {
 [[nodiscard]] Unshown unshown(const std::shared_ptr<const TagFiles>& files);
 
 /// What a file that the kernel knows shows: a tag that was let go of is read again while it is what its directory
-/// holds. nullptr: it is gone.
-[[nodiscard]] std::shared_ptr<const TagFiles::Content> kept_content(const TagFiles& files);
+/// holds. ESTALE: it is gone, or shows nothing.
+[[nodiscard]] Outcome<std::shared_ptr<const TagFiles::Content>> kept_content(const TagFiles& files);
 
 /// In the place of a file that cannot be shown: it is listed, and opening it is EIO, or ESTALE once that is no longer
 /// current, so that a tag which was repaired opens at once. `info`: of the directory that it stands for, whose owner it

@@ -17,7 +17,7 @@ TagFiles::TagFiles(std::shared_ptr<SourceDirectory> directory, std::shared_ptr<T
 
 std::shared_ptr<const TagFiles::Content> TagFiles::loaded() const {
     const std::lock_guard lock(mutex_);
-    return content_;
+    return content_ ? content_ : last_content_.lock();
 }
 
 bool TagFiles::unload() const {
@@ -38,6 +38,11 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
     if (content_) {
         return content_;
     }
+    content_ = last_content_.lock();
+    if (content_) {
+        static_cast<void>(generation_->tag());  // in memory again, and known to be
+        return content_;
+    }
     const ScopedFlag making(is_being_made_);
     Content content;
     content.tag = generation_->tag();
@@ -52,6 +57,7 @@ std::shared_ptr<const TagFiles::Content> TagFiles::content() const {
         content.shards.insert(generation_->shards().names.begin(), generation_->shards().names.end());
     }
     content_ = std::make_shared<const Content>(std::move(content));
+    last_content_ = content_;
     return content_;
 }
 

@@ -31,7 +31,7 @@ class TagFiles {
     };
     /// Reads the tag and makes its view on the first call; concurrent first calls wait for that.
     [[nodiscard]] std::shared_ptr<const Content> content() const;
-    /// null: nobody has called content() yet, or it was unloaded.
+    /// null: nobody has called content() yet, or it was unloaded and nobody has it.
     [[nodiscard]] std::shared_ptr<const Content> loaded() const;
     /// The next content() reads the tag again. False: it is being read just now, and stays.
     [[nodiscard]] bool unload() const;
@@ -53,7 +53,8 @@ class TagFiles {
 
     mutable std::mutex mutex_;
     mutable std::shared_ptr<const Content> content_;
-    mutable std::atomic<bool> is_being_made_ = false;  // by whoever has mutex_, who may call unload() from there
+    mutable std::weak_ptr<const Content> last_content_;  // who has a file open has what it was made of, too
+    mutable std::atomic<bool> is_being_made_ = false;    // by whoever has mutex_, who may call unload() from there
     mutable std::atomic<bool> reported_ = false;
 };
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <numeric>
 #include <string_view>
 #include <utility>
 
@@ -111,6 +112,13 @@ Result<std::vector<Permissions>> TagGeneration::find_passages() const {
 std::shared_ptr<const Tag> TagGeneration::tag() {
     const std::lock_guard lock(read_mutex_);
     if (!tag_) {
+        tag_ = last_tag_.lock();
+        if (tag_) {
+            was_let_go_ = false;
+            tree_->known_tags().note_kept(shared_from_this());
+        }
+    }
+    if (!tag_) {
         const ScopedFlag reading(is_being_read_);
         if (!has_settled()) {
             tree_->clocks().sleep(tree_->known_tags().last_save(path_) ? settling_time_of_save : settling_time);
@@ -132,9 +140,15 @@ std::shared_ptr<const Tag> TagGeneration::tag_if_read() {
 }
 
 bool TagGeneration::is_current() const {
+    std::vector<std::size_t> all(shards_.names.size());
+    std::iota(all.begin(), all.end(), std::size_t{0});
+    return are_current(all);
+}
+
+bool TagGeneration::are_current(const std::vector<std::size_t>& shards) const {
     std::atomic<bool> is_same = true;
-    for_each_in_parallel(shards_.names.size(), looks_at_a_time(shards_.names.size()), [&](std::size_t i) {
-        if (!is_current(i)) {
+    for_each_in_parallel(shards.size(), looks_at_a_time(shards.size()), [&](std::size_t i) {
+        if (!is_current(shards[i])) {
             is_same = false;
         }
         return is_same.load();
@@ -157,17 +171,35 @@ bool TagGeneration::is_current_for(const Tag& tag, const File* file) const {
         std::sort(stamped.begin(), stamped.end());
         stamped.erase(std::unique(stamped.begin(), stamped.end()), stamped.end());
     }
-    std::atomic<bool> is_same = true;
-    for_each_in_parallel(stamped.size(), looks_at_a_time(stamped.size()), [&](std::size_t i) {
-        const std::string& name = tag.stamped_files()[stamped[i]];
+    const auto shards = shards_of(tag, stamped);
+    return shards && are_current(*shards);
+}
+
+std::optional<std::vector<std::size_t>> TagGeneration::shards_of(const Tag& tag,
+                                                                 const std::vector<std::size_t>& stamped) const {
+    std::vector<std::size_t> shards;
+    shards.reserve(stamped.size());
+    for (const std::size_t index : stamped) {
+        const std::string& name = tag.stamped_files()[index];
         const auto at = std::lower_bound(shards_.names.begin(), shards_.names.end(), name);
-        if (at == shards_.names.end() || *at != name ||
-            !is_current(static_cast<std::size_t>(at - shards_.names.begin()))) {
-            is_same = false;
+        if (at == shards_.names.end() || *at != name) {
+            return std::nullopt;
         }
-        return is_same.load();
-    });
-    return is_same;
+        shards.push_back(static_cast<std::size_t>(at - shards_.names.begin()));
+    }
+    return shards;
+}
+
+std::optional<bool> TagGeneration::is_last_save() const {
+    std::vector<std::size_t> telling;
+    {
+        const std::unique_lock reading(read_mutex_, std::try_to_lock);
+        if (!reading.owns_lock() || !telling_) {
+            return std::nullopt;
+        }
+        telling = *telling_;
+    }
+    return shards_.names.size() <= looked_at_whole ? is_current() : are_current(telling);
 }
 
 bool TagGeneration::unload(Unloaded why) {
@@ -244,6 +276,8 @@ void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
         constexpr std::array passing{ErrorCode::io, ErrorCode::stale, ErrorCode::not_found};
         worth_another_read_ = std::find(passing.begin(), passing.end(), problem->code()) != passing.end();
     }
+    last_tag_ = tag_;
+    telling_ = shards_of(*tag_, tag_->in_every_save());
     tree_->known_tags().note_read(tag_);
 }
 

@@ -50,6 +50,8 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     /// `tag`, takes bytes from (nullptr: none): what is looked at grows with files, and not with files times ranks. A
     /// tag of few files is looked at whole.
     [[nodiscard]] bool is_current_for(const Tag& tag, const File* file) const;
+    /// The same without a file; nullopt: the tag was never read, or is being read just now. Waits for nobody.
+    [[nodiscard]] std::optional<bool> is_last_save() const;
 
     [[nodiscard]] const std::string& path() const { return path_; }
     /// The directory, for messages.
@@ -83,6 +85,10 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
 
  private:
     [[nodiscard]] bool is_current(std::size_t shard) const;
+    [[nodiscard]] bool are_current(const std::vector<std::size_t>& shards) const;
+    /// Of these of its stamped files; nullopt where one is no longer among the shards.
+    [[nodiscard]] std::optional<std::vector<std::size_t>> shards_of(const Tag& tag,
+                                                                    const std::vector<std::size_t>& stamped) const;
     [[nodiscard]] bool has_settled() const;
     [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
     [[nodiscard]] Result<std::vector<Permissions>> find_passages() const;
@@ -93,9 +99,11 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     Shards shards_;
     std::uint64_t signature_;
 
-    std::mutex read_mutex_;  // held while reading: whoever waits for it needs this very tag
+    mutable std::mutex read_mutex_;  // held while reading: whoever waits for it needs this very tag
     std::shared_ptr<const Tag> tag_;
-    std::atomic<bool> is_being_read_ = false;  // by whoever has read_mutex_, who may call unload() from there
+    std::weak_ptr<const Tag> last_tag_;                // who has a file open has it, too
+    std::optional<std::vector<std::size_t>> telling_;  // shards that tell of every save, once the tag was read
+    std::atomic<bool> is_being_read_ = false;          // by whoever has read_mutex_, who may call unload() from there
     std::atomic<bool> was_let_go_ = false;
     std::atomic<bool> worth_another_read_ = false;
 
@@ -103,7 +111,7 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     mutable std::optional<TimePoint> passages_found_at_;
     mutable std::vector<Permissions> passages_;
 
-    std::mutex files_mutex_;
+    std::mutex files_mutex_;                                      // nobody reserves memory under it
     std::map<std::string, std::weak_ptr<const TagFiles>> files_;  // by name of the request
 };
 

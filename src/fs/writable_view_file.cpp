@@ -46,10 +46,10 @@ WritableViewFile::WritableViewFile(WritableMount& mount, std::shared_ptr<Writabl
 
 Outcome<FileAttributes> WritableViewFile::attributes(std::uint64_t inode) {
     const auto content = kept_content(*standing_.files);
-    if (!content || !content->view) {
-        return Errno{ESTALE};
+    if (!content.ok()) {
+        return content.failure();
     }
-    const auto found = attributes_of_shown(mount_, standing_, *content->view, index_, inode);
+    const auto found = attributes_of_shown(mount_, standing_, *content.value->view, index_, inode);
     return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
 }
 
@@ -70,7 +70,7 @@ Outcome<OpenedBytes> WritableViewFile::open() {
     if (!content->view) {
         return Errno{ESTALE};
     }
-    auto opened = open_file(standing_, *content->view, index_);
+    auto opened = open_file(standing_, content, index_);
     return tag_->is_current(standing_.files, *content, opened) ? std::move(opened)
                                                                : Outcome<OpenedBytes>(Errno{ESTALE});
 }

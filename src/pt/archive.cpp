@@ -106,7 +106,8 @@ Result<Container> Container::read(const std::shared_ptr<const File>& file, const
         return Error(ErrorCode::io,
                      "'" + container.file->name() + "': '" + pickle->name + "' claims " +
                          std::to_string(pickle->nbytes) + " bytes, where all files together may take " +
-                         std::to_string(budget.limit()) + " " + MemoryBudget::origin_of_limit,
+                         std::to_string(budget.limit()) + " " + MemoryBudget::how_to_raise_limit() +
+                         ", or restore the file",
                      ENOMEM);
     }
     CKPTFS_ASSIGN(container.pickle, read_record(reads, *pickle));

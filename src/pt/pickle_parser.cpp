@@ -35,10 +35,10 @@ bool Parser::reserve(std::uint64_t more_nbytes) {
     const std::uint64_t wanted = needed + std::min(needed, reservation_step);
     if (!reservation_.resize(wanted)) {
         error_.emplace(ErrorCode::io,
-                       "its " + std::to_string(bytes_.size()) +
-                           " bytes ask for more memory than there is: " + std::to_string(wanted) + " bytes at offset " +
-                           std::to_string(opcode_position_) + ", where all files together may take " +
-                           std::to_string(budget_.limit()) + " " + MemoryBudget::origin_of_limit,
+                       "its " + std::to_string(bytes_.size()) + " bytes ask for more memory than there is: " +
+                           std::to_string(wanted) + " bytes at offset " + std::to_string(opcode_position_) +
+                           ", where all files together may take " + std::to_string(budget_.limit()) + " " +
+                           MemoryBudget::how_to_raise_limit() + ", or restore the file",
                        ENOMEM);
         return false;
     }

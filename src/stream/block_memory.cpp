@@ -34,13 +34,13 @@ std::shared_ptr<std::byte> BlockMemory::take() {
             kept_.pop_back();
             fewest_kept_ = std::min(fewest_kept_, kept_.size());
         } else {
-            if (count_ == most_ || !held_.resize((count_ + 1) * stream_block_nbytes)) {
+            if (count_ == most_ || !held_.resize_if_free((count_ + 1) * stream_block_nbytes)) {
                 return nullptr;
             }
             kept_.reserve(count_ + 1);  // so that giving back cannot fail
             block = map_block();
             if (block == nullptr) {
-                held_.resize(count_ * stream_block_nbytes);
+                held_.resize_if_free(count_ * stream_block_nbytes);
                 return nullptr;
             }
             ++count_;
@@ -63,10 +63,26 @@ void BlockMemory::release_unused() {
         unused.assign(kept_.begin(), end);
         kept_.erase(kept_.begin(), end);
         count_ -= unused.size();
-        held_.resize(count_ * stream_block_nbytes);
+        held_.resize_if_free(count_ * stream_block_nbytes);
         fewest_kept_ = kept_.size();
     }
     std::for_each(unused.begin(), unused.end(), unmap_block);
+}
+
+void BlockMemory::release_kept() {
+    std::vector<std::byte*> kept;
+    {
+        const std::unique_lock lock(mutex_, std::try_to_lock);
+        if (!lock.owns_lock()) {
+            return;
+        }
+        kept.swap(kept_);
+        count_ -= kept.size();
+        held_.resize_if_free(count_ * stream_block_nbytes);
+        kept_.reserve(count_);
+        fewest_kept_ = 0;
+    }
+    std::for_each(kept.begin(), kept.end(), unmap_block);
 }
 
 std::uint64_t BlockMemory::held_nbytes() const {

@@ -16,6 +16,7 @@ namespace {
 class ProcessLimit {
  public:
     void set(std::uint64_t nbytes) { asked_for_ = nbytes; }
+    [[nodiscard]] bool is_asked_for() const { return asked_for_ != 0; }
 
     std::uint64_t operator()() {
         constexpr std::uint64_t share = 4;
@@ -52,6 +53,11 @@ MemoryBudget& MemoryBudget::of_process() {
 
 void MemoryBudget::limit_process(std::uint64_t nbytes) {
     process_limit().set(nbytes);
+}
+
+const char* MemoryBudget::how_to_raise_limit() {
+    return process_limit().is_asked_for() ? "(--memory): give it more"
+                                          : "(a quarter of the memory that this process may use): give it more";
 }
 
 bool MemoryBudget::take(std::uint64_t nbytes) {
@@ -98,23 +104,24 @@ MemoryReservation::~MemoryReservation() {
 }
 
 bool MemoryReservation::resize(std::uint64_t nbytes) {
+    if (resize_if_free(nbytes)) {
+        return true;
+    }
+    if (budget_ == nullptr || nbytes - nbytes_ > budget_->limit()) {
+        return false;
+    }
+    budget_->reclaim();
+    return resize_if_free(nbytes);
+}
+
+bool MemoryReservation::resize_if_free(std::uint64_t nbytes) {
     if (budget_ == nullptr) {
         return nbytes == 0;
     }
     if (nbytes <= nbytes_) {
         budget_->held_ -= nbytes_ - nbytes;
-        nbytes_ = nbytes;
-        return true;
-    }
-    const std::uint64_t more = nbytes - nbytes_;
-    if (!budget_->take(more)) {
-        if (more > budget_->limit()) {
-            return false;
-        }
-        budget_->reclaim();
-        if (!budget_->take(more)) {
-            return false;
-        }
+    } else if (!budget_->take(nbytes - nbytes_)) {
+        return false;
     }
     nbytes_ = nbytes;
     return true;

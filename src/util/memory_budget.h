@@ -20,9 +20,8 @@ class MemoryBudget {
     static MemoryBudget& of_process();
     /// What of_process() has from now on, bytes; 0: a quarter again.
     static void limit_process(std::uint64_t nbytes);
-    /// For messages: what sets limit(), as a user would say it.
-    static constexpr const char* origin_of_limit =
-        "(--memory, or a quarter of the memory that this process may use): give it more, or restore the file";
+    /// For messages about of_process(): what sets its limit, and what to do, as a user would say it.
+    [[nodiscard]] static const char* how_to_raise_limit();
 
     [[nodiscard]] std::uint64_t limit() const { return limit_(); }
     [[nodiscard]] std::uint64_t held() const { return held_; }
@@ -45,8 +44,8 @@ class MemoryBudget {
 /// Somebody who keeps what can be made again: asked to let go of it before a reservation is refused. While it lives.
 class MemoryReclaimer {
  public:
-    /// `let_go` is called by whoever reserves, holding whatever locks that thread holds, and must not wait for any of
-    /// these; nor may it reserve.
+    /// `let_go` is called by whoever reserves, with whatever locks that thread holds: it may wait for such locks only
+    /// as nobody reserves under, and it may not reserve.
     MemoryReclaimer(MemoryBudget& budget, std::function<void()> let_go);
     MemoryReclaimer(const MemoryReclaimer&) = delete;
     MemoryReclaimer& operator=(const MemoryReclaimer&) = delete;
@@ -69,8 +68,11 @@ class MemoryReservation {
     MemoryReservation& operator=(const MemoryReservation&) = delete;
     ~MemoryReservation();
 
-    /// False, and nothing changes, where it would grow beyond what the budget has left.
+    /// False, and nothing changes, where it would grow beyond what the budget has left, also when all that can be made
+    /// again was let go of.
     bool resize(std::uint64_t nbytes);
+    /// The same for what is not worth that: nobody is asked to let go of anything.
+    bool resize_if_free(std::uint64_t nbytes);
 
  private:
     MemoryBudget* budget_ = nullptr;

@@ -2,11 +2,11 @@
 #include "verify/source_pass.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 
 #include "pt/crc32.h"
 #include "pt/metadata_reads.h"
+#include "util/first_failure.h"
 #include "util/parallel.h"
 #include "util/text.h"
 
@@ -149,8 +149,7 @@ Result<FileTotals> SourcePass::finish(Problems& problems) {
     const std::vector<Gap> left = gaps();
     std::mutex mutex;
     std::vector<std::vector<std::byte>> buffers;  // not in use
-    std::size_t failed = std::numeric_limits<std::size_t>::max();
-    Result<void> failure;
+    FirstFailure failure;
     for_each_in_parallel(left.size(), threads_for_processors(most_threads), [&](std::size_t index) {
         const Gap& gap = left[index];
         std::vector<std::byte> buffer;
@@ -163,19 +162,17 @@ Result<FileTotals> SourcePass::finish(Problems& problems) {
         }
         buffer.resize(block_nbytes);
         const auto bytes = std::span(buffer).first(gap.nbytes);
-        auto result = gap.file->read(gap.offset, bytes);
+        const auto result = gap.file->read(gap.offset, bytes);
         if (result) {
             passed(*gap.file, gap.offset, bytes);
         }
-        const std::lock_guard lock(mutex);
-        buffers.push_back(std::move(buffer));
-        if (!result && index < failed) {
-            failed = index;
-            failure = result;
+        {
+            const std::lock_guard lock(mutex);
+            buffers.push_back(std::move(buffer));
         }
-        return result.ok();
+        return failure.note(index, result);
     });
-    CKPTFS_TRY(failure);
+    CKPTFS_TRY(failure.result());
     FileTotals totals;
     for (const auto& state : files_) {
         ++totals.files;

@@ -5,6 +5,7 @@
 #include <map>
 #include <utility>
 
+#include "util/first_failure.h"
 #include "util/parallel.h"
 #include "util/text.h"
 #include "verify/element_differences.h"
@@ -25,29 +26,6 @@ Error wrong_size(std::uint64_t found, std::uint64_t expected) {
 Error literal_bytes() {
     return {ErrorCode::internal, "elements of a tensor are literal bytes"};
 }
-
-/// Keeps the first of the errors that threads have.
-class FirstFailure {
- public:
-    /// Whether there was none.
-    bool note(std::size_t number, const Result<void>& result) {
-        if (result.ok()) {
-            return true;
-        }
-        const std::lock_guard lock(mutex_);
-        if (number < number_) {
-            number_ = number;
-            failure_ = result;
-        }
-        return false;
-    }
-    [[nodiscard]] const Result<void>& result() const { return failure_; }
-
- private:
-    std::mutex mutex_;
-    std::size_t number_ = std::numeric_limits<std::size_t>::max();
-    Result<void> failure_;
-};
 
 }  // namespace
 

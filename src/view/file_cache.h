@@ -41,7 +41,7 @@ class FileCache {
     [[nodiscard]] std::shared_ptr<const File> find_held(const Key& key);
     void erase(std::list<Entry>::iterator entry);
 
-    std::mutex mutex_;
+    std::mutex mutex_;          // nobody reserves memory under it
     std::list<Entry> entries_;  // newest first
     std::map<Key, std::list<Entry>::iterator> by_key_;
     std::map<Key, std::weak_ptr<const File>> living_;  // those that were dropped while somebody had them

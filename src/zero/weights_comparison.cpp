@@ -7,6 +7,7 @@
 #include <utility>
 #include <variant>
 
+#include "util/splitmix.h"
 #include "zero/weights_runs.h"
 
 namespace ckptfs::zero {
@@ -57,14 +58,6 @@ std::vector<Slot> slots_of(const model::Group& group) {
     }
     std::sort(slots.begin(), slots.end(), [](const Slot& a, const Slot& b) { return a.begin_numel < b.begin_numel; });
     return slots;
-}
-
-/// The same number for the same place, spread evenly (splitmix64).
-std::uint64_t scattered(std::uint64_t value) {
-    value += 0x9e3779b97f4a7c15U;
-    value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
-    value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
-    return value ^ (value >> 31U);
 }
 
 class FamilyComparison {
@@ -139,7 +132,7 @@ class FamilyComparison {
         auto part = parts.begin();
         for (std::uint64_t i = 0; i < size.runs && i * stratum_numel < numel; ++i) {
             const std::uint64_t stratum = i * stratum_numel;
-            const std::uint64_t at = stratum + scattered(rank * size.runs + i) % (stratum_numel - run_numel + 1);
+            const std::uint64_t at = stratum + splitmix64(rank * size.runs + i) % (stratum_numel - run_numel + 1);
             while (at >= passed + part->numel()) {
                 passed += part->numel();
                 ++part;

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "model/rounding.h"
+#include "util/splitmix.h"
 
 namespace ckptfs::zero {
 namespace {
@@ -37,14 +38,6 @@ std::uint16_t with_one_nan(model::DType dtype, std::uint16_t weight) {
     return is_nan_16(dtype, weight) ? any_nan : weight;
 }
 
-/// Spreads a number over all of 64 bits (splitmix64).
-std::uint64_t spread(std::uint64_t value) {
-    value += 0x9e3779b97f4a7c15U;
-    value = (value ^ (value >> 30U)) * 0xbf58476d1ce4e5b9U;
-    value = (value ^ (value >> 27U)) * 0x94d049bb133111ebU;
-    return value ^ (value >> 31U);
-}
-
 /// `value_of`: the element at an index.
 template <class ValueOf>
 std::uint64_t sum_of_elements(std::uint64_t count, std::uint64_t first, ValueOf value_of) {
@@ -52,9 +45,9 @@ std::uint64_t sum_of_elements(std::uint64_t count, std::uint64_t first, ValueOf 
     for (std::uint64_t i = 0; i < count; ++i) {
         const auto value = value_of(i);
         if constexpr (sizeof value > 4) {
-            sum += spread(spread(value) + first + i);
+            sum += splitmix64(splitmix64(value) + first + i);
         } else {
-            sum += spread((first + i) << 32U | value);
+            sum += splitmix64((first + i) << 32U | value);
         }
     }
     return sum;

@@ -389,6 +389,14 @@ TEST(Arguments, TheLastOfTwoOptionsOfFstabWins) {
     EXPECT_THAT(arguments.kernel_options, ElementsAre("context=b"));
 }
 
+TEST(Arguments, MemoryOfAMountIsASize) {
+    EXPECT_EQ(mount_of({"/s", "/m"}).memory_nbytes, std::nullopt);
+    EXPECT_EQ(mount_of({"/s", "/m", "--memory=2GB"}).memory_nbytes, 2'000'000'000U);
+    EXPECT_EQ(mount_of({"/s", "/m", "-o", "memory=1MiB,memory=3MiB"}).memory_nbytes, 3U << 20U);
+    EXPECT_THAT(error_of({"/s", "/m", "--memory=much"}), HasSubstr("--memory: "));
+    EXPECT_THAT(error_of({"/s", "/m", "--memory=0"}), HasSubstr("--memory: "));
+}
+
 TEST(Arguments, WhatMayBeRepeatedIsNotTheLastAlone) {
     const auto names = mount_of({"/s", "/m", "-o", "view=weights,rename=a=b,strip-prefix=m.", "-o",
                                  "strip_prefix=n.,rename=a=b,rename=c=d", "--rename=e=f"})

@@ -295,6 +295,8 @@ class Status : public testing::Test {
                          .daemon = {12, 34}};
         status_.now_s = 1'700'000'000 + 3 * 3600;
         status_.resident_nbytes = 9'000'000;
+        status_.counted_nbytes = 1'000'000;
+        status_.most_counted_nbytes = 2'000'000'000;
         status_.log_level = "info";
         RequestCounters counters;
         const auto ask = [&](Operation operation, const Answer& answer, std::chrono::microseconds took) {
@@ -343,6 +345,8 @@ TEST_F(Status, JsonHoldsTheNumbers) {
     EXPECT_EQ(document.at("uptime_s"), 10'800);
     EXPECT_EQ(document.at("bytes").at("read"), 10'000'000);
     EXPECT_EQ(document.at("memory").at("resident_nbytes"), 9'000'000);
+    EXPECT_EQ(document.at("memory").at("counted_nbytes"), 1'000'000);
+    EXPECT_EQ(document.at("memory").at("most_counted_nbytes"), 2'000'000'000);
     EXPECT_EQ(document.at("kernel").at("open_files"), 2);
     const auto& requests = document.at("requests");
     EXPECT_EQ(requests.at("count"), 12);

@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "fixture.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs {
 namespace {
@@ -101,6 +102,42 @@ TEST_F(Concurrency, ReadersMeetOneGenerationOrStaleNeverAMix) {
     for (auto& thread : threads) {
         thread.join();
     }
+    EXPECT_EQ(fs->live_inodes(), 0U);
+}
+
+TEST_F(Concurrency, TagsAreLetGoOfWhileTheyAreRead) {
+    const auto fs = make(3);
+    std::atomic<int> left = 4;
+    std::vector<std::thread> threads;
+    threads.reserve(4);
+    for (int i = 0; i < 4; ++i) {
+        threads.emplace_back([&] {
+            for (int round = 0; round < 100; ++round) {
+                const auto tag = fs->lookup(root_inode, "step1");
+                const auto file = fs->lookup(tag.value.attributes.inode, "rank_1.pt");
+                EXPECT_TRUE(file.ok());
+                EXPECT_TRUE(fs->getattr(file.value.attributes.inode).ok());
+                EXPECT_EQ(read_all(*fs, file.value.attributes.inode).value, "rank 1 of 3: AAABBB");
+                fs->forget(file.value.attributes.inode, 1);
+                fs->forget(tag.value.attributes.inode, 1);
+            }
+            --left;
+        });
+    }
+    MemoryBudget& budget = MemoryBudget::of_process();
+    MemoryReservation held(budget);
+    ASSERT_TRUE(held.resize(1));
+    MemoryReservation wanted(budget);
+    int refused = 0;
+    while (left > 0) {
+        refused += wanted.resize(budget.limit()) ? 0 : 1;  // when all have let go of what they have
+        std::this_thread::yield();
+    }
+    for (auto& thread : threads) {
+        thread.join();
+    }
+    EXPECT_GT(refused, 0);
+    EXPECT_GT(reader_->reads(), 1);
     EXPECT_EQ(fs->live_inodes(), 0U);
 }
 

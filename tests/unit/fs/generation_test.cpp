@@ -5,6 +5,7 @@
 
 #include "fixture.h"
 #include "fs/source_tree.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs {
 namespace {
@@ -329,6 +330,34 @@ TEST_F(ManyTags, AreLetGoOfWhenNobodyAsksAndReadAgainWhenSomebodyDoes) {
     EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AB");
     EXPECT_EQ(inode(*fs, tag(0) + "/rank_0.pt"), file);
     EXPECT_EQ(reader_->reads(), reads + 1) << "one of them was asked for";
+}
+
+TEST_F(ManyTags, OneOfWhichAFileIsOpenIsNotReadTwice) {
+    const auto fs = make(3);
+    const auto file = inode(*fs, tag(0) + "/rank_0.pt");
+    const auto opened = fs->open(file);
+    ASSERT_TRUE(opened.ok());
+    MemoryBudget& budget = MemoryBudget::of_process();
+    MemoryReservation held(budget);
+    ASSERT_TRUE(held.resize(1));
+    const auto let_go = [&] {
+        MemoryReservation wanted(budget);
+        EXPECT_FALSE(wanted.resize(budget.limit()));
+    };
+    let_go();
+    const int reads = reader_->reads();
+    EXPECT_TRUE(fs->getattr(file).ok());
+    EXPECT_EQ(inode(*fs, tag(0) + "/rank_1.pt"), walk(*fs, tag(0) + "/rank_1.pt").attributes.inode);
+    EXPECT_EQ(reader_->reads(), reads) << "what is open has it";
+    let_go();
+    source_->put_file(tag(0) + "/a.shard", "C");
+    source_->put_file(tag(0) + "/b.shard", "D");
+    pass(1000);
+    EXPECT_NE(inode(*fs, tag(0) + "/rank_0.pt"), file);
+    EXPECT_TRUE(fs->getattr(file).ok()) << "open, although it was saved over";
+    fs->release(opened.value.handle);
+    let_go();
+    EXPECT_EQ(fs->getattr(file).error, ESTALE);
 }
 
 TEST_F(ManyTags, AreLetGoOfBeforeMemoryIsRefused) {

@@ -171,6 +171,20 @@ TEST_F(Placed, WithoutANameTheNewestWholeTagIsTheCurrentOne) {
     EXPECT_EQ(fs->open(inode(*fs, "model.safetensors")).error, EIO);
 }
 
+/// As where memory is short: an older tag must not stand for one that may be whole.
+TEST_F(Placed, ANewestTagThatCannotBeReadJustNowIsNotPassedOver) {
+    reader_->show_at({.in_tag = true, .in_holder = is_model}, {"model.bin"}, {"model.safetensors"});
+    source_->remove("latest");
+    source_->put_directory("newest");
+    source_->put_file("newest/a.shard", "unreadable");
+    const auto fs = shown();
+    EXPECT_EQ(fs->open(inode(*fs, "model.safetensors")).error, EIO);
+    EXPECT_EQ(fs->lookup(root_inode, "model.bin").error, ENOENT);
+    source_->put_file("newest/a.shard", "newest");
+    pass(1001);
+    EXPECT_EQ(text(*fs, "model.bin"), "model.bin: newest");
+}
+
 TEST_F(Placed, OtherNamesInAHolderNeedNoLookAtItsTags) {
     reader_->show_at({.in_tag = true, .in_holder = is_model}, {"model.bin"});
     source_->remove("latest");

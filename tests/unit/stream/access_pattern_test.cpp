@@ -50,6 +50,16 @@ TEST(AccessPattern, RequestsThatOvertakeEachOtherAreInOrder) {
     }
 }
 
+TEST(AccessPattern, RequestsThatOvertakeEachOtherFromTheStartAreInOrderFromTheThirdOn) {
+    AccessPattern pattern;
+    EXPECT_EQ(pattern.note(mib, mib), Read::elsewhere);
+    EXPECT_EQ(pattern.note(0, mib), Read::elsewhere);
+    EXPECT_EQ(pattern.note(3 * mib, mib), Read::begins);
+    for (const std::uint64_t offset : {2 * mib, 5 * mib, 4 * mib, 7 * mib, 6 * mib}) {
+        EXPECT_EQ(pattern.note(offset, mib), Read::continues) << offset;
+    }
+}
+
 TEST(AccessPattern, AReadElsewhereDoesNotEndARun) {
     AccessPattern pattern;
     follow(pattern, 0, mib, 2);

@@ -42,6 +42,30 @@ TEST(BlockMemory, IsPartOfTheBudgetOfAll) {
     EXPECT_EQ(budget.held(), 0U);
 }
 
+TEST(BlockMemory, NobodyLetsGoOfAnythingForIt) {
+    MemoryBudget budget([] { return stream_block_nbytes; });
+    MemoryReservation of_others(budget);
+    ASSERT_TRUE(of_others.resize(1));
+    int asked = 0;
+    const MemoryReclaimer reclaimer(budget, [&] { ++asked; });
+    EXPECT_FALSE(std::make_shared<BlockMemory>(stream_block_nbytes, budget)->take());
+    EXPECT_EQ(asked, 0);
+}
+
+TEST(BlockMemory, KeptBlocksAreLetGoOfForOthersAndTakenOnesStay) {
+    MemoryBudget budget([] { return 3 * stream_block_nbytes; });
+    const auto memory = std::make_shared<BlockMemory>(3 * stream_block_nbytes, budget);
+    auto taken = memory->take();
+    ASSERT_TRUE(memory->take() && memory->take());
+    EXPECT_EQ(memory->held_nbytes(), 3 * stream_block_nbytes);
+    MemoryReservation wanted(budget);
+    EXPECT_TRUE(wanted.resize(2 * stream_block_nbytes));
+    EXPECT_EQ(memory->held_nbytes(), stream_block_nbytes);
+    taken.get()[0] = std::byte{1};
+    taken.reset();
+    EXPECT_TRUE(memory->take());
+}
+
 TEST(BlockMemory, TheLastBlockGivenBackIsTheNextOne) {
     const auto memory = std::make_shared<BlockMemory>(4 * stream_block_nbytes);
     auto first = memory->take();
