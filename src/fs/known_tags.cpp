@@ -110,7 +110,7 @@ bool KnownTags::let_go() {
         if (!generation) {
             continue;
         }
-        if (generation->unload(TagGeneration::Unloaded::unused)) {
+        if (generation->unload()) {
             has_let_go = true;
         } else {
             note_kept(generation);
@@ -129,7 +129,7 @@ bool KnownTags::forget(const std::shared_ptr<TagGeneration>& generation) {
         const std::lock_guard lock(mutex_);
         loaded_.erase(generation);  // before it is unloaded: it may be read again at once
     }
-    if (!generation->unload(TagGeneration::Unloaded::gone)) {
+    if (!generation->unload()) {
         note_kept(generation);
         return false;
     }

@@ -61,11 +61,13 @@ class VirtualFileNode final : public Node {
         : mount_(mount), standing_(std::move(standing)), index_(index) {}
 
     Outcome<FileAttributes> attributes(std::uint64_t inode) override {
-        const auto content = kept_content(*standing_.files);
-        if (!content.ok()) {
-            return content.failure();
+        // One that was let go of is not read again here: its directory may hold another by now. ESTALE makes the kernel
+        // look the name up; whoever has the file open has its content, too.
+        const auto content = standing_.files->loaded();
+        if (!content || !content->view) {
+            return Errno{ESTALE};
         }
-        const auto found = attributes_of(mount_, standing_, *content.value->view, index_, inode);
+        const auto found = attributes_of(mount_, standing_, *content->view, index_, inode);
         return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
     }
 
@@ -222,18 +224,6 @@ class UnshownFileNode final : public Node {
 };
 
 }  // namespace
-
-Outcome<std::shared_ptr<const TagFiles::Content>> kept_content(const TagFiles& files) {
-    auto content = files.loaded();
-    if (!content && files.generation().was_let_go() && is_generation_of_now(files)) {
-        content = files.content();
-    }
-    if (content && content->view) {
-        return content;
-    }
-    const bool was_not_read = content && content->problem && content->problem->code() == ErrorCode::io;
-    return was_not_read ? answer(*content->problem) : Errno{ESTALE};
-}
 
 bool is_current(const TagFiles& files) {
     if (!is_generation_of_now(files)) {

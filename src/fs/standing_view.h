@@ -67,10 +67,6 @@ struct Unshown {
 /// For the problem that these have.
 [[nodiscard]] Unshown unshown(const std::shared_ptr<const TagFiles>& files);
 
-/// What a file that the kernel knows shows: a tag that was let go of is read again while it is what its directory
-/// holds. ESTALE: it is gone, or shows nothing.
-[[nodiscard]] Outcome<std::shared_ptr<const TagFiles::Content>> kept_content(const TagFiles& files);
-
 /// In the place of a file that cannot be shown: it is listed, and opening it is EIO, or ESTALE once that is no longer
 /// current, so that a tag which was repaired opens at once. `info`: of the directory that it stands for, whose owner it
 /// has. `signature`: of the tag.

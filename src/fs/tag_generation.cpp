@@ -114,7 +114,6 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
     if (!tag_) {
         tag_ = last_tag_.lock();
         if (tag_) {
-            was_let_go_ = false;
             tree_->known_tags().note_kept(shared_from_this());
         }
     }
@@ -123,7 +122,14 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
         if (!has_settled()) {
             tree_->clocks().sleep(tree_->known_tags().last_save(path_) ? settling_time_of_save : settling_time);
         }
-        set_tag(tree_->reader().read(tree_->source(), path_));
+        auto read = tree_->reader().read(tree_->source(), path_);
+        if (telling_ && read->problem() == nullptr && !read_from_these_shards(*read)) {
+            // What was let go of is not what is there now, and what is known of its files is not of this tag.
+            read = std::make_shared<RefusedTag>(*read,
+                                                Error(ErrorCode::stale, display() + " has changed since it was read"));
+            tree_->directory(path_)->expire();
+        }
+        set_tag(std::move(read));
         for (const std::string& warning : tag_->warnings()) {
             log::warn(warning);
         }
@@ -202,7 +208,7 @@ std::optional<bool> TagGeneration::is_last_save() const {
     return shards_.names.size() <= looked_at_whole ? is_current() : are_current(telling);
 }
 
-bool TagGeneration::unload(Unloaded why) {
+bool TagGeneration::unload() {
     std::shared_ptr<const Tag> released;  // destroyed after the lock
     if (is_being_read_) {
         return false;
@@ -213,7 +219,6 @@ bool TagGeneration::unload(Unloaded why) {
             return false;
         }
         released.swap(tag_);
-        was_let_go_ = why == Unloaded::unused;
     }
     bool unloaded = true;
     const std::lock_guard lock(files_mutex_);
@@ -262,7 +267,6 @@ void TagGeneration::adopt(const std::shared_ptr<const Tag>& tag) {
 
 void TagGeneration::set_tag(std::shared_ptr<const Tag> tag) {
     tag_ = std::move(tag);
-    was_let_go_ = false;
     tree_->known_tags().note_loaded(shared_from_this());
     if (tag_->problem() == nullptr && read_from_these_shards(*tag_)) {
         const auto before = tree_->known_tags().last_save(path_);

@@ -66,14 +66,8 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     std::shared_ptr<const Tag> tag();
     /// Without reading or waiting; nullptr: it has not been read, or is being read just now.
     [[nodiscard]] std::shared_ptr<const Tag> tag_if_read();
-    enum class Unloaded : std::uint8_t {
-        gone,    ///< its directory is: what the kernel knows of its files is out of date
-        unused,  ///< nobody asked for it, or others need the memory
-    };
     /// Lets go of the tag, which is read again when it is asked for. False: it is being read just now, and stays.
-    [[nodiscard]] bool unload(Unloaded why);
-    /// Whether the tag is not in memory, and nothing is wrong with it as far as is known.
-    [[nodiscard]] bool was_let_go() const { return was_let_go_; }
+    [[nodiscard]] bool unload();
     /// Takes a tag read elsewhere, if it is whole and was read from these very shards, which had settled.
     void adopt(const std::shared_ptr<const Tag>& tag);
     /// Whether reading failed for a reason that may pass without any stamp changing.
@@ -104,7 +98,6 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     std::weak_ptr<const Tag> last_tag_;                // who has a file open has it, too
     std::optional<std::vector<std::size_t>> telling_;  // shards that tell of every save, once the tag was read
     std::atomic<bool> is_being_read_ = false;          // by whoever has read_mutex_, who may call unload() from there
-    std::atomic<bool> was_let_go_ = false;
     std::atomic<bool> worth_another_read_ = false;
 
     mutable std::mutex passages_mutex_;  // held while looking: concurrent lookups cost one look

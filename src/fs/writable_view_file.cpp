@@ -45,11 +45,11 @@ WritableViewFile::WritableViewFile(WritableMount& mount, std::shared_ptr<Writabl
     : mount_(mount), tag_(std::move(tag)), standing_(std::move(standing)), index_(index), name_(std::move(name)) {}
 
 Outcome<FileAttributes> WritableViewFile::attributes(std::uint64_t inode) {
-    const auto content = kept_content(*standing_.files);
-    if (!content.ok()) {
-        return content.failure();
+    const auto content = standing_.files->loaded();
+    if (!content || !content->view) {
+        return Errno{ESTALE};
     }
-    const auto found = attributes_of_shown(mount_, standing_, *content.value->view, index_, inode);
+    const auto found = attributes_of_shown(mount_, standing_, *content->view, index_, inode);
     return found.ok() ? Outcome(FileAttributes{found.value, freshness}) : found.failure();
 }
 

@@ -326,7 +326,7 @@ TEST_F(ManyTags, AreLetGoOfWhenNobodyAsksAndReadAgainWhenSomebodyDoes) {
     quarter_of_an_hour();
     EXPECT_FALSE(reader_->is_last_held());
     EXPECT_EQ(reader_->reads(), reads);
-    EXPECT_TRUE(fs->getattr(file).ok()) << "the kernel knows it still";
+    EXPECT_EQ(fs->getattr(file).error, ESTALE) << "the kernel looks its name up again";
     EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AB");
     EXPECT_EQ(inode(*fs, tag(0) + "/rank_0.pt"), file);
     EXPECT_EQ(reader_->reads(), reads + 1) << "one of them was asked for";
@@ -358,6 +358,23 @@ TEST_F(ManyTags, OneOfWhichAFileIsOpenIsNotReadTwice) {
     fs->release(opened.value.handle);
     let_go();
     EXPECT_EQ(fs->getattr(file).error, ESTALE);
+}
+
+/// Between two looks at its directory, whose inodes the kernel trusts.
+TEST_F(ManyTags, OneThatWasReplacedAfterItWasLetGoOfIsStale) {
+    const auto fs = make(3);
+    const auto file = inode(*fs, tag(0) + "/rank_2.pt");
+    MemoryBudget& budget = MemoryBudget::of_process();
+    MemoryReservation held(budget);
+    ASSERT_TRUE(held.resize(1));
+    MemoryReservation wanted(budget);
+    ASSERT_FALSE(wanted.resize(budget.limit()));
+    source_->put_file(tag(0) + "/a.shard", "C");
+    source_->put_file(tag(0) + "/b.shard", "D");
+    EXPECT_EQ(fs->getattr(file).error, ESTALE);
+    EXPECT_EQ(fs->open(file).error, ESTALE);
+    EXPECT_EQ(fs->getattr(file).error, ESTALE) << "also once somebody has looked";
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_2.pt")).value, "rank 2 of 3: CD");
 }
 
 TEST_F(ManyTags, AreLetGoOfBeforeMemoryIsRefused) {
