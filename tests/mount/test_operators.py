@@ -393,6 +393,9 @@ def test_a_daemon_that_hangs_keeps_nobody(source, mounted):
         assert mounts_below(mount.path)
     finally:
         os.kill(mount.process.pid, signal.SIGCONT)
+    # Those who asked meanwhile are in the mount until they have their answers.
+    wait_until(lambda: ckptfs("umount", mount.path).returncode == 0, "nobody is in the mount")
+    assert mount.wait() == 0
 
 
 def test_white_space_in_names(source, tmp_path, mounted):
