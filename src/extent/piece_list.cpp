@@ -40,12 +40,14 @@ void PieceList::add_literal(std::string_view bytes) {
 }
 
 void PieceList::append(const PieceList& other) {
+    if (&other == this) {
+        append(PieceList(other));
+        return;
+    }
     const std::uint64_t shift = literals_.size();
-    const PieceList added = &other == this ? other : PieceList();
-    const PieceList& from = &other == this ? added : other;
-    literals_.append(from.literals_);
-    origins_.insert(origins_.end(), from.origins_.begin(), from.origins_.end());
-    for (Piece piece : from.pieces()) {
+    literals_.append(other.literals_);
+    origins_.insert(origins_.end(), other.origins_.begin(), other.origins_.end());
+    for (Piece piece : other.pieces()) {
         if (piece.kind == Piece::Kind::literal) {
             piece.offset += shift;
         }

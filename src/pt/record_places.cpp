@@ -1,7 +1,6 @@
 // Equal tables become one.
 #include "pt/record_places.h"
 
-#include <algorithm>
 #include <utility>
 
 namespace ckptfs::pt {
@@ -41,9 +40,10 @@ bool RecordPlaces::share(const RecordPlaces& other) {
 }
 
 void PlaceTables::share(RecordPlaces& places) {
-    // All of them: the checksums may be those of a file that is laid out otherwise.
-    const bool is_known =
-        std::count_if(known_.begin(), known_.end(), [&](const RecordPlaces& known) { return places.share(known); }) > 0;
+    bool is_known = false;
+    for (const RecordPlaces& known : known_) {  // all: the checksums may be those of a file that is laid out otherwise
+        is_known = places.share(known) || is_known;
+    }
     if (!is_known && known_.size() < most_tables) {
         known_.push_back(places);
     }

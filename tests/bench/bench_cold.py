@@ -19,7 +19,8 @@ sys.path[:0] = [str(HERE.parent / "support"), str(HERE.parent / "oracle")]
 import ranks  # noqa: E402,F401  before torch: sets its environment
 
 import page_cache  # noqa: E402
-from readings import CUT, SHARDS, Checkpoint, about, compare, parser  # noqa: E402
+from readings import CUT, SHARDS, Checkpoint, about, compare  # noqa: E402
+from reporting import parser  # noqa: E402
 import reporting  # noqa: E402
 
 WAYS = ("raw", "torch.load")

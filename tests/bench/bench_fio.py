@@ -22,7 +22,8 @@ import ranks  # noqa: E402,F401  before torch: sets its environment
 import gather  # noqa: E402
 import mirror  # noqa: E402
 import peers  # noqa: E402
-from readings import Checkpoint, about, parser  # noqa: E402
+from readings import Checkpoint, about  # noqa: E402
+from reporting import parser  # noqa: E402
 import reporting  # noqa: E402
 
 RANKS = 16

@@ -28,7 +28,8 @@ import torch  # noqa: E402
 
 import large_stage3  # noqa: E402
 import mirror  # noqa: E402
-from readings import CUT, FORK, SHARDS, Checkpoint, about, nbytes_of, parser  # noqa: E402
+from readings import CUT, FORK, SHARDS, Checkpoint, about, nbytes_of  # noqa: E402
+from reporting import parser  # noqa: E402
 import reporting  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")

@@ -4,7 +4,6 @@ universal checkpoint, at stages 2 and 3. Makes checkpoints of 4 ranks (95 millio
 prints times, memory and disk; exit code 0 when the expectations of the project hold, or are not asked for. The report adds
 what bench_scale.py measures.
 """
-import argparse
 import contextlib
 from dataclasses import dataclass
 import os
@@ -31,6 +30,7 @@ import gather  # noqa: E402
 import large_checkpoint  # noqa: E402
 import large_stage3  # noqa: E402
 import mounting  # noqa: E402
+import reporting  # noqa: E402
 
 WORLD_SIZE = 3
 MIB = 1 << 20
@@ -68,14 +68,8 @@ def main(arguments=None):
 
 def parser(description):
     """Of what the benchmarks over whole checkpoints are told alike."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--layers", type=int, default=10)
-    made.add_argument("--width", type=int, default=768)
-    made.add_argument("--vocabulary", type=int, default=16000)
-    made.add_argument("--repetitions", type=int, default=5)
-    made.add_argument("--directory", default=os.environ.get("TMPDIR", "/var/tmp"), help="where the files are made")
+    made = reporting.parser(description, report="write the results as a document")
     made.add_argument("--check", action="store_true", help="fail when an expectation does not hold")
-    made.add_argument("--report", type=pathlib.Path, metavar="FILE", help="write the results as a document")
     return made
 
 

@@ -27,7 +27,8 @@ import large_stage3  # noqa: E402
 import mirror  # noqa: E402
 import mounting  # noqa: E402
 import peers  # noqa: E402
-from readings import CUT, MIB, MODELS, SAME, SHARDS, Checkpoint, about, compare, parser, read_raw, timed  # noqa: E402
+from readings import CUT, MIB, MODELS, SAME, SHARDS, Checkpoint, about, compare, read_raw, timed  # noqa: E402
+from reporting import parser  # noqa: E402
 import reporting  # noqa: E402
 
 IN_FLIGHT = 16

@@ -9,10 +9,8 @@
 
 Of the first four a reader takes the optimizer shard of its rank, of the others the whole model.
 """
-import argparse
 from dataclasses import dataclass
 import glob
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -26,13 +24,13 @@ import safetensors.torch
 import torch
 
 import large_checkpoint
+from large_checkpoint import FORK
 import large_stage3
 import mounting
 import reporting
 
 CUT, SAME = 8, large_checkpoint.RANKS
 MIB = 1 << 20
-FORK = multiprocessing.get_context("fork")
 
 
 def read_raw(path):
@@ -192,12 +190,7 @@ def time_readers(read, paths):
         spans.put((start, time.perf_counter()))
 
     processes = [FORK.Process(target=run, args=(path,)) for path in paths]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    if any(process.exitcode for process in processes):
-        raise RuntimeError(f"a reader of {paths[0]} failed")
+    large_checkpoint.run_all(processes, f"a reader of {paths[0]} failed")
     found = [spans.get() for _ in processes]
     return max(end for _, end in found) - min(start for start, _ in found)
 
@@ -211,15 +204,3 @@ def timed(body, *arguments):
 def about(options, made):
     return (f"{reporting.machine()}, torch {torch.__version__}. Shards of {made.shard_nbytes / 1e9:.2f} GB at {made.cut} ranks; "
             f"{reporting.counted(options.repetitions, 'repetition')}.")
-
-
-def parser(description):
-    """Options that say how large the checkpoint is, where it is made and what is written."""
-    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    made.add_argument("--layers", type=int, default=10)
-    made.add_argument("--width", type=int, default=768)
-    made.add_argument("--vocabulary", type=int, default=16000)
-    made.add_argument("--repetitions", type=int, default=5)
-    made.add_argument("--directory", default=os.environ.get("TMPDIR", "/var/tmp"), help="where the files are made")
-    made.add_argument("--report", type=pathlib.Path, metavar="FILE", help="a document with a section for this benchmark")
-    return made

@@ -1,4 +1,6 @@
 """Tables and sections of the documents that benchmarks write."""
+import argparse
+import pathlib
 import os
 import platform
 
@@ -51,3 +53,15 @@ def put_section(document, name, text):
     before, rest = document.read_text(encoding="utf-8").split(begin)
     after = rest.split(end)[1]
     document.write_text(f"{before}{begin}\n{text}\n{end}{after}", encoding="utf-8")
+
+
+def parser(description, report="a document with a section for this benchmark"):
+    """Options that say how large the checkpoint is, where it is made and what is written."""
+    made = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    made.add_argument("--layers", type=int, default=10)
+    made.add_argument("--width", type=int, default=768)
+    made.add_argument("--vocabulary", type=int, default=16000)
+    made.add_argument("--repetitions", type=int, default=5)
+    made.add_argument("--directory", default=os.environ.get("TMPDIR", "/var/tmp"), help="where the files are made")
+    made.add_argument("--report", type=pathlib.Path, metavar="FILE", help=report)
+    return made

@@ -75,13 +75,18 @@ def make_sparse(root, model, world_size=RANKS):
         writers = min(len(os.sched_getaffinity(0)), -(-world_size // RANKS_OF_A_WRITER))
         processes = [FORK.Process(target=_make, args=(root, layout, world_size, tensor, torch.serialization.skip_data(),
                                                       range(first, world_size, writers))) for first in range(writers)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        if any(process.exitcode for process in processes):
-            raise RuntimeError(f"the checkpoint in {root} could not be written")
+        run_all(processes, f"the checkpoint in {root} could not be written")
     return layout
+
+
+def run_all(processes, complaint):
+    """Until all have ended; RuntimeError where one of them failed."""
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    if any(process.exitcode for process in processes):
+        raise RuntimeError(complaint)
 
 
 def make_full(root, model):
