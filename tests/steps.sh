@@ -58,10 +58,11 @@ run_sanitized() {  # run_sanitized STEP DIRECTORY LABELS
     return $status
 }
 
+# No test takes half as long: what hangs fails, with the stack it hung in, and the tests after it run.
 run_pytest() {  # run_pytest STEP PATH [ARGUMENTS...]
     local step=$1
     shift
-    python3 -m pytest -p no:cacheprovider -q -ra --junitxml="$logs/$step.xml" "$@"
+    python3 -m pytest -p no:cacheprovider -q -ra --timeout=900 --junitxml="$logs/$step.xml" "$@"
 }
 
 # Sets step_passed and step_failed from what a step left behind and its exit status.

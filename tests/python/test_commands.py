@@ -63,7 +63,7 @@ def test_verify_raises_on_damage(checkpoint, damage):
     with pytest.raises(ckptfs.VerificationError) as raised:
         ckptfs.verify(root)
     assert raised.value.code == ckptfs.ErrorCode.VERIFICATION
-    assert "problem: " in raised.value.report and shard.name in str(raised.value)
+    assert "problem:" in raised.value.report and shard.name in str(raised.value)
 
 
 def test_the_second_reader_finds_what_the_first_did_not(checkpoint, monkeypatch):

@@ -138,7 +138,7 @@ def test_the_script_verifies_views_with_the_installed_torch(checkpoint, damage):
     assert done.returncode == 0 and "read by libtorch" in done.stdout and not done.stderr
     damage(root / TAG / "mp_rank_00_model_states.pt")
     done = script("verify", root, "--world-size=3")
-    assert done.returncode == 1 and "problem: " in done.stdout and done.stderr.startswith("ckptfs: ")
+    assert done.returncode == 1 and "problem:" in done.stdout and done.stderr.startswith("ckptfs: ")
     for command in (SCRIPT, _programs.program()):  # a terminal does not say it twice
         done = subprocess.run([command, "verify", root], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
         assert done.returncode == 1 and done.stdout.splitlines()[-1].endswith("see above")
