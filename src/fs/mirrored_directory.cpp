@@ -128,6 +128,10 @@ MirroredDirectory::Found MirroredDirectory::lookup_in_tag(const std::shared_ptr<
         return content->shards.contains(name) ? Found(Errno{ENOENT}) : std::nullopt;
     }
     const auto unshown = mount_.reader().names_of_unshown(request_);
+    if (unshown.empty() && TagFiles::lacks_memory(*content) &&
+        (content->shards.contains(name) || snapshot->find(name) == nullptr)) {
+        return files->refuse();
+    }
     const bool stands_for_file = std::find(unshown.begin(), unshown.end(), name) != unshown.end();
     if (!stands_for_file && !content->shards.contains(name)) {
         return std::nullopt;
@@ -181,6 +185,9 @@ Outcome<Listing> MirroredDirectory::list_tag(const std::shared_ptr<const Snapsho
     const auto content = files->content();
     const View* view = content->view.get();
     const auto unshown = view == nullptr ? mount_.reader().names_of_unshown(request_) : std::vector<std::string>();
+    if (view == nullptr && unshown.empty() && TagFiles::lacks_memory(*content)) {
+        return files->refuse();  // which files the view has is not known: SOURCE's would be taken for them
+    }
     const auto is_of_view = [&](const std::string& name) {
         if (view == nullptr) {
             return std::find(unshown.begin(), unshown.end(), name) != unshown.end();

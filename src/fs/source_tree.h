@@ -27,6 +27,8 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     [[nodiscard]] TimePoint now() const { return clocks_.now(); }
     [[nodiscard]] const Clocks& clocks() const { return clocks_; }
     [[nodiscard]] KnownTags& known_tags() { return known_tags_; }
+    /// Held by whoever tries again after memory was short: see once_there_is_room().
+    [[nodiscard]] std::mutex& turn_for_memory() { return turn_for_memory_; }
 
     /// Whether anybody but the mount's own user may come.
     [[nodiscard]] bool allows_others() const { return allow_other_; }
@@ -45,6 +47,7 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     Clocks clocks_;
     bool allow_other_;
     KnownTags known_tags_;
+    std::mutex turn_for_memory_;
 
     std::mutex mutex_;
     std::unordered_map<std::string, std::weak_ptr<SourceDirectory>> directories_;

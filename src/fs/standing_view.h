@@ -61,7 +61,7 @@ void list_view(const MountTree& mount, const StandingView& standing, std::string
 
 /// Of a file that cannot be shown.
 struct Unshown {
-    std::function<Errno()> refuse;     ///< EIO and the reason, which is in the log then
+    std::function<Errno()> refuse;     ///< EIO, or ENOMEM, and the reason, which is in the log then
     std::function<bool()> is_current;  ///< whether the reason stands still
 };
 /// For the problem that these have.

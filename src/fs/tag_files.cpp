@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "fs/room.h"
 #include "fs/source_directory.h"
 #include "fs/source_tree.h"
 #include "util/log.h"
@@ -72,7 +73,12 @@ void TagFiles::report_problem() const {
 Errno TagFiles::refuse() const {
     report_problem();
     const auto shown = content();
-    return {EIO, shown->problem ? std::make_shared<const Error>(not_shown(*shown->problem)) : nullptr};
+    return {lacks_memory(*shown) ? ENOMEM : EIO,
+            shown->problem ? std::make_shared<const Error>(not_shown(*shown->problem)) : nullptr};
+}
+
+bool TagFiles::lacks_memory(const Content& content) {
+    return content.problem && ckptfs::lacks_memory(*content.problem);
 }
 
 Error TagFiles::not_shown(const Error& problem) const {

@@ -39,9 +39,11 @@ class TagFiles {
     [[nodiscard]] const TagGeneration& generation() const { return *generation_; }
     [[nodiscard]] const ViewRequest& request() const { return request_; }
     [[nodiscard]] const std::shared_ptr<SourceDirectory>& directory() const { return directory_; }
+    /// Whether its problem is that memory is short: there may be more in a moment.
+    [[nodiscard]] static bool lacks_memory(const Content& content);
     /// One line in the log, on the first call.
     void report_problem() const;
-    /// That, and the answer to who opens what the problem keeps from being shown.
+    /// That, and the answer to who opens what the problem keeps from being shown: EIO, or ENOMEM.
     [[nodiscard]] Errno refuse() const;
 
  private:

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "fs/identity.h"
+#include "fs/room.h"
 #include "fs/source_directory.h"
 #include "fs/source_tree.h"
 #include "fs/tag_files.h"
@@ -122,7 +123,9 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
         if (!has_settled()) {
             tree_->clocks().sleep(tree_->known_tags().last_save(path_) ? settling_time_of_save : settling_time);
         }
-        auto read = tree_->reader().read(tree_->source(), path_);
+        auto read = once_there_is_room(
+            *tree_, [&] { return tree_->reader().read(tree_->source(), path_); },
+            [](const auto& tag) { return tag->problem() != nullptr && lacks_memory(*tag->problem()); });
         if (telling_ && read->problem() == nullptr && !read_from_these_shards(*read)) {
             // What was let go of is not what is there now, and what is known of its files is not of this tag.
             read = std::make_shared<RefusedTag>(*read,

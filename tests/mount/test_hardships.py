@@ -2,6 +2,7 @@
 import concurrent.futures
 import contextlib
 import ctypes
+import json
 import os
 import pathlib
 import pickletools
@@ -15,6 +16,7 @@ import subprocess
 import zipfile
 
 import pytest
+import torch
 
 from mount_fixtures import Mount, binary, require_fuse, unmount, wait_until
 
@@ -100,6 +102,32 @@ def test_readers_under_a_limit_of_memory_kill_no_daemon(source, tmp_path):
             unmount(mount.path)
             mount.wait()
         mount.process.stdout.close()
+
+
+def status_of(mount):
+    return json.loads(subprocess.run([binary(), "status", "--json", mount.path], capture_output=True, text=True, check=True).stdout)
+
+
+def test_readers_of_two_tags_take_turns_where_there_is_memory_for_one(source, mounted):
+    states = torch.load(source / TAG / MODEL_STATES, weights_only=False)
+    states["notes"] = [f"note {i}" for i in range(20_000)]  # what a tag keeps is more than what reading it takes then
+    torch.save(states, source / TAG / MODEL_STATES)
+    other = "global_step3"
+    shutil.copytree(source / TAG, source / other)
+    ample = mounted(source, "--world-size=3")
+    expected = {path.name: path.read_bytes() for path in (ample.path / TAG).iterdir() if path.is_file()}
+    one_tag = status_of(ample)["memory"]["counted_nbytes"]
+    assert expected and one_tag > 0
+    short = mounted(source, "--world-size=3", f"--memory={int(1.5 * one_tag)}", "--read-ahead-memory=0")
+
+    def read_all(tag):
+        for _ in range(10):
+            assert {name: (short.path / tag / name).read_bytes() for name in os.listdir(short.path / tag)} == expected
+
+    with concurrent.futures.ThreadPoolExecutor(2) as readers:
+        list(readers.map(read_all, [TAG, other]))
+    assert "memory" not in short.log_text()
+    assert status_of(short)["generations_read"] > 2
 
 
 def without_persistent_ids(path):

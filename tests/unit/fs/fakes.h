@@ -19,6 +19,7 @@
 #include "ckptfs/source.h"
 #include "ckptfs/view.h"
 #include "fs/file_system.h"
+#include "util/memory_budget.h"
 
 namespace ckptfs::fake {
 
@@ -383,6 +384,7 @@ class ShardTag final : public Tag {
     FileInfo info_;
     std::function<bool()> unchanged_;
     std::function<void()> while_cut_;
+    MemoryReservation memory_{MemoryBudget::of_process()};
 };
 
 /// A directory with files *.shard is a tag, broken if one of them reads "broken", unreadable if "unreadable". Shards
@@ -436,6 +438,9 @@ class ShardReader final : public TagReader {
                 tag->problem_ = Error(ErrorCode::inconsistent, "the shards belong to different saves");
             }
         }
+        if (!tag->memory_.resize(memory_of_a_tag_)) {
+            tag->problem_ = Error(ErrorCode::io, "no memory for the shards", ENOMEM);
+        }
         tag->while_cut_ = while_cut_;
         tag->suggested_ = suggested_;
         tag->paths_ = paths_;
@@ -486,6 +491,8 @@ class ShardReader final : public TagReader {
         return reads_;
     }
     /// Of the tags read from now on.
+    /// Counted while a tag is in memory, bytes; its problem where there is no room.
+    void set_memory_of_a_tag(std::uint64_t nbytes) { memory_of_a_tag_ = nbytes; }
     void while_cut(std::function<void()> action) { while_cut_ = std::move(action); }
     /// While held, read() does not come back.
     void hold(bool held) {
@@ -508,6 +515,7 @@ class ShardReader final : public TagReader {
     Placement placement_;
     std::vector<std::string> paths_;
     std::vector<std::string> unshown_;
+    std::uint64_t memory_of_a_tag_ = 0;
     std::function<void()> while_cut_ = [] {};
 };
 

@@ -1,6 +1,7 @@
 // Sources that change: generations, staleness, broken tags.
 #include <gmock/gmock.h>
 
+#include <array>
 #include <thread>
 
 #include "fixture.h"
@@ -392,6 +393,91 @@ TEST_F(ManyTags, AreLetGoOfBeforeMemoryIsRefused) {
     EXPECT_FALSE(reader_->is_last_held());
     EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AB");
     EXPECT_EQ(inode(*fs, tag(0) + "/rank_0.pt"), file);
+}
+
+/// There is room for one tag at a time.
+class ShortOfMemory : public ManyTags {
+ protected:
+    void SetUp() override {
+        ManyTags::SetUp();
+        reader_->set_memory_of_a_tag(700);
+        set_limit(1000);
+    }
+    void TearDown() override {
+        MemoryBudget::limit_process(0);
+        ManyTags::TearDown();
+    }
+    void set_limit(std::uint64_t nbytes) { MemoryBudget::limit_process(held_before_ + nbytes); }
+
+ private:
+    const std::uint64_t held_before_ = MemoryBudget::of_process().held();
+};
+
+TEST_F(ShortOfMemory, ATagWaitsForOneOfWhichAFileIsOpen) {
+    const auto fs = make(3);
+    const auto opened = fs->open(inode(*fs, tag(0) + "/rank_0.pt"));
+    ASSERT_TRUE(opened.ok());
+    int pauses = 0;
+    while_asleep_ = [&] {
+        if (++pauses == 3) {
+            fs->release(opened.value.handle);
+        }
+    };
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(1) + "/rank_2.pt")).value, "rank 2 of 3: AB");
+    EXPECT_EQ(pauses, 3);
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(0) + "/rank_0.pt")).value, "rank 0 of 3: AB");
+    EXPECT_EQ(pauses, 3) << "nobody has the other";
+}
+
+TEST_F(ShortOfMemory, ATagWaitsFiveSecondsAndIsRefusedByName) {
+    const auto fs = make(3);
+    const auto opened = fs->open(inode(*fs, tag(0) + "/rank_0.pt"));
+    ASSERT_TRUE(opened.ok());
+    const auto directory = inode(*fs, tag(1));
+    const auto refused = fs->lookup(directory, "rank_2.pt");
+    EXPECT_EQ(refused.error, ENOMEM);
+    ASSERT_TRUE(refused.reason);
+    EXPECT_THAT(refused.reason->message(), ::testing::HasSubstr(tag(1)));
+    EXPECT_NEAR(slept_ms_, 5000, 160);
+    EXPECT_EQ(fs->opendir(directory).error, ENOMEM) << "the files of SOURCE would be taken for those of the view";
+    EXPECT_EQ(fs->lookup(directory, "a.shard").error, ENOMEM);
+    EXPECT_NEAR(slept_ms_, 5000, 160) << "once is enough for a second";
+    fs->release(opened.value.handle);
+    pass(1001);
+    EXPECT_EQ(read_all(*fs, inode(*fs, tag(1) + "/rank_2.pt")).value, "rank 2 of 3: AB");
+}
+
+TEST_F(ShortOfMemory, WhatFitsNeverIsNotWaitedFor) {
+    set_limit(600);
+    const auto fs = make(3);
+    EXPECT_EQ(fs->lookup(inode(*fs, "step1"), "rank_2.pt").error, ENOMEM);
+    EXPECT_EQ(slept_ms_, 0);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/readme")).value, "kept");
+    set_limit(1000);
+    pass(1001);
+    EXPECT_EQ(read_all(*fs, inode(*fs, "step1/rank_2.pt")).value, "rank 2 of 3: AAABBB");
+}
+
+TEST_F(ShortOfMemory, ReadersOfTwoTagsReadBoth) {
+    while_asleep_ = [] { std::this_thread::sleep_for(std::chrono::milliseconds(1)); };
+    const auto fs = make(3);
+    const std::array directories{inode(*fs, tag(0)), inode(*fs, tag(1))};
+    std::vector<std::thread> threads;
+    threads.reserve(directories.size());
+    for (const auto directory : directories) {
+        threads.emplace_back([&fs, directory] {
+            for (int round = 0; round < 50; ++round) {
+                const auto file = fs->lookup(directory, "rank_1.pt");
+                ASSERT_TRUE(file.ok()) << file.error;
+                EXPECT_EQ(read_all(*fs, file.value.attributes.inode).value, "rank 1 of 3: AB");
+                fs->forget(file.value.attributes.inode, 1);
+                std::this_thread::yield();
+            }
+        });
+    }
+    for (auto& thread : threads) {
+        thread.join();
+    }
 }
 
 TEST_F(Generation, TidyingLetsTheSourceTidyToo) {
