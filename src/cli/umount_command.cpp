@@ -38,12 +38,15 @@ std::optional<ProcessId> daemon_of(const Result<std::string>& answer) {
     return parsed ? std::optional(*parsed) : std::nullopt;
 }
 
+bool is_absent(const Error& error) {
+    return error.system_errno() == ENOENT || error.system_errno() == ENOTDIR;
+}
+
 /// Takes nothing away but what a killed daemon has left; what else is there, or nothing, is no error.
 Result<void> unmount_stale(const std::string& path, const MountControls& controls) {
     const auto point = controls.real_point(path);
     if (!point) {
-        const int reason = point.error().system_errno();
-        return reason == ENOENT || reason == ENOTDIR ? Result<void>() : point.error();
+        return is_absent(point.error()) ? Result<void>() : point.error();
     }
     if (!mount_on(*point, controls)) {
         return {};
@@ -63,7 +66,11 @@ Result<void> unmount(const UnmountArguments& arguments, const Environment& envir
     if (arguments.only_stale) {
         return unmount_stale(path, controls);
     }
-    CKPTFS_ASSIGN(const std::string point, controls.real_point(path));
+    const auto real = controls.real_point(path);
+    if (!real) {
+        return is_absent(real.error()) ? Error(ErrorCode::mount, real.error().message()) : real.error();
+    }
+    const std::string& point = *real;
     CKPTFS_ASSIGN(const MountEntry mount, mount_on(point, controls));
     if (arguments.is_lazy) {
         return controls.unmount(point, Unmounting::lazily);

@@ -122,7 +122,7 @@ Result<std::uint64_t> parse_nbytes(const std::string& text) {
     if (failure != std::errc() || known == units.end() || count == 0 ||
         count > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) / known->second) {
         return refused(in_quotes(text) +
-                       " is no size of a file; give bytes, or a whole number with KB, MB, GB, TB, "
+                       " is no size; give bytes, 1 at least, or a whole number with KB, MB, GB, TB, "
                        "KiB, MiB, GiB or TiB behind, such as 5GB");
     }
     return count * known->second;

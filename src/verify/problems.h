@@ -3,8 +3,9 @@
 
 #include <cstddef>
 #include <string>
-#include <utility>
 #include <vector>
+
+#include "util/printable.h"
 
 namespace ckptfs::verify {
 
@@ -13,10 +14,10 @@ class Problems {
     /// A checkpoint whose every element is wrong must not fill memory with sentences.
     static constexpr std::size_t max_kept = 20;
 
-    void add(std::string sentence) {
+    void add(const std::string& sentence) {
         ++count_;
         if (kept_.size() < max_kept) {
-            kept_.push_back(std::move(sentence));
+            kept_.push_back(printable(sentence));  // libtorch quotes what it finds in a damaged file as it is
         }
     }
 

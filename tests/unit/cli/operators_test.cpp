@@ -256,6 +256,16 @@ TEST_F(Operators, UmountOfStaleMountsLeavesAllElseAndIsContent) {
     expect_left("there is no such directory");
 }
 
+TEST_F(Operators, UmountOfWhatIsNotThereIsAsWhereNothingIsMounted) {
+    for (const auto& [reason, code] : {std::pair(ENOENT, 6), std::pair(ENOTDIR, 6), std::pair(EIO, 7)}) {
+        harness_.controls.real_point = [reason = reason](const std::string& path) -> Result<std::string> {
+            return Error(ErrorCode::io, path + " cannot be looked at", reason);
+        };
+        EXPECT_EQ(harness_.run({"umount", "/mnt"}), code);
+        EXPECT_THAT(harness_.error(), HasSubstr("/mnt cannot be looked at"));
+    }
+}
+
 TEST_F(Operators, UmountOfStaleMountsLeavesOneThatHangs) {
     const Hanging hanging(harness_.controls);
     EXPECT_EQ(harness_.run({"umount", "--stale", "/mnt"}), 0);
