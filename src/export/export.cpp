@@ -37,7 +37,7 @@ std::uint64_t finished_nbytes(const Plan& plan, const std::map<std::uint64_t, Fi
 /// Before anything is written: opening a file of a tag that is broken says why.
 Result<void> expect_readable(const Source& tree, const Plan& plan, std::size_t jobs,
                              const std::function<bool()>& stops) {
-    FirstFailure failure;
+    FirstGraveFailure failure;
     for_each_in_parallel(plan.files.size(), jobs, [&](std::size_t number) {
         const auto file = open_planned(tree, plan.file(number));
         if (!file) {

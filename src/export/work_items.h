@@ -37,7 +37,7 @@ struct WorkItem {
 
 /// The first failure of several threads; one that is only an interruption gives way to any other. Safe for concurrent
 /// use.
-class FirstFailure {
+class FirstGraveFailure {
  public:
     void note(const Error& error) {
         const std::lock_guard lock(mutex_);
@@ -58,7 +58,7 @@ template <class OfThread>
 Result<void> for_each_item(const std::vector<WorkItem>& items, std::size_t jobs,
                            const std::function<std::unique_ptr<OfThread>()>& make,
                            const std::function<Result<void>(const WorkItem&, OfThread&)>& body) {
-    FirstFailure failure;
+    FirstGraveFailure failure;
     std::mutex mutex;
     std::vector<std::unique_ptr<OfThread>> idle;
     const auto take = [&] {

@@ -42,7 +42,7 @@ class SourcePass {
     /// Damage goes to `problems`, in the order of files and records; an error where the files cannot be read.
     Result<FileTotals> finish(Problems& problems);
 
-    /// Once finish() has found no damage. As zero::compare_weights(); reads again only where weights differ.
+    /// Once finish() has found no damage. As zero::PassingWeights::compare(): reads again only where weights differ.
     Result<zero::WeightsComparison> compare_weights() const { return weights_.compare(); }
 
  private:

@@ -29,7 +29,7 @@ class PassingWeights {
     /// Safe for concurrent use.
     void passed(const File& file, std::uint64_t offset, std::span<const std::byte> bytes);
 
-    /// As compare_weights(). Reads the blocks of which not all has passed, or which differ. After the last passed().
+    /// Of every element. Reads the blocks of which not all has passed, or which differ. After the last passed().
     [[nodiscard]] Result<WeightsComparison> compare() const;
 
  private:

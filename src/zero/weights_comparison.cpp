@@ -178,7 +178,7 @@ class FamilyComparison {
     const CompareRun& compare_;
 };
 
-Result<WeightsComparison> compare_by_reading(const Written& checkpoint, std::optional<SampleSize> sample) {
+Result<WeightsComparison> compare_by_reading(const Written& checkpoint, const SampleSize& sample) {
     RunComparer comparer;
     return compare_runs(checkpoint, sample, [&](const WeightsRun& run) { return comparer.count_differences(run); });
 }
@@ -240,10 +240,6 @@ Result<WeightsComparison> sample_weights(const Written& checkpoint) {
         }
     }
     return closer;
-}
-
-Result<WeightsComparison> compare_weights(const Written& checkpoint) {
-    return compare_by_reading(checkpoint, std::nullopt);
 }
 
 }  // namespace ckptfs::zero

@@ -54,7 +54,5 @@ inline constexpr std::uint64_t max_closer_runs = 4096;
 /// on some ranks only, what is returned is a closer look at all ranks: a few differences that are spread over all ranks
 /// are in the sample of some.
 Result<WeightsComparison> sample_weights(const Written& checkpoint);
-/// Compares every element, a block at a time.
-Result<WeightsComparison> compare_weights(const Written& checkpoint);
 
 }  // namespace ckptfs::zero

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Where the time of one reader goes: of a raw read and of torch.load, from ordinary files and from a view, and of a raw read through
+"""Where the time of readers goes: of raw reads and of torch.load, from ordinary files and from a view, and of raw reads through
 mirror_fs that reads nothing, which is the way through FUSE alone.
 
-Both sides are asked what they took: the reader by getrusage(2), the daemon by /proc/<pid>. All is told for each GB that is read, in the
-page cache below. Where perf is installed (Debian's linux-perf; on PATH, or where CKPTFS_PERF says) and may look into the kernel, a second
+Both sides are asked what they took: the readers by getrusage(2), the daemon by /proc/<pid>. All is told for each GB that is read, by all readers
+together, in the page cache below. Where perf is installed (Debian's linux-perf; on PATH, or where CKPTFS_PERF says) and may look into the kernel, a second
 table says what the processors did meanwhile, by the function that a sample found.
 """
 from collections import Counter
@@ -26,9 +26,8 @@ import ranks  # noqa: E402,F401  before torch: sets its environment
 
 import torch  # noqa: E402
 
-import large_stage3  # noqa: E402
 import mirror  # noqa: E402
-from readings import CUT, FORK, SHARDS, Checkpoint, about, nbytes_of  # noqa: E402
+from readings import CUT, FORK, SHARDS, Checkpoint, about, nbytes_of, shards  # noqa: E402
 from reporting import parser  # noqa: E402
 import reporting  # noqa: E402
 
@@ -47,7 +46,7 @@ KERNEL, PROGRAM = "other of the kernel", "the program and its libraries"
 
 @dataclass(frozen=True)
 class Spent:
-    """For one reading after another: seconds, and counts."""
+    """By all readers, which read one time after another: seconds, and counts. The time that elapsed is that of the slowest."""
 
     elapsed: float
     user: float
@@ -58,6 +57,11 @@ class Spent:
     daemon_system: float = 0
     daemon_waits: int = 0
     samples: dict | None = None  # (side, kind) -> how many
+
+    @classmethod
+    def by_all(cls, counted, daemon, samples):
+        elapsed, *sums = zip(*counted)
+        return cls(max(elapsed), *(sum(counts) for counts in sums), *daemon, samples)
 
 
 def main(arguments=None):
@@ -73,16 +77,23 @@ def main(arguments=None):
             ("torch.load", "files"): None,
             ("torch.load", "the view"): lambda: made.shown(CUT),
         }
-        found = {case: measure(case[0], files, shown, options.repetitions, perf, scratch) for case, shown in cases.items()}
-        nbytes = nbytes_of(large_stage3.optimizer_file(files, 0)) * options.repetitions
-        lines = [about(options, made), "", *spent_table(found, nbytes), ""]
-    lines += samples_table(found) if perf else [f"No table of samples: {why_not}."]
-    reporting.publish(lines, options.report, "profile")
+        lines = [about(options, made)]
+        for readers in options.readers:
+            found = {case: measure(case[0], files, shown, readers, options.repetitions, perf, scratch) for case, shown in cases.items()}
+            nbytes = sum(map(nbytes_of, shards(files, readers))) * options.repetitions
+            lines += ["", *spent_table(found, readers, nbytes)]
+            if perf:
+                lines += ["", *samples_table(found, readers)]
+    if not perf:
+        lines += ["", f"No table of samples: {why_not}."]
+    reporting.publish(lines, options.report, f"profile of {reporting.processors()} processors")
     return 0
 
 
 def parse_arguments(arguments):
-    return parser(__doc__).parse_args(arguments)
+    made = parser(__doc__)
+    made.add_argument("--readers", type=int, nargs="+", default=[1])
+    return made.parse_args(arguments)
 
 
 def find_perf(scratch):
@@ -97,31 +108,36 @@ def find_perf(scratch):
     return program, None
 
 
-def measure(way, files, shown, repetitions, perf, scratch):
+def measure(way, files, shown, readers, repetitions, perf, scratch):
     if shown is None:
-        return follow(SHARDS[way].read, files, None, repetitions, perf, scratch)
+        return follow(SHARDS[way].read, shards(files, readers), None, repetitions, perf, scratch)
     with shown() as mount:
-        return follow(SHARDS[way].read, mount.path, mount.pid, repetitions, perf, scratch)
+        return follow(SHARDS[way].read, shards(mount.path, readers), mount.pid, repetitions, perf, scratch)
 
 
-def follow(read, root, daemon, repetitions, perf, scratch):
-    """One reader, which reads once to warm up before it is looked at."""
-    ours, theirs = FORK.Pipe()
-    reader = FORK.Process(target=read_and_count, args=(read, large_stage3.optimizer_file(root, 0), repetitions, theirs))
-    reader.start()
-    theirs.close()
-    ours.recv()
-    processes = {"reader": reader.pid} | ({"daemon": daemon} if daemon else {})
-    with Samples(perf, processes, scratch) as samples:
+def follow(read, paths, daemon, repetitions, perf, scratch):
+    """A reader for each path, which reads it once to warm up before it is looked at."""
+    readers = []
+    for path in paths:
+        ours, theirs = FORK.Pipe()
+        process = FORK.Process(target=read_and_count, args=(read, path, repetitions, theirs))
+        process.start()
+        theirs.close()
+        readers.append((process, ours))
+    for _, connection in readers:
+        connection.recv()
+    with Samples(perf, [process.pid for process, _ in readers], daemon, scratch) as samples:
         before = daemon_counts(daemon) if daemon else (0, 0, 0)
-        ours.send("go")
-        counted = ours.recv()
+        for _, connection in readers:
+            connection.send("go")
+        counted = [connection.recv() for _, connection in readers]
         after = daemon_counts(daemon) if daemon else (0, 0, 0)
-    ours.send("end")
-    reader.join()
-    if reader.exitcode:
-        raise RuntimeError(f"the reader of {root} failed")
-    return Spent(*counted, *(late - early for late, early in zip(after, before)), samples.found)
+    for process, connection in readers:
+        connection.send("end")
+        process.join()
+        if process.exitcode:
+            raise RuntimeError(f"a reader of {paths} failed")
+    return Spent.by_all(counted, [late - early for late, early in zip(after, before)], samples.found)
 
 
 def read_and_count(read, path, repetitions, connection):
@@ -149,19 +165,20 @@ def daemon_counts(pid):
 
 
 class Samples:
-    """What perf finds two processes at, inside a `with` block; nothing where there is no perf."""
+    """What perf finds readers and their daemon (None: there is none) at, inside a `with` block; nothing where there is no perf."""
 
-    def __init__(self, perf, processes, scratch):
-        self.perf, self.processes, self.data = perf, processes, f"{scratch}/perf.data"
+    def __init__(self, perf, readers, daemon, scratch):
+        self.perf, self.readers, self.daemon, self.data = perf, readers, daemon, f"{scratch}/perf.data"
         self.found = None
 
     def __enter__(self):
         if self.perf:
+            processes = self.readers + ([self.daemon] if self.daemon else [])
             orders, self.orders = os.pipe()
             self.answers, answers = os.pipe()
             self.recording = subprocess.Popen(
                 [self.perf, "record", "-q", "-e", "cpu-clock", "-F", str(SAMPLES_A_SECOND), "-o", self.data, "-D", "-1",
-                 f"--control=fd:{orders},{answers}", "-p", ",".join(map(str, self.processes.values()))],
+                 f"--control=fd:{orders},{answers}", "-p", ",".join(map(str, processes))],
                 pass_fds=(orders, answers), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             os.close(orders)
             os.close(answers)
@@ -183,7 +200,7 @@ class Samples:
     def counted(self, report):
         found = Counter()
         for samples, thread, where, name in re.findall(r"^\s*(\d+)\s*;\s*(\d+):[^;]*;\s*\[(.)\]\s*(\S+)", report, re.MULTILINE):
-            side = "reader" if int(thread) == self.processes["reader"] else "daemon"  # which has many threads
+            side = "reader" if int(thread) in self.readers else "daemon"  # which has many threads
             found[side, kind_of(where, name)] += int(samples)
         return dict(found)
 
@@ -194,8 +211,8 @@ def kind_of(where, name):
     return next((kind for kind, names in KINDS.items() if re.search(names, name)), KERNEL)
 
 
-def spent_table(found, nbytes):
-    head = ["for each GB", "times as long as files", "elapsed", "reader: user", "system", "page faults", "waits",
+def spent_table(found, readers, nbytes):
+    head = [f"{reporting.counted(readers, 'reader')}, for each GB", "times as long as files", "elapsed", "reader: user", "system", "page faults", "waits",
             "daemon: user", "system", "waits"]
     rows = []
     for (way, side), spent in found.items():
@@ -207,7 +224,7 @@ def spent_table(found, nbytes):
     return reporting.table(head, rows)
 
 
-def samples_table(found):
+def samples_table(found, readers):
     """Shares of the elapsed time: those of a reader and of a daemon that work at the same time are more than all of it together."""
     kinds = [*KINDS, KERNEL, PROGRAM]
     rows = []
@@ -215,7 +232,7 @@ def samples_table(found):
         for process in ("reader", "daemon") if side != "files" else ("reader",):
             cells = [f"{spent.samples.get((process, kind), 0) / SAMPLES_A_SECOND / spent.elapsed * 100:.0f} %" for kind in kinds]
             rows.append([f"{way}, {side}: {process}", *cells])
-    return reporting.table(["of the time that it takes, one processor is at", *kinds], rows)
+    return reporting.table([f"{reporting.counted(readers, 'reader')}: of the time that it takes, one processor is at", *kinds], rows)
 
 
 if __name__ == "__main__":

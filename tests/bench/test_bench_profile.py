@@ -1,4 +1,4 @@
-"""The profile of one reader is made, on a checkpoint too small for its numbers to mean anything."""
+"""The profile of readers is made, on a checkpoint too small for its numbers to mean anything."""
 import os
 import pathlib
 import sys
@@ -14,26 +14,29 @@ if os.environ.get("CI") != "true":
     pytest.importorskip("deepspeed")
 
 import bench_profile  # noqa: E402
+import reporting  # noqa: E402
 import tables  # noqa: E402
 
 CASES = ["raw, files", "raw, the view", "raw, mirror_fs that reads nothing", "torch.load, files", "torch.load, the view"]
 
 
 def test_the_benchmark_measures_and_reports(tmp_path, capfd):
-    report = tables.document(tmp_path, "profile")
-    arguments = [*tables.TINY, "--width=256", f"--directory={tmp_path}", f"--report={report}"]
+    name = f"profile of {reporting.processors()} processors"
+    report = tables.document(tmp_path, name)
+    arguments = [*tables.TINY, "--width=256", "--readers", "1", "2", f"--directory={tmp_path}", f"--report={report}"]
     assert bench_profile.main(arguments) == 0
-    text = tables.section(report, "profile")
+    text = tables.section(report, name)
     assert text in capfd.readouterr().out
-    rows = tables.table(text, "for each GB")
-    assert list(rows) == CASES
-    for label, (ratio, elapsed, *_, waits) in rows.items():
-        assert float(ratio) > 0 and int(elapsed.removesuffix(" ms")) > 0
-        assert (waits == "") == label.endswith("files"), "there is no daemon"
-    assert rows["raw, files"][0] == rows["torch.load, files"][0] == "1.00"
-    if "No table of samples: " not in text:
-        sampled = tables.table(text, "of the time that it takes, one processor is at")
-        assert list(sampled) == [f"{case}: {side}" for case in CASES for side in ("reader", "daemon") if side == "reader" or "files" not in case]
+    for readers in ("1 reader", "2 readers"):
+        rows = tables.table(text, f"{readers}, for each GB")
+        assert list(rows) == CASES
+        for label, (ratio, elapsed, *_, waits) in rows.items():
+            assert float(ratio) > 0 and int(elapsed.removesuffix(" ms")) > 0
+            assert (waits == "") == label.endswith("files"), "there is no daemon"
+        assert rows["raw, files"][0] == rows["torch.load, files"][0] == "1.00"
+        if "No table of samples: " not in text:
+            sampled = tables.table(text, f"{readers}: of the time that it takes, one processor is at")
+            assert list(sampled) == [f"{case}: {side}" for case in CASES for side in ("reader", "daemon") if side == "reader" or "files" not in case]
     assert list(tmp_path.iterdir()) == [report]
 
 
@@ -56,6 +59,6 @@ def test_perf_that_cannot_record_is_not_used(monkeypatch, tmp_path):
 
 
 def test_samples_are_counted_by_process_and_kind():
-    report = "# Samples: 9\n 5 ; 7:python3 ;[k] _copy_to_iter\n 3 ; 9:ckptfs ;[k] fuse_dev_do_read\n 1 ; 9:ckptfs ;[.] main\n 2 ; 10:ckptfs ;[k] schedule\n"
-    counted = bench_profile.Samples(None, {"reader": 7, "daemon": 9}, "").counted(report)
-    assert counted == {("reader", "copying"): 5, ("daemon", "FUSE"): 3, ("daemon", bench_profile.PROGRAM): 1, ("daemon", "waiting and waking"): 2}
+    report = "# Samples: 10\n 5 ; 7:python3 ;[k] _copy_to_iter\n 1 ; 8:python3 ;[k] _copy_to_iter\n 3 ; 9:ckptfs ;[k] fuse_dev_do_read\n 1 ; 9:ckptfs ;[.] main\n 2 ; 10:ckptfs ;[k] schedule\n"
+    counted = bench_profile.Samples(None, [7, 8], 9, "").counted(report)
+    assert counted == {("reader", "copying"): 6, ("daemon", "FUSE"): 3, ("daemon", bench_profile.PROGRAM): 1, ("daemon", "waiting and waking"): 2}

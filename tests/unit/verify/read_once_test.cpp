@@ -21,8 +21,8 @@
 #include "verify/source_pass.h"
 #include "verify/verify_view.h"
 #include "view/world_size_kind.h"
+#include "zero/passing_weights.h"
 #include "zero/reader.h"
-#include "zero/weights_comparison.h"
 
 namespace ckptfs::verify {
 namespace read_once {
@@ -235,7 +235,7 @@ TEST(ReadOnce, WhatHasPassedIsNotReadAgain) {
         const auto weights = counted.pass().compare_weights();
         ASSERT_TRUE(weights.ok());
         EXPECT_EQ(weights->different_numel(), 0U);
-        EXPECT_EQ(weights->compared_numel(), zero::compare_weights(counted.checkpoint())->compared_numel());
+        EXPECT_EQ(weights->compared_numel(), zero::PassingWeights(counted.checkpoint()).compare()->compared_numel());
     }
 }
 

@@ -13,6 +13,7 @@
 #include "support/other_save.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
+#include "zero/passing_weights.h"
 #include "zero/reader.h"
 
 namespace ckptfs::zero {
@@ -134,7 +135,7 @@ TEST(TwoSaves, NoFixtureLooksLikeThem) {
         const Read found = read(tag_of(checkpoint));
         ASSERT_TRUE(found.ok()) << found.error().message();
         EXPECT_THAT((*found)->warnings, IsEmpty()) << checkpoint;
-        const auto weights = compare_weights(**found);
+        const auto weights = PassingWeights(**found).compare();
         ASSERT_TRUE(weights.ok()) << weights.error().message();
         EXPECT_EQ(weights->different_numel(), 0U) << checkpoint;
         if ((*found)->stage == 1 || (*found)->stage == 2) {
