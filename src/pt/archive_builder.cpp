@@ -21,7 +21,8 @@ Result<std::shared_ptr<const VirtualFile>> ArchiveBuilder::lay_out(const pickle:
                                                                    std::shared_ptr<const void> owner) {
     CKPTFS_TRY(begin_layout(file_name));
     pickle_.replace(pickle_.root(), root);
-    return lay_out_in(Frame::of_torch_save(), root_name_of(file_name), file_name, std::move(owner));
+    CKPTFS_ASSIGN(const Emitted emitted, emit());
+    return lay_out_in(Frame::of_torch_save(), root_name_of(file_name), file_name, emitted, std::move(owner));
 }
 
 }  // namespace ckptfs::pt

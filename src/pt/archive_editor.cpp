@@ -104,30 +104,34 @@ const Node* ArchiveEditor::own_copy(const Node* node) {
 Result<std::shared_ptr<const VirtualFile>> ArchiveEditor::lay_out(const std::string& file_name,
                                                                   std::shared_ptr<const void> owner) {
     CKPTFS_TRY(begin_layout(file_name));
-    CKPTFS_ASSIGN(const bool unedited, is_unedited());
-    if (unedited) {
-        PieceList whole;
-        whole.add_source(base_->file().get(), 0, base_->file()->size());
-        return VirtualFile::create(file_name, std::move(whole), with_files(std::move(owner)));
+    if (!pickle_.is_edited() && !is_base_moved()) {
+        return as_base(file_name, std::move(owner));
+    }
+    CKPTFS_ASSIGN(const Emitted emitted, emit());
+    CKPTFS_ASSIGN(const bool is_same, is_as_in_base(emitted));
+    if (is_same) {
+        return as_base(file_name, std::move(owner));
     }
     const bool from_stream = base_->root_name() == stream_root_name;
     return lay_out_in(Frame::of(*base_), from_stream ? std::string(stream_root_name) : root_name_of(file_name),
-                      file_name, std::move(owner));
+                      file_name, emitted, std::move(owner));
 }
 
-Result<bool> ArchiveEditor::is_unedited() const {
-    if (is_base_moved()) {
+Result<std::shared_ptr<const VirtualFile>> ArchiveEditor::as_base(const std::string& file_name,
+                                                                  std::shared_ptr<const void> owner) const {
+    PieceList whole;
+    whole.add_source(base_->file().get(), 0, base_->file()->size());
+    return VirtualFile::create(file_name, std::move(whole), with_files(std::move(owner)));
+}
+
+/// Whether the edits have changed nothing in the end.
+Result<bool> ArchiveEditor::is_as_in_base(const Emitted& emitted) const {
+    if (is_base_moved() || !std::all_of(emitted.storages.begin(), emitted.storages.end(),
+                                        [this](const EmittedStorage& storage) { return is_base(storage); })) {
         return false;
     }
-    CKPTFS_ASSIGN(const std::vector<const Node*> ids, pickle_.persistent_ids());
-    CKPTFS_ASSIGN(const std::vector<EmittedStorage> storages, find_storages(ids));
-    if (!std::all_of(storages.begin(), storages.end(),
-                     [this](const EmittedStorage& storage) { return is_base(storage); })) {
-        return false;
-    }
-    CKPTFS_ASSIGN(const std::string written, pickle_.write());
     CKPTFS_ASSIGN(const std::string pristine, pickle::Editor(base_->tree()).write());
-    return written == pristine;
+    return emitted.pickle == pristine;
 }
 
 }  // namespace ckptfs::pt

@@ -38,7 +38,9 @@ class ArchiveEditor final : public ArchiveWriter {
     const pickle::Node* storage_id_like(const TensorRef& like, std::size_t storage);
     const pickle::Node* rewrap(const pickle::Node* object, const pickle::Node* rebuild, const pickle::Node* arguments);
     const pickle::Node* own_copy(const pickle::Node* node);
-    [[nodiscard]] Result<bool> is_unedited() const;
+    [[nodiscard]] Result<std::shared_ptr<const VirtualFile>> as_base(const std::string& file_name,
+                                                                     std::shared_ptr<const void> owner) const;
+    [[nodiscard]] Result<bool> is_as_in_base(const Emitted& emitted) const;
 
     std::shared_ptr<const Archive> base_;
 };

@@ -155,19 +155,6 @@ const ArchiveWriter::Origin* ArchiveWriter::origin_of(const std::shared_ptr<cons
     return &origins_.emplace_back(Origin{archive, {}});
 }
 
-Result<std::vector<ArchiveWriter::EmittedStorage>> ArchiveWriter::find_storages(
-    const std::vector<const Node*>& ids) const {
-    std::vector<EmittedStorage> storages;
-    std::unordered_map<const Origin*, std::unordered_set<std::size_t>> seen;
-    for (const Node* id : ids) {
-        CKPTFS_ASSIGN(const EmittedStorage storage, identify(id));
-        if (seen[storage.origin].insert(storage.index).second) {
-            storages.push_back(storage);
-        }
-    }
-    return storages;
-}
-
 Result<ArchiveWriter::EmittedStorage> ArchiveWriter::identify(const Node* id) const {
     const auto made_here = new_ids_.find(id);
     if (made_here != new_ids_.end()) {
@@ -183,39 +170,67 @@ Result<ArchiveWriter::EmittedStorage> ArchiveWriter::identify(const Node* id) co
     return EmittedStorage{origin, *index};
 }
 
-Result<void> ArchiveWriter::number(const std::vector<const Node*>& ids, const std::vector<EmittedStorage>& storages) {
-    std::unordered_map<const Origin*, std::unordered_map<std::size_t, const Node*>> key_nodes;
-    for (std::size_t i = 0; i < storages.size(); ++i) {
-        const EmittedStorage& storage = storages[i];
+/// Gives the storages their numbers as they come up, in the ids that are about to be written.
+class ArchiveWriter::Numbering {
+ public:
+    explicit Numbering(ArchiveWriter& writer) : writer_(writer) {}
+
+    Result<void> begin(const Node* id) {
+        const Node* const tuple = id_tuple(writer_.pickle_, id);
+        if (done_.contains(tuple)) {
+            return {};
+        }
+        CKPTFS_ASSIGN(const EmittedStorage storage, writer_.identify(id));
+        const auto [at, is_new] = numbers_[storage.origin].try_emplace(storage.index, Number{storages_.size()});
+        if (is_new) {
+            storages_.push_back(storage);
+        }
+        done_.insert(tuple);
+        rename(storage, at->second, tuple);
+        return {};
+    }
+    [[nodiscard]] std::vector<EmittedStorage> storages() && { return std::move(storages_); }
+
+ private:
+    struct Number {
+        std::size_t number = 0;
+        const Node* key = nullptr;  ///< where it is not the key that the storage has
+    };
+
+    void rename(const EmittedStorage& storage, Number& number, const Node* tuple) {
+        const std::string key = std::to_string(number.number);
         if (storage.origin == nullptr) {
-            new_storages_[storage.index].key_node->text = std::to_string(i);
-        } else if (!is_base(storage) || storage.origin->archive->storages()[storage.index].key != std::to_string(i)) {
-            key_nodes[storage.origin][storage.index] = pickle_.string(std::to_string(i));
+            writer_.new_storages_[storage.index].key_node->text = key;
+            return;
         }
-    }
-    std::unordered_set<const Node*> seen;
-    std::vector<std::pair<const Node*, const Node*>> renames;
-    for (const Node* id : ids) {
-        CKPTFS_ASSIGN(const EmittedStorage storage, identify(id));
-        const Node* const tuple = id_tuple(pickle_, id);
-        const auto& of_origin = key_nodes[storage.origin];
-        const auto key = of_origin.find(storage.index);
-        if (key == of_origin.end() || !seen.insert(tuple).second) {
-            continue;
+        const bool is_base = writer_.is_base(storage);
+        if (is_base && storage.origin->archive->storages()[storage.index].key == key) {
+            return;
         }
-        Node* const renamed = pickle_.copy(tuple);
-        renamed->items[key_item] = key->second;
-        if (!is_base(storage)) {
-            renamed->items[0] = pickle_.literal(renamed->items[0]->text);
-            renamed->items[location_item] = pickle_.literal("cpu");
+        pickle::Editor& pickle = writer_.pickle_;
+        if (number.key == nullptr) {
+            number.key = pickle.string(key);
         }
-        renames.emplace_back(tuple, renamed);
+        Node* const renamed = pickle.copy(tuple);
+        renamed->items[key_item] = number.key;
+        if (!is_base) {
+            renamed->items[0] = pickle.literal(renamed->items[0]->text);
+            renamed->items[location_item] = pickle.literal("cpu");
+        }
+        pickle.replace(tuple, renamed);
+        done_.insert(renamed);
     }
-    // Only now: while they are looked at, the origins' tuples must still say which storage they mean.
-    for (const auto& [tuple, renamed] : renames) {
-        pickle_.replace(tuple, renamed);
-    }
-    return {};
+
+    ArchiveWriter& writer_;
+    std::vector<EmittedStorage> storages_;
+    std::unordered_map<const Origin*, std::unordered_map<std::size_t, Number>> numbers_;
+    std::unordered_set<const Node*> done_;  // tuples
+};
+
+Result<ArchiveWriter::Emitted> ArchiveWriter::emit() {
+    Numbering numbering(*this);
+    CKPTFS_ASSIGN(std::string written, pickle_.write([&](const Node* id) { return numbering.begin(id); }));
+    return Emitted{std::move(written), std::move(numbering).storages()};
 }
 
 bool ArchiveWriter::is_base(const EmittedStorage& storage) const {
@@ -282,13 +297,10 @@ Result<void> ArchiveWriter::begin_layout(const std::string& file_name) {
 
 Result<std::shared_ptr<const VirtualFile>> ArchiveWriter::lay_out_in(const Frame& frame, const std::string& root,
                                                                      const std::string& file_name,
-                                                                     std::shared_ptr<const void> owner) {
-    CKPTFS_ASSIGN(const std::vector<const Node*> ids, pickle_.persistent_ids());
-    CKPTFS_ASSIGN(const std::vector<EmittedStorage> storages, find_storages(ids));
-    CKPTFS_TRY(check_storages(storages));
-    CKPTFS_TRY(number(ids, storages));
-    CKPTFS_ASSIGN(const std::string written, pickle_.write());
-    PieceList pieces = lay_out_records(frame, root, written, records_of(storages));
+                                                                     const Emitted& emitted,
+                                                                     std::shared_ptr<const void> owner) const {
+    CKPTFS_TRY(check_storages(emitted.storages));
+    PieceList pieces = lay_out_records(frame, root, emitted.pickle, records_of(emitted.storages));
     for (const Origin& origin : origins_) {
         pieces.add_origin(origin.places.empty() ? origin.archive->file().get() : origin.places.file());
     }

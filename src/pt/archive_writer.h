@@ -62,6 +62,10 @@ class ArchiveWriter {
 
         bool operator==(const EmittedStorage&) const = default;
     };
+    struct Emitted {
+        std::string pickle;
+        std::vector<EmittedStorage> storages;  ///< as they are numbered: in the order of their first appearance
+    };
 
     /// A tuple of them.
     const pickle::Node* integers(const std::vector<std::uint64_t>& values);
@@ -70,15 +74,14 @@ class ArchiveWriter {
     const pickle::Node* storage_id(std::size_t storage, const pickle::Node* kind);
     const pickle::Node* storage_class_node(model::DType dtype);
 
-    /// In the order of their first appearance in the pickle.
-    [[nodiscard]] Result<std::vector<EmittedStorage>> find_storages(const std::vector<const pickle::Node*>& ids) const;
-    [[nodiscard]] Result<void> check_storages(const std::vector<EmittedStorage>& storages) const;
+    /// Writes the pickle and numbers the storages, in one pass over the tree. Call it once.
+    Result<Emitted> emit();
     /// `owner` and the files of all origins.
     [[nodiscard]] std::shared_ptr<const void> with_files(std::shared_ptr<const void> owner) const;
-    /// Numbers the storages, writes the pickle and lays everything out. `owner` and all origins' files are kept.
+    /// Lays out what was emitted. `owner` and all origins' files are kept.
     Result<std::shared_ptr<const VirtualFile>> lay_out_in(const Frame& frame, const std::string& root,
-                                                          const std::string& file_name,
-                                                          std::shared_ptr<const void> owner);
+                                                          const std::string& file_name, const Emitted& emitted,
+                                                          std::shared_ptr<const void> owner) const;
     /// `internal` where it was called before, or tensors were made wrongly.
     Result<void> begin_layout(const std::string& file_name);
 
@@ -90,8 +93,10 @@ class ArchiveWriter {
     std::optional<Error> misuse_;
 
  private:
+    class Numbering;
+
     [[nodiscard]] Result<EmittedStorage> identify(const pickle::Node* id) const;
-    Result<void> number(const std::vector<const pickle::Node*>& ids, const std::vector<EmittedStorage>& storages);
+    [[nodiscard]] Result<void> check_storages(const std::vector<EmittedStorage>& storages) const;
     [[nodiscard]] static RecordPlace place_of(const EmittedStorage& storage);
     [[nodiscard]] std::vector<StorageRecord> records_of(const std::vector<EmittedStorage>& storages) const;
     const Origin* origin_of(const std::shared_ptr<const Archive>& archive);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -169,8 +170,13 @@ class Editor {
     /// Python's picklers wrote them. `damaged` where tuples or arguments contain themselves without end, `internal` for
     /// a value that the protocol cannot hold.
     [[nodiscard]] Result<std::string> write() const;
-    /// The persistent-id nodes (resolved) in the order in which write() emits them, each reference once per emission.
-    /// Errors as write().
+    /// The same; `begin` is called with each persistent-id node (resolved) before that is written, each time that it
+    /// is, and may replace what it holds. An error of it is returned.
+    [[nodiscard]] Result<std::string> write(const std::function<Result<void>(const Node* id)>& begin) const;
+    /// Whether anything was replaced.
+    [[nodiscard]] bool is_edited() const { return !replaced_.empty(); }
+    /// The persistent-id nodes (resolved) in the order in which write() begins them, each reference once per emission:
+    /// a pickler asks for the id before it writes what is in it. Errors as write().
     [[nodiscard]] Result<std::vector<const Node*>> persistent_ids() const;
 
  private:

@@ -218,15 +218,23 @@ Result<void> Editor::set_item(const Node* sequence, std::size_t index, const Nod
 }
 
 Result<std::string> Editor::write() const {
-    Writer writer(*this);
+    return write([](const Node*) { return Result<void>(); });
+}
+
+Result<std::string> Editor::write(const std::function<Result<void>(const Node* id)>& begin) const {
+    Writer writer(*this, Writer::For::bytes, begin);
     CKPTFS_TRY(writer.run());
     return std::move(writer).bytes();
 }
 
 Result<std::vector<const Node*>> Editor::persistent_ids() const {
-    Writer writer(*this, Writer::For::persistent_ids);
+    std::vector<const Node*> ids;
+    Writer writer(*this, Writer::For::persistent_ids, [&](const Node* id) {
+        ids.push_back(id);
+        return Result<void>();
+    });
     CKPTFS_TRY(writer.run());
-    return std::move(writer).persistent_ids();
+    return ids;
 }
 
 }  // namespace ckptfs::pickle

@@ -66,8 +66,11 @@ std::optional<Op> default_text_opcode(const Node* node, int protocol) {
 
 }  // namespace
 
-Writer::Writer(const Editor& editor, For what)
-    : editor_(editor), protocol_(editor.base().protocol()), framer_(protocol_, what == For::bytes) {
+Writer::Writer(const Editor& editor, For what, BeginId begin_id)
+    : editor_(editor),
+      protocol_(editor.base().protocol()),
+      framer_(protocol_, what == For::bytes),
+      begin_id_(std::move(begin_id)) {
     // Between two values that enter the memo, a path through the tree that is longer than this must pass a value twice,
     // and will do so for ever. Each value is at most four tasks.
     max_height_ = 4 * (editor.base().nodes_.size() + editor.nodes_.size()) + 16;
@@ -155,8 +158,13 @@ void Writer::create(const Node* node) {
                 break;
             }
             return create_from_parts(node);
-        case Kind::object:
         case Kind::persistent_id:
+            if (auto begun = begin_id_(node); !begun) {
+                error_ = std::move(begun).error();
+                return;
+            }
+            return create_from_parts(node);
+        case Kind::object:
             return create_from_parts(node);
         case Kind::extension:
             create_extension(node);
@@ -369,7 +377,6 @@ void Writer::finish_parts(const Node* node) {
             break;
         case Kind::persistent_id:
             write(Op::binpersid);
-            persistent_ids_.push_back(node);
             break;
         default:
             write(object_opcode(node));

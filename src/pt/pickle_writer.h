@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,18 +17,19 @@
 
 namespace ckptfs::pickle {
 
-/// One run over one Editor, which must not change meanwhile.
+/// One run over one Editor, which must not change meanwhile, but for what `begin_id` replaces.
 class Writer {
  public:
     enum class For : std::uint8_t { bytes, persistent_ids };
+    using BeginId = std::function<Result<void>(const Node* id)>;
 
     /// `what`: bytes() where they are wanted. Those of many megabytes are not made for the persistent ids alone.
-    explicit Writer(const Editor& editor, For what = For::bytes);
+    /// `begin_id`: called before each persistent id is written.
+    Writer(const Editor& editor, For what, BeginId begin_id);
 
     Result<void> run();
 
     [[nodiscard]] std::string bytes() && { return std::move(framer_).bytes(); }
-    [[nodiscard]] std::vector<const Node*> persistent_ids() && { return std::move(persistent_ids_); }
 
  private:
     enum class Step : std::uint8_t { parts, items, mutations, opcode, detour };
@@ -93,7 +95,7 @@ class Writer {
     std::unordered_map<const Node*, Place> foreign_places_;  // of nodes from other trees whose number is taken
     std::uint32_t memo_count_ = 0;
     std::unordered_map<const Node*, std::size_t> detours_;  // how many of a node's detours have been begun
-    std::vector<const Node*> persistent_ids_;
+    BeginId begin_id_;
     bool recursive_ = false;  // whether parts of a value led back to it
     std::size_t height_at_put_ = 0;
     std::size_t max_height_ = 0;

@@ -171,8 +171,8 @@ TEST(PickleEditor, PersistentIdsInOrderOfWriting) {
     const Node* root = editor.base().root();
     const auto before = editor.persistent_ids();
     ASSERT_TRUE(before.ok());
-    const std::vector<const Node*> expected = {root->items[0], root->items[1], root->items[2],
-                                               root->items[3]->items[0]->items[1], root->items[3]};
+    const std::vector<const Node*> expected = {root->items[0], root->items[1], root->items[2], root->items[3],
+                                               root->items[3]->items[0]->items[1]};
     EXPECT_EQ(*before, expected);
     const Node* fresh = editor.persistent_id(editor.string("fresh"));
     editor.replace(root->items[1], editor.list({fresh, fresh}));
@@ -182,6 +182,27 @@ TEST(PickleEditor, PersistentIdsInOrderOfWriting) {
     EXPECT_EQ((*after)[1], fresh);
     EXPECT_EQ((*after)[2], fresh);
     EXPECT_EQ((*after)[3], root->items[2]);
+}
+
+TEST(PickleEditor, WhatAPersistentIdHoldsMayBeReplacedAsItIsWritten) {
+    Editor editor(parsed(golden("persistent.2.c")));
+    std::vector<const Node*> begun;
+    const auto bytes = editor.write([&](const Node* id) -> Result<void> {
+        begun.push_back(id);
+        editor.replace(id->items.front(), editor.string("id " + std::to_string(begun.size())));
+        return {};
+    });
+    ASSERT_TRUE(bytes.ok());
+    EXPECT_EQ(begun.size(), 4U) << "the last one lay in another, which holds it no more";
+    Editor again(parsed(*bytes));
+    const auto ids = again.persistent_ids();
+    ASSERT_TRUE(ids.ok());
+    for (std::size_t i = 0; i < ids->size(); ++i) {
+        EXPECT_TRUE(is_string((*ids)[i]->items.front(), "id " + std::to_string(i + 1)));
+    }
+    const auto refused = editor.write([](const Node*) { return Result<void>(Error(ErrorCode::damaged, "not this")); });
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().message(), "not this");
 }
 
 // The memo keeps count when what held the first reference is gone.
