@@ -43,7 +43,7 @@ take_cpu() {
 }
 
 for step in "${steps[@]}"; do
-    echo "=== $step"
+    echo "=== $step, $SECONDS s after the start"
     begin=$SECONDS
     take_cpu
     cpu_begin=$cpu

@@ -16,6 +16,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import site
 import subprocess
 import sys
@@ -29,6 +30,7 @@ import compiler_cache  # noqa: E402
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 README = REPOSITORY / "README.md"
 NOT_RUN = "# not run:"
+PATIENCE_S = 800  # for what takes a minute or two where everything is built
 
 
 def blocks(text):
@@ -103,16 +105,38 @@ def environment_of_a_bare_machine(home, tools):
     return environment | compiler_cache.environment_of(home / "ckptfs")
 
 
+def run_session(session, home, environment):
+    """A shell's exit status and output; one that hangs is ended with all that it has started, and what it has said till then is told."""
+    with subprocess.Popen(["bash", "-e", "-o", "pipefail", "-c", session], cwd=home, env=environment, text=True, errors="replace",
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True) as shell:
+        try:
+            output, _ = shell.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(shell.pid, signal.SIGTERM)  # `ckptfs run` ends what it runs, and unmounts
+            try:
+                output, _ = shell.communicate(timeout=30)
+            except subprocess.TimeoutExpired:
+                os.killpg(shell.pid, signal.SIGKILL)
+                output, _ = shell.communicate()
+            pytest.fail(f"it has not ended after {PATIENCE_S} s:\n{output}")
+    return shell.returncode, output
+
+
+def test_a_session_that_hangs_is_ended_with_what_it_has_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "PATIENCE_S", 1)
+    with pytest.raises(pytest.fail.Exception, match=r"after 1 s:\nbefore$"):
+        run_session("echo before; sleep 1000 & wait; echo after", tmp_path, os.environ)
+
+
 def test_every_command_works(home, tmp_path_factory):
     session = "".join(f"echo '>> README.md:{number}'\n{content}" for number, content in commands())
     assert session, "README.md has no block marked sh"
     environment = environment_of_a_bare_machine(home, tmp_path_factory.mktemp("bare") / "bin")
-    done = subprocess.run(["bash", "-e", "-o", "pipefail", "-c", session], cwd=home, env=environment,
-                          stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, output = run_session(session, home, environment)
+    assert status == 0, output
     # Each framework has gone on at another world size, from where it was.
-    reached = collections.Counter(re.findall(r"^at step (\d+) of (\d+) ranks$", done.stdout, re.MULTILINE))
-    assert reached == {("8", "2"): 1, ("16", "3"): 1, ("4", "2"): 2, ("8", "3"): 2}, done.stdout
+    reached = collections.Counter(re.findall(r"^at step (\d+) of (\d+) ranks$", output, re.MULTILINE))
+    assert reached == {("8", "2"): 1, ("16", "3"): 1, ("4", "2"): 2, ("8", "3"): 2}, output
     mounts = pathlib.Path("/proc/self/mounts").read_text(encoding="utf-8")
     assert f" {home}/" not in mounts, "a mount is left after the last command"
     assert "GTest" not in (home / "ckptfs/build/CMakeCache.txt").read_text(encoding="utf-8"), "a user's build looked for GTest"
