@@ -165,6 +165,9 @@ class VirtualFile final : public File {
     /// Each source file that the bytes come from is checked once, after all is read.
     Result<void> read(std::uint64_t offset, std::span<std::byte> out) const override;
     Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const override;
+    /// False where the pieces are small: gathering them is faster.
+    Result<bool> hand_over_unchecked(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target,
+                                     FilesRead& read) const override;
     Result<void> check() const override;
     void add_origins(std::vector<const File*>& out) const override;
     /// Of the piece there alone.
@@ -185,6 +188,8 @@ class VirtualFile final : public File {
  private:
     VirtualFile(std::string name, PieceList list, std::shared_ptr<const void> owner,
                 std::shared_ptr<const MemoryReservation> memory);
+
+    [[nodiscard]] Result<void> expect_within(std::uint64_t offset, std::uint64_t nbytes) const;
 
     std::string name_;
     PieceList list_;

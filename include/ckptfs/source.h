@@ -74,6 +74,24 @@ struct OpenDescriptor {
     std::shared_ptr<const void> owner = nullptr;
 };
 
+/// Takes bytes to where the system brings them: pages of files, as the system has them, and memory.
+class PageTarget {
+ public:
+    PageTarget() = default;
+    PageTarget(const PageTarget&) = delete;
+    PageTarget& operator=(const PageTarget&) = delete;
+    virtual ~PageTarget() = default;
+
+    /// Forgets what was taken until now; `nbytes` are to follow. False where they would not fit.
+    [[nodiscard]] virtual bool begin(std::uint64_t nbytes) = 0;
+    /// Whether nothing was taken since begin().
+    [[nodiscard]] virtual bool is_empty() const = 0;
+    /// The next `nbytes`, which `descriptor` has from `offset` on. False where not all of them are there to be taken.
+    [[nodiscard]] virtual bool take(int descriptor, std::uint64_t offset, std::uint64_t nbytes) = 0;
+    /// The next bytes, which are copied.
+    [[nodiscard]] virtual bool take(std::span<const std::byte> bytes) = 0;
+};
+
 class FilesRead;
 
 /// One generation of a file's bytes. Immutable and safe for concurrent use.
@@ -101,6 +119,13 @@ class File {
     /// to `read`, which asks once for many reads. Until it has, the bytes may be another generation's.
     virtual Result<void> read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& /*read*/) const {
         return this->read(offset, out);
+    }
+    /// Hands `nbytes` from `offset` on over to `target`, which has begun, with read_unchecked()'s errors. False where
+    /// that cannot be, or does not pay: read them then. As long as `target` has them they change with the file, unless
+    /// that is cut off or replaced: whoever wants to know asks `read` once more when they have gone on.
+    virtual Result<bool> hand_over_unchecked(std::uint64_t /*offset*/, std::uint64_t /*nbytes*/, PageTarget& /*target*/,
+                                             FilesRead& /*read*/) const {
+        return false;
     }
     /// `stale` when the file behind it is no longer the generation that was opened.
     virtual Result<void> check() const { return {}; }

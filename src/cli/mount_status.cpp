@@ -217,6 +217,9 @@ void add_requests(Metrics& metrics, const RequestTotals& requests) {
     metrics.describe("bytes_total", "counter", "Bytes of files that went through the daemon.");
     metrics.value(std::to_string(requests.of(Operation::read).nbytes), R"(direction="read")");
     metrics.value(std::to_string(requests.of(Operation::write).nbytes), R"(direction="written")");
+    metrics.only("bytes_handed_over_total", "counter",
+                 "Bytes of those that were read which the kernel moved by itself, without the daemon's having them.",
+                 requests.handed_over_nbytes);
 }
 
 std::size_t tags_with_problem(const FileSystemState& files) {
@@ -379,6 +382,7 @@ std::string status_json(const MountStatus& status) {
                     {"open_directories", status.files.open_directories}}},
                   {"bytes",
                    {{"read", status.requests.of(Operation::read).nbytes},
+                    {"handed_over", status.requests.handed_over_nbytes},
                     {"written", status.requests.of(Operation::write).nbytes}}},
                   {"requests", requests_json(status.requests)},
                   {"generations_read", status.files.generations_read},

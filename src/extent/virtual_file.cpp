@@ -1,5 +1,6 @@
 // Reads of a virtual file: each becomes a gather over the pieces that the window touches.
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <limits>
@@ -18,6 +19,19 @@ constexpr std::uint64_t largest_gap = std::uint64_t{16} << 10;
 /// What one such read may cover, gaps included; also the size of the scratch buffer. Longer runs go straight to the
 /// caller.
 constexpr std::uint64_t largest_span = std::uint64_t{128} << 10;
+/// Pieces that are handed over have so many bytes on average: each costs a call, and begins and ends on pages that it
+/// shares with nobody, of which a target has few.
+constexpr std::uint64_t smallest_handed_over = std::uint64_t{256} << 10;
+
+bool hand_over_zeros(std::uint64_t nbytes, PageTarget& target) {
+    static constexpr std::array<std::byte, 4096> zeros{};
+    for (; nbytes > 0; nbytes -= std::min<std::uint64_t>(nbytes, zeros.size())) {
+        if (!target.take(std::span(zeros).first(std::min<std::uint64_t>(nbytes, zeros.size())))) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /// The part of a source piece that falls into the window, and where it goes.
 struct Run {
@@ -177,12 +191,53 @@ void VirtualFile::add_origins(std::vector<const File*>& out) const {
     }
 }
 
-Result<void> VirtualFile::read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const {
-    if (!fits(offset, out.size(), size())) {
-        return Error(ErrorCode::invalid_argument, "bytes " + std::to_string(offset) + " to " +
-                                                      std::to_string(offset + out.size()) + " of '" + name_ +
-                                                      "' were asked for, which has " + std::to_string(size()));
+Result<void> VirtualFile::expect_within(std::uint64_t offset, std::uint64_t nbytes) const {
+    if (fits(offset, nbytes, size())) {
+        return {};
     }
+    return Error(ErrorCode::invalid_argument, "bytes " + std::to_string(offset) + " to " +
+                                                  std::to_string(offset + nbytes) + " of '" + name_ +
+                                                  "' were asked for, which has " + std::to_string(size()));
+}
+
+Result<bool> VirtualFile::hand_over_unchecked(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target,
+                                              FilesRead& read) const {
+    CKPTFS_TRY(expect_within(offset, nbytes));
+    const std::uint64_t end = offset + nbytes;
+    std::uint64_t count = 0;
+    for (auto at = pieces().at(offset); at != pieces().end() && at.begin_offset() < end; ++at) {
+        if (++count * smallest_handed_over > nbytes) {
+            return false;
+        }
+    }
+    for (auto at = pieces().at(offset); offset < end; ++at) {
+        const Piece piece = *at;
+        const std::uint64_t within = offset - at.begin_offset();
+        const std::uint64_t length = std::min(piece.length - within, end - offset);
+        bool is_taken = false;
+        switch (piece.kind) {
+            case Piece::Kind::source: {
+                CKPTFS_ASSIGN(is_taken, piece.file->hand_over_unchecked(piece.offset + within, length, target, read));
+                break;
+            }
+            case Piece::Kind::zeros:
+                is_taken = hand_over_zeros(length, target);
+                break;
+            case Piece::Kind::literal:
+                is_taken =
+                    target.take(std::as_bytes(std::span(list_.literals())).subspan(piece.offset + within, length));
+                break;
+        }
+        if (!is_taken) {
+            return false;
+        }
+        offset += length;
+    }
+    return true;
+}
+
+Result<void> VirtualFile::read_unchecked(std::uint64_t offset, std::span<std::byte> out, FilesRead& read) const {
+    CKPTFS_TRY(expect_within(offset, out.size()));
     Gather gather(read);
     for (auto at = pieces().at(offset); !out.empty(); ++at) {
         const Piece piece = *at;

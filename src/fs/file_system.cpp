@@ -120,8 +120,17 @@ Outcome<std::size_t> FileSystem::read(std::uint64_t handle, std::uint64_t offset
     return guarded("read", [&] { return implementation_->read(handle, offset, out); });
 }
 
-Outcome<ReadBytes> FileSystem::fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept {
-    return guarded("read", [&] { return implementation_->fetch(handle, offset, out); });
+Outcome<ReadBytes> FileSystem::fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out,
+                                     PageTarget* target) noexcept {
+    return guarded("read", [&] { return implementation_->fetch(handle, offset, out, target); });
+}
+
+void FileSystem::let_hand_over(std::uint64_t handle) noexcept {
+    guarded("handing over", [&] { implementation_->let_hand_over(handle); });
+}
+
+bool FileSystem::hands_over() const noexcept {
+    return implementation_->hands_over();
 }
 
 OpenDescriptor FileSystem::whole_file(std::uint64_t handle) noexcept {

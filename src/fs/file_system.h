@@ -149,8 +149,16 @@ class FileSystem {
     /// Fills the front of `out` with the bytes from `offset` to the end of the file or of `out`, whichever comes first;
     /// never less. The value is their number.
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept;
-    /// The same bytes, in `out` or where they have been read ahead to.
-    Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out) noexcept;
+    /// The same bytes, in `out` or where they have been read ahead to. Bytes of a file that may be handed over go to
+    /// `target` instead, if there is one and that pays; flush() says then whether all of them were of the generation
+    /// that was opened. What is returned is to be destroyed when its bytes have gone on.
+    Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out,
+                             PageTarget* target = nullptr) noexcept;
+    /// Bytes of this handle may be handed over: nobody keeps them for other readers, who would not be told that they
+    /// were wrong.
+    void let_hand_over(std::uint64_t handle) noexcept;
+    /// Whether fetch() hands anything over: where nothing is read ahead that does not have to be waited for.
+    [[nodiscard]] bool hands_over() const noexcept;
     /// The system's own file behind the handle, where the kernel may read it, and write it if it is open for that, by
     /// itself: SOURCE's of a mount that can be written, and otherwise what File::whole_file() says.
     OpenDescriptor whole_file(std::uint64_t handle) noexcept;

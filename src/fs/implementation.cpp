@@ -43,14 +43,14 @@ FileSystem::Implementation::Implementation(std::shared_ptr<SourceTree> tree, con
 }
 
 void FileSystem::Implementation::adopt(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
-    hand_over(directory, tag);
+    adopt_as_current(directory, tag);
     if (lists_suggestions_) {
         tree_->known_tags().note_read(tag);
         static_cast<void>(tree_->known_tags().suggestions());  // now: nothing may keep this tag
     }
 }
 
-void FileSystem::Implementation::hand_over(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
+void FileSystem::Implementation::adopt_as_current(const std::string& directory, const std::shared_ptr<const Tag>& tag) {
     const auto path = tree_->source().resolve(directory);
     if (!path) {
         return;
@@ -206,7 +206,7 @@ Outcome<std::size_t> FileSystem::Implementation::read(std::uint64_t handle, std:
 }
 
 Outcome<ReadBytes> FileSystem::Implementation::fetch(std::uint64_t handle, std::uint64_t offset,
-                                                     std::span<std::byte> out) {
+                                                     std::span<std::byte> out, PageTarget* target) {
     const auto opened = files_.find(handle);
     if (!opened || !opened->stream) {
         const auto got = read(handle, offset, out);
@@ -221,8 +221,21 @@ Outcome<ReadBytes> FileSystem::Implementation::fetch(std::uint64_t handle, std::
     if (offset >= size) {
         return ReadBytes{};
     }
-    auto bytes = opened->stream->read(offset, out.first(std::min<std::uint64_t>(out.size(), size - offset)));
-    return bytes ? Outcome(std::move(bytes).value()) : failed_to_read(*opened, bytes.error());
+    auto bytes = opened->stream->read(offset, out.first(std::min<std::uint64_t>(out.size(), size - offset)),
+                                      opened->may_be_handed_over ? target : nullptr);
+    if (!bytes) {
+        return failed_to_read(*opened, bytes.error());
+    }
+    if (bytes->handed_over) {
+        bytes->holders.front() = opened;  // the file may be closed as soon as they have gone on
+    }
+    return std::move(bytes).value();
+}
+
+void FileSystem::Implementation::let_hand_over(std::uint64_t handle) {
+    if (const auto opened = files_.find(handle)) {
+        opened->may_be_handed_over = true;
+    }
 }
 
 OpenDescriptor FileSystem::Implementation::whole_file(std::uint64_t handle) {
@@ -362,8 +375,15 @@ Outcome<std::size_t> FileSystem::Implementation::write(std::uint64_t handle, std
 }
 
 Outcome<Done> FileSystem::Implementation::flush(std::uint64_t handle) {
-    const auto opened = source_handle(handle);
-    return opened ? opened->flush() : Outcome<Done>(Done{});
+    const auto opened = files_.find(handle);
+    if (!opened) {
+        return Errno{EBADF};
+    }
+    if (opened->bytes.handle) {
+        return opened->bytes.handle->flush();
+    }
+    const auto settled = opened->stream ? opened->stream->settle() : Result<void>();
+    return settled ? Outcome<Done>(Done{}) : failed_to_read(*opened, settled.error());
 }
 
 Outcome<Done> FileSystem::Implementation::fsync(std::uint64_t handle, bool data_only) {

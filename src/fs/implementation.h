@@ -42,7 +42,9 @@ class FileSystem::Implementation {
     Outcome<OpenedFile> open(std::uint64_t inode, int flags, const Caller* caller);
     Outcome<std::shared_ptr<const File>> open_file(std::uint64_t inode);
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
-    Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
+    Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out, PageTarget* target);
+    void let_hand_over(std::uint64_t handle);
+    [[nodiscard]] bool hands_over() const { return read_ahead_ && !read_ahead_->reads_fast_files(); }
     OpenDescriptor whole_file(std::uint64_t handle);
     void release(std::uint64_t handle) { files_.erase(handle); }
 
@@ -93,6 +95,7 @@ class FileSystem::Implementation {
         OpenedBytes bytes;
         std::optional<Stream> stream;  // of `bytes.file`, where that is read ahead
         std::atomic<bool> reported = false;
+        std::atomic<bool> may_be_handed_over = false;
     };
     struct OpenDirectory {
         std::uint64_t inode = 0;
@@ -111,7 +114,7 @@ class FileSystem::Implementation {
     static Errno failed_to_read(OpenFile& opened, const Error& error);
 
     // To the tag's generation, if it is of what lies in the directory now.
-    void hand_over(const std::string& directory, const std::shared_ptr<const Tag>& tag);
+    void adopt_as_current(const std::string& directory, const std::shared_ptr<const Tag>& tag);
 
     const std::shared_ptr<ReadAhead> read_ahead_;  // nullptr: none
     std::shared_ptr<SourceTree> tree_;

@@ -27,7 +27,7 @@ class SourceTree : public std::enable_shared_from_this<SourceTree> {
     [[nodiscard]] TimePoint now() const { return clocks_.now(); }
     [[nodiscard]] const Clocks& clocks() const { return clocks_; }
     [[nodiscard]] KnownTags& known_tags() { return known_tags_; }
-    /// Held by whoever tries again after memory was short: see once_there_is_room().
+    /// Held by whoever reads a tag again after memory was short.
     [[nodiscard]] std::mutex& turn_for_memory() { return turn_for_memory_; }
 
     /// Whether anybody but the mount's own user may come.

@@ -7,7 +7,6 @@
 #include "fs/attributes.h"
 #include "fs/current_tag.h"
 #include "fs/own_directory.h"
-#include "fs/room.h"
 #include "util/path.h"
 
 namespace ckptfs {
@@ -28,7 +27,7 @@ Result<std::vector<Permissions>> passages_of(const MountTree& mount, const Stand
 
 Outcome<Attributes> attributes_of(const MountTree& mount, const StandingView& standing, const View& view,
                                   std::size_t index, std::uint64_t inode) {
-    const auto size = once_there_is_room(standing.files->directory()->tree(), [&] { return view.file_size(index); });
+    const auto size = view.file_size(index);
     if (!size) {
         return answer(size.error());
     }
@@ -271,8 +270,7 @@ Outcome<std::vector<std::byte>> own_attribute(const StandingView& standing, std:
     if (!content->view) {
         return Errno{ESTALE};
     }
-    const auto file =
-        once_there_is_room(standing.files->directory()->tree(), [&] { return content->view->open(index); });
+    const auto file = content->view->open(index);
     return file ? Outcome(to_bytes(lines_of((*file)->source_names()))) : answer(file.error());
 }
 
@@ -280,7 +278,7 @@ Outcome<OpenedBytes> open_file(const StandingView& standing, const std::shared_p
                                std::size_t index) {
     const View& view = *content->view;
     const auto& directory = standing.files->directory();
-    auto file = once_there_is_room(directory->tree(), [&] { return view.open(index); });
+    auto file = view.open(index);
     if (!file) {
         if (file.error().code() == ErrorCode::stale) {
             directory->expire();

@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <utility>
 
-#include "fs/room.h"
 #include "fs/source_directory.h"
 #include "fs/source_tree.h"
 #include "util/log.h"

@@ -3,16 +3,17 @@
 
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <numeric>
 #include <string_view>
 #include <utility>
 
 #include "fs/identity.h"
-#include "fs/room.h"
 #include "fs/source_directory.h"
 #include "fs/source_tree.h"
 #include "fs/tag_files.h"
 #include "util/log.h"
+#include "util/memory_budget.h"
 #include "util/parallel.h"
 #include "util/path.h"
 #include "util/scoped_flag.h"
@@ -56,6 +57,10 @@ class RefusedTag final : public Tag {
 };
 
 }  // namespace
+
+bool lacks_memory(const Error& error) {
+    return error.code() == ErrorCode::io && error.system_errno() == ENOMEM;
+}
 
 std::size_t looks_at_a_time(std::size_t count) {
     constexpr std::size_t most = 16;
@@ -123,9 +128,7 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
         if (!has_settled()) {
             tree_->clocks().sleep(tree_->known_tags().last_save(path_) ? settling_time_of_save : settling_time);
         }
-        auto read = once_there_is_room(
-            *tree_, [&] { return tree_->reader().read(tree_->source(), path_); },
-            [](const auto& tag) { return tag->problem() != nullptr && lacks_memory(*tag->problem()); });
+        auto read = read_once_there_is_room();
         if (telling_ && read->problem() == nullptr && !read_from_these_shards(*read)) {
             // What was let go of is not what is there now, and what is known of its files is not of this tag.
             read = std::make_shared<RefusedTag>(*read,
@@ -141,6 +144,29 @@ std::shared_ptr<const Tag> TagGeneration::tag() {
         }
     }
     return tag_;
+}
+
+std::shared_ptr<const Tag> TagGeneration::read_once_there_is_room() {
+    constexpr std::chrono::milliseconds first_pause{20};
+    constexpr std::chrono::milliseconds longest_pause{160};
+    constexpr std::chrono::milliseconds patience{5000};
+    const auto lacks_room = [](const Tag& tag) {
+        // What failed holds nothing: whatever is held is others'.
+        return tag.problem() != nullptr && lacks_memory(*tag.problem()) && MemoryBudget::of_process().held() > 0;
+    };
+    auto read = tree_->reader().read(tree_->source(), path_);
+    const auto begin = tree_->now();
+    std::chrono::milliseconds slept{0};
+    for (auto pause = first_pause; lacks_room(*read) && slept < patience && tree_->now() - begin < patience;
+         pause = std::min(2 * pause, longest_pause)) {
+        tree_->clocks().sleep(pause);
+        slept += pause;
+        const std::unique_lock turn(tree_->turn_for_memory(), std::try_to_lock);
+        if (turn.owns_lock()) {
+            read = tree_->reader().read(tree_->source(), path_);
+        }
+    }
+    return read;
 }
 
 std::shared_ptr<const Tag> TagGeneration::tag_if_read() {

@@ -25,6 +25,9 @@ inline constexpr std::size_t looked_at_whole = 16;
 /// How many threads look at so many files: looking at one that is far away is waiting.
 [[nodiscard]] std::size_t looks_at_a_time(std::size_t count);
 
+/// Whether the budget of memory, or the system, had too little left: there may be more in a moment.
+[[nodiscard]] bool lacks_memory(const Error& error);
+
 /// All zero for what is not there.
 [[nodiscard]] FileStamp stamp_of(const Source& source, const std::string& path);
 
@@ -87,6 +90,10 @@ class TagGeneration : public std::enable_shared_from_this<TagGeneration> {
     [[nodiscard]] bool read_from_these_shards(const Tag& tag) const;
     [[nodiscard]] Result<std::vector<Permissions>> find_passages() const;
     void set_tag(std::shared_ptr<const Tag> tag);
+    /// Reads the tag. Where memory is short it waits for what others hold, up to five seconds, since files are read and
+    /// closed; so does whoever needs the tag meanwhile. One at a time tries again, or two that fit one after the other
+    /// would keep refusing each other.
+    [[nodiscard]] std::shared_ptr<const Tag> read_once_there_is_room();
 
     std::shared_ptr<SourceTree> tree_;
     std::string path_;

@@ -72,8 +72,26 @@ void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t of
         reply_error(request, ENOMEM);
         return;
     }
-    reply(request, file_system_of(request).fetch(file->fh, static_cast<std::uint64_t>(offset), buffer),
-          [&](const ReadBytes& got) { reply_parts(request, got); });
+    auto& adapter = adapter_of(request);
+    const ReplyPipes::Loan pipe = adapter.hands_over() ? adapter.reply_pipes.borrow() : nullptr;
+    const auto read = adapter.file_system.fetch(file->fh, static_cast<std::uint64_t>(offset), buffer, pipe.get());
+    reply(request, read, [&](const ReadBytes& got) {
+        if (got.handed_over) {
+            pipe->reply(request);
+        } else {
+            reply_parts(request, got);
+        }
+    });
+}
+
+/// The kernel asks when a file is closed, and never again once that was answered ENOSYS, which is no error then.
+void flush_read(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
+    const auto& adapter = adapter_of(request);
+    if (adapter.hands_over()) {
+        reply_done(request, adapter.file_system.flush(file->fh));
+    } else {
+        fuse_reply_err(request, ENOSYS);
+    }
 }
 
 void release(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
@@ -173,6 +191,7 @@ fuse_lowlevel_ops make_operations() {
     operations.readlink = readlink;
     operations.open = open;
     operations.read = read;
+    operations.flush = flush_read;
     operations.release = release;
     operations.opendir = opendir;
     operations.readdir = readdir;

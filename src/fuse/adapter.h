@@ -11,6 +11,7 @@
 #include "fuse/mount.h"
 #include "fuse/open_modes.h"
 #include "fuse/passthrough.h"
+#include "fuse/reply_pipe.h"
 #include "host/request_counters.h"
 
 namespace ckptfs {
@@ -28,6 +29,7 @@ class Adapter {
     KernelBackingFiles backing_files;
     const std::shared_ptr<RequestCounters> counters;
     OpenModes modes;
+    ReplyPipes reply_pipes;
     std::function<void()> on_init;  ///< called, if set before the session serves, when the kernel has connected
 
     /// What is asked of the kernel, by libfuse itself where that can.
@@ -36,6 +38,10 @@ class Adapter {
     /// Whether a file that is opened with `flags` is to be read and written past the page cache. In automatic mode only
     /// where shared mappings still work.
     [[nodiscard]] bool opens_direct(const OpenedFile& opened, int flags) const;
+    /// Whether bytes of files are handed over to the kernel rather than read.
+    [[nodiscard]] bool hands_over() const;
+    /// Bytes that the kernel asks for at a time, at most.
+    [[nodiscard]] unsigned most_request_nbytes() const;
     /// Whether the kernel may read and write SOURCE's files by itself.
     [[nodiscard]] bool passes_through() const;
 
@@ -43,7 +49,7 @@ class Adapter {
     [[nodiscard]] bool maps_direct() const;
 
     const IoMode io_;
-    const bool is_handed_over_;
+    const bool is_on_descriptor_;
     std::atomic<bool> libfuse_maps_direct_ = false;
     std::atomic<bool> libfuse_passes_through_ = false;
 };

@@ -37,7 +37,6 @@ namespace ckptfs {
 namespace {
 
 constexpr unsigned max_threads = 64;
-constexpr const char* read_ahead_kb = "1024";  // 1 MiB requests; more does not pay
 
 // What libfuse has to say goes to the log, and while mounting into the error. libfuse knows one such function.
 class LibfuseMessages {
@@ -159,11 +158,19 @@ class Session {
 
 #if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
 ssize_t hooked_writev(int descriptor, iovec* parts, int count, void* user_data) {
+    ssize_t answer = 0;
+    if (count > 0 && ReplyPipe::writes(descriptor, parts[0], answer)) {
+        return answer;
+    }
     return static_cast<Adapter*>(user_data)->init_hook.writev(descriptor, parts, count);
 }
 
 ssize_t hooked_read(int descriptor, void* buffer, std::size_t nbytes, void* user_data) {
-    return static_cast<Adapter*>(user_data)->init_hook.read(descriptor, buffer, nbytes);
+    const ssize_t got = static_cast<Adapter*>(user_data)->init_hook.read(descriptor, buffer, nbytes);
+    if (got > 0) {
+        ReplyPipe::see_request(buffer, static_cast<std::size_t>(got));
+    }
+    return got;
 }
 #endif
 
@@ -186,12 +193,12 @@ std::string name_of(dev_t device) {
 }
 
 // Without it the kernel asks for 128 KiB at a time. Only root may; a mount works without.
-void raise_read_ahead(const std::string& device) {
+void raise_read_ahead(const std::string& device, unsigned nbytes) {
     const auto path = "/sys/class/bdi/" + device + "/read_ahead_kb";
     const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-    const std::string_view value = read_ahead_kb;
+    const std::string value = std::to_string(nbytes / 1024);
     if (descriptor < 0 || ::write(descriptor, value.data(), value.size()) < 0) {
-        log::info(path + " cannot be raised to " + read_ahead_kb + ": " + std::generic_category().message(errno));
+        log::info(path + " cannot be raised to " + value + ": " + std::generic_category().message(errno));
     }
     if (descriptor >= 0) {
         ::close(descriptor);
@@ -240,14 +247,18 @@ class OwnMount {
 // Asks the mount for its root from outside, as a first user would, while the session serves.
 class ReadinessProbe {
  public:
-    ReadinessProbe(const std::string& mount_point, const OwnMount& own, const std::function<void()>& on_ready) {
+    /// `request_nbytes`: what the kernel may ask for at a time.
+    ReadinessProbe(const std::string& mount_point, const OwnMount& own, unsigned request_nbytes,
+                   const std::function<void()>& on_ready) {
         // Signals are for the thread that serves.
         sigset_t all{};
         sigset_t before{};
         sigfillset(&all);
         pthread_sigmask(SIG_SETMASK, &all, &before);
         try {
-            thread_ = std::thread([this, mount_point, &own, on_ready] { run(mount_point, own, on_ready); });
+            thread_ = std::thread([this, mount_point, &own, request_nbytes, on_ready] {
+                run(mount_point, own, request_nbytes, on_ready);
+            });
         } catch (const std::system_error& failure) {
             failure_ = failure.code().value();
         }
@@ -268,7 +279,8 @@ class ReadinessProbe {
     [[nodiscard]] bool runs() const { return thread_.joinable(); }
 
  private:
-    void run(const std::string& mount_point, const OwnMount& own, const std::function<void()>& on_ready) noexcept {
+    void run(const std::string& mount_point, const OwnMount& own, unsigned request_nbytes,
+             const std::function<void()>& on_ready) noexcept {
         struct stat root {};
         if (::stat(mount_point.c_str(), &root) != 0) {
             give_up(errno);
@@ -278,7 +290,7 @@ class ReadinessProbe {
                 if (!own.is_on(device)) {
                     return;  // somebody has unmounted it already
                 }
-                raise_read_ahead(device);
+                raise_read_ahead(device, request_nbytes);
                 on_ready();
             } catch (const std::exception& failure) {
                 log::error(failure.what());
@@ -373,7 +385,7 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     if (options.descriptor) {
         adapter.on_init = [&first_answer] { first_answer.give(); };
     } else {
-        probe.emplace(options.mount_point, own, on_ready);
+        probe.emplace(options.mount_point, own, adapter.most_request_nbytes(), on_ready);
     }
     const int outcome = !probe || probe->runs() ? serve(session.get()) : 0;
     const int failure = probe ? probe->failure() : first_answer.failure();

@@ -10,7 +10,7 @@ namespace ckptfs {
 namespace {
 
 constexpr unsigned max_background = 128;
-constexpr unsigned max_write_nbytes = 1U << 20U;  // more does not pay
+constexpr unsigned usual_request_nbytes = 1U << 20U;  // more does not pay
 
 /// Only root may have the kernel read and write files by itself.
 bool wants_passthrough(const MountOptions& options) {
@@ -26,22 +26,22 @@ Adapter::Adapter(FileSystem& to_serve, const MountOptions& options)
       counters(options.counters ? options.counters : std::make_shared<RequestCounters>()),
       modes(backing_files),
       io_(options.io),
-      is_handed_over_(options.descriptor.has_value()) {}
+      is_on_descriptor_(options.descriptor.has_value()) {}
 
 void Adapter::negotiate(fuse_conn_info& connection) {
-    // Splicing is slower here, and turns a shrunk source into a shorter file.
+    // libfuse's own splicing falls back to copying where a reply does not fit into its pipe, and turns a source that
+    // shrinks into a shorter file: see ReplyPipe.
     auto unwanted = static_cast<unsigned>(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE |
                                           FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
     unsigned wanted = 0;
     if (writable) {
         // Umask and access control lists count where SOURCE lies.
         wanted = FUSE_CAP_DONT_MASK | FUSE_CAP_POSIX_ACL;
-        connection.max_write = std::min(connection.max_write, max_write_nbytes);
     } else {
         // Attributes never change under an inode, so that asking for them before each cached read is of no use.
         wanted = FUSE_CAP_CACHE_SYMLINKS;
         unwanted |= FUSE_CAP_AUTO_INVAL_DATA;
-        if (is_handed_over_) {
+        if (is_on_descriptor_) {
             // Has the kernel check permissions, should whoever mounted have left default_permissions out.
             wanted |= FUSE_CAP_POSIX_ACL;
         }
@@ -61,8 +61,19 @@ void Adapter::negotiate(fuse_conn_info& connection) {
     libfuse_maps_direct_ = maps_direct;
     libfuse_passes_through_ = passes_through;
     connection.want = (connection.want & ~unwanted) | (connection.capable & wanted);
+    connection.max_write =
+        std::min(connection.max_write, most_request_nbytes());  // max_pages follows it, and reads that
     connection.max_background = max_background;
     connection.congestion_threshold = max_background * 3 / 4;
+}
+
+bool Adapter::hands_over() const {
+    constexpr bool is_hooked = FUSE_VERSION < FUSE_MAKE_VERSION(3, 17);
+    return is_hooked && file_system.hands_over();
+}
+
+unsigned Adapter::most_request_nbytes() const {
+    return hands_over() ? static_cast<unsigned>(ReplyPipe::most_nbytes) : usual_request_nbytes;
 }
 
 bool Adapter::maps_direct() const {

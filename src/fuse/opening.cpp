@@ -34,6 +34,9 @@ void Opening::fill(fuse_file_info& file) const {
     const bool direct = adapter_.opens_direct(opened_, flags_);
     file.fh = opened_.handle;
     file.direct_io = direct ? 1 : 0;
+    if (direct && adapter_.hands_over()) {
+        adapter_.file_system.let_hand_over(opened_.handle);
+    }
     file.keep_cache = !direct && opened_.keeps_pages ? 1 : 0;
 }
 

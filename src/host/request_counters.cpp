@@ -76,6 +76,9 @@ void RequestCounters::end(Operation operation, const Answer& answer, std::chrono
     if (answer.nbytes != 0) {
         add(counters.nbytes, answer.nbytes);
     }
+    if (answer.is_handed_over) {
+        add(shard.handed_over_nbytes, answer.nbytes);
+    }
     if (answer.error != 0) {
         add(counters.errors, 1);
         add(shard.errors[std::min<std::size_t>(static_cast<std::size_t>(answer.error), known_errnos - 1)], 1);
@@ -89,6 +92,7 @@ RequestTotals RequestCounters::totals() const {
     std::uint64_t ended = 0;
     for (const Shard& shard : shards_) {
         ended += value(shard.ended);
+        totals.handed_over_nbytes += value(shard.handed_over_nbytes);
         for (std::size_t i = 0; i < operation_count; ++i) {
             const OperationCounters& from = shard.operations.at(i);
             OperationTotals& to = totals.operations.at(i);

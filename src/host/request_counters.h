@@ -51,8 +51,9 @@ inline constexpr std::size_t operation_count = static_cast<std::size_t>(Operatio
 
 /// What became of one request.
 struct Answer {
-    int error = 0;             ///< errno, 0: none
-    std::uint64_t nbytes = 0;  ///< of data, read or written
+    int error = 0;                ///< errno, 0: none
+    std::uint64_t nbytes = 0;     ///< of data, read or written
+    bool is_handed_over = false;  ///< these bytes went from a file to whoever read without having been in this process
 };
 
 /// How long requests took: `counts[i]` of them at most 2^i microseconds and longer than the one before, the last one
@@ -78,7 +79,8 @@ struct OperationTotals {
 
 struct RequestTotals {
     std::array<OperationTotals, operation_count> operations{};
-    std::map<int, std::uint64_t> errors;  ///< by errno
+    std::map<int, std::uint64_t> errors;   ///< by errno
+    std::uint64_t handed_over_nbytes = 0;  ///< of those that were read
     std::uint64_t in_progress = 0;
 
     [[nodiscard]] const OperationTotals& of(Operation operation) const {
@@ -119,6 +121,7 @@ class RequestCounters {
     struct alignas(cache_line) Shard {
         Counter begun = 0;
         Counter ended = 0;
+        Counter handed_over_nbytes = 0;
         std::array<OperationCounters, operation_count> operations{};
         std::array<Counter, known_errnos> errors{};
     };

@@ -68,6 +68,14 @@ class PinnedFile final : public File {
         return fill(fd, offset, out);
     }
 
+    Result<bool> hand_over_unchecked(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target,
+                                     FilesRead& read) const override {
+        CKPTFS_TRY(expect_within(offset, nbytes));
+        CKPTFS_ASSIGN(const SharedFd fd, descriptor());
+        read.add(this);
+        return target.take(fd->get(), offset, nbytes);
+    }
+
     /// By its descriptor where that is open still, else by its name: opening it again would be the same look, and more.
     Result<void> check() const override {
         if (const SharedFd pooled = state_->pool().find(id_)) {

@@ -10,6 +10,8 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
+#include <set>
 #include <span>
 #include <thread>
 #include <unordered_set>
@@ -37,6 +39,24 @@ struct ReadAheadOptions {
     Block::Clock now = std::chrono::steady_clock::now;
 };
 
+class Stream;
+
+/// Bytes that a target was given and still has: to be destroyed when they have gone on. Their files were checked
+/// before; they are checked again then, and where one may have become another generation meanwhile the stream is torn.
+class HandedOver {
+ public:
+    /// The stream outlives it.
+    HandedOver(Stream& stream, FilesRead files);
+    HandedOver(const HandedOver&) = delete;
+    HandedOver& operator=(const HandedOver&) = delete;
+    ~HandedOver();
+
+ private:
+    Stream& stream_;
+    FilesRead files_;
+    std::uint64_t number_ = 0;  // of all of the stream
+};
+
 /// Where the bytes of a read lie, in order, without having been copied together.
 struct ReadBytes {
     static constexpr std::size_t most_parts = 3;
@@ -44,6 +64,8 @@ struct ReadBytes {
     std::array<std::span<const std::byte>, most_parts> parts;
     std::array<std::shared_ptr<const void>, most_parts> holders;  ///< keep the parts, where they are not the caller's
     std::size_t count = 0;
+    /// A target has them instead, all of them. Behind the holders, so that it is destroyed before them.
+    std::unique_ptr<HandedOver> handed_over;
 
     void add(std::span<const std::byte> part, std::shared_ptr<const void> holder) {
         parts.at(count) = part;
@@ -68,19 +90,30 @@ class Stream {
     ~Stream();
 
     /// The bytes from `offset` on, as many as fit into `out` (all of them in the file), of which `out` or blocks have
-    /// them. What no block has, and is not being read in order, is read as File::read() does.
-    Result<ReadBytes> read(std::uint64_t offset, std::span<std::byte> out);
+    /// them. What no block has, and is not being read in order, is handed over to `target`, if there is one and that
+    /// can be, or else read as File::read() does. The error of settle() where the stream is torn.
+    Result<ReadBytes> read(std::uint64_t offset, std::span<std::byte> out, PageTarget* target = nullptr);
+    /// Waits until what was handed over until now has gone on. An error where the stream is torn: that of the check
+    /// that failed, since what was handed over may have been another generation's.
+    Result<void> settle();
 
  private:
     friend class ReadAhead;
+    friend class HandedOver;
 
     struct Needed {
         std::array<std::shared_ptr<Block>, ReadBytes::most_parts> blocks;
         std::size_t count = 0;
         std::size_t read_ahead = 0;  ///< how many of them somebody was asked to read before
+        bool can_be_handed_over = false;
     };
 
-    Needed needed_for(std::uint64_t offset, std::uint64_t nbytes);
+    Result<Needed> needed_for(std::uint64_t offset, std::uint64_t nbytes);
+    /// Of bytes that no block has. `target`: nullptr where they cannot be handed over.
+    Result<ReadBytes> read_now(std::uint64_t offset, std::span<std::byte> out, PageTarget* target);
+    /// nullptr: read them instead.
+    Result<std::unique_ptr<HandedOver>> hand_over(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target);
+    [[nodiscard]] Result<void> intact() const;  // under mutex_
     /// The block of that number, made if it must be; nullptr where there is no memory for it.
     std::shared_ptr<Block> block(std::uint64_t number, bool& is_new);
     void plan(std::uint64_t number);
@@ -107,6 +140,12 @@ class Stream {
     std::uint64_t planned_until_ = 0;       // of this run: no block below is planned again
     unsigned fast_reads_ = 0;               // in a row; where none was slow lately, the largest number
     bool was_used_ = false;                 // since release_if_idle() asked
+    bool cannot_hand_over_ = false;         // a target could not take pages of this file
+    std::uint64_t handed_over_ = 0;         // how often
+    std::set<std::uint64_t> on_their_way_;  // of those, what has not gone on
+    std::condition_variable gone_on_;
+    bool is_torn_ = false;
+    std::optional<Error> torn_by_;  // nullopt where there was no memory to say it
 };
 
 /// The threads and the memory of all streams of a mount. Outlives its streams. Safe for concurrent use.
@@ -121,6 +160,10 @@ class ReadAhead {
     void release_idle();
 
     [[nodiscard]] std::uint64_t held_nbytes() const { return memory_->held_nbytes(); }
+    /// Whether files whose bytes come at once are read ahead.
+    [[nodiscard]] bool reads_fast_files() const {
+        return options_.even_fast_files && options_.memory_nbytes >= stream_block_nbytes;
+    }
 
  private:
     friend class Stream;

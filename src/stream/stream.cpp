@@ -1,6 +1,7 @@
 // What is kept of one open file, and how far ahead of its reader that goes.
 #include <algorithm>
 #include <chrono>
+#include <exception>
 #include <utility>
 
 #include "stream/read_ahead.h"
@@ -22,6 +23,8 @@ constexpr std::uint64_t first_slow_depth = 16;
 
 /// How many of the blocks behind a reader are kept for what the kernel has asked for at the same time.
 constexpr std::uint64_t kept_behind = 4;
+/// Less is copied as fast.
+constexpr std::size_t least_handed_over = std::size_t{128} << 10;
 /// Of one block, whose parts come from many files.
 constexpr std::size_t most_helpers = 32;
 
@@ -46,19 +49,18 @@ Stream::~Stream() {
     drop_all();
 }
 
-Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out) {
+Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out, PageTarget* target) {
     ReadBytes bytes;
     if (out.empty()) {
         return bytes;
     }
     const std::uint64_t end = offset + out.size();
-    const Needed needed = needed_for(offset, out.size());
+    CKPTFS_ASSIGN(const Needed needed, needed_for(offset, out.size()));
     const auto& now = read_ahead_.options_.now;
     const auto start = now();
     if (needed.count == 0) {
-        CKPTFS_TRY(file_->read(offset, out));
+        CKPTFS_ASSIGN(bytes, read_now(offset, out, needed.can_be_handed_over ? target : nullptr));
         learn_read(now() - start);
-        bytes.add(out, nullptr);
         return bytes;
     }
     for (const auto& block : std::span(needed.blocks).first(needed.count)) {
@@ -78,9 +80,83 @@ Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out) {
     return bytes;
 }
 
-Stream::Needed Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
+Result<ReadBytes> Stream::read_now(std::uint64_t offset, std::span<std::byte> out, PageTarget* target) {
+    ReadBytes bytes;
+    if (target != nullptr && out.size() >= least_handed_over && !read_ahead_.reads_fast_files()) {
+        CKPTFS_ASSIGN(bytes.handed_over, hand_over(offset, out.size(), *target));
+    }
+    if (!bytes.handed_over) {
+        CKPTFS_TRY(file_->read(offset, out));
+        bytes.add(out, nullptr);
+    }
+    return bytes;
+}
+
+Result<std::unique_ptr<HandedOver>> Stream::hand_over(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target) {
+    if (!target.begin(nbytes)) {
+        return std::unique_ptr<HandedOver>();
+    }
+    FilesRead read;
+    CKPTFS_ASSIGN(const bool is_handed_over, file_->hand_over_unchecked(offset, nbytes, target, read));
+    if (!is_handed_over) {
+        const std::lock_guard lock(mutex_);
+        cannot_hand_over_ = cannot_hand_over_ || !target.is_empty();  // else the pieces there are small
+        return std::unique_ptr<HandedOver>();
+    }
+    CKPTFS_TRY(read.check());
+    return std::make_unique<HandedOver>(*this, std::move(read));
+}
+
+HandedOver::HandedOver(Stream& stream, FilesRead files) : stream_(stream), files_(std::move(files)) {
+    const std::lock_guard lock(stream_.mutex_);
+    number_ = ++stream_.handed_over_;
+    stream_.on_their_way_.insert(number_);
+}
+
+HandedOver::~HandedOver() {
+    bool is_torn = true;
+    std::optional<Error> torn_by;
+    try {
+        if (auto checked = files_.check(); checked.ok()) {
+            is_torn = false;
+        } else {
+            torn_by = checked.error();
+        }
+    } catch (const std::exception&) {
+        // Without memory to find out, nobody can say that they were right.
+    }
+    const std::lock_guard lock(stream_.mutex_);
+    if (is_torn && !stream_.is_torn_) {
+        stream_.is_torn_ = true;
+        stream_.torn_by_ = std::move(torn_by);
+    }
+    stream_.on_their_way_.erase(number_);
+    stream_.gone_on_.notify_all();
+}
+
+Result<void> Stream::settle() {
+    std::unique_lock lock(mutex_);
+    const std::uint64_t until = handed_over_;
+    gone_on_.wait(lock, [&] { return on_their_way_.empty() || *on_their_way_.begin() > until; });
+    return intact();
+}
+
+Result<void> Stream::intact() const {
+    if (!is_torn_) {
+        return {};
+    }
+    const std::string found = torn_by_ ? torn_by_->message() : "there was no memory to find that out";
+    return Error(torn_by_ ? torn_by_->code() : ErrorCode::stale,
+                 "'" + file_->name() + "' may have changed while it was being read: " + found,
+                 torn_by_ ? torn_by_->system_errno() : 0);
+}
+
+Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
     const std::lock_guard lock(mutex_);
     was_used_ = true;
+    CKPTFS_TRY(intact());
+    Needed none;
+    none.can_be_handed_over = !cannot_hand_over_;
     const AccessPattern::Read read = pattern_.note(offset, nbytes);
     if (read == AccessPattern::Read::begins) {
         drop_all();
@@ -88,18 +164,18 @@ Stream::Needed Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
     const bool is_in_order = read != AccessPattern::Read::elsewhere && (even_if_fast_ || fast_reads_ < forgotten_after);
     const std::uint64_t first = offset / stream_block_nbytes;
     const std::uint64_t last = (offset + nbytes - 1) / stream_block_nbytes;
-    Needed needed;
     if (last - first >= ReadBytes::most_parts || (!is_in_order && blocks_.empty())) {
-        return needed;
+        return none;
     }
+    Needed needed;
     for (std::uint64_t number = first; number <= last; ++number) {
         if (!is_in_order && !blocks_.contains(number)) {
-            return {};
+            return none;
         }
         bool is_new = false;
         auto found = block(number, is_new);
         if (!found) {
-            return {};
+            return none;
         }
         if (is_new && found->reads() > 1) {
             read_ahead_.ask_for_help(found, std::min(found->reads() - 1, most_helpers), ReadAhead::Need::now);

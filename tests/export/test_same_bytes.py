@@ -1,5 +1,7 @@
 """What an export leaves is what a mount shows, with the checksums that a mount leaves out."""
 import os
+import pathlib
+import re
 import shutil
 import zipfile
 
@@ -106,6 +108,21 @@ def test_a_wrong_byte_is_one_that_testzip_finds(checkpoint, target):
         file.write(bytes([byte[0] ^ 1]))
     with zipfile.ZipFile(path) as archive:
         assert archive.testzip() == record.filename
+
+
+def bytes_read_by(mount):
+    return int(re.search(r"^rchar: (\d+)", pathlib.Path(f"/proc/{mount.process.pid}/io").read_text(), re.MULTILINE).group(1))
+
+
+@pytest.mark.parametrize("view", ["world-size-3", "world-size-6", "weights"])
+def test_what_a_mount_hands_over_is_what_it_reads(large, mounted, target, view):
+    """Pieces of many MB, which begin anywhere: an export reads them, and so does a mount that reads ahead."""
+    export(large, target, f"--view={view}")
+    mount = mounted(large, f"--view={view}", "--io=direct", "--read-ahead-memory=0")
+    before = bytes_read_by(mount)
+    expect_equal(target, mount.path)
+    shown = sum(path.stat().st_size for path in target.rglob("*") if path.is_file())
+    assert shown > 50_000_000 and bytes_read_by(mount) - before < shown / 2, "the rest was handed over"
 
 
 def test_one_tag_of_several(checkpoint, mounted, target):

@@ -97,6 +97,16 @@ def test_what_is_read_and_refused_is_counted(source, mounted):
     assert tag["path"] == str(source / TAG) and tag["problem"] is None
 
 
+@pytest.mark.parametrize("options", [(), ("--read-ahead-memory=0",), ("--writable",)])
+def test_closing_counts_as_no_error(source, mounted, options):
+    mount = mounted(source, "--world-size=3", "--io=direct", *options)
+    for path in (mount.path / TAG).iterdir():
+        path.read_bytes()
+    after = status_of(mount)
+    assert requests_of(after, "flush")["count"] > 0
+    assert requests_of(after, "flush")["errors"] == 0 and "ENOSYS" not in after["requests"]["by_errno"]
+
+
 def test_what_is_written_is_counted(source, mounted):
     mount = mounted(source, "--world-size=2", "--writable", "--io=cached")
     (mount.path / "new").write_bytes(b"x" * 12345)

@@ -1,4 +1,5 @@
 """Files that are read in order: ahead of their reader where the daemon reads them, by the kernel itself where they are SOURCE's own."""
+import json
 import mmap
 import os
 import pathlib
@@ -43,8 +44,30 @@ def test_every_byte_is_the_sources(large, mounted, io, memory):
             assert file.read(3 * MIB) == whole[offset:offset + 3 * MIB]
 
 
-def test_a_file_that_changes_while_it_is_read_ahead_is_stale(large, mounted):
-    mount = mounted(large.parent, "--world-size=3", "--io=direct")
+def bytes_asked_for(mount):
+    """Of the daemon, by the kernel."""
+    return json.loads((mount.path / ".ckptfs" / "status.json").read_text())["bytes"]["read"]
+
+
+def bytes_read_by(mount):
+    """By read(2) and its like, of the daemon."""
+    return daemon(mount, "io", "rchar")
+
+
+def test_where_nothing_is_read_ahead_bytes_are_handed_over_and_pass_through_no_memory(large, mounted):
+    mount = mounted(large.parent, "--world-size=3", "--io=direct", "--read-ahead-memory=0")
+    whole, before = large.read_bytes(), bytes_read_by(mount)
+    assert read_in_order(mount.path / large.name, 5 * MIB) == whole
+    assert bytes_read_by(mount) - before < SIZE / 8
+    # What is small is copied, and what lies anywhere begins anywhere.
+    with open(mount.path / large.name, "rb", buffering=0) as file:
+        for offset, size in ((1, MIB), (4097, 3 * MIB), (SIZE - MIB - 7, 2 * MIB), (12345, 100), (SIZE - 1, 10)):
+            assert os.pread(file.fileno(), size, offset) == whole[offset:offset + size]
+
+
+@pytest.mark.parametrize("memory", ["--read-ahead-memory=0", "--read-ahead-memory=64MiB"])
+def test_a_file_that_changes_while_it_is_read_ahead_is_stale(large, mounted, memory):
+    mount = mounted(large.parent, "--world-size=3", "--io=direct", memory)
     with open(mount.path / large.name, "rb", buffering=0) as file:
         for _ in range(3):
             assert len(file.read(MIB)) == MIB
@@ -60,13 +83,13 @@ def test_what_is_sources_own_the_kernel_reads_by_itself(large, mounted, io):
     source = large.parent
     mount = mounted(source, "--world-size=4", f"--io={io}")
     passes_through = io == "auto" and kernel_can_pass_through() and not is_stacked(source)
-    before = daemon(mount, "io", "rchar")
+    before = bytes_asked_for(mount)
     for path in [large, *sorted((source / TAG).glob("*_states.pt"))]:
         shown = mount.path / path.relative_to(source)
         assert shown.read_bytes() == path.read_bytes()
         with open(shown, "rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
             assert mapped[:] == path.read_bytes()
-    assert (daemon(mount, "io", "rchar") - before < SIZE) == passes_through
+    assert (bytes_asked_for(mount) - before < SIZE) == passes_through
     mount.close()
     assert ("the kernel itself read" in mount.log_text()) == passes_through
 

@@ -111,7 +111,7 @@ def test_the_checkpoint_is_large_and_its_holes_are_holes(sparse):
 @pytest.mark.parametrize("world_size", [3, 8, 64])
 def test_reads_in_places_cost_what_they_return(sparse, world_size):
     with mounted(sparse.root, world_size) as mount:
-        ready = mount.io("rchar")
+        ready = mount.nbytes_read()
         assert ready <= metadata_bytes(sparse.root)
         names = os.listdir(gather.tag_of(mount.path))
         assert len(names) == world_size + 1
@@ -123,7 +123,7 @@ def test_reads_in_places_cost_what_they_return(sparse, world_size):
                 assert struct.unpack("<f", os.pread(file.fileno(), 4, offset))[0] == number + 1, mark
         assert mount.status("VmHWM") <= MEMORY_KIB
         # A read of 4 bytes becomes at most one of the kernel's readahead.
-        assert mount.io("rchar") - ready <= len(sparse.marks) * 2 * 1024 * 1024
+        assert mount.nbytes_read() - ready <= len(sparse.marks) * 2 * 1024 * 1024
 
 
 def test_many_readers_at_once_do_not_grow_the_daemon(sparse):
@@ -172,4 +172,4 @@ def test_the_limit_on_bytes_read_is_one_that_reading_breaks(sparse):
         with open(path, "rb", buffering=0) as file:
             for turn in range(8):
                 os.pread(file.fileno(), 1 << 20, turn * (1 << 30))
-        assert mount.io("rchar") > metadata_bytes(sparse.root)
+        assert mount.nbytes_read() > metadata_bytes(sparse.root)

@@ -69,15 +69,15 @@ def test_it_is_a_model_of_70_billion_parameters(source):
 @pytest.mark.parametrize("world_size", [8, 96])
 def test_every_file_tells_its_size_for_what_the_metadata_cost(source, marks, world_size):
     with mounted(source, world_size) as mount:
-        assert mount.io("rchar") <= metadata_bytes(source)
+        assert mount.nbytes_read() <= metadata_bytes(source)
         # Each parameter may be padded on its own, in each of three parts; headers multiply.
         assert abs(apparent_bytes(mount.path) - apparent_bytes(source)) < 100e6
-        ready = mount.io("rchar")
+        ready = mount.nbytes_read()
         for number, (path, offset) in enumerate(places(mount.path, world_size, marks)):
             with open(path, "rb", buffering=0) as file:
                 assert struct.unpack("<f", os.pread(file.fileno(), 4, offset))[0] == number + 1, marks[number]
         # Besides the pickles of what is opened again, a read of 4 bytes becomes at most one of the kernel's readahead.
-        assert mount.io("rchar") - ready <= metadata_bytes(source) + len(marks) * 2 * 1024 * 1024
+        assert mount.nbytes_read() - ready <= metadata_bytes(source) + len(marks) * 2 * 1024 * 1024
         assert mount.status("VmHWM") <= MEMORY_KIB
 
 
@@ -85,6 +85,6 @@ def test_sizes_cost_no_reading_of_data(source):
     """`stat` of every file, then again: the second time from what is kept."""
     with mounted(source, 128) as mount:
         apparent_bytes(mount.path)
-        ready = mount.io("rchar")
+        ready = mount.nbytes_read()
         apparent_bytes(mount.path)
-        assert mount.io("rchar") - ready <= 128 * 1024
+        assert mount.nbytes_read() - ready <= 128 * 1024

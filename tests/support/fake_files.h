@@ -1,6 +1,9 @@
 // Files that exist only in a test: whole ones, failing ones, slow ones.
 #pragma once
 
+#include <unistd.h>
+
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -47,6 +50,12 @@ class MemoryFile : public File {
         return {};
     }
 
+    Result<bool> hand_over_unchecked(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target,
+                                     FilesRead& read) const override {
+        read.add(this);
+        return target.take(std::as_bytes(std::span(bytes_)).subspan(offset, nbytes));
+    }
+
     [[nodiscard]] const std::string& bytes() const { return bytes_; }
     [[nodiscard]] std::vector<ReadCall> calls() const {
         const std::lock_guard lock(mutex_);
@@ -62,6 +71,41 @@ class MemoryFile : public File {
     std::string bytes_;
     mutable std::mutex mutex_;
     mutable std::vector<ReadCall> calls_;
+};
+
+/// Collects what it is given; refuses what does not fit, or all of what comes as memory or as pages.
+class CollectingTarget final : public PageTarget {
+ public:
+    bool begin(std::uint64_t nbytes) override {
+        bytes.clear();
+        is_empty_ = true;
+        ++begun;
+        return nbytes <= most_nbytes;
+    }
+    [[nodiscard]] bool is_empty() const override { return is_empty_; }
+    bool take(int descriptor, std::uint64_t offset, std::uint64_t nbytes) override {
+        is_empty_ = false;
+        std::string taken(nbytes, '\0');
+        const ssize_t got = ::pread(descriptor, taken.data(), nbytes, static_cast<off_t>(offset));
+        bytes.append(taken, 0, static_cast<std::size_t>(std::max<ssize_t>(got, 0)));
+        return got == static_cast<ssize_t>(nbytes);
+    }
+    bool take(std::span<const std::byte> part) override {
+        is_empty_ = false;
+        if (!takes_memory) {
+            return false;
+        }
+        bytes.append(static_cast<const char*>(static_cast<const void*>(part.data())), part.size());
+        return true;
+    }
+
+    std::string bytes;
+    std::uint64_t most_nbytes = UINT64_MAX;
+    bool takes_memory = true;
+    int begun = 0;
+
+ private:
+    bool is_empty_ = true;
 };
 
 /// Another file, except that reads which touch [offset, offset + nbytes) fail while it is broken.

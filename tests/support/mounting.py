@@ -1,6 +1,7 @@
 """Mounts a checkpoint with the real program for the length of a `with` block, and leaves nothing behind."""
 import contextlib
 from dataclasses import dataclass
+import json
 import os
 import pathlib
 import re
@@ -38,6 +39,11 @@ class Mount:
     def io(self, field):
         """A number of /proc/<pid>/io: "rchar" counts the bytes that the daemon has read."""
         return _number(f"/proc/{self.pid}/io", field)
+
+    def nbytes_read(self):
+        """Of SOURCE, by the daemon or by the kernel for it."""
+        with open(f"{self.path}/.ckptfs/status.json", encoding="utf-8") as file:
+            return self.io("rchar") + json.load(file)["bytes"]["handed_over"]
 
 
 @contextlib.contextmanager

@@ -314,7 +314,7 @@ class Status : public testing::Test {
             counters.end(operation, answer, took);
         };
         for (int i = 0; i < 10; ++i) {
-            ask(Operation::read, {.nbytes = 1'000'000}, std::chrono::microseconds(100));
+            ask(Operation::read, {.nbytes = 1'000'000, .is_handed_over = i < 4}, std::chrono::microseconds(100));
         }
         ask(Operation::open, {.error = EIO}, std::chrono::microseconds(7));
         ask(Operation::open, {.error = 132}, std::chrono::hours(1));
@@ -354,6 +354,7 @@ TEST_F(Status, JsonHoldsTheNumbers) {
     EXPECT_EQ(document.at("process"), 12);
     EXPECT_EQ(document.at("uptime_s"), 10'800);
     EXPECT_EQ(document.at("bytes").at("read"), 10'000'000);
+    EXPECT_EQ(document.at("bytes").at("handed_over"), 4'000'000);
     EXPECT_EQ(document.at("memory").at("resident_nbytes"), 9'000'000);
     EXPECT_EQ(document.at("memory").at("counted_nbytes"), 1'000'000);
     EXPECT_EQ(document.at("memory").at("most_counted_nbytes"), 2'000'000'000);
@@ -374,6 +375,7 @@ TEST_F(Status, MetricsAreThoseOfPrometheus) {
     const std::string text = status_metrics(status_);
     EXPECT_THAT(text, AllOf(HasSubstr("ckptfs_info{version=\""), HasSubstr(",source=\"/data/\\\"run\\\"\",")));
     EXPECT_THAT(text, HasSubstr("\nckptfs_bytes_total{direction=\"read\"} 10000000\n"));
+    EXPECT_THAT(text, HasSubstr("\nckptfs_bytes_handed_over_total 4000000\n"));
     EXPECT_THAT(text, HasSubstr("\nckptfs_request_errno_total{errno=\"EIO\"} 1\n"));
     EXPECT_THAT(text, HasSubstr("\nckptfs_requests_in_progress 1\n"));
     EXPECT_THAT(text, HasSubstr("\nckptfs_tags_with_problem 1\n"));

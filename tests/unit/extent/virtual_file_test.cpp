@@ -69,6 +69,64 @@ TEST(VirtualFile, NamesTheFilesThatItShowsOnceEach) {
     EXPECT_THAT(made({})->source_names(), testing::IsEmpty());
 }
 
+TEST(VirtualFile, HandsOverWhatItReads) {
+    const MemoryFile one(test::random_bytes(3000 * kib, 1));
+    const MemoryFile other(test::random_bytes(3000 * kib, 2));
+    std::mt19937 random(3);
+    const auto below = [&](std::uint64_t end) { return random() % end; };
+    int handed_over = 0;
+    for (int round = 0; round < 200; ++round) {
+        PieceList list;
+        while (list.nbytes() < 2000 * kib) {
+            const std::uint64_t length = 1 + below(round % 2 == 0 ? 50 * kib : 1000 * kib);
+            switch (below(8)) {
+                case 0:
+                    list.add_zeros(1 + below(300 * kib));
+                    break;
+                case 1:
+                    list.add_literal(test::random_bytes(1 + below(kib), random()));
+                    break;
+                default:
+                    list.add_source(below(2) == 0 ? &one : &other, below(2000 * kib), length);
+            }
+        }
+        const auto file = made(std::move(list));
+        for (int i = 0; i < 10; ++i) {
+            const std::uint64_t offset = below(file->size());
+            const std::uint64_t nbytes = 1 + below(file->size() - offset);
+            test::CollectingTarget target;
+            FilesRead read;
+            const auto done = file->hand_over_unchecked(offset, nbytes, target, read);
+            ASSERT_TRUE(done.ok());
+            if (*done) {
+                ++handed_over;
+                ASSERT_EQ(target.bytes, *read_range(*file, offset, nbytes)) << offset << ' ' << nbytes;
+            } else {
+                ASSERT_EQ(target.bytes, "") << "it is known before anything is taken";
+            }
+        }
+    }
+    EXPECT_GT(handed_over, 200);
+    EXPECT_LT(handed_over, 1800) << "small pieces are gathered";
+}
+
+TEST(VirtualFile, WhatCannotBeHandedOverIsSaid) {
+    const MemoryFile source(std::string(200 * kib, 'x'));
+    PieceList list;
+    list.add_source(&source, 0, 200 * kib);
+    const auto file = made(std::move(list));
+    test::CollectingTarget target;
+    FilesRead read;
+    EXPECT_EQ(file->hand_over_unchecked(1, 200 * kib, target, read).error().code(), ErrorCode::invalid_argument);
+    target.takes_memory = false;
+    EXPECT_FALSE(*file->hand_over_unchecked(0, 200 * kib, target, read));
+    PieceList zeros;
+    zeros.add_zeros(200 * kib);
+    EXPECT_FALSE(*made(std::move(zeros))->hand_over_unchecked(0, 200 * kib, target, read));
+    const FaultyFile other(std::make_shared<MemoryFile>("abc"), 0, 1, Error(ErrorCode::io, "broken"));
+    EXPECT_FALSE(*other.hand_over_unchecked(0, 3, target, read)) << "a file of no system";
+}
+
 TEST(VirtualFile, ReadsPastTheEndAreTheCallersMistake) {
     PieceList list;
     list.add_literal("abc");

@@ -263,6 +263,14 @@ class MemoryFile final : public File {
         content_.copy(reinterpret_cast<char*>(out.data()), out.size(), offset);
         return {};
     }
+    Result<bool> hand_over_unchecked(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target,
+                                     FilesRead& read) const override {
+        read.add(this);
+        return target.take(std::as_bytes(std::span(content_)).subspan(offset, nbytes));
+    }
+    Result<void> check() const override {
+        return unchanged_() ? Result<void>() : Error(ErrorCode::stale, name_ + " changed");
+    }
 
  private:
     std::string name_;
@@ -490,9 +498,9 @@ class ShardReader final : public TagReader {
         const std::lock_guard lock(mutex_);
         return reads_;
     }
-    /// Of the tags read from now on.
     /// Counted while a tag is in memory, bytes; its problem where there is no room.
     void set_memory_of_a_tag(std::uint64_t nbytes) { memory_of_a_tag_ = nbytes; }
+    /// Of the tags read from now on.
     void while_cut(std::function<void()> action) { while_cut_ = std::move(action); }
     /// While held, read() does not come back.
     void hold(bool held) {

@@ -1,7 +1,11 @@
 // FileSystem::fetch(): the bytes of read(), wherever they lie.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <future>
+
 #include "fixture.h"
+#include "support/fake_files.h"
 
 namespace ckptfs {
 namespace {
@@ -65,6 +69,49 @@ TEST_F(Fetch, ReadsTheFileOfTheHandleAlsoWhenItsNameIsAnothers) {
     const auto again = fs->open(inode(*fs, "plain/large")).value.handle;
     EXPECT_EQ(fetch(*fs, again, 0, mib).value, std::string(mib, 'y'));
     fs->release(again);
+}
+
+TEST_F(Fetch, HandsOverWhereNothingIsReadAheadAndFlushWaitsForIt) {
+    test::CollectingTarget target;
+    source_->put_file("plain/large", std::string(2 * mib, 'x'));
+    auto options = reading_ahead();
+    EXPECT_FALSE(make(3)->hands_over());
+    EXPECT_FALSE(make(options)->hands_over());
+    options.read_ahead = std::make_shared<ReadAhead>(ReadAheadOptions{.memory_nbytes = 0, .threads = 2});
+    const auto fs = make(options);
+    EXPECT_TRUE(fs->hands_over());
+    const auto handle = fs->open(inode(*fs, "plain/large")).value.handle;
+    std::vector<std::byte> buffer(mib);
+    EXPECT_EQ(fs->fetch(handle, mib, buffer, &target).value.count, 1U) << "the kernel keeps what it reads";
+    fs->let_hand_over(handle);
+    auto got = fs->fetch(handle, mib, buffer, &target);
+    ASSERT_TRUE(got.ok());
+    ASSERT_TRUE(got.value.handed_over);
+    EXPECT_EQ(target.bytes, std::string(mib, 'x'));
+    auto closing = std::async(std::launch::async, [&] { return fs->flush(handle).error; });
+    EXPECT_EQ(closing.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout) << "it waits";
+    got.value = {};
+    EXPECT_EQ(closing.get(), 0);
+    fs->release(handle);
+    EXPECT_EQ(fs->flush(handle).error, EBADF);
+}
+
+TEST_F(Fetch, WhatChangesOnItsWayIsToldWhoeverCloses) {
+    test::CollectingTarget target;
+    source_->put_file("plain/large", std::string(2 * mib, 'x'));
+    auto options = reading_ahead();
+    options.read_ahead = std::make_shared<ReadAhead>(ReadAheadOptions{.memory_nbytes = 0, .threads = 2});
+    const auto fs = make(options);
+    const auto handle = fs->open(inode(*fs, "plain/large")).value.handle;
+    std::vector<std::byte> buffer(mib);
+    fs->let_hand_over(handle);
+    auto got = fs->fetch(handle, 0, buffer, &target);
+    ASSERT_TRUE(got.value.handed_over);
+    source_->put_file("plain/large", std::string(2 * mib, 'y'));
+    got.value = {};
+    EXPECT_EQ(fs->flush(handle).error, ESTALE);
+    EXPECT_EQ(fetch(*fs, handle, mib, mib).error, ESTALE);
+    fs->release(handle);
 }
 
 TEST_F(Fetch, WhatIsNoFileOfTheSystemsIsNobodyElsesToRead) {

@@ -30,7 +30,7 @@ class Counting : public testing::Test {
 
 TEST_F(Counting, TellsOperationsApart) {
     ask(Operation::read, {.nbytes = 100}, nanoseconds(300));
-    ask(Operation::read, {.nbytes = 23}, nanoseconds(200));
+    ask(Operation::read, {.nbytes = 23, .is_handed_over = true}, nanoseconds(200));
     ask(Operation::lookup, {.error = ENOENT});
     ask(Operation::open, {.error = EIO});
     ask(Operation::open, {.error = EIO});
@@ -38,6 +38,7 @@ TEST_F(Counting, TellsOperationsApart) {
     const RequestTotals totals = counters_->totals();
     EXPECT_EQ(totals.of(Operation::read).count, 2U);
     EXPECT_EQ(totals.of(Operation::read).nbytes, 123U);
+    EXPECT_EQ(totals.handed_over_nbytes, 23U);
     EXPECT_EQ(totals.of(Operation::read).ns, 500U);
     EXPECT_EQ(totals.of(Operation::read).errors, 0U);
     EXPECT_EQ(totals.of(Operation::open).errors, 3U);

@@ -58,6 +58,20 @@ TEST_F(PinnedFileTest, WhatAnotherReasonThanWritingExplainsIsNoChange) {
     }
 }
 
+TEST_F(PinnedFileTest, HandsOverItsDescriptorAndIsCheckedAfterwards) {
+    directory_.write("file", "0123456789");
+    const auto file = *source()->open("file");
+    test::CollectingTarget target;
+    FilesRead read;
+    ASSERT_TRUE(*file->hand_over_unchecked(3, 4, target, read));
+    EXPECT_EQ(target.bytes, "3456");
+    EXPECT_TRUE(read.check().ok());
+    EXPECT_EQ(file->hand_over_unchecked(3, 8, target, read).error().code(), ErrorCode::invalid_argument);
+    std::filesystem::resize_file(directory_ / "file", 5);
+    EXPECT_FALSE(*file->hand_over_unchecked(3, 4, target, read)) << "not all of it is there";
+    EXPECT_EQ(read.check().error().code(), ErrorCode::stale);
+}
+
 TEST_F(PinnedFileTest, ManyReadsAreCheckedByOneLookAtEachFile) {
     directory_.write("a", "abc");
     directory_.write("b", "xyz");

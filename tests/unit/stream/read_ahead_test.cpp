@@ -6,6 +6,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <future>
 #include <random>
 #include <set>
 #include <thread>
@@ -18,6 +19,7 @@ namespace {
 using test::FaultyFile;
 using test::MemoryFile;
 using test::SlowFile;
+using testing::AllOf;
 using testing::HasSubstr;
 
 constexpr std::uint64_t kib = 1024;
@@ -350,6 +352,168 @@ TEST(ReadAhead, ManyReadersOfOneStreamGetTheirBytes) {
     for (auto& reader : readers) {
         reader.join();
     }
+}
+
+/// Whose bytes may turn out to be another generation's.
+class ChangingFile final : public MemoryFile {
+ public:
+    using MemoryFile::MemoryFile;
+    Result<void> check() const override {
+        ++checks;
+        return has_changed ? Error(ErrorCode::stale, "changed") : Result<void>();
+    }
+
+    std::atomic<bool> has_changed = false;
+    mutable std::atomic<int> checks = 0;
+};
+
+/// Where nothing is read ahead that comes at once.
+ReadAheadOptions few_processors() {
+    auto few = options();
+    few.even_fast_files = false;
+    few.now = standing_still;
+    return few;
+}
+
+TEST(HandingOver, IsDoneInThePlaceOfReadingWhatIsThereAtOnce) {
+    const auto file = std::make_shared<ChangingFile>(random_bytes(8 * mib));
+    ReadAhead ahead(few_processors());
+    EXPECT_FALSE(ahead.reads_fast_files());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    for (std::uint64_t at = 0; at < file->size(); at += mib) {
+        const auto read = stream.read(at, out, &target);
+        ASSERT_TRUE(read.ok());
+        EXPECT_EQ(read->count, 0U);
+        ASSERT_TRUE(read->handed_over);
+        ASSERT_EQ(target.bytes, file->bytes().substr(at, mib));
+    }
+    EXPECT_TRUE(file->calls().empty());
+    EXPECT_EQ(file->checks, 16) << "before and after";
+    EXPECT_TRUE(stream.settle().ok());
+    EXPECT_EQ(stream.read(0, std::span(out).first(4096), &target)->count, 1U) << "small ones are copied";
+    target.most_nbytes = mib - 1;
+    const auto read = stream.read(0, out, &target);
+    ASSERT_TRUE(read.ok());
+    EXPECT_EQ(read->count, 1U) << "the target has no room";
+    EXPECT_EQ(read->parts.front().data(), out.data());
+    EXPECT_EQ(ahead.held_nbytes(), 0U);
+}
+
+TEST(HandingOver, IsNotDoneWhereOtherProcessorsReadAhead) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(4 * mib));
+    ReadAhead ahead(options());
+    EXPECT_TRUE(ahead.reads_fast_files());
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    for (const auto when : {Stream::Ahead::always, Stream::Ahead::if_slow}) {
+        Stream stream(ahead, file, when);
+        EXPECT_EQ(stream.read(0, out, &target)->count, 1U);
+    }
+    EXPECT_EQ(target.begun, 0);
+    ReadAhead none(options(0));
+    EXPECT_FALSE(none.reads_fast_files());
+    Stream stream(none, file, Stream::Ahead::always);
+    EXPECT_TRUE(stream.read(0, out, &target)->handed_over);
+}
+
+TEST(HandingOver, WhatIsWaitedForIsReadAheadInstead) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(32 * mib));
+    auto slow = few_processors();
+    std::atomic<int> looks = 0;
+    slow.now = [&looks] { return std::chrono::steady_clock::time_point(std::chrono::milliseconds(5 * looks++)); };
+    ReadAhead ahead(slow);
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    int handed_over = 0;
+    for (std::uint64_t at = 0; at < file->size(); at += mib) {
+        const auto read = stream.read(at, out, &target);
+        ASSERT_TRUE(read.ok());
+        handed_over += read->handed_over ? 1 : 0;
+    }
+    EXPECT_EQ(handed_over, 1) << "the first read tells";
+}
+
+TEST(HandingOver, ClosingWaitsForNothingThatBeginsLater) {
+    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
+    ReadAhead ahead(few_processors());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    auto early = stream.read(0, out, &target);
+    auto closing = std::async(std::launch::async, [&] { return stream.settle(); });
+    EXPECT_EQ(closing.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
+    const auto late = stream.read(mib, out, &target);
+    ASSERT_TRUE(late->handed_over);
+    early->handed_over.reset();
+    EXPECT_TRUE(closing.get().ok());
+}
+
+TEST(HandingOver, IsNotTriedAgainWhereAFileCannot) {
+    const auto file = std::make_shared<ChangingFile>(random_bytes(4 * mib));
+    ReadAhead ahead(few_processors());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    target.takes_memory = false;
+    std::vector<std::byte> out(mib);
+    for (std::uint64_t at = 0; at < file->size(); at += mib) {
+        EXPECT_EQ(stream.read(at, out, &target)->count, 1U);
+    }
+    EXPECT_EQ(target.begun, 1);
+}
+
+TEST(HandingOver, SmallPiecesInOnePlaceSayNothingOfOthers) {
+    const auto source = std::make_shared<MemoryFile>(random_bytes(4 * mib));
+    PieceList list;
+    for (std::uint64_t at = 0; at < mib; at += 2 * kib) {
+        list.add_source(source.get(), 2 * mib - at - kib, 2 * kib);
+    }
+    list.add_source(source.get(), mib, 2 * mib);
+    const auto file = *VirtualFile::create("mixed", std::move(list), source);
+    ReadAhead ahead(few_processors());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    EXPECT_EQ(stream.read(0, out, &target)->count, 1U);
+    EXPECT_TRUE(stream.read(mib, out, &target)->handed_over);
+    EXPECT_EQ(target.bytes, source->bytes().substr(mib, mib));
+}
+
+TEST(HandingOver, WhatHasChangedBeforeIsAnError) {
+    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
+    ReadAhead ahead(few_processors());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    file->has_changed = true;
+    const auto read = stream.read(0, out, &target);
+    ASSERT_FALSE(read.ok());
+    EXPECT_EQ(read.error().code(), ErrorCode::stale);
+    EXPECT_TRUE(stream.settle().ok()) << "nothing wrong has gone out";
+}
+
+TEST(HandingOver, WhatChangesOnTheWayIsToldByTheNextReadAndAtTheEnd) {
+    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib), "shard");
+    ReadAhead ahead(few_processors());
+    Stream stream(ahead, file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    auto read = stream.read(0, out, &target);
+    ASSERT_TRUE(read.ok());
+    ASSERT_TRUE(read->handed_over);
+    file->has_changed = true;
+    auto closing = std::async(std::launch::async, [&] { return stream.settle(); });
+    EXPECT_EQ(closing.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout) << "it waits";
+    read->handed_over.reset();
+    const auto settled = closing.get();
+    ASSERT_FALSE(settled.ok());
+    EXPECT_EQ(settled.error().code(), ErrorCode::stale);
+    EXPECT_THAT(settled.error().message(), AllOf(HasSubstr("'shard'"), HasSubstr("changed")));
+    file->has_changed = false;
+    EXPECT_EQ(stream.read(mib, out, &target).error().code(), ErrorCode::stale) << "once is for ever";
+    EXPECT_EQ(stream.read(mib, out).error().code(), ErrorCode::stale);
 }
 
 TEST(ReadAhead, StreamsEndWhileTheirFilesAreRead) {
