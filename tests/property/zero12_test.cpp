@@ -12,7 +12,7 @@ namespace ckptfs::test {
 namespace {
 
 constexpr std::uint64_t default_seed = 20'240'607;
-constexpr std::uint64_t default_cases = 1'200;
+constexpr std::uint64_t default_cases = 800;
 
 TEST(PropertyZero12, views_are_what_the_model_writes) {
     run_known_cases(default_seed, default_cases, run_case);

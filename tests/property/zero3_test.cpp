@@ -16,7 +16,7 @@ namespace zero3 {
 namespace {
 
 constexpr std::uint64_t default_seed = 20'241'124;
-constexpr std::uint64_t default_cases = 700;
+constexpr std::uint64_t default_cases = 480;
 constexpr std::uint64_t huge_world_size = 1'048'576;
 
 std::uint64_t same_rank(std::uint64_t rank) {

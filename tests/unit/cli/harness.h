@@ -14,6 +14,7 @@
 #include "cli/run.h"
 #include "io/posix_source.h"
 #include "io/whole_file.h"
+#include "support/effort.h"
 #include "support/records.h"
 #include "support/temporary_directory.h"
 #include "support/test_data.h"
@@ -38,6 +39,16 @@ inline std::vector<std::filesystem::path> whole_fixtures() {
         }
     }
     EXPECT_GE(result.size(), 20U);
+    return result;
+}
+
+/// All of them, or every fourth for what is done in one thread whatever the fixture.
+inline std::vector<std::filesystem::path> fixtures_of_one_thread() {
+    const auto all = whole_fixtures();
+    std::vector<std::filesystem::path> result;
+    for (std::size_t i = 0; i < all.size(); i += ckptfs::test::unless_looking_for_races(1, 4)) {
+        result.push_back(all[i]);
+    }
     return result;
 }
 

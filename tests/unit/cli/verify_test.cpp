@@ -34,7 +34,7 @@ TEST(Verify, EveryFixturePassesAtEveryWorldSize) {
 
 TEST(Verify, EveryFixturePassesAsEveryViewThatItHas) {
     int verified = 0;
-    for (const fs::path& fixture : whole_fixtures()) {
+    for (const fs::path& fixture : fixtures_of_one_thread()) {
         Harness harness;
         // As Lightning calls it, for the view lightning.
         const fs::path source = harness.directory() / "run.ckpt";
@@ -57,7 +57,7 @@ TEST(Verify, EveryFixturePassesAsEveryViewThatItHas) {
             ++verified;
         }
     }
-    EXPECT_GT(verified, 150);
+    EXPECT_GT(verified, ckptfs::test::unless_looking_for_races(150, 35));
 }
 
 TEST(Verify, TheSourceAloneIsReadWhole) {
