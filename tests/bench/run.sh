@@ -30,7 +30,7 @@ run() {
         streams) python3 tests/bench/bench_streams.py --directory "$directory" --layers 6 --width 2048 --report docs/performance.md ;;
         fio) python3 tests/bench/bench_fio.py --directory "$directory" --layers 6 --width 2048 --repetitions 3 --report docs/performance.md ;;
         cold) python3 tests/bench/bench_cold.py --directory "$directory" --layers 6 --width 2048 --repetitions 3 --report docs/performance.md ;;
-        profile) python3 tests/bench/bench_profile.py --directory "$directory" --layers 6 --width 2048 --report docs/performance.md ;;
+        profile) python3 tests/bench/bench_profile.py --directory "$directory" --layers 6 --width 2048 --readers 1 2 --report docs/performance.md ;;
         scale) python3 tests/bench/bench_scale.py --directory "$directory" --report docs/performance.md ;;
         resume) python3 tests/bench/bench_resume.py --directory "$directory" --report docs/benchmark.md ;;
         views) python3 tests/bench/bench_views.py --directory "$directory" --report docs/benchmark-views.md ;;
