@@ -66,7 +66,7 @@ void open(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
           [&](const OpenedFile& opened) { reply_open(request, inode, opened, *file, OwnCaller()); });
 }
 
-void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t offset, fuse_file_info* file) noexcept {
+void read(fuse_req_t request, fuse_ino_t inode, std::size_t nbytes, off_t offset, fuse_file_info* file) noexcept {
     const auto buffer = reply_buffer(nbytes);
     if (buffer.size() < nbytes) {
         reply_error(request, ENOMEM);
@@ -74,7 +74,7 @@ void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t of
     }
     auto& adapter = adapter_of(request);
     const ReplyPipes::Loan pipe = adapter.hands_over() ? adapter.reply_pipes.borrow() : nullptr;
-    const auto read = adapter.file_system.fetch(file->fh, static_cast<std::uint64_t>(offset), buffer, pipe.get());
+    auto read = adapter.file_system.fetch(file->fh, static_cast<std::uint64_t>(offset), buffer, pipe.get());
     reply(request, read, [&](const ReadBytes& got) {
         if (got.handed_over) {
             pipe->reply(request);
@@ -82,6 +82,10 @@ void read(fuse_req_t request, fuse_ino_t /*inode*/, std::size_t nbytes, off_t of
             reply_parts(request, got);
         }
     });
+    if (read.value.handed_over && !read.value.handed_over->gone_on()) {
+        // sendfile(2) and mappings go through the page cache also where the file was opened past it.
+        fuse_lowlevel_notify_inval_inode(adapter.session, inode, 0, 0);
+    }
 }
 
 /// The kernel asks when a file is closed, and never again once that was answered ENOSYS, which is no error then.

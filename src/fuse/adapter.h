@@ -30,7 +30,8 @@ class Adapter {
     const std::shared_ptr<RequestCounters> counters;
     OpenModes modes;
     ReplyPipes reply_pipes;
-    std::function<void()> on_init;  ///< called, if set before the session serves, when the kernel has connected
+    fuse_session* session = nullptr;  ///< set before it serves
+    std::function<void()> on_init;    ///< called, if set before the session serves, when the kernel has connected
 
     /// What is asked of the kernel, by libfuse itself where that can.
     void negotiate(fuse_conn_info& connection);

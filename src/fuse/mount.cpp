@@ -377,6 +377,7 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     const OwnMount own(real_mount_point);
     CKPTFS_TRY(install_init_hook(session.get()));
+    adapter.session = session.get();
     adapter.backing_files.attach(fuse_session_fd(session.get()));
     LibfuseMessages::collect(false);
     const Housekeeping housekeeping(file_system);

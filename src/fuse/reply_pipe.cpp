@@ -56,13 +56,14 @@ bool ReplyPipe::open() {
         return true;
     }
     std::array<int, 2> ends{};
-    if (::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
+    if (is_refused_ || ::pipe2(ends.data(), O_CLOEXEC | O_NONBLOCK) != 0) {
         return false;
     }
     read_end_ = io::UniqueFd(ends[0]);
     write_end_ = io::UniqueFd(ends[1]);
     // Who has many pipes may be refused one of this size.
     if (::fcntl(ends[1], F_SETPIPE_SZ, pipe_nbytes) < pipe_nbytes) {  // NOLINT(cppcoreguidelines-pro-type-vararg)
+        is_refused_ = true;
         close();
         return false;
     }

@@ -55,6 +55,7 @@ class ReplyPipe final : public PageTarget {
     io::UniqueFd read_end_;
     io::UniqueFd write_end_;
     bool has_content_ = false;
+    bool is_refused_ = false;  // a pipe of that size
     std::uint64_t unique_ = 0;
     std::uint64_t nbytes_ = 0;  // of the whole reply
     std::uint64_t taken_ = 0;

@@ -66,6 +66,15 @@ void ReadAhead::release_idle() {
     memory_->release_unused();
 }
 
+void ReadAhead::tear(const std::string& name, const std::optional<Error>& by) {
+    const std::lock_guard lock(streams_mutex_);
+    for (Stream* stream : streams_) {
+        if (stream->file_->name() == name) {
+            stream->tear(by);
+        }
+    }
+}
+
 void ReadAhead::ask_for_help(const std::shared_ptr<Block>& block, std::size_t helpers, Need need) {
     {
         const std::lock_guard lock(mutex_);

@@ -13,6 +13,7 @@
 #include <optional>
 #include <set>
 #include <span>
+#include <string>
 #include <thread>
 #include <unordered_set>
 #include <vector>
@@ -49,12 +50,16 @@ class HandedOver {
     HandedOver(Stream& stream, FilesRead files);
     HandedOver(const HandedOver&) = delete;
     HandedOver& operator=(const HandedOver&) = delete;
-    ~HandedOver();
+    ~HandedOver() { gone_on(); }
+
+    /// They have gone on. False where the stream is torn; so is every other stream of the file, as what this one's
+    /// reader was given may be in the page cache of the mount, which the caller has to empty.
+    bool gone_on() noexcept;
 
  private:
     Stream& stream_;
     FilesRead files_;
-    std::uint64_t number_ = 0;  // of all of the stream
+    std::uint64_t number_ = 0;  // of all of the stream; 0 once they have gone on
 };
 
 /// Where the bytes of a read lie, in order, without having been copied together.
@@ -114,6 +119,7 @@ class Stream {
     /// nullptr: read them instead.
     Result<std::unique_ptr<HandedOver>> hand_over(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target);
     [[nodiscard]] Result<void> intact() const;  // under mutex_
+    void tear(const std::optional<Error>& by);
     /// The block of that number, made if it must be; nullptr where there is no memory for it.
     std::shared_ptr<Block> block(std::uint64_t number, bool& is_new);
     void plan(std::uint64_t number);
@@ -167,7 +173,10 @@ class ReadAhead {
 
  private:
     friend class Stream;
+    friend class HandedOver;
 
+    /// All streams of files of that name: each opening may have made one.
+    void tear(const std::string& name, const std::optional<Error>& by);
     /// Whether somebody waits for a block already.
     enum class Need : std::uint8_t { now, later };
 

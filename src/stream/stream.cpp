@@ -113,7 +113,10 @@ HandedOver::HandedOver(Stream& stream, FilesRead files) : stream_(stream), files
     stream_.on_their_way_.insert(number_);
 }
 
-HandedOver::~HandedOver() {
+bool HandedOver::gone_on() noexcept {
+    if (number_ == 0) {
+        return true;
+    }
     bool is_torn = true;
     std::optional<Error> torn_by;
     try {
@@ -125,13 +128,25 @@ HandedOver::~HandedOver() {
     } catch (const std::exception&) {
         // Without memory to find out, nobody can say that they were right.
     }
-    const std::lock_guard lock(stream_.mutex_);
-    if (is_torn && !stream_.is_torn_) {
-        stream_.is_torn_ = true;
-        stream_.torn_by_ = std::move(torn_by);
+    if (is_torn) {
+        stream_.read_ahead_.tear(stream_.file_->name(), torn_by);
     }
-    stream_.on_their_way_.erase(number_);
+    const std::lock_guard lock(stream_.mutex_);
+    stream_.on_their_way_.erase(std::exchange(number_, 0));
     stream_.gone_on_.notify_all();
+    return !is_torn;
+}
+
+void Stream::tear(const std::optional<Error>& by) {
+    const std::lock_guard lock(mutex_);
+    if (std::exchange(is_torn_, true)) {
+        return;
+    }
+    try {
+        torn_by_ = by;
+    } catch (const std::exception&) {
+        torn_by_.reset();
+    }
 }
 
 Result<void> Stream::settle() {

@@ -436,6 +436,26 @@ TEST(HandingOver, WhatIsWaitedForIsReadAheadInstead) {
     EXPECT_EQ(handed_over, 1) << "the first read tells";
 }
 
+TEST(HandingOver, WhatIsTornIsTornForAllWhoHaveTheFileOpen) {
+    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
+    ReadAhead ahead(few_processors());
+    Stream one(ahead, file, Stream::Ahead::always);
+    Stream another(ahead, std::make_shared<MemoryFile>(random_bytes(2 * mib)), Stream::Ahead::always);
+    const auto other_file = std::make_shared<ChangingFile>(random_bytes(2 * mib), "other");
+    Stream of_other_file(ahead, other_file, Stream::Ahead::always);
+    test::CollectingTarget target;
+    std::vector<std::byte> out(mib);
+    const auto read = one.read(0, out, &target);
+    ASSERT_TRUE(read->handed_over);
+    file->has_changed = true;
+    EXPECT_FALSE(read->handed_over->gone_on());
+    file->has_changed = false;
+    EXPECT_TRUE(read->handed_over->gone_on()) << "it is told once";
+    EXPECT_FALSE(one.settle().ok());
+    EXPECT_FALSE(another.settle().ok()) << "the page cache may have given them to its reader";
+    EXPECT_TRUE(of_other_file.settle().ok());
+}
+
 TEST(HandingOver, ClosingWaitsForNothingThatBeginsLater) {
     const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
     ReadAhead ahead(few_processors());
