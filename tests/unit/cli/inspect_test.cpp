@@ -214,7 +214,7 @@ TEST(Inspect, DrawingsAreWritten) {
 
 TEST(Inspect, EveryFixtureIsDrawn) {
     Harness harness;
-    for (const fs::path& source : fixtures_of_one_thread()) {
+    for (const fs::path& source : whole_fixtures()) {
         SCOPED_TRACE(source.string());
         const std::string page = (harness.directory() / "page.html").string();
         ASSERT_EQ(harness.run({"inspect", "--dp-size=3", "--html", page, source.string()}), 0) << harness.error();
@@ -318,7 +318,7 @@ TEST(Inspect, OfEqualStepsTheNewestFilesCount) {
 
 TEST(Inspect, EveryFixtureIsDescribed) {
     int described = 0;
-    for (const fs::path& source : fixtures_of_one_thread()) {
+    for (const fs::path& source : whole_fixtures()) {
         Harness harness;
         EXPECT_EQ(harness.run({"inspect", "--json", "--dp-size=5", source.string()}), 0)
             << source << ": " << harness.error();
