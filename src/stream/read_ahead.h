@@ -22,6 +22,7 @@
 #include "stream/access_pattern.h"
 #include "stream/block.h"
 #include "stream/block_memory.h"
+#include "stream/waiting_clock.h"
 
 namespace ckptfs {
 
@@ -37,7 +38,7 @@ struct ReadAheadOptions {
     /// which takes processors that have nothing else to do. Files that are waited for always are.
     bool even_fast_files = true;
     /// What reads are timed with; tests have another.
-    Block::Clock now = std::chrono::steady_clock::now;
+    Block::Clock now = waiting_clock;
 };
 
 class Stream;
