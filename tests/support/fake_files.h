@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstring>
 #include <memory>
@@ -131,7 +132,7 @@ class FaultyFile : public File {
     std::uint64_t offset_;
     std::uint64_t nbytes_;
     Error error_;
-    bool broken_ = true;
+    std::atomic<bool> broken_ = true;
 };
 
 /// Another file whose every read takes a while.
