@@ -83,16 +83,19 @@ void read(fuse_req_t request, fuse_ino_t inode, std::size_t nbytes, off_t offset
         }
     });
     if (read.value.handed_over && !read.value.handed_over->gone_on()) {
-        // sendfile(2) and mappings go through the page cache also where the file was opened past it.
-        fuse_lowlevel_notify_inval_inode(adapter.session, inode, 0, 0);
+        adapter.forget_pages(inode);
     }
 }
 
 /// The kernel asks when a file is closed, and never again once that was answered ENOSYS, which is no error then.
-void flush_read(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
-    const auto& adapter = adapter_of(request);
-    if (adapter.hands_over()) {
-        reply_done(request, adapter.file_system.flush(file->fh));
+void flush(fuse_req_t request, fuse_ino_t inode, fuse_file_info* file) noexcept {
+    auto& adapter = adapter_of(request);
+    if (adapter.writable || adapter.hands_over()) {
+        const auto flushed = adapter.file_system.flush(file->fh);
+        reply_done(request, flushed);
+        if (flushed.error == ESTALE) {
+            adapter.forget_pages(inode);  // those that were in use before
+        }
     } else {
         fuse_reply_err(request, ENOSYS);
     }
@@ -195,7 +198,7 @@ fuse_lowlevel_ops make_operations() {
     operations.readlink = readlink;
     operations.open = open;
     operations.read = read;
-    operations.flush = flush_read;
+    operations.flush = flush;
     operations.release = release;
     operations.opendir = opendir;
     operations.readdir = readdir;

@@ -41,6 +41,9 @@ class Adapter {
     [[nodiscard]] bool opens_direct(const OpenedFile& opened, int flags) const;
     /// Whether bytes of files are handed over to the kernel rather than read.
     [[nodiscard]] bool hands_over() const;
+    /// Has the kernel forget the pages of an inode that nobody is using just now: sendfile(2) and mappings go through
+    /// the page cache also where a file was opened past it.
+    void forget_pages(fuse_ino_t inode);
     /// Bytes that the kernel asks for at a time, at most.
     [[nodiscard]] unsigned most_request_nbytes() const;
     /// Whether the kernel may read and write SOURCE's files by itself.

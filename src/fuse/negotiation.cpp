@@ -72,6 +72,10 @@ bool Adapter::hands_over() const {
     return is_hooked && file_system.hands_over();
 }
 
+void Adapter::forget_pages(fuse_ino_t inode) {
+    fuse_lowlevel_notify_inval_inode(session, inode, 0, 0);
+}
+
 unsigned Adapter::most_request_nbytes() const {
     return hands_over() ? static_cast<unsigned>(ReplyPipe::most_nbytes) : usual_request_nbytes;
 }

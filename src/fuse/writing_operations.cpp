@@ -67,10 +67,6 @@ void write(fuse_req_t request, fuse_ino_t /*inode*/, const char* data, std::size
           [&](std::size_t done) { reply_written(request, done); });
 }
 
-void flush(fuse_req_t request, fuse_ino_t /*inode*/, fuse_file_info* file) noexcept {
-    reply_done(request, file_system_of(request).flush(file->fh));
-}
-
 void fsync(fuse_req_t request, fuse_ino_t /*inode*/, int data_only, fuse_file_info* file) noexcept {
     reply_done(request, file_system_of(request).fsync(file->fh, data_only != 0));
 }
@@ -212,7 +208,6 @@ void set_writing_operations(fuse_lowlevel_ops& operations) {
     operations.open = open_as;
     operations.create = create;
     operations.write = write;
-    operations.flush = flush;
     operations.fsync = fsync;
     operations.fsyncdir = fsyncdir;
     operations.fallocate = fallocate;
