@@ -13,6 +13,7 @@ import signal
 import stat
 import struct
 import subprocess
+import threading
 import zipfile
 
 import pytest
@@ -120,8 +121,11 @@ def test_readers_of_two_tags_take_turns_where_there_is_memory_for_one(source, mo
     assert expected and one_tag > 0
     short = mounted(source, "--world-size=3", f"--memory={int(1.5 * one_tag)}", "--read-ahead-memory=0")
 
+    both = threading.Barrier(2, timeout=60)
+
     def read_all(tag):
         for _ in range(10):
+            both.wait()
             assert {name: (short.path / tag / name).read_bytes() for name in os.listdir(short.path / tag)} == expected
 
     with concurrent.futures.ThreadPoolExecutor(2) as readers:
