@@ -43,7 +43,7 @@ class Adapter {
     [[nodiscard]] bool hands_over() const;
     /// Has the kernel forget the pages of an inode that nobody is using just now: sendfile(2) and mappings go through
     /// the page cache also where a file was opened past it.
-    void forget_pages(fuse_ino_t inode);
+    void forget_pages(fuse_ino_t inode) const;
     /// Bytes that the kernel asks for at a time, at most.
     [[nodiscard]] unsigned most_request_nbytes() const;
     /// Whether the kernel may read and write SOURCE's files by itself.

@@ -72,7 +72,7 @@ bool Adapter::hands_over() const {
     return is_hooked && file_system.hands_over();
 }
 
-void Adapter::forget_pages(fuse_ino_t inode) {
+void Adapter::forget_pages(fuse_ino_t inode) const {
     fuse_lowlevel_notify_inval_inode(session, inode, 0, 0);
 }
 

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "fuse/replies.h"
+#include "io/retried.h"
 #include "util/log.h"
 
 namespace ckptfs {
@@ -22,23 +23,14 @@ constexpr int pipe_nbytes = 1 << 20;  // what anybody may have (fs.pipe-max-size
 thread_local std::uint64_t last_unique = 0;
 thread_local ReplyPipe* replying = nullptr;
 
-template <class Call>
-ssize_t uninterrupted(const Call& call) {
-    ssize_t answer = 0;
-    do {
-        answer = call();
-    } while (answer < 0 && errno == EINTR);
-    return answer;
-}
-
-/// Tells whoever waits; as write(2) answers.
+/// Tells whoever waits. As write(2), but with minus its errno.
 ssize_t fail_request(int device, std::uint64_t unique, int error) noexcept {
     fuse_out_header header{};
     header.len = sizeof(header);
     header.error = -error;
     header.unique = unique;
     current_answer() = {.error = error};
-    return uninterrupted([&] { return ::write(device, &header, sizeof(header)); });
+    return io::retried([&] { return ::write(device, &header, sizeof(header)); });
 }
 
 }  // namespace
@@ -99,7 +91,7 @@ bool ReplyPipe::write_header() {
 bool ReplyPipe::write(std::span<const std::byte> bytes) {
     has_content_ = true;
     while (!bytes.empty()) {
-        const ssize_t count = uninterrupted([&] { return ::write(write_end_.get(), bytes.data(), bytes.size()); });
+        const ssize_t count = io::retried([&] { return ::write(write_end_.get(), bytes.data(), bytes.size()); });
         if (count <= 0) {
             return false;
         }
@@ -115,7 +107,7 @@ bool ReplyPipe::take(int descriptor, std::uint64_t offset, std::uint64_t nbytes)
     }
     auto at = static_cast<loff_t>(offset);
     while (nbytes > 0) {
-        const ssize_t count = uninterrupted(
+        const ssize_t count = io::retried(
             [&] { return ::splice(descriptor, &at, write_end_.get(), nullptr, nbytes, SPLICE_F_NONBLOCK); });
         if (count <= 0) {
             return false;
@@ -155,19 +147,23 @@ bool ReplyPipe::writes(int device, const iovec& header, ssize_t& answer) noexcep
     if (own.unique != pipe->unique_ || pipe->taken_ != pipe->nbytes_) {
         log::error("a reply is not that of its request: it is answered with EIO");
         answer = fail_request(device, own.unique, EIO);
-        return true;
+    } else {
+        answer = pipe->send(device);
     }
-    answer = pipe->send(device);
+    if (answer < 0) {
+        errno = static_cast<int>(-answer);
+        answer = -1;
+    }
     return true;
 }
 
 ssize_t ReplyPipe::send(int device) noexcept {
-    const ssize_t sent = uninterrupted([&] { return ::splice(read_end_.get(), nullptr, device, nullptr, nbytes_, 0); });
+    const ssize_t sent = io::retried([&] { return ::splice(read_end_.get(), nullptr, device, nullptr, nbytes_, 0); });
     if (sent == static_cast<ssize_t>(nbytes_)) {
         has_content_ = false;
         return sent;
     }
-    if (sent < 0 && (errno == ENOENT || errno == ENODEV)) {
+    if (sent == -ENOENT || sent == -ENODEV) {
         return sent;  // whoever asked has gone, or the mount has
     }
     return copy(device);
@@ -179,7 +175,7 @@ ssize_t ReplyPipe::copy(int device) noexcept {
     std::size_t filled = 0;
     while (filled < buffer.size()) {
         const auto rest = buffer.subspan(filled);
-        const ssize_t count = uninterrupted([&] { return ::read(read_end_.get(), rest.data(), rest.size()); });
+        const ssize_t count = io::retried([&] { return ::read(read_end_.get(), rest.data(), rest.size()); });
         if (count <= 0) {
             break;
         }
@@ -190,7 +186,7 @@ ssize_t ReplyPipe::copy(int device) noexcept {
     }
     has_content_ = false;
     current_answer().is_handed_over = false;
-    return uninterrupted([&] { return ::write(device, buffer.data(), nbytes_); });
+    return io::retried([&] { return ::write(device, buffer.data(), nbytes_); });
 }
 
 ReplyPipes::ReplyPipes() {

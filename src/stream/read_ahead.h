@@ -41,6 +41,9 @@ struct ReadAheadOptions {
     Block::Clock now = waiting_clock;
 };
 
+/// Less is copied as fast as it is handed over.
+inline constexpr std::size_t least_handed_over = std::size_t{128} << 10;
+
 class Stream;
 
 /// Bytes that a target was given and still has: to be destroyed when they have gone on. Their files were checked

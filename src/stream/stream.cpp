@@ -23,8 +23,6 @@ constexpr std::uint64_t first_slow_depth = 16;
 
 /// How many of the blocks behind a reader are kept for what the kernel has asked for at the same time.
 constexpr std::uint64_t kept_behind = 4;
-/// Less is copied as fast.
-constexpr std::size_t least_handed_over = std::size_t{128} << 10;
 /// Of one block, whose parts come from many files.
 constexpr std::size_t most_helpers = 32;
 
@@ -160,10 +158,8 @@ Result<void> Stream::intact() const {
     if (!is_torn_) {
         return {};
     }
-    const std::string found = torn_by_ ? torn_by_->message() : "there was no memory to find that out";
-    return Error(torn_by_ ? torn_by_->code() : ErrorCode::stale,
-                 "'" + file_->name() + "' may have changed while it was being read: " + found,
-                 torn_by_ ? torn_by_->system_errno() : 0);
+    return torn_by_.value_or(Error(ErrorCode::stale, "there was no memory to find that out"))
+        .within("'" + file_->name() + "' may have changed while it was being read");
 }
 
 Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {

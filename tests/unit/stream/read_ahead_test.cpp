@@ -375,77 +375,79 @@ ReadAheadOptions few_processors() {
     return few;
 }
 
-TEST(HandingOver, IsDoneInThePlaceOfReadingWhatIsThereAtOnce) {
+/// One stream of a file of two blocks, with nothing read ahead.
+class HandingOver : public testing::Test {
+ protected:
+    std::shared_ptr<ChangingFile> file_ = std::make_shared<ChangingFile>(random_bytes(2 * mib), "shard");
+    ReadAhead ahead_{few_processors()};
+    Stream stream_{ahead_, file_, Stream::Ahead::always};
+    test::CollectingTarget target_;
+    std::vector<std::byte> out_ = std::vector<std::byte>(mib);
+};
+
+TEST_F(HandingOver, IsDoneInThePlaceOfReadingWhatIsThereAtOnce) {
     const auto file = std::make_shared<ChangingFile>(random_bytes(8 * mib));
     ReadAhead ahead(few_processors());
     EXPECT_FALSE(ahead.reads_fast_files());
     Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
     for (std::uint64_t at = 0; at < file->size(); at += mib) {
-        const auto read = stream.read(at, out, &target);
+        const auto read = stream.read(at, out_, &target_);
         ASSERT_TRUE(read.ok());
         EXPECT_EQ(read->count, 0U);
         ASSERT_TRUE(read->handed_over);
-        ASSERT_EQ(target.bytes, file->bytes().substr(at, mib));
+        ASSERT_EQ(target_.bytes, file->bytes().substr(at, mib));
     }
     EXPECT_TRUE(file->calls().empty());
     EXPECT_EQ(file->checks, 16) << "before and after";
     EXPECT_TRUE(stream.settle().ok());
-    EXPECT_EQ(stream.read(0, std::span(out).first(4096), &target)->count, 1U) << "small ones are copied";
-    target.most_nbytes = mib - 1;
-    const auto read = stream.read(0, out, &target);
+    EXPECT_EQ(stream.read(0, std::span(out_).first(4096), &target_)->count, 1U) << "small ones are copied";
+    target_.most_nbytes = mib - 1;
+    const auto read = stream.read(0, out_, &target_);
     ASSERT_TRUE(read.ok());
     EXPECT_EQ(read->count, 1U) << "the target has no room";
-    EXPECT_EQ(read->parts.front().data(), out.data());
+    EXPECT_EQ(read->parts.front().data(), out_.data());
     EXPECT_EQ(ahead.held_nbytes(), 0U);
 }
 
-TEST(HandingOver, IsNotDoneWhereOtherProcessorsReadAhead) {
+TEST_F(HandingOver, IsNotDoneWhereOtherProcessorsReadAhead) {
     const auto file = std::make_shared<MemoryFile>(random_bytes(4 * mib));
     ReadAhead ahead(options());
     EXPECT_TRUE(ahead.reads_fast_files());
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
     for (const auto when : {Stream::Ahead::always, Stream::Ahead::if_slow}) {
         Stream stream(ahead, file, when);
-        EXPECT_EQ(stream.read(0, out, &target)->count, 1U);
+        EXPECT_EQ(stream.read(0, out_, &target_)->count, 1U);
     }
-    EXPECT_EQ(target.begun, 0);
+    EXPECT_EQ(target_.begun, 0);
     ReadAhead none(options(0));
     EXPECT_FALSE(none.reads_fast_files());
     Stream stream(none, file, Stream::Ahead::always);
-    EXPECT_TRUE(stream.read(0, out, &target)->handed_over);
+    EXPECT_TRUE(stream.read(0, out_, &target_)->handed_over);
 }
 
-TEST(HandingOver, WhatIsWaitedForIsReadAheadInstead) {
+TEST_F(HandingOver, WhatIsWaitedForIsReadAheadInstead) {
     const auto file = std::make_shared<MemoryFile>(random_bytes(32 * mib));
     auto slow = few_processors();
     std::atomic<int> looks = 0;
     slow.now = [&looks] { return std::chrono::steady_clock::time_point(std::chrono::milliseconds(5 * looks++)); };
     ReadAhead ahead(slow);
     Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
     int handed_over = 0;
     for (std::uint64_t at = 0; at < file->size(); at += mib) {
-        const auto read = stream.read(at, out, &target);
+        const auto read = stream.read(at, out_, &target_);
         ASSERT_TRUE(read.ok());
         handed_over += read->handed_over ? 1 : 0;
     }
     EXPECT_EQ(handed_over, 1) << "the first read tells";
 }
 
-TEST(HandingOver, WhatIsTornIsTornForAllWhoHaveTheFileOpen) {
+TEST_F(HandingOver, WhatIsTornIsTornForAllWhoHaveTheFileOpen) {
     const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
     ReadAhead ahead(few_processors());
     Stream one(ahead, file, Stream::Ahead::always);
     Stream another(ahead, std::make_shared<MemoryFile>(random_bytes(2 * mib)), Stream::Ahead::always);
     const auto other_file = std::make_shared<ChangingFile>(random_bytes(2 * mib), "other");
     Stream of_other_file(ahead, other_file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
-    const auto read = one.read(0, out, &target);
+    const auto read = one.read(0, out_, &target_);
     ASSERT_TRUE(read->handed_over);
     file->has_changed = true;
     EXPECT_FALSE(read->handed_over->gone_on());
@@ -456,35 +458,28 @@ TEST(HandingOver, WhatIsTornIsTornForAllWhoHaveTheFileOpen) {
     EXPECT_TRUE(of_other_file.settle().ok());
 }
 
-TEST(HandingOver, ClosingWaitsForNothingThatBeginsLater) {
-    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
-    ReadAhead ahead(few_processors());
-    Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
-    auto early = stream.read(0, out, &target);
-    auto closing = std::async(std::launch::async, [&] { return stream.settle(); });
+TEST_F(HandingOver, ClosingWaitsForNothingThatBeginsLater) {
+    auto early = stream_.read(0, out_, &target_);
+    auto closing = std::async(std::launch::async, [&] { return stream_.settle(); });
     EXPECT_EQ(closing.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout);
-    const auto late = stream.read(mib, out, &target);
+    const auto late = stream_.read(mib, out_, &target_);
     ASSERT_TRUE(late->handed_over);
     early->handed_over.reset();
     EXPECT_TRUE(closing.get().ok());
 }
 
-TEST(HandingOver, IsNotTriedAgainWhereAFileCannot) {
+TEST_F(HandingOver, IsNotTriedAgainWhereAFileCannot) {
     const auto file = std::make_shared<ChangingFile>(random_bytes(4 * mib));
     ReadAhead ahead(few_processors());
     Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    target.takes_memory = false;
-    std::vector<std::byte> out(mib);
+    target_.takes_memory = false;
     for (std::uint64_t at = 0; at < file->size(); at += mib) {
-        EXPECT_EQ(stream.read(at, out, &target)->count, 1U);
+        EXPECT_EQ(stream.read(at, out_, &target_)->count, 1U);
     }
-    EXPECT_EQ(target.begun, 1);
+    EXPECT_EQ(target_.begun, 1);
 }
 
-TEST(HandingOver, SmallPiecesInOnePlaceSayNothingOfOthers) {
+TEST_F(HandingOver, SmallPiecesInOnePlaceSayNothingOfOthers) {
     const auto source = std::make_shared<MemoryFile>(random_bytes(4 * mib));
     PieceList list;
     for (std::uint64_t at = 0; at < mib; at += 2 * kib) {
@@ -494,46 +489,34 @@ TEST(HandingOver, SmallPiecesInOnePlaceSayNothingOfOthers) {
     const auto file = *VirtualFile::create("mixed", std::move(list), source);
     ReadAhead ahead(few_processors());
     Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
-    EXPECT_EQ(stream.read(0, out, &target)->count, 1U);
-    EXPECT_TRUE(stream.read(mib, out, &target)->handed_over);
-    EXPECT_EQ(target.bytes, source->bytes().substr(mib, mib));
+    EXPECT_EQ(stream.read(0, out_, &target_)->count, 1U);
+    EXPECT_TRUE(stream.read(mib, out_, &target_)->handed_over);
+    EXPECT_EQ(target_.bytes, source->bytes().substr(mib, mib));
 }
 
-TEST(HandingOver, WhatHasChangedBeforeIsAnError) {
-    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib));
-    ReadAhead ahead(few_processors());
-    Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
-    file->has_changed = true;
-    const auto read = stream.read(0, out, &target);
+TEST_F(HandingOver, WhatHasChangedBeforeIsAnError) {
+    file_->has_changed = true;
+    const auto read = stream_.read(0, out_, &target_);
     ASSERT_FALSE(read.ok());
     EXPECT_EQ(read.error().code(), ErrorCode::stale);
-    EXPECT_TRUE(stream.settle().ok()) << "nothing wrong has gone out";
+    EXPECT_TRUE(stream_.settle().ok()) << "nothing wrong has gone out";
 }
 
-TEST(HandingOver, WhatChangesOnTheWayIsToldByTheNextReadAndAtTheEnd) {
-    const auto file = std::make_shared<ChangingFile>(random_bytes(2 * mib), "shard");
-    ReadAhead ahead(few_processors());
-    Stream stream(ahead, file, Stream::Ahead::always);
-    test::CollectingTarget target;
-    std::vector<std::byte> out(mib);
-    auto read = stream.read(0, out, &target);
+TEST_F(HandingOver, WhatChangesOnTheWayIsToldByTheNextReadAndAtTheEnd) {
+    auto read = stream_.read(0, out_, &target_);
     ASSERT_TRUE(read.ok());
     ASSERT_TRUE(read->handed_over);
-    file->has_changed = true;
-    auto closing = std::async(std::launch::async, [&] { return stream.settle(); });
+    file_->has_changed = true;
+    auto closing = std::async(std::launch::async, [&] { return stream_.settle(); });
     EXPECT_EQ(closing.wait_for(std::chrono::milliseconds(50)), std::future_status::timeout) << "it waits";
     read->handed_over.reset();
     const auto settled = closing.get();
     ASSERT_FALSE(settled.ok());
     EXPECT_EQ(settled.error().code(), ErrorCode::stale);
     EXPECT_THAT(settled.error().message(), AllOf(HasSubstr("'shard'"), HasSubstr("changed")));
-    file->has_changed = false;
-    EXPECT_EQ(stream.read(mib, out, &target).error().code(), ErrorCode::stale) << "once is for ever";
-    EXPECT_EQ(stream.read(mib, out).error().code(), ErrorCode::stale);
+    file_->has_changed = false;
+    EXPECT_EQ(stream_.read(mib, out_, &target_).error().code(), ErrorCode::stale) << "once is for ever";
+    EXPECT_EQ(stream_.read(mib, out_).error().code(), ErrorCode::stale);
 }
 
 TEST(ReadAhead, StreamsEndWhileTheirFilesAreRead) {
