@@ -27,8 +27,6 @@ class AccessPattern {
         std::uint64_t nbytes = 0;  ///< read so far; 0: there is no such run
         std::uint64_t reads = 0;
 
-        /// How far from its end a read there is.
-        [[nodiscard]] std::uint64_t distance_of(std::uint64_t offset) const;
         [[nodiscard]] bool goes_on_at(std::uint64_t offset) const;
         void take(std::uint64_t offset, std::uint64_t nbytes_read);
     };

@@ -123,6 +123,7 @@ class Stream {
     /// nullptr: read them instead.
     Result<std::unique_ptr<HandedOver>> hand_over(std::uint64_t offset, std::uint64_t nbytes, PageTarget& target);
     [[nodiscard]] Result<void> intact() const;  // under mutex_
+    [[nodiscard]] bool is_slow() const;         // so too: somebody had to wait for its bytes lately
     void tear(const std::optional<Error>& by);
     /// The block of that number, made if it must be; nullptr where there is no memory for it.
     std::shared_ptr<Block> block(std::uint64_t number, bool& is_new);

@@ -17,6 +17,8 @@ constexpr auto slow_read = 2ms;
 constexpr unsigned forgotten_after = 64;
 
 constexpr std::uint64_t shallow = 3;
+/// Of a run of fast reads: a quarter of it is read ahead at most.
+constexpr std::uint64_t fast_part = 4;
 /// With 20 ms to each read this is 3 GB/s.
 constexpr std::uint64_t deepest = 64;
 constexpr std::uint64_t first_slow_depth = 16;
@@ -154,6 +156,10 @@ Result<void> Stream::settle() {
     return intact();
 }
 
+bool Stream::is_slow() const {
+    return fast_reads_ < forgotten_after;
+}
+
 Result<void> Stream::intact() const {
     if (!is_torn_) {
         return {};
@@ -172,7 +178,7 @@ Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nb
     if (read == AccessPattern::Read::begins) {
         drop_all();
     }
-    const bool is_in_order = read != AccessPattern::Read::elsewhere && (even_if_fast_ || fast_reads_ < forgotten_after);
+    const bool is_in_order = read != AccessPattern::Read::elsewhere && (even_if_fast_ || is_slow());
     const std::uint64_t first = offset / stream_block_nbytes;
     const std::uint64_t last = (offset + nbytes - 1) / stream_block_nbytes;
     if (last - first >= ReadBytes::most_parts || (!is_in_order && blocks_.empty())) {
@@ -212,8 +218,8 @@ std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
     is_new = true;
     const std::uint64_t offset = number * stream_block_nbytes;
     const std::uint64_t nbytes = std::min(stream_block_nbytes, file_->size() - offset);
-    const bool is_slow = fast_reads_ < forgotten_after;
-    auto cuts = is_slow && pieces_ != nullptr ? pieces_->separate_reads(offset, nbytes) : std::vector<std::uint64_t>();
+    auto cuts =
+        is_slow() && pieces_ != nullptr ? pieces_->separate_reads(offset, nbytes) : std::vector<std::uint64_t>();
     auto made =
         std::make_shared<Block>(file_, offset, nbytes, std::move(memory), std::move(cuts), read_ahead_.options_.now);
     blocks_.emplace(number, Held{made});
@@ -223,8 +229,10 @@ std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
 /// The `depth_` blocks from `number` on, each once: of requests that overtake each other the later one is answered
 /// from blocks that are gone again.
 void Stream::plan(std::uint64_t number) {
-    // No further than twice what has been read in order: what is read for a run that ends here was read in vain.
-    const std::uint64_t end = number + std::min(depth_, 2 * (pattern_.run_nbytes() / stream_block_nbytes) + 1);
+    // What is read for a run that ends here was read in vain: no more than a part of the run, so that reads of a few
+    // mebibytes at random places do not pay for it.
+    const std::uint64_t run = pattern_.run_nbytes() / stream_block_nbytes;
+    const std::uint64_t end = number + std::min(depth_, is_slow() ? run + 1 : run / fast_part);
     for (std::uint64_t ahead = std::max(number, planned_until_); ahead < end; ++ahead) {
         if (ahead * stream_block_nbytes >= file_->size()) {
             return;
@@ -258,7 +266,7 @@ void Stream::learn_read(std::chrono::nanoseconds taken) {
     if (taken >= slow_read) {
         fast_reads_ = 0;
         depth_ = std::max(depth_, first_slow_depth);
-    } else if (fast_reads_ < forgotten_after && ++fast_reads_ == forgotten_after) {
+    } else if (is_slow() && ++fast_reads_ == forgotten_after) {
         depth_ = shallow;
     }
 }
