@@ -17,6 +17,9 @@ namespace {
 using pickle::Kind;
 using pickle::Node;
 
+// Of ZeroStageEnum, by value.
+constexpr std::array<std::string_view, 4> stage_names = {"disabled", "optimizer_states", "gradients", "weights"};
+
 // Of all storages that hang anywhere below `node`. Without recursion: a hostile tree is as deep as it likes.
 Result<std::uint64_t> largest_storage(const Node* node) {
     std::uint64_t numel = 0;
@@ -228,11 +231,24 @@ Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive)
     return StateEntries(std::move(entries));
 }
 
-int stage_of(const Node* node) {
-    if (const Node* value = pickle::item(pickle::item(node, 1), 0); node != nullptr && node->kind == Kind::object) {
-        node = value;
+Result<int> read_stage(const Field& field) {
+    const Node* value = field.node;
+    if (value->kind == Kind::object) {
+        const Node* arguments = pickle::item(value, 1);
+        const Node* name = pickle::item(arguments, 1);
+        if (name != nullptr && name->kind == Kind::string) {
+            const auto found = std::find(stage_names.begin(), stage_names.end(), name->text);
+            if (found != stage_names.end()) {
+                return static_cast<int>(found - stage_names.begin());
+            }
+        }
+        value = pickle::item(arguments, 0);
     }
-    return node != nullptr && node->kind == Kind::integer ? static_cast<int>(node->integer) : 1;
+    if (value == nullptr || value->kind != Kind::integer || value->integer < 0 ||
+        static_cast<std::size_t>(value->integer) >= stage_names.size()) {
+        return field.place.damaged("the stage, a whole number up to 3 or a ZeroStageEnum");
+    }
+    return static_cast<int>(value->integer);
 }
 
 OptimizerFile in_another_file(const OptimizerFile& file, const pt::RecordPlaces& places) {
@@ -276,7 +292,10 @@ Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const pt::Archive> arc
     CKPTFS_ASSIGN(const Field base, optimizer.at("base_optimizer_state"));
 
     const Node* zero_stage = pickle::find(optimizer.node, "zero_stage");
-    out.stage = stage_of(zero_stage);
+    out.stage = 1;  // of BF16_Optimizer, which does not say it
+    if (zero_stage != nullptr) {
+        CKPTFS_ASSIGN(out.stage, read_stage({zero_stage, optimizer.place.in("zero_stage")}));
+    }
     out.format = zero_stage == nullptr           ? Format::bf16_optimizer
                  : base.node->kind == Kind::list ? Format::zero12_elastic
                                                  : Format::zero12;

@@ -84,8 +84,9 @@ Result<StateEntry> read_entry(std::string key, const Field& field, const pt::Arc
 Result<StateEntries> read_entries(const Field& dict, const pt::Archive& archive);
 /// What FusedAdam counts in a param_groups entry.
 [[nodiscard]] std::optional<double> number_of(const pickle::Node* node);
-/// Of `zero_stage`: ZeroStageEnum(1), an int in old files; 1 where there is none.
-[[nodiscard]] int stage_of(const pickle::Node* node);
+/// Of `zero_stage`: ZeroStageEnum(1), which Python 3.11.2 pickles as getattr(ZeroStageEnum, "optimizer_states"); an int
+/// in old files.
+Result<int> read_stage(const Field& field);
 
 /// Checks the fields that are read; refuses what cannot be re-cut.
 Result<OptimizerFile> read_optimizer_file(std::shared_ptr<const pt::Archive> archive, std::uint64_t world_size);
