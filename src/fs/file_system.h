@@ -157,7 +157,7 @@ class FileSystem {
     /// Bytes of this handle may be handed over: nobody keeps them for other readers, who would not be told that they
     /// were wrong.
     void let_hand_over(std::uint64_t handle) noexcept;
-    /// Whether fetch() hands anything over: where nothing is read ahead that does not have to be waited for.
+    /// Whether fetch() may hand anything over.
     [[nodiscard]] bool hands_over() const noexcept;
     /// The system's own file behind the handle, where the kernel may read it, and write it if it is open for that, by
     /// itself: SOURCE's of a mount that can be written, and otherwise what File::whole_file() says.

@@ -44,7 +44,7 @@ class FileSystem::Implementation {
     Outcome<std::size_t> read(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out);
     Outcome<ReadBytes> fetch(std::uint64_t handle, std::uint64_t offset, std::span<std::byte> out, PageTarget* target);
     void let_hand_over(std::uint64_t handle);
-    [[nodiscard]] bool hands_over() const { return read_ahead_ && !read_ahead_->reads_fast_files(); }
+    [[nodiscard]] bool hands_over() const { return read_ahead_ != nullptr; }
     OpenDescriptor whole_file(std::uint64_t handle);
     void release(std::uint64_t handle) { files_.erase(handle); }
 

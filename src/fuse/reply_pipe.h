@@ -76,8 +76,9 @@ class ReplyPipes {
     [[nodiscard]] Loan borrow();
 
  private:
-    /// More readers than this at a time have more processors, or wait for each other anyway.
-    static constexpr std::size_t most = 4;
+    /// As many as a node has ranks, mostly. A user who is not root may have 64 of this size in all, before each further
+    /// pipe, of any program, gets two pages (fs.pipe-user-pages-soft).
+    static constexpr std::size_t most = 8;
 
     std::array<ReplyPipe, most> pipes_;
     std::mutex mutex_;

@@ -2,11 +2,13 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <limits>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -34,9 +36,9 @@ struct ReadAheadOptions {
     std::uint64_t memory_nbytes = 0;
     /// That read, at most; each is started when it is first of use.
     std::size_t threads = 64;
-    /// Whether files whose bytes come at once are read ahead too: one processor copies what another one hands out,
-    /// which takes processors that have nothing else to do. Files that are waited for always are.
-    bool even_fast_files = true;
+    /// Up to how many streams files whose bytes come at once are read ahead too: one processor copies what another one
+    /// hands out, which takes processors that have nothing else to do. Files that are waited for always are.
+    std::size_t most_fast_streams = std::numeric_limits<std::size_t>::max();
     /// What reads are timed with; tests have another.
     Block::Clock now = waiting_clock;
 };
@@ -134,6 +136,7 @@ class Stream {
     void drop_served(std::uint64_t offset, std::uint64_t end);
     void drop_all();
     void release_if_idle();
+    void stop_counting();
 
     ReadAhead& read_ahead_;
     const std::shared_ptr<const File> file_;
@@ -151,6 +154,7 @@ class Stream {
     std::uint64_t planned_until_ = 0;       // of this run: no block below is planned again
     unsigned fast_reads_ = 0;               // in a row; where none was slow lately, the largest number
     bool was_used_ = false;                 // since release_if_idle() asked
+    bool is_counted_ = false;               // among those that are in use
     bool cannot_hand_over_ = false;         // a target could not take pages of this file
     std::uint64_t handed_over_ = 0;         // how often
     std::set<std::uint64_t> on_their_way_;  // of those, what has not gone on
@@ -171,15 +175,15 @@ class ReadAhead {
     void release_idle();
 
     [[nodiscard]] std::uint64_t held_nbytes() const { return memory_->held_nbytes(); }
-    /// Whether files whose bytes come at once are read ahead.
-    [[nodiscard]] bool reads_fast_files() const {
-        return options_.even_fast_files && options_.memory_nbytes >= stream_block_nbytes;
-    }
 
  private:
     friend class Stream;
     friend class HandedOver;
 
+    /// Whether files whose bytes come at once are read ahead, as of now.
+    [[nodiscard]] bool reads_fast_files() const {
+        return streams_in_use_ <= options_.most_fast_streams && options_.memory_nbytes >= stream_block_nbytes;
+    }
     /// All streams of files of that name: each opening may have made one.
     void tear(const std::string& name, const std::optional<Error>& by);
     /// Whether somebody waits for a block already.
@@ -202,6 +206,7 @@ class ReadAhead {
 
     std::mutex streams_mutex_;
     std::unordered_set<Stream*> streams_;
+    std::atomic<std::size_t> streams_in_use_ = 0;  // of those that fast files are read ahead for
 };
 
 }  // namespace ckptfs

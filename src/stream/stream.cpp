@@ -34,7 +34,7 @@ Stream::Stream(ReadAhead& read_ahead, std::shared_ptr<const File> file, Ahead ah
     : read_ahead_(read_ahead),
       file_(std::move(file)),
       pieces_(dynamic_cast<const VirtualFile*>(file_.get())),
-      even_if_fast_(ahead == Ahead::always && read_ahead.options_.even_fast_files),
+      even_if_fast_(ahead == Ahead::always),
       depth_(shallow),
       fast_reads_(forgotten_after) {
     const std::lock_guard lock(read_ahead_.streams_mutex_);
@@ -47,6 +47,7 @@ Stream::~Stream() {
         read_ahead_.streams_.erase(this);
     }
     drop_all();
+    stop_counting();
 }
 
 Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out, PageTarget* target) {
@@ -171,6 +172,9 @@ Result<void> Stream::intact() const {
 Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
     const std::lock_guard lock(mutex_);
     was_used_ = true;
+    if (even_if_fast_ && !std::exchange(is_counted_, true)) {
+        ++read_ahead_.streams_in_use_;
+    }
     CKPTFS_TRY(intact());
     Needed none;
     none.can_be_handed_over = !cannot_hand_over_;
@@ -178,7 +182,8 @@ Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nb
     if (read == AccessPattern::Read::begins) {
         drop_all();
     }
-    const bool is_in_order = read != AccessPattern::Read::elsewhere && (even_if_fast_ || is_slow());
+    const bool is_read_ahead = is_slow() || (even_if_fast_ && read_ahead_.reads_fast_files());
+    const bool is_in_order = read != AccessPattern::Read::elsewhere && is_read_ahead;
     const std::uint64_t first = offset / stream_block_nbytes;
     const std::uint64_t last = (offset + nbytes - 1) / stream_block_nbytes;
     if (last - first >= ReadBytes::most_parts || (!is_in_order && blocks_.empty())) {
@@ -310,6 +315,13 @@ void Stream::release_if_idle() {
     const std::lock_guard lock(mutex_);
     if (!std::exchange(was_used_, false)) {
         drop_all();
+        stop_counting();
+    }
+}
+
+void Stream::stop_counting() {
+    if (std::exchange(is_counted_, false)) {
+        --read_ahead_.streams_in_use_;
     }
 }
 

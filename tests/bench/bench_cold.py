@@ -45,7 +45,7 @@ def main(arguments=None):
         what = "Cold: no page of any file, no name and no inode" if options.drop_everything else "Cold: no page of any file"
         lines = [f"{about(options, made)} {what}.", "", *reporting.table(["view / files, in time", *states], rows), "",
                  *reporting.table(["seconds", *states], mounts)]
-    reporting.publish(lines, options.report, "cold")
+    reporting.publish(lines, options.report, f"cold on {reporting.processors()} processors")
     return 0
 
 

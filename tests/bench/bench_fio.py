@@ -44,7 +44,7 @@ def main(arguments=None):
         lines = [f"{version(program)}, {about(options, made)} {options.milliseconds} ms each.", "", *tables(options, measured)]
     for sentence in peers.missing():
         lines += ["", sentence]
-    reporting.publish(lines, options.report, "fio")
+    reporting.publish(lines, options.report, f"fio on {reporting.processors()} processors")
     return 0
 
 

@@ -2,8 +2,8 @@
 """How fast the ranks of one machine read their shards, and the model: from a view, and from ordinary files that hold the same bytes.
 
 Makes a checkpoint of 4 ranks in memory or on disk (--directory) and reads the optimizer shards of 1 to 8 ranks, one process each, in
-the ways that readings.py lists: once shown at 8 ranks, where every shard is cut anew, and once at 4, where all are SOURCE's own; then
-the model as safetensors. Raw reads also go through mirror_fs, which hands out the same files through FUSE, and through the same with
+the ways that readings.py lists: once shown at 8 ranks, where every shard is cut anew (again with nothing read ahead), and once at 4,
+where all are SOURCE's own; then the model as safetensors. Raw reads also go through mirror_fs, which hands out the same files through FUSE, and through the same with
 nothing read at all: what the kernel and libfuse take for themselves; and, where they are installed, through file systems that others
 know (tests/support/peers.py). Then storage that answers late (mirror_fs again, with a delay) is shown, next to a copy that keeps
 16 requests in flight.
@@ -32,6 +32,8 @@ from reporting import parser  # noqa: E402
 import reporting  # noqa: E402
 
 IN_FLIGHT = 16
+# Pages are handed over then, whatever the number of processors; not to who maps a file.
+NOT_AHEAD, UNMAPPED = "--read-ahead-memory=0", ("raw", "torch.load", "cp")
 
 
 def main(arguments=None):
@@ -59,6 +61,7 @@ class Streams:
         made = self.made
         head = ["view / files, in time", *(reporting.counted(count, "reader") for count in self.options.readers)]
         rows = [self.row(f"{name}, cut anew", way, made.copies[CUT], CUT, lambda: made.shown(CUT)) for name, way in SHARDS.items()]
+        rows += [self.row(f"{name}, {NOT_AHEAD}", SHARDS[name], made.copies[CUT], CUT, lambda: made.shown(CUT, NOT_AHEAD)) for name in UNMAPPED]
         rows += [self.row(f"{name}, SOURCE's own shards", way, made.copies[SAME], SAME, lambda: made.shown(SAME)) for name, way in SHARDS.items()]
         rows += [self.row(f"{name}, safetensors", way, made.model, CUT, made.shown_model) for name, way in MODELS.items()]
         rows += self.through_others()

@@ -128,8 +128,8 @@ class Checkpoint:
             with self.shown_model() as mount:
                 shutil.copytree(mount.path, self.model, ignore=shutil.ignore_patterns("global_step*"))
 
-    def shown(self, world_size):
-        return mounting.mounted(self.source, world_size)
+    def shown(self, world_size, *options):
+        return mounting.mounted(self.source, world_size, *options)
 
     def shown_model(self):
         return mounting.mounted(self.source, None, "--view=weights")

@@ -15,6 +15,7 @@ if os.environ.get("CI") != "true":
 
 import bench_cold  # noqa: E402
 import page_cache  # noqa: E402
+import reporting  # noqa: E402
 import tables  # noqa: E402
 
 MIB = 1 << 20
@@ -36,10 +37,11 @@ def on_a_disk(directory):
 def test_the_benchmark_measures_and_reports(tmp_path, capfd):
     if not on_a_disk(tmp_path):
         pytest.skip("temporary files lie in memory")
-    report = tables.document(tmp_path, "cold")
+    name = f"cold on {reporting.processors()} processors"
+    report = tables.document(tmp_path, name)
     arguments = [*tables.TINY, "--readers", "1", "2", f"--directory={tmp_path}", f"--report={report}"]
     assert bench_cold.main(arguments) == 0
-    text = tables.section(report, "cold")
+    text = tables.section(report, name)
     assert text in capfd.readouterr().out
     rows = tables.table(text, "view / files, in time")
     assert list(rows) == ["raw, 1 reader", "raw, 2 readers", "torch.load, 1 reader", "torch.load, 2 readers"]

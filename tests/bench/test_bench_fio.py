@@ -16,16 +16,18 @@ if os.environ.get("CI") != "true":
 
 import bench_fio  # noqa: E402
 import peers  # noqa: E402
+import reporting  # noqa: E402
 import tables  # noqa: E402
 
 
 @pytest.mark.skipif(not (os.environ.get("CKPTFS_FIO") or shutil.which("fio")), reason="fio is not installed: mount_scripts/install_dependencies.sh --bench")
 def test_the_benchmark_measures_and_reports(tmp_path, capfd):
-    report = tables.document(tmp_path, "fio")
+    name = f"fio on {reporting.processors()} processors"
+    report = tables.document(tmp_path, name)
     # Shards of more than a mebibyte, which the jobs read at a time.
     arguments = [*tables.TINY, "--width=256", "--vocabulary=2000", "--jobs", "1", "16", "--milliseconds=50", f"--directory={tmp_path}", f"--report={report}"]
     assert bench_fio.main(arguments) == 0
-    text = tables.section(report, "fio")
+    text = tables.section(report, name)
     assert text in capfd.readouterr().out
     speeds, latencies = (tables.table(text, title) for title in ("times as long as files", "99 % of the requests within"))
     others = ["the view", "mirror_fs", *(peer.name for peer in peers.installed())]

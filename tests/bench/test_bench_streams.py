@@ -19,7 +19,7 @@ import readings  # noqa: E402
 import reporting  # noqa: E402
 import tables  # noqa: E402
 
-ROWS = ("raw, cut anew", "torch.load, SOURCE's own shards", "load_file, safetensors", "safe_open, safetensors", "raw, mirror_fs",
+ROWS = ("raw, cut anew", "cp, --read-ahead-memory=0", "torch.load, SOURCE's own shards", "load_file, safetensors", "safe_open, safetensors", "raw, mirror_fs",
         "raw, mirror_fs that reads nothing")
 
 

@@ -76,7 +76,6 @@ TEST_F(Fetch, HandsOverWhereNothingIsReadAheadAndFlushWaitsForIt) {
     source_->put_file("plain/large", std::string(2 * mib, 'x'));
     auto options = reading_ahead();
     EXPECT_FALSE(make(3)->hands_over());
-    EXPECT_FALSE(make(options)->hands_over());
     options.read_ahead = std::make_shared<ReadAhead>(ReadAheadOptions{.memory_nbytes = 0, .threads = 2});
     const auto fs = make(options);
     EXPECT_TRUE(fs->hands_over());

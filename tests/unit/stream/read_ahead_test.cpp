@@ -208,7 +208,7 @@ TEST(ReadAhead, ForLongReadsAtRandomPlacesAQuarterIsReadInVain) {
 TEST(ReadAhead, FastFilesAreLeftAloneWhereNoProcessorIsToSpare) {
     const auto file = std::make_shared<MemoryFile>(random_bytes(8 * mib));
     auto chosen = options();
-    chosen.even_fast_files = false;
+    chosen.most_fast_streams = 0;
     chosen.now = standing_still;
     ReadAhead ahead(chosen);
     Stream stream(ahead, file, Stream::Ahead::always);
@@ -236,7 +236,7 @@ TEST(ReadAhead, FilesThatAreWaitedForAreReadAheadFar) {
     const auto file =
         std::make_shared<SlowFile>(std::make_shared<MemoryFile>(random_bytes(40 * mib)), std::chrono::milliseconds(3));
     auto chosen = options();
-    chosen.even_fast_files = false;
+    chosen.most_fast_streams = 0;
     ReadAhead ahead(chosen);
     Stream stream(ahead, file, Stream::Ahead::always);
     read_in_order(stream, 20 * mib);
@@ -394,7 +394,7 @@ class ChangingFile final : public MemoryFile {
 /// Where nothing is read ahead that comes at once.
 ReadAheadOptions few_processors() {
     auto few = options();
-    few.even_fast_files = false;
+    few.most_fast_streams = 0;
     few.now = standing_still;
     return few;
 }
@@ -412,7 +412,6 @@ class HandingOver : public testing::Test {
 TEST_F(HandingOver, IsDoneInThePlaceOfReadingWhatIsThereAtOnce) {
     const auto file = std::make_shared<ChangingFile>(random_bytes(8 * mib));
     ReadAhead ahead(few_processors());
-    EXPECT_FALSE(ahead.reads_fast_files());
     Stream stream(ahead, file, Stream::Ahead::always);
     for (std::uint64_t at = 0; at < file->size(); at += mib) {
         const auto read = stream.read(at, out_, &target_);
@@ -436,16 +435,53 @@ TEST_F(HandingOver, IsDoneInThePlaceOfReadingWhatIsThereAtOnce) {
 TEST_F(HandingOver, IsNotDoneWhereOtherProcessorsReadAhead) {
     const auto file = std::make_shared<MemoryFile>(random_bytes(4 * mib));
     ReadAhead ahead(options());
-    EXPECT_TRUE(ahead.reads_fast_files());
     for (const auto when : {Stream::Ahead::always, Stream::Ahead::if_slow}) {
         Stream stream(ahead, file, when);
         EXPECT_EQ(stream.read(0, out_, &target_)->count, 1U);
     }
     EXPECT_EQ(target_.begun, 0);
     ReadAhead none(options(0));
-    EXPECT_FALSE(none.reads_fast_files());
     Stream stream(none, file, Stream::Ahead::always);
     EXPECT_TRUE(stream.read(0, out_, &target_)->handed_over);
+}
+
+TEST_F(HandingOver, IsDoneWhileThereAreMoreStreamsThanProcessorsThatReadAhead) {
+    const auto file = std::make_shared<MemoryFile>(random_bytes(64 * mib));
+    auto two = options();
+    two.most_fast_streams = 2;
+    two.now = standing_still;
+    ReadAhead ahead(two);
+    std::uint64_t at = 0;
+    const auto hands_over = [&](Stream& stream) {
+        const auto read = stream.read(at, out_, &target_);
+        EXPECT_TRUE(read.ok());
+        return read->handed_over != nullptr;
+    };
+    Stream one(ahead, file, Stream::Ahead::always);
+    Stream kept_by_the_kernel(ahead, file, Stream::Ahead::if_slow);
+    EXPECT_TRUE(read(kept_by_the_kernel, 0, mib).ok());
+    const Stream unused(ahead, file, Stream::Ahead::always);
+    auto another = std::make_unique<Stream>(ahead, file, Stream::Ahead::always);
+    for (; at < long_run; at += mib) {
+        EXPECT_FALSE(hands_over(one) || hands_over(*another)) << at;
+    }
+    EXPECT_GT(ahead.held_nbytes(), 0U);
+    const auto third = std::make_unique<Stream>(ahead, file, Stream::Ahead::always);
+    EXPECT_TRUE(hands_over(*third));
+    for (; at < 2 * long_run; at += mib) {
+        hands_over(one);  // what was read ahead is used up
+    }
+    EXPECT_TRUE(hands_over(one));
+    another.reset();
+    EXPECT_FALSE(hands_over(*third)) << "two are left";
+    Stream fourth(ahead, file, Stream::Ahead::always);
+    EXPECT_TRUE(hands_over(fourth));
+    for (int round = 0; round < 2; ++round) {
+        ahead.release_idle();
+        hands_over(one);
+        hands_over(fourth);
+    }
+    EXPECT_FALSE(hands_over(fourth)) << "nobody has used the third one";
 }
 
 TEST_F(HandingOver, WhatIsWaitedForIsReadAheadInstead) {
