@@ -2,11 +2,11 @@
 #include <algorithm>
 #include <iterator>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "report/cut_file.h"
 #include "report/picture.h"
+#include "util/machine_limits.h"
 #include "util/parallel.h"
 
 namespace ckptfs::report {
@@ -251,7 +251,7 @@ struct FamilyFiles {
     /// The first `count`.
     [[nodiscard]] Result<std::vector<DrawnFile>> open_all(std::size_t count) const {
         std::vector<std::optional<Result<DrawnFile>>> opened(count);
-        for_each_in_parallel(count, std::max(1U, std::thread::hardware_concurrency()), [&](std::size_t index) {
+        for_each_in_parallel(count, processors(), [&](std::size_t index) {
             opened[index].emplace(open(index));
             return opened[index]->ok();
         });

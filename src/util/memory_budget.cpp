@@ -6,7 +6,7 @@
 #include <mutex>
 #include <utility>
 
-#include "util/memory_limit.h"
+#include "util/machine_limits.h"
 
 namespace ckptfs {
 namespace {

@@ -9,10 +9,12 @@
 #include <thread>
 #include <vector>
 
+#include "util/machine_limits.h"
+
 namespace ckptfs {
 
 std::size_t threads_for_processors(std::size_t most) {
-    return std::clamp<std::size_t>(std::thread::hardware_concurrency(), 1, most);
+    return std::min(processors(), most);
 }
 
 void for_each_in_parallel(std::size_t count, std::size_t threads, const std::function<bool(std::size_t)>& body) {

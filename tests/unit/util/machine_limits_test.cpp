@@ -1,5 +1,5 @@
-// The memory of machines that are described in files, and the budget that is a part of it.
-#include "util/memory_limit.h"
+// What machines that are described in files let a process have, and the budget that is a part of it.
+#include "util/machine_limits.h"
 
 #include <gtest/gtest.h>
 
@@ -11,9 +11,9 @@ namespace {
 
 constexpr std::uint64_t mib = std::uint64_t{1} << 20U;
 
-class MemoryLimit : public testing::Test {
+class MachineLimits : public testing::Test {
  protected:
-    MemoryLimit() { write("proc/meminfo", "MemTotal:        8192 kB\nMemFree:         1 kB\n"); }
+    MachineLimits() { write("proc/meminfo", "MemTotal:        8192 kB\nMemFree:         1 kB\n"); }
 
     void write(const std::string& path, const std::string& text) {
         std::filesystem::create_directories((std::filesystem::path(directory_.path()) / path).parent_path());
@@ -24,11 +24,11 @@ class MemoryLimit : public testing::Test {
     test::TemporaryDirectory directory_;
 };
 
-TEST_F(MemoryLimit, IsTheHostsWithoutCgroups) {
+TEST_F(MachineLimits, MemoryIsTheHostsWithoutCgroups) {
     EXPECT_EQ(limit(), 8 * mib);
 }
 
-TEST_F(MemoryLimit, IsTheLeastOfAVersion2CgroupAndThoseAboveIt) {
+TEST_F(MachineLimits, MemoryIsTheLeastOfAVersion2CgroupAndThoseAboveIt) {
     write("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
     write("proc/self/cgroup", "0::/job/step/task\n");
     write("sys/fs/cgroup/job/memory.max", "3145728\n");
@@ -39,7 +39,7 @@ TEST_F(MemoryLimit, IsTheLeastOfAVersion2CgroupAndThoseAboveIt) {
     EXPECT_EQ(limit(), mib);
 }
 
-TEST_F(MemoryLimit, IsThatOfAVersion1Cgroup) {
+TEST_F(MachineLimits, MemoryIsThatOfAVersion1Cgroup) {
     write("proc/self/mountinfo",
           "31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n"
           "32 30 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
@@ -49,11 +49,44 @@ TEST_F(MemoryLimit, IsThatOfAVersion1Cgroup) {
     EXPECT_EQ(limit(), 2 * mib);
 }
 
-TEST_F(MemoryLimit, SeesAContainersOwnCgroupAtItsMountPoint) {
+TEST_F(MachineLimits, MemorySeesAContainersOwnCgroupAtItsMountPoint) {
     write("proc/self/mountinfo", "32 30 0:28 /docker/abc /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n");
     write("proc/self/cgroup", "4:memory:/docker/abc\n");
     write("sys/fs/cgroup/memory/memory.limit_in_bytes", "2097152\n");
     EXPECT_EQ(limit(), 2 * mib);
+}
+
+TEST_F(MachineLimits, ProcessorsAreThoseThatThereAreWithoutCgroups) {
+    EXPECT_EQ(processor_limit(7, directory_.path()), 7U);
+    EXPECT_EQ(processor_limit(0, directory_.path()), 1U) << "nobody knows how many";
+    EXPECT_GE(processors(), 1U);
+}
+
+TEST_F(MachineLimits, ProcessorsAreTheLeastTimeOfAVersion2CgroupAndThoseAboveIt) {
+    write("proc/self/mountinfo", "30 23 0:26 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
+    write("proc/self/cgroup", "0::/pod/container\n");
+    write("sys/fs/cgroup/pod/container/cpu.max", "max 100000\n");
+    EXPECT_EQ(processor_limit(64, directory_.path()), 64U);
+    write("sys/fs/cgroup/pod/cpu.max", "800000 100000\n");
+    EXPECT_EQ(processor_limit(64, directory_.path()), 8U);
+    EXPECT_EQ(processor_limit(4, directory_.path()), 4U);
+    write("sys/fs/cgroup/pod/container/cpu.max", "150000 100000\n");
+    EXPECT_EQ(processor_limit(64, directory_.path()), 2U) << "a part of one is one";
+    for (const char* const said : {"", "150000\n", "150000 0\n", "some 100000\n"}) {
+        write("sys/fs/cgroup/pod/container/cpu.max", said);
+        EXPECT_EQ(processor_limit(64, directory_.path()), 8U) << said;
+    }
+}
+
+TEST_F(MachineLimits, ProcessorsAreThoseOfAVersion1Cgroup) {
+    write("proc/self/mountinfo", "31 30 0:27 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n");
+    write("proc/self/cgroup", "5:cpu,cpuacct:/job\n4:memory:/elsewhere\n");
+    write("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n");
+    write("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n");
+    EXPECT_EQ(processor_limit(64, directory_.path()), 64U);
+    write("sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", "400000\n");
+    write("sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000\n");
+    EXPECT_EQ(processor_limit(64, directory_.path()), 4U);
 }
 
 TEST(MemoryBudget, IsSharedByAllReservations) {

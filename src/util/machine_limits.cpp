@@ -1,6 +1,6 @@
-// Reading what limits there are; formats: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v1/memory.rst and
-// cgroup-v2.rst.
-#include "util/memory_limit.h"
+// Reading what limits there are; formats: cgroups(7), proc_pid_mountinfo(5), the kernel's cgroup-v1/memory.rst,
+// sched-bwc.rst and cgroup-v2.rst.
+#include "util/machine_limits.h"
 
 #include <sys/resource.h>
 
@@ -10,6 +10,7 @@
 #include <limits>
 #include <sstream>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace ckptfs {
@@ -64,7 +65,7 @@ struct Hierarchy {
     bool unified = false;
 };
 
-std::vector<Hierarchy> memory_hierarchies(const std::string& root) {
+std::vector<Hierarchy> hierarchies_of(std::string_view controller, const std::string& root) {
     std::vector<Hierarchy> found;
     std::ifstream mounts(root + "/proc/self/mountinfo");
     std::string line;
@@ -80,7 +81,7 @@ std::vector<Hierarchy> memory_hierarchies(const std::string& root) {
         std::string options;
         fields >> type >> source >> options;
         hierarchy.unified = type == "cgroup2";
-        if (hierarchy.unified || (type == "cgroup" && has_word(options, "memory"))) {
+        if (hierarchy.unified || (type == "cgroup" && has_word(options, controller))) {
             found.push_back(std::move(hierarchy));
         }
     }
@@ -88,7 +89,7 @@ std::vector<Hierarchy> memory_hierarchies(const std::string& root) {
 }
 
 /// The process's own directory in a hierarchy; "/" where the file does not say.
-std::string own_cgroup(const std::string& root, bool unified) {
+std::string own_cgroup(std::string_view controller, const std::string& root, bool unified) {
     std::ifstream file(root + "/proc/self/cgroup");
     std::string line;
     while (std::getline(file, line)) {
@@ -99,29 +100,57 @@ std::string own_cgroup(const std::string& root, bool unified) {
             continue;
         }
         const std::string_view controllers = std::string_view(line).substr(first + 1, second - first - 1);
-        if (unified ? controllers.empty() : has_word(controllers, "memory")) {
+        if (unified ? controllers.empty() : has_word(controllers, controller)) {
             return line.substr(second + 1);
         }
     }
     return "/";
 }
 
-std::uint64_t cgroup_limit(const std::string& root, const Hierarchy& hierarchy) {
-    std::string path = own_cgroup(root, hierarchy.unified);
-    // A container sees its own directory at the mount point, under whatever name it has outside.
-    if (hierarchy.root != "/" && path.starts_with(hierarchy.root)) {
-        path.erase(0, hierarchy.root.size());
-    }
-    const std::string directory = root + hierarchy.mount_point;
-    const std::string name = hierarchy.unified ? "/memory.max" : "/memory.limit_in_bytes";
+/// The least that `limit_in(directory, unified)` finds in the process's cgroups and those above them.
+template <class LimitIn>
+std::uint64_t least_of_cgroups(std::string_view controller, const std::string& root, const LimitIn& limit_in) {
     std::uint64_t least = no_limit;
-    while (true) {
-        least = std::min(least, number_in(std::string(directory).append(path).append(name)));
-        if (path.empty() || path == "/") {
-            return least;
+    for (const Hierarchy& hierarchy : hierarchies_of(controller, root)) {
+        std::string path = own_cgroup(controller, root, hierarchy.unified);
+        // A container sees its own directory at the mount point, under whatever name it has outside.
+        if (hierarchy.root != "/" && path.starts_with(hierarchy.root)) {
+            path.erase(0, hierarchy.root.size());
         }
-        path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+        const std::string top = root + hierarchy.mount_point;
+        while (true) {
+            least = std::min(least, limit_in(top + path, hierarchy.unified));
+            if (path.empty() || path == "/") {
+                break;
+            }
+            path.resize(path.rfind('/') == std::string::npos ? 0 : path.rfind('/'));
+        }
     }
+    return least;
+}
+
+std::uint64_t memory_in(const std::string& directory, bool unified) {
+    return number_in(directory + (unified ? "/memory.max" : "/memory.limit_in_bytes"));
+}
+
+/// "MAX PERIOD", the first of which may be "max"; of version 1 two files, the first of which may hold -1.
+std::uint64_t processors_in(const std::string& directory, bool unified) {
+    std::uint64_t quota = no_limit;
+    std::uint64_t period = no_limit;
+    if (unified) {
+        std::ifstream file(directory + "/cpu.max");
+        std::string first;
+        std::string second;
+        if (file >> first >> second) {
+            quota = number_of(first);
+            period = number_of(second);
+        }
+    } else {
+        quota = number_in(directory + "/cpu.cfs_quota_us");
+        period = number_in(directory + "/cpu.cfs_period_us");
+    }
+    const bool is_limited = quota != no_limit && period != no_limit && period > 0;
+    return is_limited ? quota / period + (quota % period == 0 ? 0 : 1) : no_limit;
 }
 
 std::uint64_t address_space_limit() {
@@ -132,11 +161,17 @@ std::uint64_t address_space_limit() {
 }  // namespace
 
 std::uint64_t memory_limit(const std::string& root) {
-    std::uint64_t least = std::min(host_limit(root), address_space_limit());
-    for (const Hierarchy& hierarchy : memory_hierarchies(root)) {
-        least = std::min(least, cgroup_limit(root, hierarchy));
-    }
-    return least;
+    return std::min({host_limit(root), address_space_limit(), least_of_cgroups("memory", root, memory_in)});
+}
+
+std::size_t processor_limit(std::size_t present, const std::string& root) {
+    const std::uint64_t least = least_of_cgroups("cpu", root, processors_in);
+    return static_cast<std::size_t>(std::max<std::uint64_t>(1, std::min<std::uint64_t>(present, least)));
+}
+
+std::size_t processors() {
+    static const std::size_t limit = processor_limit(std::thread::hardware_concurrency());
+    return limit;
 }
 
 }  // namespace ckptfs

@@ -1,6 +1,7 @@
-// How much memory the machine lets this process have.
+// How much of the machine this process may have.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -10,5 +11,11 @@ namespace ckptfs {
 /// those above it, as far as they can be seen) and of RLIMIT_AS, in bytes. `root` stands before every path that is
 /// read, for tests: those of a machine that is described there.
 [[nodiscard]] std::uint64_t memory_limit(const std::string& root = "");
+
+/// The processors that the process may run on (`present`: how many these are), or as many as its cgroups let it have
+/// the time of, where that is less; a part of one counts as one. At least 1.
+[[nodiscard]] std::size_t processor_limit(std::size_t present, const std::string& root = "");
+/// That of this machine, as it was when it was first asked for.
+[[nodiscard]] std::size_t processors();
 
 }  // namespace ckptfs
