@@ -52,6 +52,7 @@ struct MountArguments {
     std::optional<std::uint64_t> read_ahead_nbytes;  ///< nullopt: as much as usual_read_ahead() says
     std::optional<std::uint64_t> memory_nbytes;      ///< nullopt: MemoryBudget::of_process() as it is
     std::vector<std::string> kernel_options;
+    bool source_is_new = false;  ///< no option: `run --in-place` has just made SOURCE
 };
 
 struct RunArguments {

@@ -87,17 +87,22 @@ class Mounting {
         }
         const std::shared_ptr<const TagReader> reader = view::zero_tag_reader(target);
         warn_of_own_name(*opened.source);
+        bool has_tags = true;
         const ShowOptions shown{.shown = {arguments_.source, arguments_.target, arguments_.allow_empty},
                                 // What was mounted may let others in, whatever this command line says.
                                 .allow_other = arguments_.allow_other || options.descriptor,
                                 .in_place = arguments_.in_place,
                                 .read_ahead = std::make_shared<ReadAhead>(read_ahead_options()),
-                                .own_files = own_files(facts_of(options, log_target), counters)};
+                                .own_files = own_files(facts_of(options, log_target), counters),
+                                .on_no_tag = [&has_tags] { has_tags = false; }};
         CKPTFS_ASSIGN(const auto file_system,
                       show(opened, reader, shown, [this](const std::string& message) { warn(message); }));
         auto served = environment_.mount_and_serve(*file_system, options, [&] {
             log::info((options.descriptor ? "serving " + arguments_.source + " on " + name_of_mount(options)
                                           : "mounted " + arguments_.source + " on " + arguments_.mount_point));
+            if (!has_tags) {
+                note(begins_anew());
+            }
             // The standard error of a COMMAND is its own.
             if (!log_target.is_read && ends_ == MountEnds::by_signals && environment_.is_first_time("no-syslog")) {
                 environment_.error << "ckptfs: warning: there is no syslog here (/dev/log): of the log of a mount only "
@@ -150,6 +155,22 @@ class Mounting {
             warn(in_quotes(source.display(name)) +
                  " is shown as it is: this mount's own directory of that name is not to be seen; `ckptfs status` "
                  "works all the same");
+        }
+    }
+
+    /// A mistyped SOURCE looks like that of a first run, which is none to be warned of.
+    [[nodiscard]] std::string begins_anew() const {
+        return in_quotes(arguments_.source) +
+               (arguments_.source_is_new
+                    ? " was not there and has been made: there is nothing to resume from, the job begins anew"
+                    : " holds no ZeRO checkpoint: a job that is to resume from one there begins anew");
+    }
+
+    /// As warn().
+    void note(const std::string& message) {
+        log::info(message);
+        if (!arguments_.foreground) {
+            environment_.error << "ckptfs: " << printable(message) << '\n' << std::flush;
         }
     }
 

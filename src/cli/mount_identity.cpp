@@ -16,10 +16,11 @@ std::string text_of(const std::optional<std::uint64_t>& value) {
 
 }  // namespace
 
-// Takes every member by name: with a new option this no longer compiles, until it has a place here.
+// Takes every member by name: with a new option this no longer compiles, until it has a place here. Who made SOURCE is
+// no option: whoever comes next finds it there.
 share::MountIdentity mount_identity(const MountArguments& arguments) {
     const auto& [source, mount_point, target, log_file, log_format, log_level, foreground, allow_other, allow_empty,
-                 writable, in_place, io, read_ahead_nbytes, memory_nbytes, kernel_options] = arguments;
+                 writable, in_place, io, read_ahead_nbytes, memory_nbytes, kernel_options, source_is_new] = arguments;
     const auto& [request, of_job, config_file, sub_group_size, read, names] = target;
     const auto& [max_shard_nbytes, strip_prefixes, renames, parameters, trainable_only, tag] = names;
     const auto& [accept_mixed, rank_values_of, look_for_two_saves] = read;

@@ -84,7 +84,9 @@ Result<Plan> plan(const MountArguments& arguments, const Environment& environmen
     }
     if (mounted.in_place) {
         CKPTFS_TRY(expect_directory(environment, directory));
-        CKPTFS_ASSIGN(mounted.source, share::make_coverable(directory));
+        CKPTFS_ASSIGN(const auto covered, share::make_coverable(directory));
+        mounted.source = covered.path;
+        mounted.source_is_new = covered.is_new;
     }
     CKPTFS_ASSIGN(const auto place, share::SharedPlace::find(mount_identity(mounted), environment.variable));
     if (mounted.in_place) {

@@ -38,8 +38,8 @@ class Showing {
             warn_(problem.message() +
                   (is_writable_ ? " (this tag is shown as it is)" : " (the files of this tag cannot be opened)"));
         }
-        if (!whole && broken.empty() && !is_writable_) {  // else a job may just begin
-            warn_(whole.error().message());
+        if (!whole && broken.empty()) {
+            say_that_there_is_none(whole.error());
         }
         if (!whole) {
             return report::WholeTag{};
@@ -51,6 +51,14 @@ class Showing {
     }
 
  private:
+    void say_that_there_is_none(const Error& reason) const {
+        if (!is_writable_) {
+            warn_(reason.message());
+        } else if (options_.on_no_tag) {
+            options_.on_no_tag();
+        }
+    }
+
     /// A tag of a certain name may lie deeper than others.
     [[nodiscard]] report::SurveyExtent extent() const {
         const auto& target = options_.shown.target;

@@ -23,6 +23,8 @@ struct ShowOptions {
     bool in_place = false;
     std::shared_ptr<ReadAhead> read_ahead = nullptr;  ///< see FileSystemOptions
     OwnFiles own_files = {};                          ///< of a mount
+    /// Called where what can be written holds no tag: a job may just begin.
+    std::function<void()> on_no_tag = nullptr;
 };
 
 /// Receives a sentence about what was found.

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include "host/mount_point.h"
 #include "share/user_namespace.h"
@@ -69,9 +70,9 @@ Result<void> mount_over(const std::string& view, const std::string& directory) {
 
 }  // namespace
 
-Result<std::string> make_coverable(const std::string& directory) {
+Result<Coverable> make_coverable(const std::string& directory) {
     std::error_code failure;
-    std::filesystem::create_directories(directory, failure);
+    const bool is_new = std::filesystem::create_directories(directory, failure);
     if (failure && !std::filesystem::is_directory(directory)) {  // else somebody else was faster
         return Error(ErrorCode::io, in_quotes(directory) + " cannot be made: " + failure.message(), failure.value());
     }
@@ -81,7 +82,7 @@ Result<std::string> make_coverable(const std::string& directory) {
                                                       " cannot be shown in place: every program needs what it holds; "
                                                       "give the directory of the checkpoints alone");
     }
-    return real;
+    return Coverable{std::move(real), is_new};
 }
 
 Result<void> expect_outside(const std::string& place, const std::string& directory) {

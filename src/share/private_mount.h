@@ -7,10 +7,14 @@
 
 namespace ckptfs::share {
 
-/// The directory to be covered, made if it is not there (as mkdir(1) makes it, with those above it): its path without
-/// symbolic links. `invalid_argument` where it cannot be covered: the root of the file system, or what holds /proc or
-/// lies in it.
-Result<std::string> make_coverable(const std::string& directory);
+struct Coverable {
+    std::string path;     ///< without symbolic links
+    bool is_new = false;  ///< it was not there before
+};
+
+/// The directory to be covered, made if it is not there (as mkdir(1) makes it, with those above it). `invalid_argument`
+/// where it cannot be covered: the root of the file system, or what holds /proc or lies in it.
+Result<Coverable> make_coverable(const std::string& directory);
 
 /// `invalid_argument` where the shared mount's `place` would be covered along with `directory`. Both without symbolic
 /// links.

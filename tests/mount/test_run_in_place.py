@@ -71,13 +71,39 @@ def test_a_directory_that_is_not_there_is_made(run):
     new = run.home / "a" / "b"
     result = run(*shell(f"ls -A {new}; mkdir {new}/{TAG} && cp {SAVED_AT_3}/* {new}/{TAG} && ls {new}/{TAG}"), options=AT_3,
                  source=new)
-    assert (result.returncode, result.stderr) == (0, ""), result
+    assert result.returncode == 0, result
+    assert result.stderr == f"ckptfs: '{new}' was not there and has been made: there is nothing to resume from, the job begins anew\n"
     assert shards(result.stdout) == 3
     mask = os.umask(0o022)
     os.umask(mask)
     for path in (new, new.parent):
         assert (path.stat().st_uid, path.stat().st_mode & 0o777) == (run.user.uid, 0o777 & ~mask)
-    assert shards(listing(run, source=new, options=AT_2).stdout) == 2
+    resumed = listing(run, source=new, options=AT_2)
+    assert (shards(resumed.stdout), resumed.stderr) == (2, "")
+
+
+def test_a_directory_without_a_checkpoint_is_told(run):
+    """A mistyped one looks like that of a first run, so every run says it until there is a checkpoint."""
+    new = run.home / "new"
+    new.mkdir()
+    os.chown(new, run.user.uid, run.user.gid)
+    says = f"ckptfs: '{new}' holds no ZeRO checkpoint: a job that is to resume from one there begins anew\n"
+    for left in ([], ["notes"]):
+        result = run(*shell("ls {}; touch {}/notes"), options=AT_3, source=new)
+        assert (result.returncode, result.stdout.split(), result.stderr) == (0, left, says), result
+    assert run("cp", "-r", SAVED_AT_3, new / TAG, options=AT_3, source=new).stderr == says
+    assert run("true", options=AT_3, source=new).stderr == ""
+
+
+def test_the_ranks_of_a_node_are_told_once(run):
+    new = run.home / "new"
+    script = f"touch {run.home}/ready$0; {WAIT_FOR_A_FILE.format(run.home / 'go')}"
+    runs = [run.start(*shell(script), number, options=AT_3, source=new) for number in range(4)]
+    for number in range(4):
+        started(run.home / f"ready{number}")
+    (run.home / "go").touch()
+    said = "".join(process.communicate(timeout=60)[1] for process in runs)
+    assert (said.count("\n"), said.count("begins anew\n")) == (1, 1), said
 
 
 def test_the_working_directory_may_lie_in_it(run):

@@ -21,11 +21,14 @@ using testing::HasSubstr;
 TEST(MakeCoverable, MakesTheDirectoryAndFollowsLinks) {
     const ckptfs::test::TemporaryDirectory directory;
     const std::string real = fs::canonical(directory.path()).string();
-    EXPECT_EQ(*make_coverable(directory / "a/b"), real + "/a/b");
+    const auto made = make_coverable(directory / "a/b");
+    EXPECT_EQ(made->path, real + "/a/b");
+    EXPECT_TRUE(made->is_new);
+    EXPECT_FALSE(make_coverable(directory / "a/b")->is_new);
     EXPECT_TRUE(fs::is_directory(directory / "a/b"));
     fs::create_directory_symlink("a", directory / "link");
-    EXPECT_EQ(*make_coverable(directory / "link/b"), real + "/a/b");
-    EXPECT_EQ(*make_coverable(directory / "link/../a"), real + "/a");
+    EXPECT_EQ(make_coverable(directory / "link/b")->path, real + "/a/b");
+    EXPECT_EQ(make_coverable(directory / "link/../a")->path, real + "/a");
     fs::create_directory_symlink("nowhere", directory / "dangling");
     EXPECT_EQ(make_coverable(directory / "dangling").error().code(), ErrorCode::io);
 }
