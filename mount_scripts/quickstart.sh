@@ -155,5 +155,5 @@ cat <<TEXT
 The view is at      $view
 It is read-only. For a job that resumes and saves at one path, unchanged, there is
                     $build/ckptfs run --in-place $source_dir --world-size=$world_size -- torchrun --nproc-per-node=$world_size train.py
-Unmount it with     fusermount3 -u $view && rmdir $view
+Unmount it with     $build/ckptfs umount $view && rmdir $view
 TEXT

@@ -121,7 +121,7 @@ constexpr std::string_view examples_section =
     "A read-only mount, until it is unmounted:\n"
     ".PP\n.RS\n.nf\n"
     "ckptfs ckpt /mnt/ckpt \\-\\-world\\-size=8\n"
-    "fusermount3 \\-u /mnt/ckpt\n"
+    "ckptfs umount /mnt/ckpt\n"
     ".fi\n.RE\n.PP\n"
     "In /etc/fstab:\n"
     ".PP\n.RS\n.nf\n"

@@ -370,7 +370,9 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     const SessionSignals signals(session.get(),
                                  {.only_own = options.ends_by_own_signals, .but_hang_up = options.outlives_hang_up});
-    if (fuse_session_mount(session.get(), options.mount_point.c_str()) != 0) {
+    // fusermount3 follows no symbolic link, neither to mount nor to unmount.
+    const std::string& place = options.descriptor ? options.mount_point : real_mount_point;
+    if (fuse_session_mount(session.get(), place.c_str()) != 0) {
         const std::string advice = options.descriptor ? "" : mount_advice();
         return Error(ErrorCode::mount, "mounting on " + name + " failed: " + LibfuseMessages::collected() +
                                            (advice.empty() ? "" : "; " + advice));

@@ -41,9 +41,9 @@ bool daemon_is_gone(int reason) {
 }
 
 Error stale_mount(const std::string& mount_point) {
-    return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: fusermount3 -u " +
+    return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: ckptfs umount " +
                                    quoted_path(mount_point) +
-                                   " (-uz where somebody still has a file or directory of it)");
+                                   " (--lazy where somebody still has a file or directory of it)");
 }
 
 Result<void> check_is_directory(const std::string& mount_point) {
@@ -87,7 +87,7 @@ Result<void> check_not_mounted(const std::string& mount_point, const std::string
             return stale_mount(mount_point);
         }
         return cannot(mount_point, quoted_path(found->source) +
-                                       " is mounted there already; unmount it with: fusermount3 -u " +
+                                       " is mounted there already; unmount it with: ckptfs umount " +
                                        quoted_path(mount_point));
     }
     return {};
@@ -261,12 +261,12 @@ Result<void> check_not_in_place(const std::string& path) {
         return Error(ErrorCode::mount, quoted_path(at) +
                                            " is covered by a mount of ckptfs over itself whose daemon is gone; in the "
                                            "COMMAND of `ckptfs run --in-place` end COMMAND and run it again, else "
-                                           "clear it with: fusermount3 -u " +
+                                           "clear it with: ckptfs umount " +
                                            quoted_path(at));
     }
     return Error(ErrorCode::invalid_argument, quoted_path(path) + " lies in a mount of ckptfs over " + quoted_path(at) +
                                                   " itself, which shows its checkpoints re-cut: do this outside of "
-                                                  "the COMMAND of `ckptfs run --in-place`, or after fusermount3 -u " +
+                                                  "the COMMAND of `ckptfs run --in-place`, or after ckptfs umount " +
                                                   quoted_path(at));
 }
 

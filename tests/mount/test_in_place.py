@@ -86,7 +86,7 @@ def test_a_second_mount_is_refused(source, over, tmp_path):
     for command in ((source, source, *RECUT), (source, source, "--world-size=2")):
         result = run(binary(), *command, "-f")
         assert result.returncode not in (0, 70)
-        assert "fusermount3 -u" in result.stderr, result.stderr
+        assert "ckptfs umount" in result.stderr, result.stderr
     assert (source / TAG / "notes.txt").read_text() == "kept as it is\n"
 
 

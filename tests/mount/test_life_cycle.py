@@ -198,7 +198,7 @@ def test_a_mount_point_in_use(source, mounted):
     mount = mounted(source, "--world-size=3")
     result = run(source, mount.path, "--world-size=3")
     assert result.returncode == MOUNT_POINT_EXIT
-    assert_one_sentence(result, mount.path, "mounted there already", "fusermount3 -u")
+    assert_one_sentence(result, mount.path, "mounted there already", "ckptfs umount")
 
 
 def test_a_mount_point_inside_the_source_or_around_it(source, tmp_path):
@@ -221,7 +221,7 @@ def test_a_stale_mount_is_named_with_the_command_that_clears_it(source, tmp_path
     try:
         result = run(source, mount.path, "--world-size=3")
         assert result.returncode == MOUNT_POINT_EXIT
-        assert_one_sentence(result, mount.path, "stale", "fusermount3 -u", "-uz")
+        assert_one_sentence(result, mount.path, "stale", "ckptfs umount", "--lazy")
     finally:
         unmount(mount.path)
 
@@ -236,7 +236,7 @@ def test_a_daemon_that_was_just_killed_is_not_taken_for_a_mount(source, tmp_path
         mount.process.stdout.close()
         result = run(source, mount.path, "--world-size=3")
         assert result.returncode == MOUNT_POINT_EXIT
-        assert_one_sentence(result, mount.path, "stale", "-uz")
+        assert_one_sentence(result, mount.path, "stale", "--lazy")
     finally:
         os.close(inside)
         unmount(mount.path)

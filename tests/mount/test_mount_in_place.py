@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from mount_fixtures import DATA, wait_until
-from runs import run_as, shell
+from runs import processes_naming, run_as, shell
 
 TAG = "global_step2"
 SAVED_AT_3 = DATA / "stage2_bf16_ws4_at_ws3" / TAG
@@ -60,6 +60,27 @@ def test_the_directory_is_recut_and_written_in_its_own_place(place):
     assert {path.name: path.read_bytes() for path in (place.source / "global_step3").iterdir()} == \
         {path.name: path.read_bytes() for path in SAVED_AT_3.iterdir()}
     assert (place.source / "latest").read_text() == "global_step3"
+
+
+def test_through_a_link(place):
+    """`ln -s CHECKPOINT ckpt`, which fusermount3 does not follow; alive, and when the daemon was killed."""
+    link = place.run.home / "link"
+    link.symlink_to(place.source)
+    for is_killed in (False, True):
+        assert place.mount(*AT_3, source=link, point=link).returncode == 0
+        assert place.shards(link / TAG) == 3
+        if is_killed:
+            (daemon,) = processes_naming(str(link))
+            os.kill(daemon, signal.SIGKILL)
+            wait_until(lambda: not processes_naming(str(link)), "the daemon is gone")
+        done = place.do(f"{place.run.user.program} umount {link}")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        assert place.shards(link / TAG) == 4
+    assert place.mount(*AT_3, source=link, point=link).returncode == 0
+    (daemon,) = processes_naming(str(link))
+    os.kill(daemon, signal.SIGTERM)
+    wait_until(lambda: not place.run.user.mounts(place.run.home), "the end of the mount")
+    assert place.shards(link / TAG) == 4
 
 
 def test_an_empty_directory_may_be_mounted_over(place):
@@ -125,7 +146,7 @@ def test_a_path_in_it_is_no_source(place):
         done = place.do(f"{program} {words}")
         assert done.returncode == 2, (words, done)
         assert f"lies in a mount of ckptfs over '{place.source}' itself" in done.stderr
-        assert f"after fusermount3 -u '{place.source}'" in done.stderr
+        assert f"after ckptfs umount '{place.source}'" in done.stderr
         assert len(done.stderr.splitlines()) == 1
     place.unmount()
     assert place.do(f"{program} inspect {place.source}").returncode == 0
@@ -142,8 +163,8 @@ def test_a_dead_daemon_leaves_an_error_and_an_advice(place):
         done = place.do(f"{place.run.user.program} {words}")
         assert done.returncode == 6, (words, done)
         assert "whose daemon is gone" in done.stderr
-        assert done.stderr.endswith(f"clear it with: fusermount3 -u '{place.source}'\n")
-    place.unmount()
+        assert done.stderr.endswith(f"clear it with: ckptfs umount '{place.source}'\n")
+    assert place.do(f"{place.run.user.program} umount {place.source}").returncode == 0
     assert place.mount(*AT_3).returncode == 0
     assert place.shards(place.source / TAG) == 3
     place.unmount()

@@ -148,6 +148,11 @@ def test_only_the_test_command_is_not_run():
     assert reasons == ["# not run: it is the test command itself\n./ckptfs/tests/run.sh\n"]
 
 
+def test_what_is_mounted_can_be_a_link():
+    """`ckpt` is "a copy, or a link to yours": fusermount3 unmounts nothing that a link leads to."""
+    assert not [content for _, content in commands() if re.search(r"^\s*fusermount3 ", content, re.MULTILINE)]
+
+
 def test_blocks_are_told_apart():
     text = "a\n```sh\nls\n```\n~~~text\n```sh\n~~~\n````\nplain\n```\n````\n"
     assert blocks(text) == [("sh", 3, "ls\n"), ("text", 6, "```sh\n"), ("", 9, "plain\n```\n")]
