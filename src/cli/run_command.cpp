@@ -137,10 +137,8 @@ StartReport run_with_view(const RunArguments& arguments, const Environment& envi
         program.arguments.push_back(with_view(word, planned->shown_at));
     }
     const auto ended = share::run_program(program, mask);
-    if (!view.leave()) {
-        environment.error << "ckptfs: warning: " << in_quotes(view.path())
-                          << " is still mounted: its daemon does not end\n"
-                          << std::flush;
+    if (const auto left = view.leave(); !left) {
+        environment.error << "ckptfs: warning: " << printable(left.error().message()) << '\n' << std::flush;
     }
     return ended ? StartReport{ended->exit_code, ended->message, 0} : report_of(ended.error());
 }

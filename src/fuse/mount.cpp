@@ -223,20 +223,24 @@ class OwnMount {
         return entry && entry->device != device_;
     }
 
-    /// libfuse takes a connection that was aborted (in /sys/fs/fuse/connections) for one that was unmounted.
-    void clear_if_aborted() const {
+    /// libfuse takes a connection that was aborted (in /sys/fs/fuse/connections) for one that was unmounted, and says
+    /// nothing where fusermount3 fails. False where the mount stays.
+    [[nodiscard]] bool clear_if_left() const {
         const auto entry = mounted_on(mount_point_);
         if (!entry || entry->device != device_) {
-            return;
+            return true;
         }
         // Once our mount is gone, its device number can be that of the next one: that one answers.
         struct statvfs unused {};
         if (::statvfs(mount_point_.c_str(), &unused) == 0 || errno != ENOTCONN) {
-            return;
+            return true;
         }
-        if (!ckptfs::unmount(mount_point_, Unmounting::lazily)) {
-            log::warn("the mount is still there; clear it with: fusermount3 -u '" + mount_point_ + "'");
+        const auto unmounted = ckptfs::unmount(mount_point_, Unmounting::lazily);
+        if (!unmounted) {
+            log::warn("the mount is still there: " + unmounted.error().message() + "; clear it with: ckptfs umount '" +
+                      mount_point_ + "'");
         }
+        return unmounted.ok();
     }
 
  private:
@@ -401,12 +405,12 @@ Result<void> mount_and_serve(FileSystem& file_system, const MountOptions& option
     }
     session.unmount();  // before joining: a probe that still waits gets its error
     probe.reset();
-    own.clear_if_aborted();
+    const bool is_gone = own.clear_if_left();
     if (const auto count = adapter.modes.passed_through(); count > 0) {
         log::info("the kernel itself read or wrote what was opened " + std::to_string(count) + " times");
     }
-    log::info(options.descriptor ? options.source + " is no longer served on " + name
-                                 : "unmounted " + options.source + " from " + options.mount_point);
+    log::info(options.descriptor || !is_gone ? options.source + " is no longer served on " + name
+                                             : "unmounted " + options.source + " from " + options.mount_point);
     if (outcome < 0) {
         return Error(ErrorCode::mount, "serving " + name + " failed: " + reason_of(outcome));
     }

@@ -128,6 +128,13 @@ Error refused(const std::string& mount_point, const std::string& why) {
     return {ErrorCode::mount, in_quotes(mount_point) + " cannot be unmounted: " + why};
 }
 
+/// fusermount3 looks there for who has mounted, before it unmounts for users other than root.
+std::string advice_on_table(const std::string& said) {
+    return said.find("/etc/mtab") == std::string::npos
+               ? ""
+               : "; let root make it the kernel's table of mounts: ln -sf /proc/self/mounts /etc/mtab";
+}
+
 constexpr const char* busy_advice =
     "it is in use: end who uses it (fuser -vm names them), or let it end with its last user: ckptfs umount --lazy ";
 
@@ -202,7 +209,8 @@ Result<void> unmount(const std::string& real_mount_point, Unmounting how) {
         return {};
     }
     const bool is_busy = failure.find("busy") != std::string::npos;
-    return refused(real_mount_point, is_busy ? busy_advice + in_quotes(real_mount_point) : failure);
+    return refused(real_mount_point,
+                   is_busy ? busy_advice + in_quotes(real_mount_point) : failure + advice_on_table(failure));
 }
 
 std::string text_of(const ProcessId& process) {

@@ -131,19 +131,18 @@ bool SharedPlace::is_mounted() const {
     return entry && entry->type == "fuse.ckptfs";
 }
 
-void SharedPlace::clear_mount() const {
-    if (is_mounted()) {
-        static_cast<void>(unmount(view(), Unmounting::lazily));  // what is left there is said by whoever mounts
-    }
+Result<void> SharedPlace::clear_mount() const {
+    return is_mounted() ? unmount(view(), Unmounting::lazily) : Result<void>();
 }
 
-void SharedPlace::remove() const {
-    clear_mount();
+Result<void> SharedPlace::remove() const {
+    auto cleared = clear_mount();
     ::rmdir(view().c_str());
     ::unlink(daemon().c_str());
     ::unlink(users().c_str());    // from now on whoever comes begins anew,
     ::rmdir(directory_.c_str());  // and may have begun already
     ::rmdir(parent_.c_str());     // where others have views it stays
+    return cleared;
 }
 
 }  // namespace ckptfs::share

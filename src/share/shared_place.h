@@ -43,10 +43,10 @@ class SharedPlace {
     Result<void> make_mount_point() const;
     /// Whether ckptfs is mounted at view().
     [[nodiscard]] bool is_mounted() const;
-    /// Clears a mount whose daemon is gone.
-    void clear_mount() const;
-    /// Removes everything. Only for who has the exclusive lock of users().
-    void remove() const;
+    /// Clears a mount whose daemon is gone. An error where it stays.
+    Result<void> clear_mount() const;
+    /// Removes everything. Only for who has the exclusive lock of users(). An error where a mount stays.
+    Result<void> remove() const;
 
  private:
     SharedPlace(std::string parent, const std::string& name)

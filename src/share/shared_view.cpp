@@ -19,6 +19,7 @@
 
 #include "share/user_namespace.h"
 #include "util/log.h"
+#include "util/text.h"
 
 namespace ckptfs::share {
 namespace {
@@ -90,7 +91,7 @@ Result<SharedView::Attempt> SharedView::serve_or_join(SharedView user, const Sta
         // Not mounted yet: whoever started it was killed. Not mounted any more: it is about to end.
         return place.is_mounted() ? Attempt(std::move(user)) : Attempt(Retry::daemon);
     }
-    place.clear_mount();
+    static_cast<void>(place.clear_mount());  // what is left there is said by whoever mounts
     CKPTFS_TRY(place.make_mount_point());
     StartReport report = start();
     if (report.exit_code == 0) {
@@ -99,7 +100,7 @@ Result<SharedView::Attempt> SharedView::serve_or_join(SharedView user, const Sta
     if (report.exit_code == served_by_another) {
         return Attempt(Retry::daemon);
     }
-    user.leave();
+    static_cast<void>(user.leave());  // the report says what was wrong
     return Attempt(std::move(report));
 }
 
@@ -109,24 +110,26 @@ std::string SharedView::user_namespace() const {
     return path;
 }
 
-bool SharedView::leave() {
+Result<void> SharedView::leave() {
     users_.unlock();
     const auto deadline = Clock::now() + patience_to_leave;
     while (Clock::now() < deadline) {
         const auto over = is_over();
+        if (!over && over.error().code() != ErrorCode::not_found) {
+            return over.error();
+        }
         if (!over || *over) {
-            return true;
+            return {};
         }
         std::this_thread::sleep_for(pause);
     }
-    return false;
+    return Error(ErrorCode::mount, in_quotes(place_.view()) + " is still mounted: its daemon does not end");
 }
 
-// Whether this user has nothing more to wait for. The daemon ends the mount; where it has crashed, the last user does.
+// Whether this user has nothing more to wait for. The daemon ends the mount, and the last user what is left of it:
+// where the daemon has crashed, and where it could not unmount, which nobody hears from it. `not_found`: nothing is
+// left.
 Result<bool> SharedView::is_over() const {
-    if (users_.is_removed()) {
-        return true;
-    }
     CKPTFS_ASSIGN(auto users, FileLock::of_file(place_.users()));
     CKPTFS_ASSIGN(const bool unused, users.try_lock(LockKind::exclusive));
     if (!unused) {
@@ -137,7 +140,7 @@ Result<bool> SharedView::is_over() const {
     }
     CKPTFS_ASSIGN(const bool served, is_served(place_));
     if (!served) {
-        place_.remove();
+        CKPTFS_TRY(place_.remove());
     }
     return !served;
 }
@@ -233,7 +236,7 @@ void ViewKeeper::finish() {
     }
     watch_->finish();
     if (watch_->unused && !watch_->users.is_removed()) {
-        place_.remove();
+        static_cast<void>(place_.remove());  // what stays was logged by the mount, and is told by SharedView::leave()
     }
 }
 

@@ -39,9 +39,9 @@ class SharedView {
     /// The mount lives at least as long as any process that has this descriptor, until leave().
     [[nodiscard]] int descriptor() const { return users_.descriptor(); }
 
-    /// Ends the use, for every process that has inherited it. Returns when the mount is gone or used by others; false
-    /// where it did not go within some seconds.
-    bool leave();
+    /// Ends the use, for every process that has inherited it. Returns when the mount is gone or used by others; an
+    /// error says why it stays although nobody uses it.
+    Result<void> leave();
 
  private:
     SharedView(SharedPlace place, FileLock users) : place_(std::move(place)), users_(std::move(users)) {}

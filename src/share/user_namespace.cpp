@@ -16,6 +16,8 @@
 #include <system_error>
 #include <utility>
 
+#include "host/mount_point.h"
+
 namespace ckptfs::share {
 namespace {
 
@@ -90,8 +92,13 @@ std::string advice_on_namespaces() {
                "with `userns,`, or set it (sysctl kernel.apparmor_restrict_unprivileged_userns=0)" +
                otherwise;
     }
+    if (!mounted_on("/")) {
+        return "'/' is no mount point here, as in a chroot, and the kernel gives users no namespaces in one: use a "
+               "container instead of chroot(1)" +
+               otherwise;
+    }
     return "this system gives a user who is not root no namespaces: a container must allow unshare and mount in a user "
-           "namespace (seccomp, AppArmor)" +
+           "namespace (seccomp, AppArmor), and in a chroot there are none" +
            otherwise;
 }
 

@@ -8,13 +8,14 @@ import pathlib
 import resource
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 
 import pytest
 
 from mount_fixtures import binary, mounts_below, require_fuse, unmount, wait_until
-from runs import Guest
+from runs import Guest, run_as, shell
 from users import require_root
 
 TAG = "global_step2"
@@ -142,16 +143,63 @@ def test_a_user_without_a_name_is_told_so(source):
     assert "user 29999 is in no user database, where fusermount3 looks for a name" in done.stderr
 
 
-def test_a_root_that_is_no_mount_point_is_told_of(source, tmp_path):
-    """As in a chroot, where mounts cannot be kept to one command."""
+@pytest.mark.parametrize("user", [0, 65534])  # nobody, whom fusermount3 finds by name
+def test_a_root_that_is_no_mount_point_is_told_of(source, user):
+    """As in a chroot, where mounts cannot be kept to one command, and users get no namespaces."""
     require_root()
     require_fuse()
-    root = tmp_path / "root"
-    for name in ("usr", "bin", "lib", "lib64", "etc", "dev", "proc", "run", "tmp"):
-        (root / name).mkdir(parents=True)
-    (root / "ckptfs").touch()
-    script = ('cd "$1" && mount --bind "$2" ckptfs && for name in usr bin lib lib64 etc dev proc tmp; do mount --rbind /$name $name || exit 9; done; '
-              'exec chroot . /ckptfs run "$3" --in-place --world-size=3 -- true')
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", root, binary(), source], capture_output=True, text=True, timeout=60, check=False)
+    with tempfile.TemporaryDirectory(prefix="ckptfs-chroot-") as directory:
+        place = pathlib.Path(directory)
+        place.chmod(0o755)
+        for name in ("usr", "bin", "lib", "lib64", "etc", "dev", "proc", "run", "tmp"):
+            (place / "root" / name).mkdir(parents=True)
+        (place / "root/ckptfs").touch()
+        shutil.copytree(source, place / "source", symlinks=True)
+        for path in [place / "source", *(place / "source").rglob("*")]:
+            os.chown(path, user, user, follow_symlinks=False)
+        os.mknod(place / "fuse", 0o666 | stat.S_IFCHR, os.stat("/dev/fuse").st_rdev)
+        (place / "fuse").chmod(0o666)
+        script = ('cd "$1/root" && mount --bind "$2" ckptfs && for name in usr bin lib lib64 etc dev proc tmp; do mount --rbind /$name $name || exit 9; done; '
+                  'mount --bind "$1/fuse" dev/fuse || exit 9; '
+                  'exec chroot --userspec="$3:$3" . /ckptfs run "$1/source" --in-place --world-size=3 -- true')
+        done = subprocess.run(["unshare", "--mount", "sh", "-c", script, "sh", place, binary(), str(user)], capture_output=True, text=True,
+                              timeout=60, check=False, env={**os.environ, "XDG_RUNTIME_DIR": ""})
     assert done.returncode == 6, done
     assert "'/' is no mount point here, as in a chroot" in done.stderr
+    assert done.stderr.endswith("use a container instead of chroot(1); or run ckptfs as root\n" if user else "or use a container\n"), done
+
+
+@pytest.fixture
+def run_of_a_user():
+    yield from run_as("user")
+
+
+CURE = "; let root make it the kernel's table of mounts: ln -sf /proc/self/mounts /etc/mtab"
+
+
+def test_a_user_is_told_what_keeps_mounts_from_being_unmounted(run_of_a_user):
+    """Without /etc/mtab, as in a bare container, fusermount3 mounts for users, but does not unmount."""
+    run = run_of_a_user
+    as_root = ("nsenter", f"--mount=/proc/{run.user.holder.pid}/ns/mnt", "--", "sh", "-c")
+    etc, point = run.home.parent / "etc", run.home / "point"
+    subprocess.run([*as_root, f"cp -a /etc {etc} && rm -f {etc}/mtab && mount --bind {etc} /etc"], check=True)
+    result = run("sh", "-c", "exit 3", options=["--world-size=3"])
+    [view] = run.views()
+    why = f"'{view}' cannot be unmounted: fusermount3 failed: fusermount3: failed to open /etc/mtab: No such file or directory{CURE}"
+    assert (result.returncode, result.stderr) == (3, f"ckptfs: warning: {why}\n"), result
+    assert " stale " in run.program(run.user.program, "list").stdout
+    result = run.program(run.user.program, "umount", view)
+    assert (result.returncode, result.stderr) == (6, f"ckptfs: {why}\n")
+
+    log = run.home / "log"
+    script = f'mkdir {point} && "$0" {run.source} {point} --world-size=3 --log-file={log} && kill $(cut -d " " -f 1 {point}/.ckptfs/daemon)'
+    assert run.program(*shell(script), run.user.program).returncode == 0
+    wait_until(lambda: "is no longer served on" in log.read_text(), "the daemon's end")
+    assert f"the mount is still there: {why.replace(view, str(point))}; clear it with: ckptfs umount '{point}'" in log.read_text()
+    assert "unmounted" not in log.read_text().replace("cannot be unmounted", "")
+
+    subprocess.run([*as_root, "ln -sf /proc/self/mounts /etc/mtab"], check=True)
+    assert run.program(run.user.program, "umount", point).returncode == 0
+    result = run("sh", "-c", "exit 3", options=["--world-size=3"])  # which clears what the one before has left
+    assert (result.returncode, result.stderr) == (3, ""), result
+    wait_until(run.is_clean, "nothing is left")

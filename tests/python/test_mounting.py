@@ -228,6 +228,8 @@ def test_fusermount_is_missing(monkeypatch, tmp_path):
     assert "does not run as root" in mounting.obstacle()
     (tmp_path / "fusermount3").chmod(0o4755)
     assert mounting.obstacle() is None
+    monkeypatch.setattr(mounting, "_TABLE", str(tmp_path / "mtab"))
+    assert f"{tmp_path}/mtab is missing, without which fusermount3 does not unmount" in mounting.obstacle()
     monkeypatch.setattr(mounting.os, "geteuid", lambda: 4000000001)
     assert "user 4000000001 is in no user database" in mounting.obstacle()
 

@@ -35,6 +35,7 @@ __all__ = ["Mount", "mount", "obstacle"]
 _HOLDER = "import os; os.write(1, os.environb[b'CKPTFS_VIEW'] + b'\\0'); os.close(1); os.read(0, 1)"
 _OF_MOUNT = frozenset({"writable", "io", "log_file"})
 _CAP_SYS_ADMIN = 1 << 21
+_TABLE = "/etc/mtab"
 
 # The exit statuses of docs/cli.md, with the errno that says the same.
 _STATUSES: dict[int, tuple[ErrorCode, int]] = {
@@ -146,8 +147,8 @@ def _end(process: subprocess.Popen[bytes], pid: int) -> None:
 
 
 def obstacle() -> str | None:
-    """Why no view can be mounted on this machine by this process, in a sentence that says what to do; None where nothing is
-    known to be in the way. Cheap: nothing is tried but the opening of /dev/fuse."""
+    """Why no view can be mounted on this machine by this process, and unmounted again, in a sentence that says what to do; None
+    where nothing is known to be in the way. Cheap: nothing is tried but the opening of /dev/fuse."""
     try:
         os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
     except FileNotFoundError:
@@ -176,6 +177,8 @@ def obstacle() -> str | None:
         pwd.getpwuid(os.geteuid())
     except KeyError:
         return f"user {os.geteuid()} is in no user database, where fusermount3 looks for a name: add a line for it to /etc/passwd"
+    if not os.path.exists(_TABLE):
+        return f"{_TABLE} is missing, without which fusermount3 does not unmount: let root make it (ln -sf /proc/self/mounts {_TABLE})"
     return None
 
 
