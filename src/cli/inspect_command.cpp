@@ -103,6 +103,8 @@ class Inspection {
             tag.views = report::describe_views(place.directory, tag.world_size, [&](const ViewRequest& request) {
                 return show(place.directory, *checkpoint, request);
             });
+            tag.degree = (*checkpoint)->degree();
+            tag.elsewhere = other_world_sizes(*checkpoint);
             if (!description_.checkpoint) {
                 CKPTFS_TRY(describe_tag(place.directory, *checkpoint));
             }
@@ -191,6 +193,22 @@ class Inspection {
                                                            const ViewRequest& request) const {
         return view::kind_of(request.kind)
             .make({checkpoint, options_, cache_, directory, source_->display(directory)}, request);
+    }
+
+    /// Whether it can be shown at world sizes that are not its own: some take a config, or an option.
+    [[nodiscard]] std::vector<report::ViewAnswer> other_world_sizes(
+        const std::shared_ptr<const zero::Written>& checkpoint) const {
+        view::ViewOptions options = options_;
+        options.counts_data_parallel = false;
+        std::vector<report::ViewAnswer> answers;
+        for (const std::uint64_t other : {checkpoint->degree(), checkpoint->world_size() + checkpoint->degree()}) {
+            if (other != checkpoint->world_size() && other <= max_world_size) {
+                const auto view = view::world_size_view(checkpoint, other, options);
+                answers.push_back({ViewRequest::at_world_size(other).name(),
+                                   view ? std::nullopt : std::optional(view.error().message())});
+            }
+        }
+        return answers;
     }
 
     /// Copying a checkpoint changes its times, so the step that it holds counts first.

@@ -116,6 +116,8 @@ struct TagDescription {
     std::optional<std::string> problem;
     std::vector<std::string> warnings;  ///< what to know before resuming from it
     std::vector<ViewAnswer> views;      ///< one for each kind of view
+    std::uint64_t degree = 1;           ///< what divides every world size that it can be shown at
+    std::vector<ViewAnswer> elsewhere;  ///< the least world size, and one above that of the save, for texts
 };
 
 struct Description {

@@ -267,8 +267,13 @@ class Text {
             std::vector<std::string> shown;
             for (const ViewAnswer& answer : tag.views) {
                 if (!answer.problem) {
-                    shown.push_back(answer.view);
+                    shown.push_back(world_sizes(tag, answer));
                 } else if (answer.has_place && answer.problem != tag.problem) {
+                    add_reason(*answer.problem, name_of(tag), answer.view, reasons);
+                }
+            }
+            for (const ViewAnswer& answer : tag.elsewhere) {
+                if (answer.problem) {
                     add_reason(*answer.problem, name_of(tag), answer.view, reasons);
                 }
             }
@@ -278,6 +283,18 @@ class Text {
         for (const auto& [reason, what] : reasons) {
             text_ += wrapped("not " + what + ": " + printable(reason), columns_, "  ", hanging);
         }
+    }
+
+    /// The view of one world size stands for all, or it would look like the only one.
+    static std::string world_sizes(const TagDescription& tag, const ViewAnswer& answer) {
+        const bool is_any =
+            !tag.elsewhere.empty() && std::none_of(tag.elsewhere.begin(), tag.elsewhere.end(),
+                                                   [](const ViewAnswer& other) { return other.problem.has_value(); });
+        if (!is_any || answer.view != ViewRequest::at_world_size(tag.world_size).name()) {
+            return answer.view;
+        }
+        return "world-size-N (any " + (tag.degree == 1 ? "N" : "multiple of " + grouped(tag.degree)) + "; saved at " +
+               grouped(tag.world_size) + ")";
     }
 
     void add_reason(const std::string& reason, const std::string& tag, const std::string& view,

@@ -8,6 +8,7 @@
 
 #include "broken_source.h"
 #include "harness.h"
+#include "support/edited_tag.h"
 #include "support/tally_source.h"
 
 namespace ckptfs::cli::test {
@@ -15,6 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
+using testing::AllOf;
 using testing::HasSubstr;
 
 TEST(Inspect, SaysWhatACheckpointIs) {
@@ -47,7 +49,7 @@ TEST(Inspect, SaysOfEveryTagWhichViewsItHas) {
     EXPECT_TRUE(world_size.contains(tag_name(source) + " as weights"));
     EXPECT_TRUE(world_size.at("broken as states").is_string());
     ASSERT_EQ(harness.run({"inspect", source.string()}), 0);
-    EXPECT_THAT(harness.out(), HasSubstr("\nviews\n  " + tag_name(source) + "  world-size-3"));
+    EXPECT_THAT(harness.out(), HasSubstr("\nviews\n  " + tag_name(source) + "  world-size-N (any N; saved at 3), "));
 }
 
 TEST(Inspect, JsonHoldsTheNumbers) {
@@ -236,8 +238,29 @@ TEST(Inspect, ModelParallelFamiliesAreShownWithTheirDegrees) {
     EXPECT_EQ(result["checkpoint"]["model_parallel_degree"], 2);
     EXPECT_EQ(result["recut"]["world_size"], 6);
     EXPECT_EQ(result["recut"]["file_count"], 8);
+    EXPECT_THAT(result["tags"][0]["views"][0]["name"], "world-size-4");
+    ASSERT_EQ(harness.run({"inspect", "--dp-size=3", source}), 0);
+    EXPECT_THAT(harness.out(), HasSubstr("  world-size-N (any multiple of 2; saved at 4)\n"));
     EXPECT_EQ(harness.run({"inspect", "--world-size=3", source}), 2);
     EXPECT_THAT(harness.error(), HasSubstr("3 does not fit"));
+}
+
+TEST(Inspect, AWorldSizeThatTakesAnOptionIsNotPromised) {
+    Harness harness;
+    ckptfs::test::EditedTag tag("stage1_bf16_ws3");
+    float number = 0;
+    for (const std::string& name : tag.names("optim_states")) {
+        number += 0.25F;
+        tag.add_real(name, {"optimizer_state_dict", "base_optimizer_state", "param_groups", std::int64_t{0}}, "d",
+                     number);
+    }
+    const std::string source = (harness.directory() / "prodigy").string();
+    tag.write_to(source + "/global_step2");
+    ASSERT_EQ(harness.run({"inspect", source}), 0) << harness.error();
+    EXPECT_THAT(harness.out(),
+                AllOf(HasSubstr("  world-size-3, weights"), HasSubstr("not world-size-1, world-size-4: ")));
+    ASSERT_EQ(harness.run({"inspect", "--rank-values-of=0", source}), 0) << harness.error();
+    EXPECT_THAT(harness.out(), HasSubstr("  world-size-N (any N; saved at 3), weights"));
 }
 
 TEST(Inspect, FrozenTiedAndBuffersAreCounted) {
