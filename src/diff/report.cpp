@@ -21,18 +21,18 @@ constexpr std::size_t max_listed = 20;
 constexpr std::size_t hanging = 4;
 
 std::string form_text(const std::optional<Form>& form) {
-    return form ? std::string(model::name(form->dtype)) + " " + shape_text(form->shape) : "none";
+    return form ? std::string(model::name(form->dtype)) + " " + shape_text(form->shape) : "absent";
 }
 
 /// All digits of a number: one that differs in the last of them must not look the same.
 std::string value_text(const std::optional<model::Scalar>& value) {
     if (!value) {
-        return "none";
+        return "absent";
     }
     const std::string text = std::visit([](const auto& held) { return Json(held); }, *value)
                                  .dump(-1, ' ', false, Json::error_handler_t::replace);
     const bool is_word = std::holds_alternative<std::string>(*value);
-    return is_word ? (text.size() > 2 ? text.substr(1, text.size() - 2) : "none") : text;
+    return is_word && text.size() > 2 ? text.substr(1, text.size() - 2) : text;  // an empty word keeps its quotes
 }
 
 bool is_listed_by_form(const TensorDifference& tensor) {

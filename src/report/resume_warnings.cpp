@@ -118,11 +118,9 @@ class Observer {
         if (has_ranks("random_states_", ".pkl")) {
             if (may_grow()) {
                 const auto step = saved_step();
-                warn("accelerate counts micro-steps in " + shown("random_states_0.pkl") +
-                     (step ? " (" + grouped(*step) + " now)" : "") + ": " + new_ranks() +
-                     " have no such file and count from 0, so that ranks wait for each other for ever unless the count "
-                     "is a "
-                     "multiple of gradient_accumulation_steps");
+                if (step != 0) {  // which is a multiple of any number
+                    warn_of_micro_steps(step);
+                }
                 warn("accelerate has no random states for " + new_ranks() + ", which keep their own");
             } else {
                 warn("accelerate does not read the random states of " + std::to_string(before_ - *after_) + " ranks, " +
@@ -134,6 +132,13 @@ class Observer {
                  grouped(before_) + " so far, " + (after_ ? grouped(*after_) : std::string("N")) +
                  " from now on, so that position and slope of the learning rate change");
         }
+    }
+
+    void warn_of_micro_steps(const std::optional<std::uint64_t>& step) {
+        warn("accelerate counts micro-steps in " + shown("random_states_0.pkl") +
+             (step ? " (" + grouped(*step) + " now)" : "") + ": " + new_ranks() +
+             " have no such file and count from 0, so that ranks wait for each other for ever unless the count is a "
+             "multiple of gradient_accumulation_steps");
     }
 
     [[nodiscard]] std::optional<std::uint64_t> saved_step() const {

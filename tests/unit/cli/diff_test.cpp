@@ -105,6 +105,18 @@ TEST_F(Diff, CountersAndHyperParameters) {
     EXPECT_THAT(found["tensors"], IsEmpty());
 }
 
+TEST_F(Diff, WhatOnlyOneSideHasIsAbsentFromTheOther) {
+    ckptfs::test::EditedTag tag("stage1_bf16_ws3");
+    for (const std::string& name : tag.names("optim_states")) {
+        tag.add_real(name, {"optimizer_state_dict", "base_optimizer_state", "param_groups", std::int64_t{0}}, "nu",
+                     0.5);
+    }
+    const fs::path source = harness_.directory() / "edited";
+    tag.write_to(source / "global_step2");
+    EXPECT_EQ(harness_.run({"diff", fixture("stage1_bf16_ws3"), source.string()}), 1);
+    EXPECT_THAT(harness_.out(), HasSubstr("absent -> 0.5\n"));
+}
+
 TEST_F(Diff, StagesThatHoldTheSameNamesAreComparedByMasters) {
     const json found = diff(fixture("stage2_fp32_ws2"), fixture("stage3_fp32_ws4"));
     EXPECT_NE(status_, 70);

@@ -87,11 +87,19 @@ TEST_F(Warnings, AcceleratesStepCounterCanHangARunThatGrows) {
 }
 
 TEST_F(Warnings, AcceleratesStepCounterIsReadWhereItCanBe) {
-    // {"step": 7}, as torch.save writes it.
-    const std::string pickle("\x80\x02}q\x00X\x04\x00\x00\x00stepq\x01K\x07s.", 20);
-    write("random_states_0.pkl",
-          ckptfs::test::container({{"random_states_0/data.pkl", pickle}, {"random_states_0/version", "3\n"}}));
-    EXPECT_THAT(at(4), Contains(HasSubstr("(7 now)")));
+    const auto count = [this](char step) {
+        // {"step": 7}, as torch.save writes it.
+        std::string pickle("\x80\x02}q\x00X\x04\x00\x00\x00stepq\x01K\x07s.", 20);
+        pickle[17] = step;
+        write("random_states_0.pkl",
+              ckptfs::test::container({{"random_states_0/data.pkl", pickle}, {"random_states_0/version", "3\n"}}));
+    };
+    count(7);
+    EXPECT_THAT(at(4), Contains(AllOf(HasSubstr("(7 now)"), HasSubstr("for ever"))));
+    EXPECT_THAT(anywhere(), Contains(HasSubstr("(7 now)")));
+    count(0);
+    EXPECT_THAT(at(4), ElementsAre(HasSubstr("no random states for rank 3"))) << "0 is a multiple of any number";
+    EXPECT_THAT(anywhere(), Not(Contains(HasSubstr("for ever"))));
 }
 
 TEST_F(Warnings, AcceleratesSchedulerCountsRanks) {
