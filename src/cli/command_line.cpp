@@ -188,6 +188,13 @@ std::string option_meant_by(const CLI::App& app, const std::string& word) {
     return meant ? " (did you mean --" + std::string(*meant) + "?)" : "";
 }
 
+/// " (did you mean --ds-config=config.json?)", where `word` is named as such a file, and `app` takes one.
+std::string config_meant_by(const CLI::App& app, const std::string& word) {
+    const CLI::Option* const config = app.get_option_no_throw("--ds-config");
+    const bool is_meant = word.ends_with(".json") && config != nullptr && config->count() == 0;
+    return is_meant ? " (did you mean --ds-config=" + printable(word) + "?)" : "";
+}
+
 }  // namespace
 
 void add_positional(CLI::App& app, const char* name, std::string& value, const char* description) {
@@ -250,7 +257,7 @@ Result<std::optional<Text>> run_parser(CLI::App& app, std::vector<std::string> a
     if (extra.starts_with("-") && extra.size() > 1) {
         return usage_error("unknown option " + in_quotes(extra) + option_meant_by(app, extra) + "; usage: " + usage);
     }
-    return usage_error("unexpected argument " + in_quotes(extra) + "; usage: " + usage);
+    return usage_error("unexpected argument " + in_quotes(extra) + config_meant_by(app, extra) + "; usage: " + usage);
 }
 
 TargetOptions::TargetOptions(CLI::App& app, Strings& strings, const char* description,
@@ -302,6 +309,11 @@ Result<TargetArguments> TargetOptions::parse(bool may_be_of_job) const {
     }
     if (may_be_of_job && strings_.world_size == "auto") {
         result.of_job = true;
+    } else if (strings_.world_size == "auto") {
+        return usage_error(
+            "--world-size=auto is for `ckptfs run`, which looks for the number of ranks of the job around it; give the "
+            "number of ranks, 1 to " +
+            grouped(max_world_size));
     } else if (has_world_size) {
         const bool counts_data_parallel = dp_size_->count() > 0;
         CKPTFS_ASSIGN(const std::uint64_t world_size,

@@ -1,11 +1,14 @@
 // Directories and libtorch's module, as they are.
 #include "cli/environment.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <optional>
 #include <system_error>
+#include <utility>
 
 #include "ckptfs/open.h"
 #include "cli/command_line.h"
@@ -29,6 +32,13 @@ Result<void> read_with_module(const File& file, const TorchModule::ChunkVisitor&
 std::optional<std::string> variable(const std::string& name) {
     const char* value = std::getenv(name.c_str());  // NOLINT(concurrency-mt-unsafe): nobody sets any
     return value == nullptr ? std::nullopt : std::optional<std::string>(value);
+}
+
+/// A path that names nothing may be mistyped, or that of something else.
+Error with_advice(const Error& error) {
+    return error.code() == ErrorCode::not_found && error.system_errno() == ENOENT
+               ? Error(error.code(), error.message() + "; give the directory that save_checkpoint was given", ENOENT)
+               : error;
 }
 
 }  // namespace
@@ -65,14 +75,26 @@ Result<void> expect_directory(const Environment& environment, const std::string&
     return Error(ErrorCode::not_found, start + "its directory, " + in_quotes(directory.string()), ENOTDIR);
 }
 
+Result<void> expect_there(const std::string& path) {
+    struct stat found {};
+    if (::stat(path.c_str(), &found) == 0 || errno != ENOENT) {
+        return {};
+    }
+    return with_advice(
+        {ErrorCode::not_found,
+         in_quotes(path) + " cannot be opened as a directory: " + std::generic_category().message(ENOENT), ENOENT});
+}
+
 Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path) {
     CKPTFS_TRY(expect_directory(environment, path));
-    return environment.open_source(path);
+    auto opened = environment.open_source(path);
+    return opened ? std::move(opened) : with_advice(opened.error());
 }
 
 Result<WritableSource> open_writable_checkpoint(const Environment& environment, const std::string& path, bool is_held) {
     CKPTFS_TRY(expect_directory(environment, path));
-    return environment.open_writable_source(path, is_held);
+    auto opened = environment.open_writable_source(path, is_held);
+    return opened ? std::move(opened) : with_advice(opened.error());
 }
 
 std::size_t columns(const share::Variables& variable, std::size_t of_terminal) {

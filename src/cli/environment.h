@@ -77,6 +77,9 @@ struct Environment {
 /// `path` must not be a file, of which the error says which directory to give, nor lie in a mount over its own source.
 Result<void> expect_directory(const Environment& environment, const std::string& path);
 
+/// The error of open_checkpoint() where `path`, an absolute one, names nothing; opens nothing.
+Result<void> expect_there(const std::string& path);
+
 /// The source at `path`, as expect_directory() has it.
 Result<std::shared_ptr<const Source>> open_checkpoint(const Environment& environment, const std::string& path);
 Result<WritableSource> open_writable_checkpoint(const Environment& environment, const std::string& path, bool is_held);

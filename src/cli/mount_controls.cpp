@@ -1,6 +1,7 @@
 // A thread for each question, which is left to itself where the answer does not come.
 #include "cli/mount_controls.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <condition_variable>
 #include <exception>
@@ -35,6 +36,21 @@ std::optional<Result<std::string>> ask_in_time(const MountControls& controls, co
     std::unique_lock lock(answered->mutex);
     answered->changed.wait_for(lock, controls.patience, [&] { return answered->result.has_value(); });
     return answered->result;
+}
+
+Result<MountEntry> mount_on(const MountControls& controls, const std::string& point, const char* for_others) {
+    const std::vector<MountEntry> mounts = controls.mounts();
+    const auto found =
+        std::find_if(mounts.rbegin(), mounts.rend(), [&](const MountEntry& mount) { return mount.point == point; });
+    if (found == mounts.rend()) {
+        return Error(ErrorCode::mount,
+                     "nothing is mounted on " + in_quotes(point) + "; `ckptfs list` names the mounts that there are");
+    }
+    if (found->type != mount_type) {
+        return Error(ErrorCode::mount, "what is mounted on " + in_quotes(point) + " is of type " +
+                                           in_quotes(found->type) + ", and not ckptfs's" + for_others);
+    }
+    return *found;
 }
 
 bool says_stale(const Error& error) {

@@ -37,6 +37,10 @@ struct MountControls {
 [[nodiscard]] std::optional<Result<std::string>> ask_in_time(const MountControls& controls,
                                                              const std::string& mount_point, std::string_view name);
 
+/// The uppermost mount on `point`, without symbolic links. `mount` where there is none, or none of ckptfs.
+/// `for_others`: the end of the sentence about another one.
+Result<MountEntry> mount_on(const MountControls& controls, const std::string& point, const char* for_others);
+
 /// Whether a mount that answers with `error` has lost its daemon.
 [[nodiscard]] bool says_stale(const Error& error);
 

@@ -87,6 +87,8 @@ Result<Plan> plan(const MountArguments& arguments, const Environment& environmen
         CKPTFS_ASSIGN(const auto covered, share::make_coverable(directory));
         mounted.source = covered.path;
         mounted.source_is_new = covered.is_new;
+    } else {
+        CKPTFS_TRY(expect_there(directory));
     }
     CKPTFS_ASSIGN(const auto place, share::SharedPlace::find(mount_identity(mounted), environment.variable));
     if (mounted.in_place) {

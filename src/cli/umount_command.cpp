@@ -14,20 +14,7 @@
 namespace ckptfs::cli {
 namespace {
 
-Result<MountEntry> mount_on(const std::string& point, const MountControls& controls) {
-    const std::vector<MountEntry> mounts = controls.mounts();
-    const auto found =
-        std::find_if(mounts.rbegin(), mounts.rend(), [&](const MountEntry& mount) { return mount.point == point; });
-    if (found == mounts.rend()) {
-        return Error(ErrorCode::mount,
-                     "nothing is mounted on " + in_quotes(point) + "; `ckptfs list` names the mounts that there are");
-    }
-    if (found->type != mount_type) {
-        return Error(ErrorCode::mount, "what is mounted on " + in_quotes(point) + " is of type " +
-                                           in_quotes(found->type) + ", and not ckptfs's: unmount it with umount");
-    }
-    return *found;
-}
+constexpr const char* of_others = ": unmount it with umount";
 
 /// Who serves the mount; nullopt where nobody can say.
 std::optional<ProcessId> daemon_of(const Result<std::string>& answer) {
@@ -48,7 +35,7 @@ Result<void> unmount_stale(const std::string& path, const MountControls& control
     if (!point) {
         return is_absent(point.error()) ? Result<void>() : point.error();
     }
-    if (!mount_on(*point, controls)) {
+    if (!mount_on(controls, *point, of_others)) {
         return {};
     }
     const auto answer = ask_in_time(controls, *point, daemon_file);
@@ -71,7 +58,7 @@ Result<void> unmount(const UnmountArguments& arguments, const Environment& envir
         return is_absent(real.error()) ? Error(ErrorCode::mount, real.error().message()) : real.error();
     }
     const std::string& point = *real;
-    CKPTFS_ASSIGN(const MountEntry mount, mount_on(point, controls));
+    CKPTFS_ASSIGN(const MountEntry mount, mount_on(controls, point, of_others));
     if (arguments.is_lazy) {
         return controls.unmount(point, Unmounting::lazily);
     }

@@ -14,6 +14,7 @@
 #include "cli/description.h"
 #include "request/world_size.h"
 #include "util/name_expression.h"
+#include "util/nearest_word.h"
 #include "util/text.h"
 
 namespace ckptfs::cli {
@@ -69,6 +70,17 @@ Result<void> expect_size(std::string_view view) {
         }
     }
     return {};
+}
+
+/// " (did you mean weights?)", where `name` is nearly that of a view.
+std::string meant_view(const std::string& name) {
+    std::vector<std::string> names = names_of_views();
+    const std::string digits = name.substr(std::min(name.find_last_not_of("0123456789") + 1, name.size()));
+    for (std::string& known : names) {
+        known += known.back() == '-' ? digits : "";
+    }
+    const auto meant = nearest_word(name, {names.begin(), names.end()});
+    return meant ? " (did you mean " + std::string(*meant) + "?)" : "";
 }
 
 // The replacement is a part of a name, in which there is no '='; a look-ahead in the expression may have one.
@@ -172,7 +184,7 @@ Result<std::optional<ViewRequest>> ViewOptionsParser::request() const {
         request = ViewRequest::parse(view_);
         if (!request) {
             CKPTFS_TRY(expect_size(view_));
-            return refused("there is no view " + in_quotes(view_) + "; give one of " + known_views);
+            return refused("there is no view " + in_quotes(view_) + meant_view(view_) + "; give one of " + known_views);
         }
     }
     const bool has_dtype = dtype_option_->count() > 0;

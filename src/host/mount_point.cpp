@@ -129,27 +129,30 @@ bool lies_within(const std::string& inner, const std::string& outer) {
     }
 }
 
-Result<void> check_apart(const MountOptions& options, const std::string& source, const std::string& mount_point) {
-    const auto clash = [&](const char* relation) {
-        return Error(ErrorCode::invalid_argument, "cannot mount on " + quoted_path(options.mount_point) + ": it " +
-                                                      relation + " the source " + quoted_path(options.source) +
-                                                      "; choose a directory outside it");
-    };
-    if (lies_within(mount_point, source)) {
-        return clash(mount_point == source ? "is" : "lies inside");
-    }
-    if (lies_within(source, mount_point)) {
-        return clash("contains");
-    }
-    return {};
-}
-
 // By device and inode.
 bool are_the_same(const std::string& one, const std::string& other) {
     struct stat first {};
     struct stat second {};
     return ::stat(one.c_str(), &first) == 0 && ::stat(other.c_str(), &second) == 0 && first.st_dev == second.st_dev &&
            first.st_ino == second.st_ino;
+}
+
+Result<void> check_apart(const MountOptions& options, const std::string& source, const std::string& mount_point) {
+    const auto clash = [&](const char* relation, const char* otherwise) {
+        return Error(ErrorCode::invalid_argument, "cannot mount on " + quoted_path(options.mount_point) + ": it " +
+                                                      relation + " the source " + quoted_path(options.source) +
+                                                      "; choose a directory outside it" + otherwise);
+    };
+    if (are_the_same(mount_point, source)) {
+        return clash("is", ", or add --writable to mount over it");
+    }
+    if (lies_within(mount_point, source)) {
+        return clash("lies inside", "");
+    }
+    if (lies_within(source, mount_point)) {
+        return clash("contains", "");
+    }
+    return {};
 }
 
 Result<void> check_empty(const std::string& mount_point) {

@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <cerrno>
 #include <charconv>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
+#include <system_error>
 
 #include "zero/hjson.h"
 
@@ -111,15 +113,17 @@ nlohmann::json config_json(const pickle::Node* ds_config) {
 
 Result<std::string> read_config_text(const std::string& path) {
     const std::string name = name_of_config(path);
+    errno = 0;  // the streams of the standard library keep what the system says
     std::ifstream stream(path);
     if (!stream) {
-        return Error(ErrorCode::not_found, name + " cannot be opened");
+        return Error(ErrorCode::not_found, name + " cannot be opened: " + std::generic_category().message(errno) +
+                                               "; pass the file given to deepspeed.initialize");
     }
     std::string text(max_config_nbytes + 1, '\0');
     stream.read(text.data(), static_cast<std::streamsize>(text.size()));
     if (stream.bad()) {
-        return Error(ErrorCode::invalid_argument,
-                     name + " cannot be read; pass the file given to deepspeed.initialize");
+        return Error(ErrorCode::invalid_argument, name + " cannot be read: " + std::generic_category().message(errno) +
+                                                      "; pass the file given to deepspeed.initialize");
     }
     text.resize(static_cast<std::size_t>(stream.gcount()));
     if (text.size() > max_config_nbytes) {

@@ -211,6 +211,8 @@ def test_a_mount_point_inside_the_source_or_around_it(source, tmp_path):
         result = run(source, mount_point, "--world-size=3")
         assert result.returncode == USAGE_EXIT
         assert_one_sentence(result, mount_point, relation, source)
+        assert result.stderr.endswith("choose a directory outside it" +
+                                      (", or add --writable to mount over it\n" if mount_point == source else "\n"))
 
 
 def test_a_stale_mount_is_named_with_the_command_that_clears_it(source, tmp_path):

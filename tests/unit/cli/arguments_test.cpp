@@ -12,6 +12,7 @@
 namespace ckptfs::cli {
 namespace {
 
+using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -210,6 +211,12 @@ TEST(Arguments, AViewThatThereIsNotAndPartsThatDoNotFitAreNamed) {
         EXPECT_THAT(error_of({"/s", "/m", std::string("--view=") + name}),
                     testing::AllOf(HasSubstr(std::string("no view '") + name), HasSubstr("lightning")));
     }
+    for (const auto& [name, meant] : {std::pair("weigths", "weights"), std::pair("wold-size-12", "world-size-12"),
+                                      std::pair("dp-sise-3", "dp-size-3"), std::pair("weights-bf61", "weights-bf16")}) {
+        EXPECT_THAT(error_of({"/s", "/m", std::string("--view=") + name}),
+                    HasSubstr(std::string("' (did you mean ") + meant + "?); give one of"));
+    }
+    EXPECT_THAT(error_of({"/s", "/m", "--view=xyz"}), HasSubstr("no view 'xyz'; give one of"));
     EXPECT_EQ(error_of({"/s", "/m", "--view=world-size-0"}), error_of({"/s", "/m", "--world-size=0"}));
     EXPECT_THAT(error_of({"/s", "/m", "--view=dp-size-x"}), HasSubstr("'x' is not a whole number"));
     EXPECT_THAT(error_of({"/s", "/m", "--view=weights", "--world-size=4"}), HasSubstr("without --world-size"));
@@ -461,6 +468,15 @@ TEST_P(WorldSizes, BadOnesAreRefusedByReason) {
     const auto& [text, says] = GetParam();
     EXPECT_THAT(error_of({"/s", "/m", "-o", "world-size=" + text, "--io=auto"}), HasSubstr(says));
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=" + text}), HasSubstr("1 to 1,048,576"));
+}
+
+TEST(Arguments, TheWorldSizeOfAJobIsForRun) {
+    for (const auto& words : {std::vector<std::string>{"/s", "/m", "--world-size=auto"},
+                              {"/s", "/m", "-o", "world-size=auto"},
+                              {"inspect", "/s", "--world-size=auto"}}) {
+        EXPECT_THAT(error_of(words),
+                    AllOf(HasSubstr("--world-size=auto is for `ckptfs run`"), HasSubstr("1 to 1,048,576")));
+    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Bad, WorldSizes,

@@ -284,7 +284,37 @@ TEST_F(Check, WhatIsMissingIsNamed) {
     EXPECT_THAT(harness_.error(), HasSubstr("--world-size is missing"));
     const std::string source = (fixtures / "stage2_bf16_ws4").string();
     EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config=/nowhere.json"}), 2);
-    EXPECT_THAT(harness_.error(), HasSubstr("/nowhere.json"));
+    EXPECT_THAT(harness_.error(), HasSubstr("'/nowhere.json' cannot be opened: No such file or directory; pass"));
+    EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "--ds-config=" + harness_.directory().string()}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("' cannot be read: Is a directory; pass"));
+    EXPECT_EQ(harness_.run({"check", source, "--world-size=2", "c.json"}), 2);
+    EXPECT_THAT(harness_.error(), HasSubstr("unexpected argument 'c.json' (did you mean --ds-config=c.json?)"));
+    for (const auto& words : {std::vector<std::string>{"check", source, "--world-size=2", "c.txt"},
+                              {"check", source, "--world-size=2", "--ds-config=c", "c.json"},
+                              {"umount", "/mnt", "c.json"}}) {
+        EXPECT_EQ(harness_.run(words), 2);
+        EXPECT_THAT(harness_.error(), HasSubstr("'; usage: ")) << "it takes none, or has one";
+    }
+}
+
+TEST_F(Check, ASourceThatIsNotThereIsToldAsByEveryCommand) {
+    const std::string config = (harness_.directory() / "c.json").string();
+    std::ofstream(config) << "{}";
+    for (const auto& words : {std::vector<std::string>{"check", "nosuch", "--world-size=2", "--ds-config=" + config},
+                              {"inspect", "nosuch"},
+                              {"verify", "nosuch"},
+                              {"diff", (fixtures / "stage2_bf16_ws4").string(), "nosuch"},
+                              {"ls", "nosuch"},
+                              {"cat", "nosuch", "latest"},
+                              {"export", "nosuch", "out", "--world-size=2"},
+                              {"run", "nosuch", "--", "true"},
+                              {"nosuch", "mnt"},
+                              {"nosuch", "mnt", "--world-size=2", "--writable"}}) {
+        EXPECT_EQ(harness_.run(words), 3) << words.front();
+        EXPECT_THAT(harness_.error(), HasSubstr("nosuch' cannot be opened as a directory: No such file or directory; "
+                                                "give the directory that save_checkpoint was given\n"))
+            << words.front();
+    }
 }
 
 TEST_F(Check, SubGroupSizeIsTheConfigs) {

@@ -46,7 +46,7 @@ TEST(RunArguments, TheWorldSizeMayBeTheJobs) {
     EXPECT_TRUE(run_of({"run", "/s", "-oworld_size=auto", "--", "c"}).mount.target.of_job);
     EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.of_job);
     EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.world_size());
-    EXPECT_THAT(error_of({"/s", "/m", "--world-size=auto"}), HasSubstr("'auto'"));
+    EXPECT_THAT(error_of({"/s", "/m", "--world-size=auto"}), HasSubstr("--world-size=auto is for `ckptfs run`"));
     EXPECT_THAT(error_of({"run", "/s", "--dp-size=auto", "--", "c"}), HasSubstr("'auto'"));
 }
 
