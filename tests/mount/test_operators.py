@@ -279,6 +279,20 @@ def open_to_all(device):
         os.chmod(device, mode)
 
 
+def test_status_of_what_is_no_mount_of_ckptfs(source, mounted, tmp_path):
+    mount = mounted(source, "--world-size=3")
+    for words in (["status"], ["status", "--json"], ["status", "--log-level=debug"]):
+        for path in (tmp_path, mount.path / TAG):
+            result = ckptfs(*words, path)
+            assert (result.returncode, result.stderr) == \
+                (6, f"ckptfs: nothing is mounted on '{path}'; `ckptfs list` names the mounts that there are\n")
+        result = ckptfs(*words, "/proc")
+        assert (result.returncode, result.stderr) == \
+            (6, "ckptfs: what is mounted on '/proc' is of type 'proc', and not ckptfs's; `ckptfs list` names the mounts that there are\n")
+        assert "does not exist; `ckptfs list`" in ckptfs(*words, tmp_path / "nowhere").stderr
+        assert ckptfs(*words, mount.path).returncode == 0
+
+
 def test_a_user_looks_after_his_own_mount(source):
     """By fusermount3, since only root may call umount(2)."""
     require_root()

@@ -12,7 +12,6 @@
 namespace ckptfs::cli {
 namespace {
 
-using testing::AllOf;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
@@ -468,15 +467,6 @@ TEST_P(WorldSizes, BadOnesAreRefusedByReason) {
     const auto& [text, says] = GetParam();
     EXPECT_THAT(error_of({"/s", "/m", "-o", "world-size=" + text, "--io=auto"}), HasSubstr(says));
     EXPECT_THAT(error_of({"/s", "/m", "--world-size=" + text}), HasSubstr("1 to 1,048,576"));
-}
-
-TEST(Arguments, TheWorldSizeOfAJobIsForRun) {
-    for (const auto& words : {std::vector<std::string>{"/s", "/m", "--world-size=auto"},
-                              {"/s", "/m", "-o", "world-size=auto"},
-                              {"inspect", "/s", "--world-size=auto"}}) {
-        EXPECT_THAT(error_of(words),
-                    AllOf(HasSubstr("--world-size=auto is for `ckptfs run`"), HasSubstr("1 to 1,048,576")));
-    }
 }
 
 INSTANTIATE_TEST_SUITE_P(Bad, WorldSizes,

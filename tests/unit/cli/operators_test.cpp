@@ -109,25 +109,10 @@ TEST_F(Operators, StatusOfAMountThatDoesNotAnswerIsAnError) {
     EXPECT_EQ(harness_.out(), "");
 }
 
-TEST_F(Operators, StatusOfWhatIsNoMountOfCkptfsSaysWhatIsThere) {
-    mounts_.push_back(mount_at("/other", "0:1", "ext4"));
-    failures_ = {{"/", ENODATA}, {"/other", ENODATA}, {"/gone", ENOENT}};
+TEST_F(Operators, StatusOfWhatIsNoMountOfCkptfsSaysSo) {
+    failures_["/"] = ENODATA;
     EXPECT_EQ(harness_.run({"status", "/"}), 6);
-    EXPECT_THAT(harness_.error_lines(),
-                ElementsAre("ckptfs: nothing is mounted on '/'; `ckptfs list` names the mounts that there are"));
-    EXPECT_EQ(harness_.run({"status", "/other", "--json"}), 6);
-    EXPECT_THAT(harness_.error_lines(), ElementsAre("ckptfs: what is mounted on '/other' is of type 'ext4', and not "
-                                                    "ckptfs's; `ckptfs list` names the mounts that there are"));
-    harness_.controls.set_log_level = [](const std::string&, log::Level) -> Result<void> {
-        return Error(ErrorCode::mount, "no such question", ENOTTY);
-    };
-    EXPECT_EQ(harness_.run({"status", "/", "--log-level=debug"}), 6);
-    EXPECT_THAT(harness_.error_lines(), ElementsAre(HasSubstr("nothing is mounted on '/'")));
-    EXPECT_EQ(harness_.run({"status", "/mnt", "--log-level=debug"}), 6);
-    EXPECT_THAT(harness_.error_lines(), ElementsAre("ckptfs: no such question")) << "a mount of ckptfs is there";
-    harness_.controls.real_point = [](const std::string&) { return Error(ErrorCode::io, "no way there", ENOENT); };
-    EXPECT_EQ(harness_.run({"status", "/gone"}), 6);
-    EXPECT_THAT(harness_.error_lines(), ElementsAre("ckptfs: /gone does not answer"));
+    EXPECT_THAT(harness_.error_lines(), ElementsAre(HasSubstr("nothing is mounted on '/'; `ckptfs list` names")));
 }
 
 TEST_F(Operators, StatusDoesNotWaitForAMountThatHangs) {

@@ -46,7 +46,11 @@ TEST(RunArguments, TheWorldSizeMayBeTheJobs) {
     EXPECT_TRUE(run_of({"run", "/s", "-oworld_size=auto", "--", "c"}).mount.target.of_job);
     EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.of_job);
     EXPECT_FALSE(run_of({"run", "/s", "--", "c"}).mount.target.world_size());
-    EXPECT_THAT(error_of({"/s", "/m", "--world-size=auto"}), HasSubstr("--world-size=auto is for `ckptfs run`"));
+    for (const auto& words : {std::vector<std::string>{"/s", "/m", "--world-size=auto"},
+                              {"/s", "/m", "-o", "world-size=auto"},
+                              {"inspect", "/s", "--world-size=auto"}}) {
+        EXPECT_THAT(error_of(words), HasSubstr("--world-size=auto is for `ckptfs run`"));
+    }
     EXPECT_THAT(error_of({"run", "/s", "--dp-size=auto", "--", "c"}), HasSubstr("'auto'"));
 }
 
