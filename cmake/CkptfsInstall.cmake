@@ -10,6 +10,15 @@ add_library(ckptfs_library INTERFACE)
 set_target_properties(ckptfs_library PROPERTIES EXPORT_NAME ckptfs)
 target_link_libraries(ckptfs_library INTERFACE ckptfs_view ckptfs_fs ckptfs_io)
 
+# Before anything is installed: `uninstall` removes the directories that it makes. Of no component, so that packages leave it out.
+set(ckptfs_destinations ${CMAKE_INSTALL_BINDIR} ${CMAKE_INSTALL_SBINDIR} ${ckptfs_package_dir} ${CMAKE_INSTALL_INCLUDEDIR} lib/systemd/system
+  ${CMAKE_INSTALL_MANDIR}/man1 ${CMAKE_INSTALL_MANDIR}/man8 ${CMAKE_INSTALL_DATADIR}/bash-completion/completions
+  ${CMAKE_INSTALL_DATADIR}/zsh/vendor-completions ${CMAKE_INSTALL_DATADIR}/doc)
+if(NOT SKBUILD)
+  install(CODE "set(MADE \"${PROJECT_BINARY_DIR}/install_made_directories.txt\")\nset(DESTINATIONS \"${ckptfs_destinations}\")
+include(\"${PROJECT_SOURCE_DIR}/cmake/CkptfsMadeDirectories.cmake\")")
+endif()
+
 install(TARGETS ckptfs RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT program)
 if(TARGET ckptfs_torch_module)
   install(TARGETS ckptfs_torch_module LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}/ckptfs COMPONENT torch)
@@ -23,7 +32,8 @@ install(TARGETS ckptfs_library ${ckptfs_library_layers} ckptfs_shared EXPORT ckp
 install(EXPORT ckptfs-targets NAMESPACE ckptfs:: DESTINATION ${ckptfs_package_dir})
 
 add_custom_target(uninstall COMMENT "Removing what the last cmake --install put there"
-  COMMAND ${CMAKE_COMMAND} -DMANIFEST=${PROJECT_BINARY_DIR}/install_manifest.txt -P ${PROJECT_SOURCE_DIR}/cmake/CkptfsUninstall.cmake)
+  COMMAND ${CMAKE_COMMAND} -DMANIFEST=${PROJECT_BINARY_DIR}/install_manifest.txt
+    -DMADE=${PROJECT_BINARY_DIR}/install_made_directories.txt -P ${PROJECT_SOURCE_DIR}/cmake/CkptfsUninstall.cmake)
 
 configure_package_config_file(${PROJECT_SOURCE_DIR}/cmake/ckptfs-config.cmake.in ckptfs-config.cmake
   INSTALL_DESTINATION ${ckptfs_package_dir})

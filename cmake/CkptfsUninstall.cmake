@@ -1,5 +1,5 @@
-# `cmake --build BUILD --target uninstall`: removes what the last `cmake --install` of this build directory listed, and the
-# directories of our own name that are empty then.
+# `cmake --build BUILD --target uninstall`: removes what the last `cmake --install` of this build directory listed, and of the directories that are empty
+# then those of our own name and those that the installation made.
 if(NOT EXISTS ${MANIFEST})
   message(FATAL_ERROR "${MANIFEST} is missing: nothing was installed from this build directory")
 endif()
@@ -24,4 +24,17 @@ foreach(file IN LISTS files)
       file(REMOVE_RECURSE ${own})
     endif()
   endforeach()
+endforeach()
+
+set(made)
+if(EXISTS ${MADE})
+  file(STRINGS ${MADE} made)
+endif()
+list(SORT made ORDER DESCENDING)  # what lies below comes first
+foreach(directory IN LISTS made)
+  set(path "$ENV{DESTDIR}${directory}")
+  file(GLOB left ${path}/* ${path}/.*)
+  if(IS_DIRECTORY ${path} AND NOT IS_SYMLINK ${path} AND NOT left)
+    file(REMOVE_RECURSE ${path})
+  endif()
 endforeach()

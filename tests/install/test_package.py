@@ -111,6 +111,24 @@ def test_what_was_installed_can_be_removed(tmp_path):
     assert "Not there" in run(*uninstall), "twice does no harm"
 
 
+def test_directories_that_were_made_go_and_those_of_others_stay(tmp_path):
+    prefix = tmp_path / "prefix"
+    others = {prefix / "share", prefix / "share/man", prefix / "share/man/man1", prefix / "sbin"}
+    for directory in sorted(others):
+        directory.mkdir(parents=True)
+    install, uninstall = ("cmake", "--install", BUILD, "--prefix", prefix), ("cmake", "--build", BUILD, "--target", "uninstall")
+    run(*install)
+    run(*install)  # which finds all directories there
+    (prefix / "bin/other").touch()
+    run(*uninstall)
+    assert set(prefix.rglob("*")) == others | {prefix / "bin", prefix / "bin/other"}
+    fresh = tmp_path / "fresh"
+    run("cmake", "--install", BUILD, "--prefix", fresh)
+    assert (fresh / "share/man/man1/ckptfs.1.gz").exists()
+    run(*uninstall)
+    assert not fresh.exists() and prefix.exists()
+
+
 def targets(build):
     lines = run("cmake", "--build", build, "--target", "help").splitlines()
     return {line.split(":")[0] for line in lines if line.startswith("ckptfs") and line.endswith(": phony")}
