@@ -156,6 +156,15 @@ def test_the_script_says_that_torch_is_missing(checkpoint):
     assert done.returncode == 7 and "pip install torch" in done.stderr
 
 
+def test_the_package_can_be_run(checkpoint):
+    """`python -m ckptfs`, as pip and venv are run where a script is not on PATH."""
+    root = checkpoint()
+    for arguments in (["--version"], ["inspect", root], ["verify", root], ["nonsense"]):
+        done = subprocess.run([sys.executable, "-m", "ckptfs", *map(str, arguments)], capture_output=True, text=True, check=False)
+        own = script(*arguments)
+        assert (done.returncode, done.stdout, done.stderr) == (own.returncode, own.stdout, own.stderr)
+
+
 def test_the_script_becomes_the_program(tmp_path):
     """Its name, its signals and its process are those that the shell gave."""
     program = tmp_path / "ckptfs"
