@@ -295,10 +295,20 @@ mount -f -t ckptfs "$SOURCE" by-hand -o world-size=4
 """
 
 
-def test_mount_takes_the_type(tmp_path):
+def console_script(path):
+    """As pip makes it of a wheel; here of the sources, with the program of the build."""
+    path.write_text(f"#!{sys.executable}\nimport os, sys\nsys.path.insert(0, {str(REPOSITORY / 'src/python')!r})\n"
+                    f"os.environ['CKPTFS_NATIVE'] = {str(pathlib.Path(BINARY).resolve().parent)!r}\n"
+                    "from ckptfs._command import main\nmain()\n", encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize("installed_by", ["cmake", "pip"])
+def test_mount_takes_the_type(tmp_path, installed_by):
     require_root()
     (tmp_path / "sbin").mkdir()
-    (tmp_path / "sbin" / "mount.ckptfs").symlink_to(BINARY)
+    (tmp_path / "sbin" / "mount.ckptfs").symlink_to(BINARY if installed_by == "cmake" else console_script(tmp_path / "ckptfs"))
     (tmp_path / "work").mkdir()
     done = subprocess.run(["unshare", "--mount", "--propagation", "private", "sh", "-c", WITH_HELPER, "sh", tmp_path / "sbin", "sh", "-c",
                            ON_MOUNTS], cwd=tmp_path / "work", env={**os.environ, "SOURCE": str(SAMPLE)}, capture_output=True, text=True, check=False,
