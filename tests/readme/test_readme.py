@@ -7,7 +7,7 @@ fresh copy of the repository, `ckptfs/`, without a build. Its first line that is
 
 Blocks marked `text` (output, file trees), and blocks without a mark, are shown only. What the session must not
 lean on is taken away: no `ckptfs` is on PATH, and `make`, which no dependency brings, fails under each of its names. The Python
-environment that is "yours" is a new one that has torch and the frameworks; `torchrun` lets CPUs pass for GPUs (`cpus/`). After the last command no mount may be left.
+environment that the session makes sees torch and the frameworks, which it installs; `torchrun` lets CPUs pass for GPUs (`cpus/`). After the last command no mount may be left.
 
 A wheel that the step `wheel` has built of the same sources is in the copy, since building it takes minutes: the script finds it there.
 """
@@ -80,27 +80,30 @@ def copy_repository(where):
             shutil.copy2(path, copy)
 
 
-def python_of_a_reader(path):
-    """An environment of its own, which what is installed goes to, and which sees the packages of the tests' environment."""
-    subprocess.run([sys.executable, "-m", "venv", path], check=True)
-    [packages] = (path / "lib").glob("python3.*/site-packages")
-    for own in packages.glob("setuptools*"):  # older than torch asks for, which the other environment's is not
-        shutil.rmtree(own)
-    (packages / "tests.pth").write_text("".join(f"{directory}\n" for directory in site.getsitepackages()), encoding="utf-8")
-    return path
+# What is installed goes to the environment that the session makes, which sees the packages of the tests' environment. Its own setuptools are older than torch
+# asks for, which the other environment's are not.
+PYTHON = """#!/bin/sh
+[ "$*" = "-m venv env" ] || exec {python} "$@"
+{python} -m venv env || exit
+rm -rf env/lib/python3.*/site-packages/setuptools*
+cp {packages} env/lib/python3.*/site-packages/tests.pth
+"""
 
 
 def environment_of_a_bare_machine(home, tools):
     """As set by the test command, but for what it has built and what a Debian without build-essential lacks."""
     tools.mkdir()
+    packages = tools.parent / "tests.pth"
+    packages.write_text("".join(f"{directory}\n" for directory in site.getsitepackages()), encoding="utf-8")
     for name in ("make", "gmake", "smake"):  # the names that CMake looks for
-        tool = tools / name
-        tool.write_text(f"#!/bin/sh\necho '{name}: not found' >&2\nexit 127\n", encoding="ascii")
+        (tools / name).write_text(f"#!/bin/sh\necho '{name}: not found' >&2\nexit 127\n", encoding="ascii")
+    (tools / "python3").write_text(PYTHON.format(python=sys.executable, packages=packages), encoding="utf-8")
+    for tool in tools.iterdir():
         tool.chmod(0o755)
     path = [part for part in os.environ["PATH"].split(":") if not pathlib.Path(part, "ckptfs").exists()]
-    python = python_of_a_reader(tools.parent / "python")
-    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "VIRTUAL_ENV": str(python), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1",
-                   "PATH": ":".join([str(tools), str(REPOSITORY / "tests/readme/cpus"), str(python / "bin"), *path])}
+    environment = {**os.environ, "HOME": str(home), "TMPDIR": str(home), "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1",
+                   "PATH": ":".join([str(tools), str(REPOSITORY / "tests/readme/cpus"), *path])}
+    environment.pop("VIRTUAL_ENV", None)  # where none is active before the session makes one
     # The same files were compiled for the other tests, in another directory.
     return environment | compiler_cache.environment_of(home / "ckptfs")
 
