@@ -15,8 +15,6 @@
 
 namespace ckptfs::cli {
 
-inline constexpr const char* mount_type = "fuse.ckptfs";
-
 /// The real ones, unless a test puts others in their place.
 struct MountControls {
     /// Of this process's mount namespace, of any type, the uppermost last.

@@ -129,7 +129,7 @@ Result<void> check_apart_by_name(const MountOptions& options, const MountEntry& 
 Result<void> check_mounts(const MountOptions& options) {
     const std::string device = device_of(*options.descriptor);
     const auto may_be_it = [&](const MountEntry& entry) {
-        return device.empty() ? entry.type == "fuse.ckptfs" && entry.source == options.source : entry.device == device;
+        return device.empty() ? entry.type == mount_type && entry.source == options.source : entry.device == device;
     };
     for (const MountEntry& mount : mounts_of_process(may_be_it)) {
         CKPTFS_TRY(check_apart_by_name(options, mount));

@@ -41,9 +41,13 @@ bool daemon_is_gone(int reason) {
 }
 
 Error stale_mount(const std::string& mount_point) {
-    return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: ckptfs umount " +
-                                   quoted_path(mount_point) +
-                                   " (--lazy where somebody still has a file or directory of it)");
+    // realpath(3) does not work there: what lies behind a link is taken for ours.
+    const auto found = mounted_on(std::filesystem::absolute(mount_point).lexically_normal().string());
+    const std::string quoted = quoted_path(mount_point);
+    const std::string cure = found && found->type != mount_type ? "fusermount3 -u " + quoted + " (-uz"
+                                                                : "ckptfs umount " + quoted + " (--lazy";
+    return cannot(mount_point, "it is a stale mount whose daemon is gone; clear it with: " + cure +
+                                   " where somebody still has a file or directory of it)");
 }
 
 Result<void> check_is_directory(const std::string& mount_point) {
@@ -80,7 +84,7 @@ std::string unescape(std::string_view text) {
 
 Result<void> check_not_mounted(const std::string& mount_point, const std::string& real_mount_point) {
     const auto found = mounted_on(real_mount_point);
-    if (found && found->type == "fuse.ckptfs") {
+    if (found && found->type == mount_type) {
         // The kernel remembers attributes for a while after a daemon's end, but asks for this each time.
         struct statvfs unused {};
         if (::statvfs(mount_point.c_str(), &unused) != 0 && daemon_is_gone(errno)) {
@@ -256,7 +260,7 @@ Result<void> check_not_in_place(const std::string& path) {
         at.resize(std::max<std::size_t>(at.rfind('/'), 1));
         entry = mounted_on(at);
     }
-    if (!entry || entry->type != "fuse.ckptfs" || entry->source != at) {
+    if (!entry || entry->type != mount_type || entry->source != at) {
         return {};
     }
     struct statvfs unused {};

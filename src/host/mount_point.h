@@ -15,10 +15,13 @@ namespace ckptfs {
 /// `path` without symbolic links, "." and "..".
 Result<std::string> real_path(const std::string& path);
 
+/// The type of ours in tables of mounts.
+inline constexpr const char* mount_type = "fuse.ckptfs";
+
 /// A mount, as /proc/self/mountinfo has it.
 struct MountEntry {
     std::string device;  ///< "MAJOR:MINOR"
-    std::string type;    ///< "fuse.ckptfs" for ours
+    std::string type;    ///< mount_type for ours
     std::string source;
     std::string point;
     bool is_read_only = false;          ///< as it was mounted

@@ -111,7 +111,7 @@ Result<void> cover_for_this_process(const std::string& view, const std::string& 
 
 Result<void> expect_view_at(const std::string& directory) {
     const auto entry = mounted_on(directory);
-    return entry && entry->type == "fuse.ckptfs"
+    return entry && entry->type == mount_type
                ? Result<void>()
                : cannot_cover(directory, "its daemon has just ended; run the same command again");
 }

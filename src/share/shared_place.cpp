@@ -128,7 +128,7 @@ Result<void> SharedPlace::make_mount_point() const {
 
 bool SharedPlace::is_mounted() const {
     const auto entry = mounted_on(view());
-    return entry && entry->type == "fuse.ckptfs";
+    return entry && entry->type == mount_type;
 }
 
 Result<void> SharedPlace::clear_mount() const {

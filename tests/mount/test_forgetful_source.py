@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from mount_fixtures import require_fuse, unmount, wait_until
+from mount_fixtures import binary, require_fuse, unmount, wait_until
 
 TAG = "global_step2"
 SOURCES = pathlib.Path(__file__).resolve().parents[1] / "support" / "programs"
@@ -35,6 +35,21 @@ def forgetful(source, tmp_path, program):
         yield point
         unmount(point)
         assert process.wait(60) == 0
+
+
+def test_a_stale_mount_of_another_file_system_is_cleared_by_what_clears_any(source, tmp_path, program):
+    require_fuse()
+    point = tmp_path / "forgetful"
+    point.mkdir()
+    with subprocess.Popen([program, source, point], stdin=subprocess.DEVNULL) as process:
+        wait_until(lambda: process.poll() is not None or os.path.ismount(point), "the file system answers")
+        process.kill()
+    try:
+        refused = subprocess.run([binary(), source, point, "--world-size=3"], capture_output=True, text=True, timeout=60, check=False)
+        assert refused.returncode == 6
+        assert f"it is a stale mount whose daemon is gone; clear it with: fusermount3 -u '{point}' (-uz where" in refused.stderr
+    finally:
+        unmount(point)
 
 
 def descriptors_below(process, directory):
