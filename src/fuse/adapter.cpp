@@ -74,11 +74,12 @@ void read(fuse_req_t request, fuse_ino_t inode, std::size_t nbytes, off_t offset
     }
     auto& adapter = adapter_of(request);
     const bool may_hand_over = nbytes >= least_handed_over && adapter.hands_over();
-    const ReplyPipes::Loan pipe = may_hand_over ? adapter.reply_pipes.borrow() : nullptr;
-    auto read = adapter.file_system.fetch(file->fh, static_cast<std::uint64_t>(offset), buffer, pipe.get());
+    BorrowedPipe pipe(adapter.reply_pipes);
+    auto read = adapter.file_system.fetch(file->fh, static_cast<std::uint64_t>(offset), buffer,
+                                          may_hand_over ? &pipe : nullptr);
     reply(request, read, [&](const ReadBytes& got) {
         if (got.handed_over) {
-            pipe->reply(request);
+            pipe.reply(request);
         } else {
             reply_parts(request, got);
         }

@@ -69,7 +69,7 @@ void Adapter::negotiate(fuse_conn_info& connection) {
 
 bool Adapter::hands_over() const {
     constexpr bool is_hooked = FUSE_VERSION < FUSE_MAKE_VERSION(3, 17);
-    return is_hooked && file_system.hands_over();
+    return is_hooked && io_ != IoMode::cached && file_system.hands_over();
 }
 
 void Adapter::forget_pages(fuse_ino_t inode) const {

@@ -204,4 +204,19 @@ void ReplyPipes::GiveBack::operator()(ReplyPipe* pipe) const {
     pipes->free_.at(pipes->free_count_++) = pipe;
 }
 
+bool BorrowedPipe::begin(std::uint64_t nbytes) {
+    if (!pipe_) {
+        pipe_ = pipes_.borrow();
+    }
+    return pipe_ && pipe_->begin(nbytes);
+}
+
+bool BorrowedPipe::take(int descriptor, std::uint64_t offset, std::uint64_t nbytes) {
+    return pipe_->take(descriptor, offset, nbytes);
+}
+
+bool BorrowedPipe::take(std::span<const std::byte> bytes) {
+    return pipe_->take(bytes);
+}
+
 }  // namespace ckptfs

@@ -86,4 +86,22 @@ class ReplyPipes {
     std::size_t free_count_ = most;
 };
 
+/// A pipe that is borrowed when there is something for it.
+class BorrowedPipe final : public PageTarget {
+ public:
+    explicit BorrowedPipe(ReplyPipes& pipes) : pipes_(pipes) {}
+
+    [[nodiscard]] bool begin(std::uint64_t nbytes) override;
+    [[nodiscard]] bool is_empty() const override { return !pipe_ || pipe_->is_empty(); }
+    [[nodiscard]] bool take(int descriptor, std::uint64_t offset, std::uint64_t nbytes) override;
+    [[nodiscard]] bool take(std::span<const std::byte> bytes) override;
+
+    /// As that of the pipe, which there is once begin() has answered true.
+    void reply(fuse_req_t request) { pipe_->reply(request); }
+
+ private:
+    ReplyPipes& pipes_;
+    ReplyPipes::Loan pipe_;
+};
+
 }  // namespace ckptfs

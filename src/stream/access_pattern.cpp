@@ -10,20 +10,31 @@ namespace {
 constexpr std::uint64_t largest_step = std::uint64_t{2} << 20U;
 /// What makes a run: a header and a directory are less.
 constexpr std::uint64_t shortest_run_nbytes = std::uint64_t{512} << 10U;
-/// A read(2) of two mebibytes at a random place comes as three, since its memory seldom begins with a page.
-constexpr std::uint64_t shortest_run_reads = 4;
+/// Side by side they are a run if they are more than programs mostly ask for at a time.
+constexpr std::uint64_t largest_gap = std::uint64_t{256} << 10U;
+constexpr std::uint64_t largest_read = std::uint64_t{1} << 20U;
+/// In a small file, reads at random places often lie near each other; three of them hardly ever.
+constexpr std::uint64_t fewest_parts = 3;
 
 }  // namespace
 
+std::uint64_t AccessPattern::Run::distance_of(std::uint64_t offset) const {
+    return offset > end ? offset - end : end - offset;
+}
+
 bool AccessPattern::Run::goes_on_at(std::uint64_t offset) const {
-    const std::uint64_t distance = offset > end ? offset - end : end - offset;
-    return nbytes > 0 && distance <= largest_step;
+    return nbytes > 0 && distance_of(offset) <= largest_step;
 }
 
 void AccessPattern::Run::take(std::uint64_t offset, std::uint64_t nbytes_read) {
+    if (nbytes > 0 && distance_of(offset) <= largest_gap) {
+        side_by_side_nbytes += nbytes_read;
+    } else {
+        side_by_side_nbytes = nbytes_read;
+        ++parts;
+    }
     end = std::max(end, offset + nbytes_read);
     nbytes += nbytes_read;
-    ++reads;
 }
 
 AccessPattern::Read AccessPattern::note(std::uint64_t offset, std::uint64_t nbytes) {
@@ -35,7 +46,8 @@ AccessPattern::Read AccessPattern::note(std::uint64_t offset, std::uint64_t nbyt
         candidate_ = {};
     }
     candidate_.take(offset, nbytes);
-    if (candidate_.nbytes < shortest_run_nbytes || candidate_.reads < shortest_run_reads) {
+    if (candidate_.nbytes < shortest_run_nbytes ||
+        (candidate_.side_by_side_nbytes <= largest_read && candidate_.parts < fewest_parts)) {
         return Read::elsewhere;
     }
     run_ = candidate_;

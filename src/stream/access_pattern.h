@@ -6,8 +6,9 @@
 namespace ckptfs {
 
 /// Follows the reads of one open file. What the kernel asks for comes in pieces of 4 KiB to 1 MiB, several at a time
-/// and then not quite in order; between the tensors of a `.pt` lie small gaps. A read elsewhere now and then, as of a
-/// directory at the end, does not end a run; a second run does. Not thread-safe.
+/// and then not quite in order, and a read(2) of a mebibyte as two or three of them, side by side; between the tensors
+/// of a `.pt` lie small gaps. A read elsewhere now and then, as of a directory at the end, does not end a run; a second
+/// run does. Not thread-safe.
 class AccessPattern {
  public:
     enum class Read : std::uint8_t {
@@ -24,9 +25,12 @@ class AccessPattern {
  private:
     struct Run {
         std::uint64_t end = 0;
-        std::uint64_t nbytes = 0;  ///< read so far; 0: there is no such run
-        std::uint64_t reads = 0;
+        std::uint64_t nbytes = 0;               ///< read so far; 0: there is no such run
+        std::uint64_t side_by_side_nbytes = 0;  ///< the last of them, without a gap worth speaking of
+        std::uint64_t parts = 0;                ///< that are side by side
 
+        /// How far from its end a read there is.
+        [[nodiscard]] std::uint64_t distance_of(std::uint64_t offset) const;
         [[nodiscard]] bool goes_on_at(std::uint64_t offset) const;
         void take(std::uint64_t offset, std::uint64_t nbytes_read);
     };

@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint64_t most_memory_nbytes = std::uint64_t{512} << 20U;
 constexpr std::uint64_t share_of_memory = 16;
 /// One for who reads, one for who answers and some for who reads ahead; below that reading ahead takes from the others.
-constexpr std::size_t processors_of_a_stream = 4;
+constexpr std::size_t processors_for_each_stream = 4;
 
 /// Signals are for the thread that serves; one that is made meanwhile gets none.
 class SignalsBlocked {
@@ -37,7 +37,7 @@ class SignalsBlocked {
 
 ReadAheadOptions ReadAheadOptions::usual() {
     return {.memory_nbytes = std::min(most_memory_nbytes, memory_limit() / share_of_memory),
-            .most_fast_streams = processors() / processors_of_a_stream};
+            .most_fast_streams = processors() / processors_for_each_stream};
 }
 
 ReadAhead::ReadAhead(const ReadAheadOptions& options)

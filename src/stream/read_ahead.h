@@ -36,8 +36,9 @@ struct ReadAheadOptions {
     std::uint64_t memory_nbytes = 0;
     /// That read, at most; each is started when it is first of use.
     std::size_t threads = 64;
-    /// Up to how many streams files whose bytes come at once are read ahead too: one processor copies what another one
-    /// hands out, which takes processors that have nothing else to do. Files that are waited for always are.
+    /// While no more streams than these are in use, files whose bytes come at once are read ahead too: one processor
+    /// copies what another one hands out, which takes processors that have nothing else to do. Files that are waited
+    /// for always are.
     std::size_t most_fast_streams = std::numeric_limits<std::size_t>::max();
     /// What reads are timed with; tests have another.
     Block::Clock now = waiting_clock;
@@ -101,8 +102,8 @@ class Stream {
     ~Stream();
 
     /// The bytes from `offset` on, as many as fit into `out` (all of them in the file), of which `out` or blocks have
-    /// them. What no block has, and is not being read in order, is handed over to `target`, if there is one and that
-    /// can be, or else read as File::read() does. The error of settle() where the stream is torn.
+    /// them. What no block has, and is not being read ahead, is handed over to `target`, if there is one and that can
+    /// be, or else read as File::read() does. The error of settle() where the stream is torn.
     Result<ReadBytes> read(std::uint64_t offset, std::span<std::byte> out, PageTarget* target = nullptr);
     /// Waits until what was handed over until now has gone on. An error where the stream is torn: that of the check
     /// that failed, since what was handed over may have been another generation's.
@@ -117,6 +118,7 @@ class Stream {
         std::size_t count = 0;
         std::size_t read_ahead = 0;  ///< how many of them somebody was asked to read before
         bool can_be_handed_over = false;
+        bool is_of_run = false;  ///< of what is being read in order
     };
 
     Result<Needed> needed_for(std::uint64_t offset, std::uint64_t nbytes);
@@ -129,7 +131,9 @@ class Stream {
     void tear(const std::optional<Error>& by);
     /// The block of that number, made if it must be; nullptr where there is no memory for it.
     std::shared_ptr<Block> block(std::uint64_t number, bool& is_new);
-    void plan(std::uint64_t number);
+    /// How many blocks are read before they are asked for, in a run of which `run_nbytes` have been read.
+    std::uint64_t blocks_ahead(std::uint64_t run_nbytes);
+    void plan(std::uint64_t number, std::uint64_t count);
     void learn(const Needed& needed, std::chrono::nanoseconds waited);
     void learn_read(std::chrono::nanoseconds taken);
     void drop(const Block& block);
@@ -206,7 +210,7 @@ class ReadAhead {
 
     std::mutex streams_mutex_;
     std::unordered_set<Stream*> streams_;
-    std::atomic<std::size_t> streams_in_use_ = 0;  // of those that fast files are read ahead for
+    std::atomic<std::size_t> streams_in_use_ = 0;  // of Ahead::always, that are read in order
 };
 
 }  // namespace ckptfs

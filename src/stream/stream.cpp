@@ -17,8 +17,8 @@ constexpr auto slow_read = 2ms;
 constexpr unsigned forgotten_after = 64;
 
 constexpr std::uint64_t shallow = 3;
-/// Of a run of fast reads: a quarter of it is read ahead at most.
-constexpr std::uint64_t fast_part = 4;
+/// Of what was read in order at the speed of memory, this part is read ahead at most.
+constexpr std::uint64_t part_of_fast_run = 8;
 /// With 20 ms to each read this is 3 GB/s.
 constexpr std::uint64_t deepest = 64;
 constexpr std::uint64_t first_slow_depth = 16;
@@ -62,6 +62,10 @@ Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out, P
     if (needed.count == 0) {
         CKPTFS_ASSIGN(bytes, read_now(offset, out, needed.can_be_handed_over ? target : nullptr));
         learn_read(now() - start);
+        if (needed.is_of_run) {
+            const std::lock_guard lock(mutex_);
+            drop_served(offset, end);
+        }
         return bytes;
     }
     for (const auto& block : std::span(needed.blocks).first(needed.count)) {
@@ -83,7 +87,7 @@ Result<ReadBytes> Stream::read(std::uint64_t offset, std::span<std::byte> out, P
 
 Result<ReadBytes> Stream::read_now(std::uint64_t offset, std::span<std::byte> out, PageTarget* target) {
     ReadBytes bytes;
-    if (target != nullptr && out.size() >= least_handed_over && !read_ahead_.reads_fast_files()) {
+    if (target != nullptr && out.size() >= least_handed_over) {
         CKPTFS_ASSIGN(bytes.handed_over, hand_over(offset, out.size(), *target));
     }
     if (!bytes.handed_over) {
@@ -172,18 +176,18 @@ Result<void> Stream::intact() const {
 Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nbytes) {
     const std::lock_guard lock(mutex_);
     was_used_ = true;
-    if (even_if_fast_ && !std::exchange(is_counted_, true)) {
-        ++read_ahead_.streams_in_use_;
-    }
     CKPTFS_TRY(intact());
     Needed none;
     none.can_be_handed_over = !cannot_hand_over_;
+    const std::uint64_t run_nbytes = pattern_.run_nbytes();
     const AccessPattern::Read read = pattern_.note(offset, nbytes);
-    if (read == AccessPattern::Read::begins) {
+    none.is_of_run = read != AccessPattern::Read::elsewhere;
+    const bool begins = read == AccessPattern::Read::begins;
+    if (begins) {
         drop_all();
     }
-    const bool is_read_ahead = is_slow() || (even_if_fast_ && read_ahead_.reads_fast_files());
-    const bool is_in_order = read != AccessPattern::Read::elsewhere && is_read_ahead;
+    const std::uint64_t ahead = none.is_of_run ? blocks_ahead(begins ? 0 : run_nbytes) : 0;
+    const bool is_in_order = ahead > 0;
     const std::uint64_t first = offset / stream_block_nbytes;
     const std::uint64_t last = (offset + nbytes - 1) / stream_block_nbytes;
     if (last - first >= ReadBytes::most_parts || (!is_in_order && blocks_.empty())) {
@@ -206,9 +210,25 @@ Result<Stream::Needed> Stream::needed_for(std::uint64_t offset, std::uint64_t nb
         needed.blocks.at(needed.count++) = std::move(found);
     }
     if (is_in_order) {
-        plan(last + 1);
+        plan(last + 1, ahead);
     }
     return needed;
+}
+
+std::uint64_t Stream::blocks_ahead(std::uint64_t run_nbytes) {
+    // What is read for a run that ends here was read in vain: no more than a part of the run, as it was before this
+    // read, so that reads of a few mebibytes at random places do not pay for it.
+    const std::uint64_t run = run_nbytes / stream_block_nbytes;
+    if (is_slow()) {
+        return std::min(depth_, run + 1);
+    }
+    if (!even_if_fast_) {
+        return 0;
+    }
+    if (!std::exchange(is_counted_, true)) {
+        ++read_ahead_.streams_in_use_;
+    }
+    return read_ahead_.reads_fast_files() ? std::min(depth_, run / part_of_fast_run) : 0;
 }
 
 std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
@@ -231,13 +251,10 @@ std::shared_ptr<Block> Stream::block(std::uint64_t number, bool& is_new) {
     return made;
 }
 
-/// The `depth_` blocks from `number` on, each once: of requests that overtake each other the later one is answered
-/// from blocks that are gone again.
-void Stream::plan(std::uint64_t number) {
-    // What is read for a run that ends here was read in vain: no more than a part of the run, so that reads of a few
-    // mebibytes at random places do not pay for it.
-    const std::uint64_t run = pattern_.run_nbytes() / stream_block_nbytes;
-    const std::uint64_t end = number + std::min(depth_, is_slow() ? run + 1 : run / fast_part);
+/// The `count` blocks from `number` on, each once: of requests that overtake each other the later one is answered from
+/// blocks that are gone again.
+void Stream::plan(std::uint64_t number, std::uint64_t count) {
+    const std::uint64_t end = number + count;
     for (std::uint64_t ahead = std::max(number, planned_until_); ahead < end; ++ahead) {
         if (ahead * stream_block_nbytes >= file_->size()) {
             return;

@@ -2,12 +2,14 @@
 // sched-bwc.rst and cgroup-v2.rst.
 #include "util/machine_limits.h"
 
+#include <sched.h>
 #include <sys/resource.h>
 
 #include <algorithm>
 #include <charconv>
 #include <fstream>
 #include <limits>
+#include <memory>
 #include <sstream>
 #include <string_view>
 #include <thread>
@@ -17,6 +19,8 @@ namespace ckptfs {
 namespace {
 
 constexpr std::uint64_t no_limit = std::numeric_limits<std::uint64_t>::max();
+/// Of a machine that there may be: the kernel refuses a set that is smaller than its own.
+constexpr std::size_t most_processors = std::size_t{1} << 16U;
 
 /// The number that a text begins with; no_limit for "max" and whatever else is none.
 std::uint64_t number_of(std::string_view text) {
@@ -169,8 +173,20 @@ std::size_t processor_limit(std::size_t present, const std::string& root) {
     return static_cast<std::size_t>(std::max<std::uint64_t>(1, std::min<std::uint64_t>(present, least)));
 }
 
+std::size_t processors_to_run_on() {
+    for (std::size_t most = CPU_SETSIZE; most <= most_processors; most *= 2) {
+        const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> set(CPU_ALLOC(most),
+                                                                   [](cpu_set_t* old) { CPU_FREE(old); });
+        const std::size_t nbytes = CPU_ALLOC_SIZE(most);
+        if (set && ::sched_getaffinity(0, nbytes, set.get()) == 0) {
+            return static_cast<std::size_t>(CPU_COUNT_S(nbytes, set.get()));
+        }
+    }
+    return std::thread::hardware_concurrency();
+}
+
 std::size_t processors() {
-    static const std::size_t limit = processor_limit(std::thread::hardware_concurrency());
+    static const std::size_t limit = processor_limit(processors_to_run_on());
     return limit;
 }
 

@@ -12,10 +12,12 @@ namespace ckptfs {
 /// read, for tests: those of a machine that is described there.
 [[nodiscard]] std::uint64_t memory_limit(const std::string& root = "");
 
-/// The processors that the process may run on (`present`: how many these are), or as many as its cgroups let it have
-/// the time of, where that is less; a part of one counts as one. At least 1.
+/// How many processors the calling thread may run on: its affinity, which cpusets limit.
+[[nodiscard]] std::size_t processors_to_run_on();
+/// `present` processors, or as many as the process's cgroups let it have the time of, where that is less; a part of one
+/// counts as one. At least 1.
 [[nodiscard]] std::size_t processor_limit(std::size_t present, const std::string& root = "");
-/// That of this machine, as it was when it was first asked for.
+/// Both together, as they were when they were first asked for.
 [[nodiscard]] std::size_t processors();
 
 }  // namespace ckptfs

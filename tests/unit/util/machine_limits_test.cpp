@@ -2,6 +2,9 @@
 #include "util/machine_limits.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
+
+#include <thread>
 
 #include "support/temporary_directory.h"
 #include "util/memory_budget.h"
@@ -59,7 +62,24 @@ TEST_F(MachineLimits, MemorySeesAContainersOwnCgroupAtItsMountPoint) {
 TEST_F(MachineLimits, ProcessorsAreThoseThatThereAreWithoutCgroups) {
     EXPECT_EQ(processor_limit(7, directory_.path()), 7U);
     EXPECT_EQ(processor_limit(0, directory_.path()), 1U) << "nobody knows how many";
-    EXPECT_GE(processors(), 1U);
+}
+
+TEST(Processors, AreThoseThatAThreadMayRunOn) {
+    const std::size_t before = processors_to_run_on();
+    std::thread([before] {
+        cpu_set_t of_thread{};
+        ASSERT_EQ(::sched_getaffinity(0, sizeof of_thread, &of_thread), 0);
+        EXPECT_EQ(processors_to_run_on(), before);
+        std::size_t first = 0;
+        while (!CPU_ISSET(first, &of_thread)) {
+            ++first;
+        }
+        CPU_ZERO(&of_thread);
+        CPU_SET(first, &of_thread);
+        ASSERT_EQ(::sched_setaffinity(0, sizeof of_thread, &of_thread), 0);
+        EXPECT_EQ(processors_to_run_on(), 1U);
+    }).join();
+    EXPECT_EQ(processors_to_run_on(), before);
 }
 
 TEST_F(MachineLimits, ProcessorsAreTheLeastTimeOfAVersion2CgroupAndThoseAboveIt) {
