@@ -237,7 +237,7 @@ Result<int> read_stage(const Field& field) {
         const Node* arguments = pickle::item(value, 1);
         const Node* name = pickle::item(arguments, 1);
         if (name != nullptr && name->kind == Kind::string) {
-            const auto found = std::find(stage_names.begin(), stage_names.end(), name->text);
+            const auto* const found = std::find(stage_names.begin(), stage_names.end(), name->text);
             if (found != stage_names.end()) {
                 return static_cast<int>(found - stage_names.begin());
             }
