@@ -82,11 +82,12 @@ def copy_repository(where):
 
 # What is installed goes to the environment that the session makes, which sees the packages of the tests' environment. Its own setuptools are older than torch
 # asks for, which the other environment's are not.
-PYTHON = """#!/bin/sh
+PYTHON = """#!/bin/sh -e
 [ "$*" = "-m venv env" ] || exec {python} "$@"
-{python} -m venv env || exit
-rm -rf env/lib/python3.*/site-packages/setuptools*
-cp {packages} env/lib/python3.*/site-packages/tests.pth
+{python} -m venv env
+cd env/lib/python3.*/site-packages
+rm -rf setuptools*
+cp {packages} tests.pth
 """
 
 
@@ -137,6 +138,7 @@ def test_every_command_works(home, tmp_path_factory):
     environment = environment_of_a_bare_machine(home, tmp_path_factory.mktemp("bare") / "bin")
     status, output = run_session(session, home, environment)
     assert status == 0, output
+    assert (home / "env/bin/ckptfs").exists(), "it was installed elsewhere"
     # Each framework has gone on at another world size, from where it was.
     reached = collections.Counter(re.findall(r"^at step (\d+) of (\d+) ranks$", output, re.MULTILINE))
     assert reached == {("8", "2"): 1, ("16", "3"): 1, ("4", "2"): 2, ("8", "3"): 2}, output
