@@ -166,19 +166,20 @@ class Mounting {
                     : " holds no ZeRO checkpoint: a job that is to resume from one there begins anew");
     }
 
-    /// As warn().
     void note(const std::string& message) {
         log::info(message);
-        if (!arguments_.foreground) {
-            environment_.error << "ckptfs: " << printable(message) << '\n' << std::flush;
-        }
+        tell(message);
     }
 
-    /// In the log, and in front of whoever waits for the shell's prompt.
     void warn(const std::string& message) {
         log::warn(message);
+        tell("warning: " + message);
+    }
+
+    /// In front of whoever waits for the shell's prompt.
+    void tell(const std::string& message) {
         if (!arguments_.foreground) {
-            environment_.error << "ckptfs: warning: " << printable(message) << '\n' << std::flush;
+            environment_.error << "ckptfs: " << printable(message) << '\n' << std::flush;
         }
     }
 

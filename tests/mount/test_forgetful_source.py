@@ -23,33 +23,36 @@ def program(tmp_path_factory):
     return made
 
 
-@pytest.fixture
-def forgetful(source, tmp_path, program):
-    """`source` through such a file system."""
+@contextlib.contextmanager
+def mounted_by(program, source, point):
+    """`source` through such a file system: its process."""
     require_fuse()
-    point = tmp_path / "forgetful"
     point.mkdir()
     with subprocess.Popen([program, source, point], stdin=subprocess.DEVNULL) as process:
-        wait_until(lambda: process.poll() is not None or os.path.ismount(point), "the file system answers")
-        assert process.poll() is None
+        try:
+            wait_until(lambda: process.poll() is not None or os.path.ismount(point), "the file system answers")
+            assert process.poll() is None
+            yield process
+        finally:
+            unmount(point)
+
+
+@pytest.fixture
+def forgetful(source, tmp_path, program):
+    point = tmp_path / "forgetful"
+    with mounted_by(program, source, point) as process:
         yield point
-        unmount(point)
-        assert process.wait(60) == 0
+    assert process.wait(60) == 0
 
 
 def test_a_stale_mount_of_another_file_system_is_cleared_by_what_clears_any(source, tmp_path, program):
-    require_fuse()
     point = tmp_path / "forgetful"
-    point.mkdir()
-    with subprocess.Popen([program, source, point], stdin=subprocess.DEVNULL) as process:
-        wait_until(lambda: process.poll() is not None or os.path.ismount(point), "the file system answers")
+    with mounted_by(program, source, point) as process:
         process.kill()
-    try:
+        process.wait()
         refused = subprocess.run([binary(), source, point, "--world-size=3"], capture_output=True, text=True, timeout=60, check=False)
         assert refused.returncode == 6
         assert f"it is a stale mount whose daemon is gone; clear it with: fusermount3 -u '{point}' (-uz where" in refused.stderr
-    finally:
-        unmount(point)
 
 
 def descriptors_below(process, directory):
