@@ -2,7 +2,6 @@
 #include "cli/mount_controls.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <condition_variable>
 #include <exception>
 #include <memory>
@@ -54,8 +53,7 @@ Result<MountEntry> mount_on(const MountControls& controls, const std::string& po
 }
 
 bool says_stale(const Error& error) {
-    const int reason = error.system_errno();
-    return reason == ENOTCONN || reason == ECONNABORTED || reason == ESHUTDOWN;
+    return daemon_is_gone(error.system_errno());
 }
 
 }  // namespace ckptfs::cli

@@ -267,7 +267,7 @@ Result<std::string> real_mount_point(const std::string& path) {
     auto real = real_path(path);
     // What is stale, and what another user has mounted, cannot be looked at, but the way to it can.
     const int reason = real ? 0 : real.error().system_errno();
-    if (reason != ENOTCONN && reason != ECONNABORTED && reason != ESHUTDOWN && reason != EACCES) {
+    if (!daemon_is_gone(reason) && reason != EACCES) {
         return real;
     }
     const std::filesystem::path normal = std::filesystem::path(path).lexically_normal();

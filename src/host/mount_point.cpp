@@ -24,6 +24,7 @@
 #include <utility>
 
 #include "host/handed_over.h"
+#include "host/mount_control.h"
 
 namespace ckptfs {
 namespace {
@@ -36,13 +37,9 @@ Error cannot(const std::string& mount_point, const std::string& why) {
     return {ErrorCode::mount, "cannot mount on " + quoted_path(mount_point) + ": " + why};
 }
 
-bool daemon_is_gone(int reason) {
-    return reason == ENOTCONN || reason == ECONNABORTED || reason == ESHUTDOWN;
-}
-
 Error stale_mount(const std::string& mount_point) {
-    // realpath(3) does not work there: what lies behind a link is taken for ours.
-    const auto found = mounted_on(std::filesystem::absolute(mount_point).lexically_normal().string());
+    const auto point = real_mount_point(std::filesystem::absolute(mount_point).string());
+    const auto found = point ? mounted_on(*point) : std::nullopt;
     const std::string quoted = quoted_path(mount_point);
     const std::string cure = found && found->type != mount_type ? "fusermount3 -u " + quoted + " (-uz"
                                                                 : "ckptfs umount " + quoted + " (--lazy";
@@ -198,6 +195,10 @@ Result<void> check_allow_other(bool is_writable) {
 }
 
 }  // namespace
+
+bool daemon_is_gone(int reason) {
+    return reason == ENOTCONN || reason == ECONNABORTED || reason == ESHUTDOWN;
+}
 
 Result<std::string> real_path(const std::string& path) {
     const std::unique_ptr<char, decltype(&std::free)> real(::realpath(path.c_str(), nullptr), &std::free);

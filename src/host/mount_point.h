@@ -15,6 +15,9 @@ namespace ckptfs {
 /// `path` without symbolic links, "." and "..".
 Result<std::string> real_path(const std::string& path);
 
+/// Whether `reason`, an errno, is what a mount of FUSE answers whose daemon is gone.
+[[nodiscard]] bool daemon_is_gone(int reason);
+
 /// The type of ours in tables of mounts.
 inline constexpr const char* mount_type = "fuse.ckptfs";
 
